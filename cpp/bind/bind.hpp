@@ -1,0 +1,11 @@
+// One register function per stage; module.cpp calls them all.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace shotsieve::bind {
+
+void bind_calibrate(pybind11::module_& m);
+void bind_compact(pybind11::module_& m);
+
+}  // namespace shotsieve::bind

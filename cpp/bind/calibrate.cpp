@@ -1,0 +1,139 @@
+#include "../core/calibrate.hpp"
+
+#include <cmath>
+#include <limits>
+
+#include "array.hpp"
+#include "bind.hpp"
+
+namespace shotsieve::bind {
+namespace {
+
+constexpr const char* kDoc = R"doc(Calibrate frames and count their pixels.
+
+Promise: exact, the same bits on every backend, thread count and order of frames.
+
+Parameters
+----------
+raw : uint16 (F, planes, n_pixels)
+    Raw words; plane 0 the ADC, the last plane the digital level or gain code. n_pixels is a multiple of 8.
+frames : int32 (L,)
+    Indices into raw of the frames to work on; the frames of one memory cell of one module in a row.
+groups : int32 (G, 3)
+    start, stop into frames, and the row of table for them; row -1 means that there are no constants.
+table : float32 (R, 8 or 10, n_pixels)
+    Folded constants: two thresholds, three offsets, three gains and, if stages are forced, two levels.
+counts : int64 (F, 4)
+    Written for listed frames: lit pixels, unmasked pixels, intensity in 1/128, photons.
+pixels : float32 (F, n_pixels) or None
+    Calibrated values, NaN where a pixel does not count.
+stage : uint8 (F, n_pixels) or None
+    Gain stage in bits 0-1; 0x10 not finite, 0x20 out of range, 0x40 wrong gain, 0x80 no constants.
+encoding : int
+    0 digital level against thresholds, 1 gain code.
+fixed_stage : int
+    -1 adaptive, else the stage of a fixed-gain run.
+set_min, round_photons : bool
+    Medium-gain values below 0 become 0; values are rounded to whole photons.
+rounding_threshold, value_limit, lit_threshold, to_photon : float
+    Fraction from which photons are rounded up; |x| above which a pixel does not count; threshold of a lit
+    pixel (strictly above; NaN counts none); photons per unit (0 counts none).
+stream : int
+    Handle of the device stream, 0 for the default one.
+threads : int
+    CPU threads.)doc";
+
+void check_range(bool fine, const char* name, const std::string& expected) {
+  if (!fine) throw py::value_error(std::string(name) + ": expected " + expected);
+}
+
+#if !defined(SHOTSIEVE_DEVICE_BACKEND)
+// On the CPU the lists can be looked at, so that a wrong index is an error and not a crash.
+void check_lists(const CalibrateCall& c) {
+  for (std::int64_t g = 0; g < c.n_groups; ++g) {
+    const FrameGroup& group = c.groups[g];
+    const bool inside = 0 <= group.start && group.start <= group.stop && group.stop <= c.n_listed;
+    check_range(inside, "groups", "start and stop within frames, in row " + std::to_string(g));
+    check_range(-1 <= group.table_row && group.table_row < c.n_rows, "groups",
+                "a row of table or -1, in row " + std::to_string(g));
+  }
+  for (std::int64_t k = 0; k < c.n_listed; ++k) {
+    check_range(0 <= c.frames[k] && c.frames[k] < c.n_frames, "frames",
+                "indices into raw, at position " + std::to_string(k));
+  }
+}
+#endif
+
+void calibrate_count_py(const py::object& raw, const py::object& frames, const py::object& groups,
+                        const py::object& table, const py::object& counts, const py::object& pixels,
+                        const py::object& stage, int encoding, int fixed_stage, bool set_min,
+                        bool round_photons, float rounding_threshold, float value_limit, float lit_threshold,
+                        float to_photon, std::uintptr_t stream, int threads) {
+  const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
+  const std::int64_t n_frames = raw_view.shape[0];
+  const std::int64_t n_pixels = raw_view.shape[2];
+  const ArrayView frames_view = view_array(frames, "frames", "<i4", {kAny}, false);
+  const ArrayView groups_view = view_array(groups, "groups", "<i4", {kAny, 3}, false);
+  const ArrayView table_view = view_array(table, "table", "<f4", {kAny, kAny, n_pixels}, false);
+  const ArrayView counts_view = view_array(counts, "counts", "<i8", {n_frames, 4}, true);
+
+  CalibrateCall call{};
+  call.raw = raw_view.as<const std::uint16_t>();
+  call.frames = frames_view.as<const std::int32_t>();
+  call.groups = groups_view.as<const FrameGroup>();
+  call.table = table_view.as<const float>();
+  call.counts = counts_view.as<FrameCounts>();
+  check_range(pixels.is_none() == stage.is_none(), "pixels, stage", "both arrays or both None");
+  if (!pixels.is_none()) {
+    call.pixels = view_array(pixels, "pixels", "<f4", {n_frames, n_pixels}, true).as<float>();
+    call.stage = view_array(stage, "stage", "<u1", {n_frames, n_pixels}, true).as<std::uint8_t>();
+  }
+  call.n_frames = n_frames;
+  call.n_listed = frames_view.shape[0];
+  call.n_groups = groups_view.shape[0];
+  call.n_rows = table_view.shape[0];
+  call.n_pixels = n_pixels;
+  call.planes = static_cast<int>(raw_view.shape[1]);
+  call.table_planes = static_cast<int>(table_view.shape[1]);
+  call.round_photons = round_photons;
+
+  check_range(n_pixels % 8 == 0, "raw", "a multiple of 8 pixels in a frame, got " + std::to_string(n_pixels));
+  check_range(call.planes == 1 || call.planes == 2, "raw", "1 or 2 planes");
+  check_range(encoding == 0 || encoding == 1, "encoding", "0 (digital level) or 1 (gain code)");
+  check_range(fixed_stage >= -1 && fixed_stage <= 2, "fixed_stage", "-1, 0, 1 or 2");
+  const bool needs_gain_plane = encoding == 1 || fixed_stage < 0;
+  check_range(call.planes == 2 || !needs_gain_plane, "raw", "2 planes, since stages come from plane 1");
+  check_range(call.table_planes == math::kPlainPlanes || call.table_planes == math::kForcedPlanes, "table",
+              "8 or 10 planes");
+  check_range(value_limit > 0.0f && value_limit <= math::kMaxValueLimit, "value_limit",
+              "above 0 and at most 16777214");
+  check_range(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount, "to_photon",
+              "at least 0, and value_limit * to_photon below 2147483000");
+  check_range(rounding_threshold > 0.0f && rounding_threshold <= 1.0f, "rounding_threshold",
+              "above 0 and at most 1");
+  check_range(threads >= 1, "threads", "at least 1");
+  call.encoding = static_cast<Encoding>(encoding);
+  const float medium_floor = set_min ? 0.0f : -std::numeric_limits<float>::infinity();
+  call.rules = {rounding_threshold, value_limit, lit_threshold, to_photon, medium_floor, fixed_stage};
+#if !defined(SHOTSIEVE_DEVICE_BACKEND)
+  check_lists(call);
+#endif
+
+  // Safe without the GIL: the caller holds references to every array for the length of the call.
+  const py::gil_scoped_release release;
+  calibrate_count(call, {reinterpret_cast<void*>(stream), threads});
+}
+
+}  // namespace
+
+void bind_calibrate(py::module_& m) {
+  m.def("calibrate_count", &calibrate_count_py, kDoc, py::arg("raw"), py::arg("frames"), py::arg("groups"),
+        py::arg("table"), py::arg("counts"), py::arg("pixels") = py::none(), py::arg("stage") = py::none(),
+        py::kw_only(), py::arg("encoding"), py::arg("fixed_stage") = -1, py::arg("set_min") = false,
+        py::arg("round_photons") = false, py::arg("rounding_threshold") = 0.5f,
+        py::arg("value_limit") = 1e7f,
+        py::arg("lit_threshold") = std::numeric_limits<float>::quiet_NaN(), py::arg("to_photon") = 0.0f,
+        py::arg("stream") = 0, py::arg("threads") = 1);
+}
+
+}  // namespace shotsieve::bind

@@ -1,0 +1,49 @@
+// The call that every backend of calibrate_count takes: plain pointers, sizes and rules.
+#pragma once
+
+#include <cstdint>
+
+#include "where.hpp"
+#include "../math/calibrate.hpp"
+
+namespace shotsieve {
+
+enum class Encoding : int {
+  kThreshold = 0,  // plane 1 is a digital level, compared with two thresholds
+  kCode = 1,       // plane 1 is the receiver's gain code
+};
+
+// Frames of one memory cell of one module follow each other in `frames`, so that a backend reads the
+// constants of that cell once for all of them.
+struct FrameGroup {
+  std::int32_t start;      // first entry in `frames`
+  std::int32_t stop;       // one past the last
+  std::int32_t table_row;  // row of `table`; -1: there are no constants
+};
+
+struct FrameCounts {
+  std::int64_t lit;
+  std::int64_t unmasked;
+  std::int64_t intensity;  // units of 1/128
+  std::int64_t photons;
+};
+
+struct CalibrateCall {
+  const std::uint16_t* raw;     // (n_frames, planes, n_pixels)
+  const std::int32_t* frames;   // (n_listed,) indices into raw
+  const FrameGroup* groups;     // (n_groups,)
+  const float* table;           // (n_rows, table_planes, n_pixels)
+  FrameCounts* counts;          // (n_frames,), overwritten for every listed frame
+  float* pixels;                // (n_frames, n_pixels) or null
+  std::uint8_t* stage;          // (n_frames, n_pixels) or null, null exactly when pixels is
+  std::int64_t n_frames, n_listed, n_groups, n_rows, n_pixels;
+  int planes, table_planes;
+  Encoding encoding;
+  bool round_photons;
+  math::PixelRules rules;
+};
+
+// Promise: exact. n_pixels is a multiple of 8. Never synchronises, never allocates device memory.
+void calibrate_count(const CalibrateCall& call, const Where& where);
+
+}  // namespace shotsieve

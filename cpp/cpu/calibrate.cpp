@@ -1,0 +1,250 @@
+// calibrate_count on the CPU: frames of one cell follow each other through tiles of pixels, so that the
+// constants of a tile are read from memory once and stay in cache for all of them.
+#include "../core/calibrate.hpp"
+
+#include <algorithm>
+#include <vector>
+
+#include "parallel.hpp"
+
+namespace shotsieve {
+namespace {
+
+using math::PixelResult;
+using math::PixelRules;
+
+constexpr std::int64_t kTile = 4096;  // raw words and three planes of constants of a tile: 32 KB
+constexpr std::int64_t kGroup = 64;   // within a tile with gain switches, the unit that is looked at again
+
+// The words and constants of a run of pixels of one frame.
+struct Span {
+  const std::uint16_t* adc;
+  const std::uint16_t* digital;
+  const float* table;       // planes of this cell, at the first pixel of the span
+  std::int64_t plane_step;  // floats from plane to plane
+  int table_planes;
+  float* pixels;            // null when only counts are wanted
+  std::uint8_t* stage;
+  std::int64_t n;
+
+  const float* plane(int p) const { return table + p * plane_step; }
+  Span part(std::int64_t first, std::int64_t count) const {
+    return {adc + first,   digital + first, table + first, plane_step, table_planes,
+            pixels != nullptr ? pixels + first : nullptr, stage != nullptr ? stage + first : nullptr, count};
+  }
+};
+
+// Sums of a span. Intensities and photons are summed as halves: 65535 * 32768 pixels still fits 31 bits,
+// and 32-bit lanes keep the loops twice as wide as 64-bit sums would.
+struct HalfSums {
+  std::int32_t lit = 0, unmasked = 0;
+  std::int32_t intensity_low = 0, intensity_high = 0, photons_low = 0, photons_high = 0;
+
+  void add(const PixelResult& r) {
+    lit += r.lit;
+    unmasked += r.good;
+    intensity_low += r.intensity & 0xFFFF;
+    intensity_high += r.intensity >> 16;
+    photons_low += r.photons & 0xFFFF;
+    photons_high += r.photons >> 16;
+  }
+  void add_to(FrameCounts& counts) const {
+    counts.lit += lit;
+    counts.unmasked += unmasked;
+    counts.intensity += std::int64_t{intensity_high} * 65536 + intensity_low;
+    counts.photons += std::int64_t{photons_high} * 65536 + photons_low;
+  }
+};
+
+// True when every pixel of the span is in high gain.
+bool all_below_threshold(const Span& s) {
+  const std::uint16_t* __restrict digital = s.digital;
+  const float* __restrict threshold = s.plane(math::kThreshold0);
+  int switched = 0;
+  for (std::int64_t i = 0; i < s.n; ++i) {  // hot: threshold_scan
+    switched |= static_cast<float>(digital[i]) > threshold[i] ? 1 : 0;
+  }
+  return switched == 0;
+}
+
+bool all_codes_zero(const Span& s) {
+  const std::uint16_t* __restrict digital = s.digital;
+  std::uint32_t seen = 0;
+  for (std::int64_t i = 0; i < s.n; ++i) {  // hot: code_scan
+    seen |= digital[i];
+  }
+  return seen == 0;
+}
+
+// Every pixel of the span is in Stage.
+template <int Stage, bool Round, bool Photons, bool Write>
+void calibrate_uniform(const Span& s, const PixelRules& rules, FrameCounts& counts) {
+  const std::uint16_t* __restrict adc = s.adc;
+  const float* __restrict offset = s.plane(math::kOffset + Stage);
+  const float* __restrict gain = s.plane(math::kGain + Stage);
+  float* __restrict pixels = s.pixels;
+  std::uint8_t* __restrict stages = s.stage;
+  const PixelRules r = rules;
+  const std::int64_t n = s.n;
+  HalfSums sums;
+  for (std::int64_t i = 0; i < n; ++i) {  // hot: calibrate_uniform
+    float x = (static_cast<float>(adc[i]) - offset[i]) * gain[i];
+    if (Stage == 1) x = math::lift_medium(x, Stage, r);
+    const PixelResult p = math::measure_pixel<Round, Photons>(x, 0, r);
+    if (Write) {
+      pixels[i] = p.value;
+      stages[i] = static_cast<std::uint8_t>(Stage | p.flags);
+    }
+    sums.add(p);
+  }
+  sums.add_to(counts);
+}
+
+// Any mixture of stages. Forced is a compile-time choice since the two planes exist only then.
+template <Encoding E, bool Forced, bool Round, bool Photons, bool Write>
+void calibrate_mixed(const Span& s, const PixelRules& rules, FrameCounts& counts) {
+  const std::uint16_t* __restrict adc = s.adc;
+  const std::uint16_t* __restrict digital = s.digital;
+  const float* __restrict threshold0 = s.plane(math::kThreshold0);
+  const float* __restrict threshold1 = s.plane(math::kThreshold1);
+  const float* __restrict offset0 = s.plane(math::kOffset);
+  const float* __restrict offset1 = s.plane(math::kOffset + 1);
+  const float* __restrict offset2 = s.plane(math::kOffset + 2);
+  const float* __restrict gain0 = s.plane(math::kGain);
+  const float* __restrict gain1 = s.plane(math::kGain + 1);
+  const float* __restrict gain2 = s.plane(math::kGain + 2);
+  const float* __restrict medium_level = s.plane(Forced ? math::kForceMedium : math::kThreshold0);
+  const float* __restrict high_level = s.plane(Forced ? math::kForceHigh : math::kThreshold0);
+  float* __restrict pixels = s.pixels;
+  std::uint8_t* __restrict stages = s.stage;
+  const PixelRules r = rules;
+  const std::int64_t n = s.n;
+  HalfSums sums;
+  for (std::int64_t i = 0; i < n; ++i) {  // hot: calibrate_mixed
+    const float a = static_cast<float>(adc[i]);
+    int stage = 0;
+    int flags = 0;
+    if (E == Encoding::kThreshold) {
+      stage = math::stage_by_threshold(static_cast<float>(digital[i]), threshold0[i], threshold1[i]);
+    } else {
+      stage = math::stage_by_code(digital[i]);
+      flags = math::flags_of_code(digital[i], adc[i], r.fixed_stage);
+    }
+    if (Forced) stage = math::force_stage(stage, a, medium_level[i], high_level[i]);
+    const float offset = math::select_stage(stage, offset0[i], offset1[i], offset2[i]);
+    const float gain = math::select_stage(stage, gain0[i], gain1[i], gain2[i]);
+    const float x = math::lift_medium((a - offset) * gain, stage, r);
+    const PixelResult p = math::measure_pixel<Round, Photons>(x, flags, r);
+    if (Write) {
+      pixels[i] = p.value;
+      stages[i] = static_cast<std::uint8_t>(stage | p.flags);
+    }
+    sums.add(p);
+  }
+  sums.add_to(counts);
+}
+
+// How the spans of a call are calibrated, chosen once per call.
+struct Loops {
+  bool (*all_high_gain)(const Span&);  // null: every span is in the fixed stage
+  void (*uniform)(const Span&, const PixelRules&, FrameCounts&);
+  void (*mixed)(const Span&, const PixelRules&, FrameCounts&);
+};
+
+template <Encoding E, bool Round, bool Photons, bool Write>
+Loops choose_loops(const CalibrateCall& c) {
+  Loops loops{};
+  loops.uniform = calibrate_uniform<0, Round, Photons, Write>;
+  loops.mixed = c.table_planes == math::kForcedPlanes ? calibrate_mixed<E, true, Round, Photons, Write>
+                                                      : calibrate_mixed<E, false, Round, Photons, Write>;
+  if (E == Encoding::kCode) {
+    loops.all_high_gain = all_codes_zero;
+    return loops;
+  }
+  if (c.rules.fixed_stage < 0) loops.all_high_gain = all_below_threshold;
+  if (c.rules.fixed_stage == 1) loops.uniform = calibrate_uniform<1, Round, Photons, Write>;
+  if (c.rules.fixed_stage == 2) loops.uniform = calibrate_uniform<2, Round, Photons, Write>;
+  return loops;
+}
+
+template <Encoding E, bool Round, bool Photons>
+Loops choose_loops(const CalibrateCall& c) {
+  return c.pixels != nullptr ? choose_loops<E, Round, Photons, true>(c) : choose_loops<E, Round, Photons, false>(c);
+}
+
+template <Encoding E, bool Round>
+Loops choose_loops(const CalibrateCall& c) {
+  return c.rules.to_photon > 0.0f ? choose_loops<E, Round, true>(c) : choose_loops<E, Round, false>(c);
+}
+
+template <Encoding E>
+Loops choose_loops(const CalibrateCall& c) {
+  return c.round_photons ? choose_loops<E, true>(c) : choose_loops<E, false>(c);
+}
+
+Loops choose_loops(const CalibrateCall& c) {
+  return c.encoding == Encoding::kCode ? choose_loops<Encoding::kCode>(c) : choose_loops<Encoding::kThreshold>(c);
+}
+
+// Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With gain
+// codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
+void calibrate_span(const Span& s, const Loops& loops, const CalibrateCall& c, FrameCounts& counts) {
+  if (loops.all_high_gain == nullptr) {
+    loops.uniform(s, c.rules, counts);
+    return;
+  }
+  const bool high_gain_expected = c.rules.fixed_stage <= 0;
+  if (high_gain_expected && loops.all_high_gain(s)) {
+    loops.uniform(s, c.rules, counts);
+    return;
+  }
+  for (std::int64_t first = 0; first < s.n; first += kGroup) {
+    const Span group = s.part(first, std::min(kGroup, s.n - first));
+    const bool high_gain = high_gain_expected && loops.all_high_gain(group);
+    (high_gain ? loops.uniform : loops.mixed)(group, c.rules, counts);
+  }
+}
+
+void mark_no_constants(const CalibrateCall& c, std::int64_t frame) {
+  c.counts[frame] = FrameCounts{};
+  if (c.pixels == nullptr) return;
+  std::fill_n(c.pixels + frame * c.n_pixels, c.n_pixels, std::numeric_limits<float>::quiet_NaN());
+  std::fill_n(c.stage + frame * c.n_pixels, c.n_pixels, static_cast<std::uint8_t>(math::kNoConstants));
+}
+
+void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGroup& group) {
+  for (std::int32_t k = group.start; k < group.stop; ++k) {
+    if (group.table_row < 0) {
+      mark_no_constants(c, c.frames[k]);
+    } else {
+      c.counts[c.frames[k]] = FrameCounts{};
+    }
+  }
+  if (group.table_row < 0) return;
+  const float* table = c.table + std::int64_t{group.table_row} * c.table_planes * c.n_pixels;
+  for (std::int64_t first = 0; first < c.n_pixels; first += kTile) {
+    for (std::int32_t k = group.start; k < group.stop; ++k) {
+      const std::int64_t frame = c.frames[k];
+      const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels;
+      const Span whole{raw,
+                       raw + (c.planes - 1) * c.n_pixels,
+                       table,
+                       c.n_pixels,
+                       c.table_planes,
+                       c.pixels != nullptr ? c.pixels + frame * c.n_pixels : nullptr,
+                       c.stage != nullptr ? c.stage + frame * c.n_pixels : nullptr,
+                       c.n_pixels};
+      calibrate_span(whole.part(first, std::min(kTile, c.n_pixels - first)), loops, c, c.counts[frame]);
+    }
+  }
+}
+
+}  // namespace
+
+void calibrate_count(const CalibrateCall& c, const Where& where) {
+  const Loops loops = choose_loops(c);
+  cpu::parallel_for(c.n_groups, where.threads,
+                    [&](std::int64_t g) { calibrate_group(c, loops, c.groups[g]); });
+}
+
+}  // namespace shotsieve

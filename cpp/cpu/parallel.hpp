@@ -1,0 +1,25 @@
+// Threads for one call. No standing pool: it would hang in forked children.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace shotsieve::cpu {
+
+// Calls body(i) for i in [0, n) from up to `threads` threads. body must not throw.
+template <class Body>
+void parallel_for(std::int64_t n, int threads, const Body& body) {
+  std::atomic<std::int64_t> next{0};
+  const auto work = [&] {
+    for (std::int64_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) body(i);
+  };
+  const std::int64_t wanted = threads < n ? threads : n;
+  std::vector<std::thread> others;
+  for (std::int64_t t = 1; t < wanted; ++t) others.emplace_back(work);
+  work();
+  for (auto& thread : others) thread.join();
+}
+
+}  // namespace shotsieve::cpu

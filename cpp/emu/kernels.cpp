@@ -1,0 +1,3 @@
+// Every file of cuda/ that holds kernels, compiled by the host compiler against the emulator.
+#include "../../cuda/calibrate.cu"
+#include "../../cuda/compact.cu"

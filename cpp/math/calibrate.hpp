@@ -1,0 +1,149 @@
+// What happens to ONE pixel between its raw words and its calibrated value.
+//
+// Source of the formulas: the public step order of the facility's calibration (thresholding, forced stages,
+// offset, gain, sanitising), with the constants folded beforehand to x = (adc - offset[g]) * gain[g].
+// Promise: exact. Every backend compiles this text without contraction of a*b+c, so that the same words give
+// the same bits. Branch-free: both sides of a choice are computed, then one is selected, which is what lets a
+// compiler turn the loops over pixels into vector code.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+
+#include "hd.hpp"
+
+namespace shotsieve::math {
+
+// Planes of the folded table, in the order in which they lie in memory for each (module, cell).
+enum TablePlane : int {
+  kThreshold0 = 0,  // digital level above which a pixel left high gain
+  kThreshold1 = 1,  // digital level above which it is in low gain
+  kOffset = 2,      // three planes, raw ADC units
+  kGain = 5,        // three planes, output unit per ADC unit; NaN marks a bad pixel
+  kForceMedium = 8, // raw ADC below which low gain is taken for medium gain
+  kForceHigh = 9,   // raw ADC below which any lower stage is taken for high gain
+  kPlainPlanes = 8,
+  kForcedPlanes = 10,
+};
+
+// Bits of the stage byte beside the stage itself (bits 0-1).
+enum StageFlag : int {
+  kStageBits = 0x03,
+  kNotFinite = 0x10,
+  kOutOfRange = 0x20,
+  kWrongGain = 0x40,
+  kNoConstants = 0x80,
+};
+
+// Intensities are summed as integers in units of 1/128, so that a sum does not depend on its order.
+// With |x| <= kMaxValueLimit, rint(x * 128) stays below 2^31.
+constexpr float kIntensityScale = 128.0f;
+constexpr float kMaxValueLimit = 16777214.0f;
+// value_limit * to_photon must stay at or below this; the bindings refuse what does not (a clamp here would
+// keep g++ from turning the loops into vector code).
+constexpr float kMaxPhotonCount = 2147483000.0f;
+
+// What is the same for every pixel of a call.
+struct PixelRules {
+  float rounding_threshold;  // photons are rounded up from this fraction on
+  float value_limit;         // |x| above this is out of range
+  float lit_threshold;       // a pixel is lit strictly above this; NaN counts nothing
+  float to_photon;           // photons per unit of x; 0 counts nothing
+  float medium_floor;        // medium-gain values below this become 0: 0 or -inf
+  int fixed_stage;           // -1 adaptive, else the only stage of the run
+};
+
+struct PixelResult {
+  float value;    // NaN 0x7fc00000 where the pixel does not count
+  int flags;      // StageFlag bits
+  int good;       // 1 where the pixel counts
+  int lit;        // good and above the lit threshold
+  int intensity;  // rint(value * 128), 0 where the pixel does not count
+  int photons;    // rounded photons, never negative, 0 where the pixel does not count
+};
+
+// Stage from the digital level; a NaN threshold compares false, so such a pixel stays in high gain.
+SS_HD int stage_by_threshold(float digital, float threshold0, float threshold1) {
+  const int above0 = digital > threshold0;
+  const int above1 = digital > threshold1;
+  return above0 + (above0 & above1);
+}
+
+// Stage from a receiver's gain code: 0, 1, 3 stand for high, medium, low; anything else has no stage.
+SS_HD int stage_by_code(int code) { return (code == 1) + 2 * (code == 3); }
+
+// Words that a JUNGFRAU-like detector sends in place of a measurement.
+SS_HD int flags_of_code(int code, int adc, int fixed_stage) {
+  const int known = (code == 0) | (code == 1) | (code == 3);
+  const int mismatch = (fixed_stage >= 0) & (stage_by_code(code) != fixed_stage);
+  const int lost = (code == 3) & (adc == 0x3FFF);
+  const int saturated = ((code == 3) | (code == 1)) & (adc == 0);
+  return ((1 - known) | mismatch | lost) * kWrongGain | saturated * kOutOfRange;
+}
+
+// A weak signal in a low stage is noise of the digital level: low -> medium, then any -> high.
+SS_HD int force_stage(int stage, float adc, float medium_level, float high_level) {
+  const int medium = (stage == 2) & (adc < medium_level);
+  const int lowered = stage - medium;
+  const int high = (lowered > 0) & (adc < high_level);
+  return lowered * (1 - high);
+}
+
+SS_HD float select_stage(int stage, float high, float medium, float low) {
+  const float upper = stage == 1 ? medium : high;
+  return stage == 2 ? low : upper;
+}
+
+// Set-min: negative medium-gain values become 0 where rules.medium_floor is 0; -0 and NaN stay as they are.
+SS_HD float lift_medium(float x, int stage, const PixelRules& rules) {
+  const float lowest = stage == 1 ? rules.medium_floor : -std::numeric_limits<float>::infinity();
+  return x < lowest ? 0.0f : x;
+}
+
+// rint() to an integer: one instruction on every target. |v| must stay below 2^31.
+SS_HD int round_to_int(float v) {
+#if defined(__CUDA_ARCH__)
+  return __float2int_rn(v);
+#else
+  return __builtin_irintf(v);
+#endif
+}
+
+// n = floor(y) + (frac(y) >= threshold): halves go up for the usual threshold 0.5, unlike rint.
+SS_HD float round_photons(float y, float rounding_threshold) {
+  const float whole = floorf(y);
+  const float step = y - whole >= rounding_threshold ? 1.0f : 0.0f;
+  return whole + step;
+}
+
+// max(0, round_photons(y)) as an integer: for y >= 0 the whole part is a truncation, which is cheaper than a
+// floor, and everything below 0 gives 0 either way.
+SS_HD int count_photons(float y, float rounding_threshold) {
+  const float positive = y > 0.0f ? y : 0.0f;
+  const int whole = static_cast<int>(positive);
+  const int step = positive - static_cast<float>(whole) >= rounding_threshold ? 1 : 0;
+  return whole + step;
+}
+
+// From the calibrated number to everything a frame counts. `flags` are those already found in the word.
+template <bool Round, bool Photons>
+SS_HD PixelResult measure_pixel(float x, int flags, const PixelRules& rules) {
+  if (Round) x = round_photons(x, rules.rounding_threshold);
+  const float size = fabsf(x);
+  const int in_range = size <= rules.value_limit ? 1 : 0;
+  const int finite = size <= (std::numeric_limits<float>::max)() ? 1 : 0;
+  const int good = in_range & (flags == 0 ? 1 : 0);
+
+  PixelResult r;
+  r.good = good;
+  r.flags = flags | (1 - finite) * kNotFinite | (finite & (1 - in_range)) * kOutOfRange;
+  r.value = good != 0 ? x : std::numeric_limits<float>::quiet_NaN();
+  r.lit = good & (x > rules.lit_threshold ? 1 : 0);
+  const float counted = good != 0 ? x : 0.0f;
+  r.intensity = round_to_int(counted * kIntensityScale);
+  r.photons = Photons ? count_photons(counted * rules.to_photon, rules.rounding_threshold) : 0;
+  return r;
+}
+
+}  // namespace shotsieve::math

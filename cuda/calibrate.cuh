@@ -1,0 +1,195 @@
+// calibrate_count on the device: a block takes a tile of pixels and walks over the frames of one memory cell,
+// with that tile's constants in registers.
+#pragma once
+
+#include <cstdint>
+
+#include "../cpp/core/calibrate.hpp"
+#include "portable.cuh"
+
+namespace shotsieve::device {
+
+constexpr int kCalibrateThreads = 256;
+constexpr int kCalibrateWarps = kCalibrateThreads / 32;
+constexpr int kPixelsPerThread = 8;  // 16 bytes of raw words: one load
+constexpr int kTilePixels = kCalibrateThreads * kPixelsPerThread;
+constexpr int kSums = 5;
+
+__device__ inline int warp_sum(int value) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  for (int step = 16; step > 0; step /= 2) value += __shfl_down_sync(0xFFFFFFFFu, value, step);
+  return value;
+#else
+  return __reduce_add_sync(0xFFFFFFFFu, value);
+#endif
+}
+
+// Sums of one thread. Lit and unmasked pixels share a word (a tile has 2048 of them); intensities and photons
+// are summed as halves, so that nothing overflows 32 bits within a block and no order matters.
+struct ThreadSums {
+  int packed = 0;
+  int intensity_low = 0, intensity_high = 0, photons_low = 0, photons_high = 0;
+
+  __device__ void add(const math::PixelResult& r) {
+    packed += r.lit + (r.good << 16);
+    intensity_low += r.intensity & 0xFFFF;
+    intensity_high += r.intensity >> 16;
+    photons_low += r.photons & 0xFFFF;
+    photons_high += r.photons >> 16;
+  }
+};
+
+struct EightWords {
+  std::uint16_t value[kPixelsPerThread];
+};
+struct EightFloats {
+  float value[kPixelsPerThread];
+};
+
+// Rows and planes are multiples of 8 pixels, so each of these is one or two aligned 16-byte loads.
+__device__ inline EightWords load_words(const std::uint16_t* source) {
+  const uint4 four = *reinterpret_cast<const uint4*>(source);
+  const unsigned words[4] = {four.x, four.y, four.z, four.w};
+  EightWords result;
+  for (int i = 0; i < 4; ++i) {
+    result.value[2 * i] = static_cast<std::uint16_t>(words[i] & 0xFFFFu);
+    result.value[2 * i + 1] = static_cast<std::uint16_t>(words[i] >> 16);
+  }
+  return result;
+}
+
+__device__ inline EightFloats load_floats(const float* source) {
+  const float4 low = reinterpret_cast<const float4*>(source)[0];
+  const float4 high = reinterpret_cast<const float4*>(source)[1];
+  return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+}
+
+__device__ inline void store_pixels(const CalibrateCall& c, std::int64_t at,
+                                    const math::PixelResult (&results)[kPixelsPerThread],
+                                    const int (&stages)[kPixelsPerThread]) {
+  float4* values = reinterpret_cast<float4*>(c.pixels + at);
+  values[0] = {results[0].value, results[1].value, results[2].value, results[3].value};
+  values[1] = {results[4].value, results[5].value, results[6].value, results[7].value};
+  unsigned low = 0;
+  unsigned high = 0;
+  for (int i = 0; i < 4; ++i) {
+    low |= static_cast<unsigned>(stages[i] | results[i].flags) << (8 * i);
+    high |= static_cast<unsigned>(stages[i + 4] | results[i + 4].flags) << (8 * i);
+  }
+  uint2 packed;
+  packed.x = low;
+  packed.y = high;
+  *reinterpret_cast<uint2*>(c.stage + at) = packed;
+}
+
+// Adds the sums of a block to the counts of its frame. Integer atomics: exact in any order.
+__device__ inline void add_to_frame(const ThreadSums& sums, int* shared, FrameCounts* counts) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int totals[kSums] = {warp_sum(sums.packed), warp_sum(sums.intensity_low),
+                             warp_sum(sums.intensity_high), warp_sum(sums.photons_low),
+                             warp_sum(sums.photons_high)};
+  if (lane == 0) {
+    for (int k = 0; k < kSums; ++k) shared[k * kCalibrateWarps + warp] = totals[k];
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    long long block[kSums] = {0, 0, 0, 0, 0};
+    for (int k = 0; k < kSums; ++k) {
+      for (int w = 0; w < kCalibrateWarps; ++w) block[k] += shared[k * kCalibrateWarps + w];
+    }
+    auto* target = reinterpret_cast<unsigned long long*>(counts);
+    atomicAdd(target + 0, static_cast<unsigned long long>(block[0] & 0xFFFF));
+    atomicAdd(target + 1, static_cast<unsigned long long>(block[0] >> 16));
+    atomicAdd(target + 2, static_cast<unsigned long long>(block[2] * 65536 + block[1]));
+    atomicAdd(target + 3, static_cast<unsigned long long>(block[4] * 65536 + block[3]));
+  }
+  __syncthreads();  // the next frame overwrites the shared sums
+}
+
+// Gain stage and word flags of one pixel, and the constants that follow from them.
+__device__ inline void choose_stage(const CalibrateCall& c, const float* plane, int adc, int digital,
+                                    float threshold0, int& stage, int& flags) {
+  const std::int64_t n = c.n_pixels;
+  flags = 0;
+  if (c.encoding == Encoding::kCode) {
+    stage = math::stage_by_code(digital);
+    flags = math::flags_of_code(digital, adc, c.rules.fixed_stage);
+  } else if (c.rules.fixed_stage >= 0) {
+    stage = c.rules.fixed_stage;
+    return;
+  } else if (static_cast<float>(digital) > threshold0) {
+    stage = math::stage_by_threshold(static_cast<float>(digital), threshold0, plane[math::kThreshold1 * n]);
+  } else {
+    stage = 0;
+  }
+  if (stage != 0 && c.table_planes == math::kForcedPlanes) {
+    stage = math::force_stage(stage, static_cast<float>(adc), plane[math::kForceMedium * n],
+                              plane[math::kForceHigh * n]);
+  }
+}
+
+template <bool Round, bool Write>
+__global__ void __launch_bounds__(kCalibrateThreads) calibrate_count_kernel(CalibrateCall c) {
+  SS_SHARED(int, shared, kSums* kCalibrateWarps);
+  const std::int64_t n = c.n_pixels;
+  const std::int64_t tiles = (n + kTilePixels - 1) / kTilePixels;
+  const FrameGroup group = c.groups[blockIdx.x / tiles];
+  const std::int64_t pixel = (blockIdx.x % tiles) * kTilePixels + threadIdx.x * kPixelsPerThread;
+  const bool inside = pixel < n;
+  const bool known = group.table_row >= 0;
+  const int common_stage = c.encoding == Encoding::kThreshold && c.rules.fixed_stage > 0 ? c.rules.fixed_stage : 0;
+
+  const float* table = c.table;
+  EightFloats threshold{}, offset{}, gain{};
+  if (inside && known) {
+    table += std::int64_t{group.table_row} * c.table_planes * n + pixel;
+    threshold = load_floats(table + math::kThreshold0 * n);
+    offset = load_floats(table + (math::kOffset + common_stage) * n);
+    gain = load_floats(table + (math::kGain + common_stage) * n);
+  }
+  for (std::int32_t k = group.start; k < group.stop; ++k) {
+    const std::int64_t frame = c.frames[k];
+    ThreadSums sums;
+    if (inside) {
+      math::PixelResult results[kPixelsPerThread];
+      int stages[kPixelsPerThread];
+      if (known) {
+        const std::uint16_t* raw = c.raw + frame * c.planes * n + pixel;
+        const EightWords adc = load_words(raw);
+        const EightWords digital = load_words(raw + (c.planes - 1) * n);
+        for (int i = 0; i < kPixelsPerThread; ++i) {
+          int flags = 0;
+          choose_stage(c, table + i, adc.value[i], digital.value[i], threshold.value[i], stages[i], flags);
+          float pixel_offset = offset.value[i];
+          float pixel_gain = gain.value[i];
+          if (stages[i] != common_stage) {  // rare: these planes are read only where a pixel switched
+            pixel_offset = table[(math::kOffset + stages[i]) * n + i];
+            pixel_gain = table[(math::kGain + stages[i]) * n + i];
+          }
+          const float x = (static_cast<float>(adc.value[i]) - pixel_offset) * pixel_gain;
+          results[i] = math::measure_pixel<Round, true>(math::lift_medium(x, stages[i], c.rules), flags, c.rules);
+          sums.add(results[i]);
+        }
+      } else {
+        for (int i = 0; i < kPixelsPerThread; ++i) {
+          stages[i] = 0;
+          results[i] = {};
+          results[i].value = std::numeric_limits<float>::quiet_NaN();
+          results[i].flags = math::kNoConstants;
+        }
+      }
+      if (Write) store_pixels(c, frame * n + pixel, results, stages);
+    }
+    add_to_frame(sums, shared, c.counts + frame);
+  }
+}
+
+// Counts are added up by many blocks, so they start from 0.
+__global__ void clear_counts_kernel(const std::int32_t* __restrict__ frames, std::int64_t n_listed,
+                                    FrameCounts* __restrict__ counts) {
+  const std::int64_t k = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (k < n_listed) counts[frames[k]] = FrameCounts{0, 0, 0, 0};
+}
+
+}  // namespace shotsieve::device

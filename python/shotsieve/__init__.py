@@ -1,0 +1,63 @@
+"""shotsieve: GPU-first reduction of European XFEL detector runs.
+
+>>> import shotsieve
+>>> shotsieve.backends()[0].name
+'cpu'
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+from .backend import BackendStatus
+from .backend import describe as backends
+from .errors import BackendUnavailable, BadInput, OutputError, ShotsieveError, UnreadableData
+
+if TYPE_CHECKING:
+    from .constants.container import Constants
+    from .engine import Result, reduce
+    from .recipe import Recipe
+    from .sources.run import open_run
+    from .table import Table
+
+__all__ = [
+    "BackendStatus",
+    "BackendUnavailable",
+    "BadInput",
+    "Constants",
+    "OutputError",
+    "Recipe",
+    "Result",
+    "ShotsieveError",
+    "Table",
+    "UnreadableData",
+    "__version__",
+    "backends",
+    "open_run",
+    "reduce",
+]
+
+# Loaded on first use, so that importing the package stays quick.
+_LAZY = {
+    "Constants": "constants.container",
+    "Recipe": "recipe",
+    "Result": "engine",
+    "Table": "table",
+    "open_run": "sources.run",
+    "reduce": "engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'shotsieve' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

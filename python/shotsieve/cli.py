@@ -1,0 +1,286 @@
+"""The command ``shotsieve``: talks to a person or, with ``--json``, to a program; the work is done elsewhere.
+
+Exit status: 0 done, 1 an error that says what to do, 2 a wrong command line, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._version import __version__
+from .errors import BadInput, OutputError, ShotsieveError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .engine import Result
+
+BACKENDS = ("auto", "cpu", "cuda", "emu")
+_OPTIONAL = ("extra_data", "cupy", "pandas", "xarray")
+_JSON = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="shotsieve")
+def cli() -> None:
+    """Reduce European XFEL detector runs: one read, every measure, only what matters kept."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        The exit status.
+
+    Examples
+    --------
+    >>> main(["info", "--nonsense"])
+    2
+    """
+    try:
+        status = cli.main(arguments, prog_name="shotsieve", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except ShotsieveError as error:
+        click.echo(f"error: {error}", err=True)
+        return 1
+
+
+# ----------------------------------------------------------------------------- info
+
+
+@cli.command()
+@_JSON
+def info(as_json: bool) -> None:
+    """Say which backends and devices there are, and why each other one is not."""
+    from . import backend, detectors
+
+    found = {
+        "versions": _versions(),
+        "backends": {
+            status.name: {"available": status.available, "detail": status.detail}
+            for status in backend.describe()
+        },
+        "detectors": list(detectors.names()),
+    }
+    if as_json:
+        click.echo(json.dumps(found, indent=2, sort_keys=True))
+        return
+    click.echo("versions")
+    for name, version in found["versions"].items():
+        click.echo(f"  {name:<12}{version or 'not installed'}")
+    click.echo("backends")
+    for name, status in found["backends"].items():
+        click.echo(f"  {name:<12}{'yes' if status['available'] else 'no ':<5}{status['detail']}")
+    click.echo("detectors")
+    click.echo(f"  {', '.join(found['detectors'])}")
+
+
+def _versions() -> dict[str, str | None]:
+    """Versions of what is installed, asked without importing anything."""
+    import platform
+    from importlib import metadata
+
+    import h5py
+    import numpy as np
+
+    # CuPy comes under one name per CUDA version.
+    names = {"extra_data": ["EXtra-data"], "cupy": ["cupy-cuda13x", "cupy-cuda12x", "cupy"]}
+    out: dict[str, str | None] = {
+        "shotsieve": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "h5py": f"{h5py.__version__} (HDF5 {h5py.version.hdf5_version})",
+    }
+    for module in _OPTIONAL:
+        out[module] = None
+        for name in names.get(module, [module]):
+            try:
+                out[module] = metadata.version(name)
+                break
+            except metadata.PackageNotFoundError:
+                continue
+    return out
+
+
+# --------------------------------------------------------------------------- reduce
+
+
+@cli.command(name="reduce")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--output", "out", required=True, type=click.Path(path_type=Path), help="Folder to make.")
+@click.option(
+    "--recipe", "-r", "recipe_path", required=True, type=click.Path(path_type=Path), help="TOML file."
+)
+@click.option("--constants", type=click.Path(path_type=Path), help="Constants: our HDF5 file or a folder.")
+@click.option("--source", help="Detector of the run, e.g. SPB_DET_AGIPD1M-1, where there are several.")
+@click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True)
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override the recipe.")
+@click.option("--overwrite", is_flag=True, help="Replace an output folder that is not empty.")
+@click.option("--force", is_flag=True, help="Go on though constants and run disagree on their conditions.")
+@_JSON
+def reduce_command(
+    run: Path,
+    out: Path,
+    recipe_path: Path,
+    constants: Path | None,
+    source: str | None,
+    backend: str,
+    settings: tuple[str, ...],
+    overwrite: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Reduce the raw RUN (a folder of EuXFEL files) as a recipe says.
+
+    Options override the recipe; the recipe as it was used is stored with the output.
+    """
+    from .recipe import Recipe
+
+    recipe = Recipe.load(recipe_path)
+    changes = dict(_setting(text) for text in settings)
+    if source is not None:
+        changes["detector.source"] = source
+    if changes:
+        recipe = recipe.override(changes)
+    from . import engine
+
+    with progress_bar() as progress:
+        result = engine.reduce(
+            run,
+            recipe,
+            out,
+            constants=constants,
+            backend=backend,
+            overwrite=overwrite,
+            force=force,
+            progress=progress,
+        )
+    if as_json:
+        click.echo(json.dumps(_answer(result, out), indent=2, sort_keys=True))
+        return
+    click.echo(result.accounts.summary(), nl=False)
+    click.echo(f"  {'output':<14}{out}, {len(result.files)} files")
+
+
+def _answer(result: Result, out: Path) -> dict[str, Any]:
+    performance = {**result.accounts.performance, **(result.performance or {})}
+    files = [str(path) for path in result.files]
+    return {"output": str(out), "files": files, **result.accounts.to_dict(), "performance": performance}
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Split ``section.key=value``; the value is TOML where it can be read as such, else a text."""
+    key, sign, value = (part.strip() for part in text.partition("="))
+    if not sign or "." not in key:
+        raise click.BadParameter(
+            f"{text!r}: expected SECTION.KEY=VALUE, such as keep.undecided=drop", param_hint="--set"
+        )
+    try:
+        read = tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return key, value
+    return key, read["value"] if len(read) == 1 else value
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[..., None] | None]:
+    """Give a function (done, total, bytes=0, doing="shots") that draws a bar, or None where nobody looks.
+
+    The bar is on standard error, with rate and time left; what is not a terminal gets none.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.description} {task.completed:,.0f} of {task.total:,.0f} {task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1, rate="", visible=False)
+
+        def update(done: int, total: int, size: int = 0, doing: str = "shots") -> None:
+            if bar.tasks[task].description != doing:
+                bar.reset(task, description=doing)
+            elapsed = bar.tasks[task].elapsed
+            rate = f"{done / elapsed:,.0f}/s" if elapsed and done else ""
+            rate += f", {size / elapsed / 1e9:.2f} GB/s" if rate and size else ""
+            bar.update(task, completed=done, total=max(total, 1), rate=rate, visible=True)
+
+        yield update
+
+
+# ------------------------------------------------------------------------ constants
+
+
+@cli.group()
+def constants() -> None:
+    """Work on calibration constants."""
+
+
+@constants.command(name="convert")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
+def convert(folder: Path, out: Path, overwrite: bool) -> None:
+    """Turn constants in the facility's layout (FOLDER with modules.toml) into one HDF5 file."""
+    from .constants import Constants
+
+    if out.exists() and not overwrite:
+        raise BadInput(f"{out} exists; choose another name, or say --overwrite")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out} cannot be written: the folder {out.parent} does not exist")
+    container = Constants.open(folder)
+    container.save(out)
+    modules = len(container.modules)
+    click.echo(f"{out}: {', '.join(container.names())}; {modules} modules, {len(container.cell_ids)} cells")
+
+
+# ------------------------------------------------------------------------- simulate
+
+
+class _Simulations(click.Group):
+    """Makes its commands only when one is asked for: they import what the others do not need."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return ["spi"]
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name != "spi":
+            return None
+        from .cli_simulate import spi_command
+
+        return spi_command(progress_bar)
+
+
+@cli.group(cls=_Simulations)
+def simulate() -> None:
+    """Make raw runs with known truth."""

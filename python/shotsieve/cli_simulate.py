@@ -1,0 +1,136 @@
+"""Command lines made from the parameters of a simulation: one option per field, so none is written twice."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import click
+
+
+class Listed(click.ParamType):
+    """``0,2,5-8`` for a tuple of numbers, ``3:0,5:1`` for a tuple of tuples.
+
+    Parameters
+    ----------
+    item : type
+        int, float, or a tuple type for each entry.
+    """
+
+    def __init__(self, item: Any) -> None:
+        self.parts = get_args(item) or (item,)
+        self.nested = get_origin(item) is tuple
+        form = ":".join(part.__name__.upper() for part in self.parts)
+        self.name = f"{form},..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not isinstance(value, str):
+            return value
+        out: list[Any] = []
+        for text in filter(None, (part.strip() for part in value.split(","))):
+            span = re.fullmatch(r"(\d+)-(\d+)", text)
+            if span and self.parts == (int,):
+                out.extend(range(int(span[1]), int(span[2]) + 1))
+                continue
+            pieces = text.split(":")
+            try:
+                entry = tuple(kind(piece) for kind, piece in zip(self.parts, pieces, strict=True))
+            except ValueError:
+                self.fail(f"{text!r} is not {':'.join(kind.__name__ for kind in self.parts)}", param, ctx)
+            out.append(entry if self.nested else entry[0])
+        return tuple(out)
+
+
+def options_of(parameters: type) -> list[click.Option]:
+    """Return one option per field of a dataclass, with the help text of its docstring.
+
+    Parameters
+    ----------
+    parameters : type
+        A dataclass whose fields are numbers, texts, switches, or tuples of them, described in a NumPy-style
+        section Attributes.
+
+    Returns
+    -------
+    list of click.Option
+        A switch ``xgm`` becomes ``--xgm / --no-xgm``; names have dashes.
+    """
+    helps = _described(parameters.__doc__ or "")
+    hints = get_type_hints(parameters)
+    options = []
+    for field in dataclasses.fields(parameters):
+        kind = hints[field.name]
+        if get_origin(kind) in (Union, types.UnionType):
+            kind = next(part for part in get_args(kind) if part is not type(None))
+        flag = "--" + field.name.replace("_", "-")
+        default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+        shown: dict[str, Any] = {"help": helps.get(field.name), "default": default}
+        if kind is bool:
+            options.append(click.Option([f"{flag}/--no-{flag[2:]}", field.name], **shown, show_default=True))
+            continue
+        if get_origin(kind) is tuple:
+            shown["type"] = Listed(get_args(kind)[0])
+        else:
+            shown["type"] = kind
+        # A long or empty default says nothing on a help page.
+        plain = isinstance(default, int | float | str)
+        options.append(click.Option([flag, field.name], **shown, show_default=plain))
+    return options
+
+
+def _described(text: str) -> dict[str, str]:
+    """Read ``name, other : type`` and the indented lines below it from a docstring."""
+    out: dict[str, str] = {}
+    names: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped == "Attributes":
+            inside = True
+        elif inside and stripped in ("Raises", "Examples", "Notes", "Returns"):
+            break
+        elif inside and (head := re.fullmatch(r" {4}(\w+(?:, \w+)*) : .*", line)):
+            names = head[1].split(", ")
+        elif inside and names and stripped and not stripped.startswith("---"):
+            for name in names:
+                out[name] = f"{out[name]} {stripped}" if name in out else stripped
+    return out
+
+
+def spi_command(progress_bar: Callable[[], Any]) -> click.Command:
+    """Return ``shotsieve simulate spi``.
+
+    Parameters
+    ----------
+    progress_bar : callable
+        Context manager that gives a function (done, total, bytes, doing), or None where nobody looks.
+    """
+    from .simulate.parameters import SpiParameters
+
+    def run(out: Path, overwrite: bool, **values: Any) -> None:
+        from .simulate.spi import simulate_spi
+
+        parameters = SpiParameters(**values)
+        with progress_bar() as update:
+            progress = None if update is None else lambda doing, done, total: update(done, total, 0, doing)
+            made = simulate_spi(out, parameters, overwrite=overwrite, progress=progress)
+        click.echo(f"raw run    {made.raw}: {parameters.n_trains} trains, {len(made.files)} files")
+        click.echo(f"constants  {made.constants}\ngeometry   {made.geometry}\ntruth      {made.truth_file}")
+
+    return click.Command(
+        "spi",
+        callback=run,
+        params=[
+            click.Argument(["out"], type=click.Path(path_type=Path)),
+            click.Option(
+                ["--overwrite"], is_flag=True, help="Replace what an earlier simulation left in OUT."
+            ),
+            *options_of(SpiParameters),
+        ],
+        help="Simulate single-particle imaging at AGIPD-1M: raw run, constants, geometry, truth in OUT.\n\n"
+        "Trains are counted from 0. Lists are written 0,2,5-8; entries of several numbers 3:0,5:1.",
+    )

@@ -1,0 +1,80 @@
+"""What the arrays of the constants are called, which shapes they have, and what a store of them must do."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from ..detectors import Detector
+from ..errors import BadInput, nearest
+
+__all__ = ["DTYPES", "GAIN_AXIS", "Store", "check_name", "check_shape"]
+
+GAIN_AXIS = {
+    "offset": (3,),
+    "noise": (3,),
+    "thresholds": (2,),
+    "relative_gain": (3,),
+    "mg_baseline": (1,),
+    "adu_per_kev": (1, 3),
+    "bad_pixels": (3,),
+}
+"""Names of the constants, and how long their gain axis may be."""
+
+DTYPES = {name: np.dtype("<u4" if name == "bad_pixels" else "<f4") for name in GAIN_AXIS}
+
+
+class Store(Protocol):
+    """Where the arrays of a container lie: memory, our own file, a folder in the facility's layout."""
+
+    def modules(self, name: str) -> tuple[int, ...]:
+        """Return the modules that have the constant; empty for one that is not there at all."""
+
+    def load(self, name: str, module: int, rows: np.ndarray) -> np.ndarray:
+        """Return (gain, len(rows), ss, fs) in the container's dtype; rows index the cell axis."""
+
+
+def check_name(name: str) -> None:
+    """Raise `BadInput` for a name that no constant has.
+
+    Parameters
+    ----------
+    name : str
+
+    Examples
+    --------
+    >>> check_name("offset")
+    """
+    if name not in GAIN_AXIS:
+        hint = nearest(name, GAIN_AXIS)
+        raise BadInput(f"There are no constants {name!r}; there are {', '.join(GAIN_AXIS)}.{hint}")
+
+
+def check_shape(detector: Detector, name: str, shape: tuple[int, ...], cells: int, where: str) -> None:
+    """Raise `BadInput` if one module's array of a constant does not have the container's shape.
+
+    Parameters
+    ----------
+    detector : Detector
+    name : str
+    shape : tuple of int
+        Expected to be (gain, cell, ss, fs).
+    cells : int
+        Length of the cell axis of the whole container.
+    where : str
+        What the error calls the array.
+
+    Examples
+    --------
+    >>> from shotsieve import detectors
+    >>> check_shape(detectors.load("AGIPD1M"), "offset", (3, 8, 512, 128), 8, "offset")
+    """
+    gains = " or ".join(map(str, GAIN_AXIS[name]))
+    if len(shape) != 4 or shape[0] not in GAIN_AXIS[name] or shape[2:] != detector.shape or not shape[1]:
+        raise BadInput(
+            f"{where}: the shape is {shape}, but {name!r} of {detector.name} needs "
+            f"({gains} gains, cells, {detector.shape[0]}, {detector.shape[1]})."
+        )
+    if shape[1] != cells:
+        raise BadInput(f"{where}: {shape[1]} cells, while the other constants have {cells}.")

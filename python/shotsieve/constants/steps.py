@@ -1,0 +1,168 @@
+"""The switches of the calibration: which steps are done, and with which levels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import BadInput, nearest
+from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS
+
+if TYPE_CHECKING:
+    from ..detectors import Detector
+
+__all__ = ["Steps"]
+
+MAX_VALUE_LIMIT = 16777214.0  # above it the kernels' sums of rint(x * 128) would leave 32 bits
+
+_OFF = {
+    "low_medium_gap": False,
+    "force_mg_if_below": None,
+    "force_hg_if_below": None,
+    "offset": False,
+    "relative_gain": False,
+    "adjust_mg_baseline": False,
+    "set_min": False,
+    "xray_gain": False,
+    "round_photons": False,
+}
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Switches of the calibration, under the names that a recipe uses.
+
+    Thresholding is not here: in adaptive gain it is always done, since the constants are one set per stage.
+    Steps that a detector does not have are switched off by `for_detector`.
+
+    Attributes
+    ----------
+    low_medium_gap : bool
+        Where the two thresholds are less than 5 % apart, never go to low gain.
+    force_mg_if_below, force_hg_if_below : float or None
+        In ADU above the offset: below it a low-gain pixel is taken as medium gain, and then any pixel not in
+        high gain as high gain. None switches the step off.
+    force_hg_reference : {"hg", "mg"}
+        The offset that `force_hg_if_below` counts from.
+    offset, relative_gain, xray_gain : bool
+        Subtract the offset; multiply with the gain relative to high gain; divide by ADU per keV.
+    adjust_mg_baseline, set_min : bool
+        Shift medium gain to meet high gain; then set its negative values to 0.
+    round_photons : bool
+        Round values to whole photons (only with the unit ``"photon"``).
+    rounding_threshold : float
+        Fraction from which a photon is rounded up.
+    value_limit : float
+        A larger absolute value is out of range.
+    bad_bits : int
+        Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
+
+    Examples
+    --------
+    >>> Steps(force_hg_if_below=1000.0).unit()
+    'keV'
+    """
+
+    low_medium_gap: bool = True
+    force_mg_if_below: float | None = None
+    force_hg_if_below: float | None = None
+    force_hg_reference: str = "hg"
+    offset: bool = True
+    relative_gain: bool = True
+    adjust_mg_baseline: bool = True
+    set_min: bool = True
+    xray_gain: bool = True
+    round_photons: bool = False
+    rounding_threshold: float = 0.5
+    value_limit: float = 1e7
+    bad_bits: int = DEFAULT_BAD_BITS
+
+    def __post_init__(self) -> None:
+        if self.force_hg_reference not in ("hg", "mg"):
+            hint = nearest(str(self.force_hg_reference), ("hg", "mg"))
+            raise BadInput(f"force_hg_reference = {self.force_hg_reference!r} must be 'hg' or 'mg'.{hint}")
+        for name in ("force_mg_if_below", "force_hg_if_below"):
+            level = getattr(self, name)
+            if level is not None and not math.isfinite(level):
+                raise BadInput(f"{name} = {level} must be a finite number of ADU, or left out.")
+        if not 0 < self.rounding_threshold <= 1:
+            raise BadInput(f"rounding_threshold = {self.rounding_threshold} must be above 0 and at most 1.")
+        if not 0 < self.value_limit <= MAX_VALUE_LIMIT:
+            raise BadInput(
+                f"value_limit = {self.value_limit} must be above 0, at most {MAX_VALUE_LIMIT:.0f}."
+            )
+        if not 0 <= self.bad_bits <= ALL_BITS:
+            raise BadInput(f"bad_bits = {self.bad_bits} must be a mask of 32 bits (0 ... {ALL_BITS:#x}).")
+        scaled = [
+            name for name in ("relative_gain", "adjust_mg_baseline", "xray_gain") if getattr(self, name)
+        ]
+        if not self.offset and scaled:
+            raise BadInput(
+                f"offset = false leaves the pedestal in the data, and {scaled[0]} would scale it as if it "
+                f"were signal: set {' = false, '.join(scaled)} = false as well, or offset = true."
+            )
+
+    def for_detector(self, detector: Detector) -> Steps:
+        """Return the steps with those that the detector does not have switched off.
+
+        Parameters
+        ----------
+        detector : Detector
+
+        Returns
+        -------
+        Steps
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> Steps().for_detector(detectors.load("JUNGFRAU")).set_min
+        False
+        """
+        off = {name: value for name, value in _OFF.items() if name not in detector.steps}
+        return dataclasses.replace(self, **off)
+
+    def forcing(self) -> bool:
+        """Return whether stages are forced, so that the folded table has its two planes of levels."""
+        return self.force_mg_if_below is not None or self.force_hg_if_below is not None
+
+    def unit(self, asked: str | None = None) -> str:
+        """Return the unit of the calibrated values.
+
+        Parameters
+        ----------
+        asked : {"ADU", "keV", "photon"} or None
+            What the recipe asks for; None leaves it to the steps.
+
+        Returns
+        -------
+        str
+            ``"ADU"`` without the x-ray gain, else ``"keV"``, or ``"photon"`` when asked for.
+
+        Raises
+        ------
+        BadInput
+            If the steps cannot give the unit asked for, or photons are rounded that are not there.
+
+        Examples
+        --------
+        >>> Steps(xray_gain=False).unit()
+        'ADU'
+        """
+        units = ("keV", "photon") if self.xray_gain else ("ADU",)
+        unit = asked or units[0]
+        if unit not in units:
+            if unit not in ("ADU", "keV", "photon"):
+                raise BadInput(f"unit = {unit!r} is not one of ADU, keV, photon.{nearest(unit, units)}")
+            switch = "false" if unit == "ADU" else "true"
+            raise BadInput(
+                f"unit = {unit!r} does not go with xray_gain = {str(self.xray_gain).lower()}: "
+                f"set xray_gain = {switch}, or ask for {' or '.join(units)}."
+            )
+        if self.round_photons and unit != "photon":
+            raise BadInput(
+                f"round_photons = true rounds photons, but the unit is {unit!r}: set unit = 'photon'."
+            )
+        return unit

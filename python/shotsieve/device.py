@@ -1,0 +1,220 @@
+"""Memory, streams and events of a backend, behind one small protocol.
+
+Three makers: NumPy for ``cpu`` (one memory, nothing to copy, work done at once), CuPy for ``cuda``, and the emulator's
+for ``emu`` (a memory of its own that NumPy cannot see, and streams that run late), so that the pipeline is written once
+and tested where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+
+class Device(Protocol):
+    """What the pipeline asks of a device. Copies and kernels are queued on a stream; only ``wait`` waits."""
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+        """Return an uninitialised C-contiguous array in device memory."""
+
+    def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        """Return an uninitialised NumPy array from which copies to the device run without a detour."""
+
+    def twin(self, pinned: np.ndarray) -> Any:
+        """Return the device array for a pinned one: the array itself where both memories are one."""
+
+    def stream(self) -> Any:
+        """Return a new stream; work queued on it runs in order."""
+
+    def handle(self, stream: Any) -> int:
+        """Return the integer that the native functions take as ``stream``."""
+
+    def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
+        """Queue a copy of a host array into a device array of the same shape and dtype."""
+
+    def to_host(self, target: np.ndarray, source: Any, stream: Any) -> None:
+        """Queue a copy of a device array into a host array of the same shape and dtype."""
+
+    def record(self, stream: Any) -> Any:
+        """Return an event that is reached when all work queued so far on the stream is done."""
+
+    def wait(self, event: Any) -> None:
+        """Wait on the host until the event is reached."""
+
+
+def _check_copy(target: Any, source: Any) -> None:
+    if target.shape != source.shape or target.dtype != source.dtype:
+        raise ValueError(
+            f"copy between {source.dtype} {source.shape} and {target.dtype} {target.shape}: shape and dtype must agree"
+        )
+
+
+class HostDevice:
+    """The CPU: host and device memory are one, and a stream does everything at once."""
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        return np.empty(shape, dtype)
+
+    def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        return np.empty(shape, dtype)
+
+    def twin(self, pinned: np.ndarray) -> np.ndarray:
+        return pinned
+
+    def stream(self) -> None:
+        return None
+
+    def handle(self, stream: None) -> int:
+        return 0
+
+    def to_device(self, target: np.ndarray, source: np.ndarray, stream: None) -> None:
+        _check_copy(target, source)
+        if target.ctypes.data != source.ctypes.data:
+            np.copyto(target, source)
+
+    to_host = to_device
+
+    def record(self, stream: None) -> None:
+        return None
+
+    def wait(self, event: None) -> None:
+        return None
+
+
+class CupyDevice:
+    """A GPU through CuPy: its memory pools, pinned memory, non-blocking streams and events."""
+
+    def __init__(self) -> None:
+        import cupy
+        import cupyx
+
+        self._cupy = cupy
+        self._empty_pinned = cupyx.empty_pinned
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+        return self._cupy.empty(shape, dtype)
+
+    def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        return self._empty_pinned(shape, dtype)
+
+    def twin(self, pinned: np.ndarray) -> Any:
+        return self.empty(pinned.shape, pinned.dtype)
+
+    def stream(self) -> Any:
+        return self._cupy.cuda.Stream(non_blocking=True)
+
+    def handle(self, stream: Any) -> int:
+        return stream.ptr
+
+    def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
+        _check_copy(target, source)
+        target.set(np.ascontiguousarray(source), stream=stream)
+
+    def to_host(self, target: np.ndarray, source: Any, stream: Any) -> None:
+        _check_copy(target, source)
+        source.get(stream=stream, out=target, blocking=False)
+
+    def record(self, stream: Any) -> Any:
+        event = self._cupy.cuda.Event(block=True, disable_timing=True)
+        event.record(stream)
+        return event
+
+    def wait(self, event: Any) -> None:
+        event.synchronize()
+
+
+class EmulatedArray:
+    """A block of the emulator's device memory: shape and dtype, but no way for NumPy to look inside."""
+
+    def __init__(
+        self, native: ModuleType, shape: tuple[int, ...], dtype: np.dtype, base: Any = None, pointer: int = 0
+    ):
+        self._native = native
+        self._base = base
+        self.shape = shape
+        self.dtype = dtype
+        self.nbytes = math.prod(shape) * dtype.itemsize
+        self.pointer = pointer if base is not None else native.malloc(max(self.nbytes, 1))
+
+    def __del__(self) -> None:
+        if self._base is None and getattr(self, "pointer", 0):
+            self._native.free(self.pointer)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.pointer, False),
+            "version": 3,
+            "strides": None,
+            "stream": None,
+        }
+
+    def __getitem__(self, rows: slice) -> EmulatedArray:
+        start, stop, step = rows.indices(self.shape[0])
+        if step != 1:
+            raise IndexError("device memory is cut into contiguous rows only")
+        row_bytes = self.nbytes // self.shape[0] if self.shape[0] else 0
+        shape = (max(0, stop - start), *self.shape[1:])
+        return EmulatedArray(self._native, shape, self.dtype, self, self.pointer + start * row_bytes)
+
+    def reshape(self, *shape: int) -> EmulatedArray:
+        known = math.prod(n for n in shape if n != -1)
+        size = math.prod(self.shape)
+        full = tuple(size // known if n == -1 else n for n in shape)
+        if math.prod(full) != size:
+            raise ValueError(f"cannot reshape {self.shape} into {shape}")
+        return EmulatedArray(self._native, full, self.dtype, self, self.pointer)
+
+    def view(self, dtype: DTypeLike) -> EmulatedArray:
+        new = np.dtype(dtype)
+        last = self.shape[-1] * self.dtype.itemsize // new.itemsize
+        return EmulatedArray(self._native, (*self.shape[:-1], last), new, self, self.pointer)
+
+
+class EmulatedDevice:
+    """The emulator: poisoned device memory and streams whose work runs only when somebody waits."""
+
+    def __init__(self, native: ModuleType) -> None:
+        self._native = native
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> EmulatedArray:
+        return EmulatedArray(self._native, tuple(shape), np.dtype(dtype))
+
+    def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+        return np.empty(shape, dtype)
+
+    def twin(self, pinned: np.ndarray) -> EmulatedArray:
+        return self.empty(pinned.shape, pinned.dtype)
+
+    def stream(self) -> int:
+        return self._native.stream_create()
+
+    def handle(self, stream: int) -> int:
+        return stream
+
+    def to_device(self, target: EmulatedArray, source: np.ndarray, stream: int) -> None:
+        _check_copy(target, source)
+        if not source.flags.c_contiguous:
+            raise ValueError("a queued copy needs a C-contiguous host array")
+        self._native.memcpy_async(target.pointer, source.ctypes.data, source.nbytes, stream)
+
+    def to_host(self, target: np.ndarray, source: EmulatedArray, stream: int) -> None:
+        _check_copy(target, source)
+        if not target.flags.c_contiguous:
+            raise ValueError("a queued copy needs a C-contiguous host array")
+        self._native.memcpy_async(target.ctypes.data, source.pointer, target.nbytes, stream)
+
+    def record(self, stream: int) -> int:
+        event = self._native.event_create()
+        self._native.event_record(event, stream)
+        return event
+
+    def wait(self, event: int) -> None:
+        self._native.event_synchronize(event)
+        self._native.event_destroy(event)

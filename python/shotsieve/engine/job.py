@@ -1,0 +1,220 @@
+"""What a run and a recipe come to: everything that is decided before the first frame is read."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..calibrate import CalibrateParams, Tables, make_tables
+from ..decide import Rule
+from ..errors import BadInput
+from ..measure.lit import median_noise, photons_per_unit, threshold_in_unit
+from ..sources.base import ShotStatus
+from ..table import ModuleStatus, Table
+
+if TYPE_CHECKING:
+    from ..constants.container import Constants
+    from ..recipe import Recipe
+    from ..sources.base import OperatingMode, Source
+
+_FATE_OF_STATUS = {
+    ShotStatus.OK: "dropped",
+    ShotStatus.SUSPECT: "suspect",
+    ShotStatus.DUPLICATE: "duplicate",
+    ShotStatus.INCONSISTENT: "inconsistent",
+    ShotStatus.UNREADABLE: "unreadable",
+}
+
+
+@dataclass
+class Job:
+    """A reduction, decided in all its parts.
+
+    Attributes
+    ----------
+    source : Source
+    recipe : Recipe
+    mode : OperatingMode
+        Of the run, with what the recipe overrides.
+    table : Table
+        One row per shot; keys, extra columns and fates of rejected shots are filled in.
+    unit : str
+        Unit of calibrated values.
+    tables, params : Tables, CalibrateParams or None
+        None where the recipe has no [calibrate].
+    rule : Rule or None
+        None keeps everything.
+    settings : dict
+        What the output says of its making.
+    notes : list of str
+        What a reader of the accounts should know.
+    """
+
+    source: Source
+    recipe: Recipe
+    mode: OperatingMode
+    table: Table
+    unit: str = "ADU"
+    tables: Tables | None = None
+    params: CalibrateParams | None = None
+    rule: Rule | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def counts_frames(self) -> bool:
+        """Whether every frame is calibrated and counted."""
+        return self.recipe.measure.lit is not None
+
+    @property
+    def content(self) -> str | None:
+        """What is written of kept shots, None if only the table is."""
+        return self.recipe.write.content if self.recipe.write else None
+
+
+def make_job(source: Source, recipe: Recipe, constants: Constants | None, force: bool = False) -> Job:
+    """Decide everything about a reduction.
+
+    Parameters
+    ----------
+    source : Source
+    recipe : Recipe
+    constants : Constants or None
+        Needed where the recipe calibrates.
+    force : bool
+        Accept constants whose conditions disagree with the run; the disagreement is then recorded.
+
+    Returns
+    -------
+    Job
+
+    Raises
+    ------
+    BadInput
+        If something is missing or does not fit together.
+    """
+    shots = source.shots
+    mode = _override(source.mode, recipe)
+    table = Table(shots.train_id, shots.pulse_id, shots.cell_id, source.modules, source.detector.pixels)
+    for name, values in source.columns().items():
+        table.add_column(name, values)
+    for status, fate in _FATE_OF_STATUS.items():
+        table.set_fate(shots.status == status, fate)
+    job = Job(source, recipe, mode, table)
+    if recipe.calibrate is not None:
+        if constants is None:
+            raise BadInput(
+                "no constants: the recipe has [calibrate], so give them with --constants FILE or FOLDER, "
+                'or in the recipe as [calibrate] constants = "constants.h5".'
+            )
+        _calibration(job, constants, force)
+    elif recipe.measure.lit is not None:
+        raise BadInput("[measure.lit] counts calibrated pixels: add [calibrate] to the recipe.")
+    if recipe.keep is not None:
+        job.rule = Rule.parse(recipe.keep.rule, table.names(), explain=table.explain())
+    _describe(job, constants)
+    return job
+
+
+def _override(mode: OperatingMode, recipe: Recipe) -> OperatingMode:
+    """Return the run's operating mode with what the recipe sets, and where each value is from."""
+    changes = recipe.calibrate.mode_overrides() if recipe.calibrate else {}
+    origin = {**mode.origin, **{name: "recipe" for name in changes}}
+    return dataclasses.replace(mode, **changes, origin=origin)
+
+
+def _calibration(job: Job, constants: Constants, force: bool) -> None:
+    """Check the constants against the run, fold them, and set the kernel's parameters."""
+    source, mode, section = job.source, job.mode, job.recipe.calibrate
+    detector, steps = source.detector, section.steps
+    constants.check_detector(detector)
+    if disagreements := constants.check_conditions(mode):
+        text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
+        if not force:
+            raise BadInput(
+                f"{text}. Give the right constants, correct the run's values in [calibrate], or use --force to go on "
+                "(it is then recorded in the output)."
+            )
+        job.notes.append(f"forced: {text}")
+    if mode.gain_mode is None:
+        raise BadInput(
+            f"{source.name}: the run's control sources do not tell the gain mode: set [calibrate] gain_mode = "
+            '"adaptive" (or fixed_high, fixed_medium, fixed_low).'
+        )
+    energy = mode.photon_energy_kev
+    job.unit = steps.unit(section.unit)
+    shots = source.shots
+    job.tables = make_tables(
+        constants, detector, source.modules, shots.cell_id[source.readable], steps, job.unit, energy, mode.gain_mode
+    )
+    _note_unknown(job)
+    threshold, to_photon = float("nan"), 0.0
+    if job.recipe.measure.lit is not None:
+        asked = job.recipe.measure.lit.threshold
+        sigma = median_noise(constants, job.tables, source.modules) if asked.unit == "sigma" else float("nan")
+        threshold = threshold_in_unit(asked, job.unit, energy, sigma)
+        to_photon = photons_per_unit(job.unit, energy)
+        for name in ("lit_pixels", "unmasked_pixels", "intensity", *(("photons",) if to_photon else ())):
+            job.table.declare_measure(name)
+    job.params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
+
+
+def _note_unknown(job: Job) -> None:
+    """Say which modules and cells have no constants, since their shots stay undecided."""
+    source, tables = job.source, job.tables
+    cells = np.unique(source.shots.cell_id[source.readable])
+    if len(unknown := np.setdiff1d(cells, tables.cell_ids)):
+        listed = ", ".join(map(str, unknown[:10])) + (" ..." if len(unknown) > 10 else "")
+        job.notes.append(f"no constants for memory cells {listed}: their frames are flagged NO_DARK_DATA and unknown")
+    if len(tables.cell_ids) == 0:
+        raise BadInput(
+            f"the constants have none of the run's memory cells ({', '.join(map(str, cells[:10]))}): "
+            "they are not for this run."
+        )
+    lacking = [m for m, row in zip(source.modules, tables.module_row, strict=True) if row < 0]
+    if len(lacking) == len(source.modules):
+        raise BadInput("the constants have none of the run's modules: they are not for this run.")
+    if lacking:
+        job.notes.append(
+            f"no constants for module {', '.join(map(str, lacking))}: frames flagged NO_DARK_DATA and unknown"
+        )
+
+
+def _describe(job: Job, constants: Constants | None) -> None:
+    """Collect what the output says of its making: nothing here depends on machine, backend or date."""
+    settings = job.settings = {
+        "recipe": job.recipe.dumps_toml(),
+        "input_files": list(getattr(job.source, "files", [])),
+        "notes": list(job.notes),
+    }
+    for name, value in vars(job.mode).items():
+        if name != "origin" and value is not None:
+            settings[f"mode.{name}"] = value
+            settings[f"mode_origin.{name}"] = job.mode.origin.get(name, "")
+    if job.params is None or constants is None:
+        return
+    for name, value in constants.provenance.items():
+        settings[f"constants.{name}"] = str(value)
+    for name, value in constants.conditions.items():
+        settings[f"constants_conditions.{name}"] = str(value)
+    if job.counts_frames:
+        settings["lit_threshold"] = job.params.lit_threshold
+        settings["intensity_unit"] = job.unit
+
+
+def module_status(present: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    """Return the `ModuleStatus` of each frame of a block, uint8 (n, M).
+
+    Parameters
+    ----------
+    present : ndarray of bool, shape (n, M)
+    rows : ndarray of int32, shape (n, M) or None
+        Rows of the tables, -1 without constants; None where nothing is calibrated.
+    """
+    status = np.where(present, ModuleStatus.OK, ModuleStatus.MISSING).astype("u1")
+    if rows is not None:
+        status[present & (rows < 0)] = ModuleStatus.NO_CONSTANTS
+    return status

@@ -1,0 +1,50 @@
+"""The errors shotsieve raises: each says what came, what was expected and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ShotsieveError(Exception):
+    """Base of every error that shotsieve raises on purpose; its text is meant for a user."""
+
+
+class BadInput(ShotsieveError, ValueError):
+    """An option, a recipe, a constant or a run is not what it has to be."""
+
+
+class BackendUnavailable(ShotsieveError, RuntimeError):
+    """The backend asked for does not exist on this machine; the text gives the reason."""
+
+
+class UnreadableData(ShotsieveError, OSError):
+    """A file exists but its data cannot be read; the text names the file and the trains it affects."""
+
+
+class OutputError(ShotsieveError, OSError):
+    """The output could not be written; nothing stands under its final names."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Return a hint such as ``" Did you mean 'threshold'?"``, or an empty string.
+
+    Parameters
+    ----------
+    word : str
+        What the user wrote.
+    choices : iterable of str
+        What would have been right.
+
+    Returns
+    -------
+    str
+        The hint, with a leading space, or ``""`` when nothing is near.
+
+    Examples
+    --------
+    >>> nearest("treshold", ["threshold", "rule"])
+    " Did you mean 'threshold'?"
+    """
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean '{found[0]}'?" if found else ""

@@ -1,0 +1,144 @@
+"""What a recipe may say: its sections, their keys and defaults, and the dataclass of each section."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, get_type_hints
+
+from .constants.steps import Steps
+from .units import Quantity
+
+GAIN_MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
+
+
+@dataclass(frozen=True)
+class Key:
+    """What one key of a section may hold.
+
+    Attributes
+    ----------
+    kind : type
+        str, bool, int, float, or Quantity for a text such as ``"9.3 keV"``.
+    default : object
+        Value where the recipe is silent; None means "not set: taken from the run, or not used".
+    choices : tuple of str
+        The allowed words of a text.
+    units : tuple of str
+        The allowed units of a quantity.
+    required : bool
+        Whether the section is worthless without it.
+    """
+
+    kind: type
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    required: bool = False
+
+
+def _step_keys() -> dict[str, Key]:
+    """Make one key for each switch of `Steps`, so that a switch is named in one place only."""
+    hints = get_type_hints(Steps)
+    keys = {}
+    for switch in fields(Steps):
+        default = switch.default if switch.default is not MISSING else switch.default_factory()
+        hint = hints[switch.name]
+        if hint == float | None:  # a level that may be off: it counts raw words, so the unit is written out
+            shown = None if default is None else f"{default:g} ADU"
+            keys[switch.name] = Key(Quantity, shown, units=("ADU",))
+        else:
+            keys[switch.name] = Key(hint, int(default) if hint is int else default)
+    return keys
+
+
+STEP_KEYS = _step_keys()
+# Quantities of the operating mode; the unit ends the field's name, as in `OperatingMode`.
+MODE_UNITS = {"rate": "mhz", "photon_energy": "kev", "distance": "m"}
+# One entry per section; what is not here is not a section, and what a section does not list is not a key.
+SECTIONS: dict[str, dict[str, Key]] = {
+    "detector": {"name": Key(str), "source": Key(str), "geometry": Key(str)},
+    "calibrate": {
+        "constants": Key(str),
+        "gain_mode": Key(str, choices=GAIN_MODES),
+        "cells": Key(int),
+        "rate": Key(Quantity, units=("MHz",)),
+        "integration_time": Key(float),
+        "photon_energy": Key(Quantity, units=("keV",)),
+        "distance": Key(Quantity, units=("m",)),
+        "unit": Key(str, choices=("ADU", "keV", "photon")),
+        **STEP_KEYS,
+    },
+    "measure.lit": {"threshold": Key(Quantity, "0.7 photon", units=("ADU", "keV", "photon", "sigma"))},
+    "keep": {"rule": Key(str, required=True), "undecided": Key(str, "keep", choices=("keep", "drop"))},
+    "write": {"content": Key(str, "corrected", choices=("corrected", "raw"))},
+}
+
+
+@dataclass(frozen=True)
+class Detector:
+    """``[[detector]]``: which detector of the run; None means found in the run."""
+
+    name: str | None = None
+    source: str | None = None
+    geometry: str | None = None
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """``[calibrate]``: constants, the operating mode where it overrides the run's, and the switches.
+
+    Attributes
+    ----------
+    constants : str or None
+        As written; `Recipe.constants_path` is the file.
+    gain_mode, cells, rate_mhz, integration_time, photon_energy_kev, distance_m
+        What overrides the run's control sources, None where it does not; named as in `OperatingMode`.
+    unit : str or None
+        Unit of the output that was asked for; None leaves it to the steps.
+    steps : Steps
+        Every switch of the calibration.
+    """
+
+    constants: str | None = None
+    gain_mode: str | None = None
+    cells: int | None = None
+    rate_mhz: float | None = None
+    integration_time: float | None = None
+    photon_energy_kev: float | None = None
+    distance_m: float | None = None
+    unit: str | None = None
+    steps: Steps = field(default_factory=Steps)
+
+    def mode_overrides(self) -> dict[str, Any]:
+        """Return the fields of `OperatingMode` that the recipe sets, by name."""
+        names = ("gain_mode", "cells", "rate_mhz", "integration_time", "photon_energy_kev", "distance_m")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class Lit:
+    """``[measure.lit]``: a pixel strictly above `threshold` is lit."""
+
+    threshold: Quantity
+
+
+@dataclass(frozen=True)
+class Measure:
+    """``[measure.*]``: what is measured on every shot; None where it is not computed."""
+
+    lit: Lit | None = None
+
+
+@dataclass(frozen=True)
+class Keep:
+    """``[keep]``: the rule, and what happens to shots whose verdict is unknown (``"keep"`` or ``"drop"``)."""
+
+    rule: str
+    undecided: str = "keep"
+
+
+@dataclass(frozen=True)
+class Write:
+    """``[write]``: what is written of the kept shots, ``"corrected"`` or ``"raw"`` frames."""
+
+    content: str = "corrected"

@@ -1,0 +1,239 @@
+"""Calibration with folded constants in plain NumPy and float32: what the kernels have to give, bit by bit.
+
+The oracle of the folding itself, float64 and step by step, is `calibrate_unfolded` in the file of that name.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .calibrate_unfolded import UnfoldedResult, calibrate_unfolded
+
+__all__ = [
+    "FoldedResult",
+    "UnfoldedResult",
+    "calibrate_count",
+    "calibrate_count_folded",
+    "calibrate_unfolded",
+]
+
+NAN = np.uint32(0x7FC00000).view(np.float32)
+NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN, NO_CONSTANTS = 0x10, 0x20, 0x40, 0x80
+INTENSITY_SCALE = np.float32(128)
+CODES = (0, 1, 3)
+
+
+class FoldedResult(NamedTuple):
+    """What `calibrate_count_folded` gives.
+
+    Attributes
+    ----------
+    counts : ndarray of int64, shape (F, 4)
+        Lit pixels, unmasked pixels, intensity in 1/128 of the unit, photons.
+    pixels : ndarray of float32, shape (F, npix)
+        Calibrated values, NaN (0x7fc00000) where a pixel does not count.
+    stage : ndarray of uint8, shape (F, npix)
+        Stage in bits 0-1; 0x10 not finite, 0x20 out of range, 0x40 wrong gain, 0x80 no constants.
+    """
+
+    counts: np.ndarray
+    pixels: np.ndarray
+    stage: np.ndarray
+
+
+def calibrate_count(
+    raw,
+    frames,
+    groups,
+    table,
+    counts,
+    pixels=None,
+    stage=None,
+    *,
+    encoding,
+    fixed_stage=-1,
+    set_min=False,
+    round_photons=False,
+    rounding_threshold=0.5,
+    value_limit=1e7,
+    lit_threshold=float("nan"),
+    to_photon=0.0,
+    stream=None,
+    threads=1,
+):
+    """Do what the kernels do, under the same name and with the same arguments.
+
+    Promise: exact; this is the definition of the bits that every backend gives.
+
+    Parameters
+    ----------
+    raw : ndarray of uint16, shape (F, planes, npix)
+        Plane 0 the ADC, the last plane the digital level or the gain code.
+    frames : ndarray of int32, shape (L,)
+        Indices into `raw`.
+    groups : ndarray of int32, shape (G, 3)
+        start, stop into `frames` and the row of `table`; row -1: no constants.
+    table : ndarray of float32, shape (R, 8 or 10, npix)
+        Planes: two thresholds, three offsets, three gains, and with 10 two forcing levels.
+    counts : ndarray of int64, shape (F, 4)
+        Written for every listed frame.
+    pixels : ndarray of float32, shape (F, npix), or None
+        Written for every listed frame.
+    stage : ndarray of uint8, shape (F, npix), or None
+        Written for every listed frame.
+    encoding, fixed_stage, set_min, round_photons, rounding_threshold, value_limit, lit_threshold, to_photon
+        As for `calibrate_count_folded`.
+    stream, threads
+        Not used; there so that the reference can stand in for a backend.
+
+    Examples
+    --------
+    >>> raw = np.array([[[100], [0]]], np.uint16)
+    >>> table = np.array([[50, 60, 20, 0, 0, 0.5, 1, 1]], np.float32).reshape(1, 8, 1)
+    >>> counts = np.zeros((1, 4), np.int64)
+    >>> calibrate_count(raw, [0], [(0, 1, 0)], table, counts, encoding=0, lit_threshold=39)
+    >>> counts
+    array([[   1,    1, 5120,    0]])
+    """
+    rows = np.full(len(raw), -2, np.int64)
+    for start, stop, row in np.asarray(groups).reshape(-1, 3):
+        rows[np.asarray(frames)[start:stop]] = row
+    listed = np.flatnonzero(rows > -2)
+    result = calibrate_count_folded(
+        np.asarray(raw)[listed],
+        rows[listed],
+        table,
+        encoding=encoding,
+        fixed_stage=fixed_stage,
+        set_min=set_min,
+        round_photons=round_photons,
+        rounding_threshold=rounding_threshold,
+        value_limit=value_limit,
+        lit_threshold=lit_threshold,
+        to_photon=to_photon,
+    )
+    counts[listed] = result.counts
+    if pixels is not None:
+        pixels[listed] = result.pixels
+    if stage is not None:
+        stage[listed] = result.stage
+
+
+def calibrate_count_folded(
+    raw,
+    cell_row,
+    table,
+    *,
+    encoding,
+    fixed_stage=-1,
+    set_min=False,
+    round_photons=False,
+    rounding_threshold=0.5,
+    value_limit=1e7,
+    lit_threshold=float("nan"),
+    to_photon=0.0,
+):
+    """Calibrate frames with folded constants in float32, and count their pixels.
+
+    Promise: exact; the kernels give the same bits.
+
+    Parameters
+    ----------
+    raw : ndarray of uint16, shape (F, planes, npix)
+    cell_row : ndarray of int, shape (F,)
+        Row of `table` for each frame; -1: no constants.
+    table : ndarray of float32, shape (R, 8 or 10, npix)
+    encoding : int
+        0: the last plane is a digital level, compared with two thresholds. 1: it is a gain code.
+    fixed_stage : int
+        -1 adaptive, else the stage of a fixed-gain run: with levels the only stage, and nothing is forced;
+        with codes every other code is wrong.
+    set_min : bool
+        Medium-gain values below 0 become 0.
+    round_photons, rounding_threshold
+        Whether values are rounded to whole photons, and the fraction from which up.
+    value_limit : float
+        A larger absolute value is out of range.
+    lit_threshold : float
+        A pixel is lit strictly above it; NaN counts none.
+    to_photon : float
+        Photons per unit of the values; 0 counts none.
+
+    Returns
+    -------
+    FoldedResult
+
+    Examples
+    --------
+    >>> raw = np.array([[[100], [0]]], np.uint16)
+    >>> table = np.array([[50, 60, 20, 0, 0, 0.5, 1, 1]], np.float32).reshape(1, 8, 1)
+    >>> calibrate_count_folded(raw, [0], table, encoding=0).pixels
+    array([[40.]], dtype=float32)
+    """
+    n_frames, _, n_pixels = raw.shape
+    result = FoldedResult(
+        np.zeros((n_frames, 4), np.int64),
+        np.full((n_frames, n_pixels), NAN, np.float32),
+        np.full((n_frames, n_pixels), NO_CONSTANTS, np.uint8),
+    )
+    for frame, row in enumerate(cell_row):
+        if row < 0:
+            continue
+        planes = table[row]
+        adc, digital = raw[frame, 0].astype(np.float32), raw[frame, -1]
+        stage, flags = _stages(adc, digital, planes, encoding, fixed_stage)
+        offset = np.choose(stage, planes[2:5])
+        gain = np.choose(stage, planes[5:8])
+        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+            x = (adc - offset) * gain
+            if set_min:
+                x = np.where((stage == 1) & (x < 0), np.float32(0), x)
+            if round_photons:
+                x = _round(x, rounding_threshold)
+            finite, inside = np.isfinite(x), np.abs(x) <= np.float32(value_limit)
+            flags |= np.where(finite, 0, NOT_FINITE) | np.where(finite & ~inside, OUT_OF_RANGE, 0)
+            good = flags == 0
+            lit = good & (x > np.float32(lit_threshold))
+            counted = np.where(good, x, np.float32(0))
+            photons = _round(counted * np.float32(to_photon), rounding_threshold)
+        intensity = np.rint(counted * INTENSITY_SCALE).astype(np.int64)
+        photons = np.maximum(photons, np.float32(0)).astype(np.int64)
+        result.counts[frame] = lit.sum(), good.sum(), intensity.sum(), photons.sum()
+        result.pixels[frame] = np.where(good, x, NAN)
+        result.stage[frame] = stage | flags
+    return result
+
+
+def _round(x, threshold):
+    # floor(x + 0.5) would round 0.49999997 up; rint would round 2.5 down.
+    whole = np.floor(x)
+    with np.errstate(invalid="ignore"):  # inf - inf
+        return whole + (x - whole >= np.float32(threshold)).astype(np.float32)
+
+
+def _stages(adc, digital, planes, encoding, fixed_stage):
+    """Return the stage of every pixel and the flags that the words themselves raise."""
+    if encoding == 1:
+        return _stages_by_code(adc, digital, fixed_stage)
+    flags = np.zeros(adc.shape, np.int64)
+    if fixed_stage >= 0:
+        return np.full(adc.shape, fixed_stage, np.int64), flags
+    level = digital.astype(np.float32)
+    above0 = level > planes[0]
+    stage = above0.astype(np.int64) + (above0 & (level > planes[1]))
+    if len(planes) == 10:
+        stage[(stage == 2) & (adc < planes[8])] = 1
+        stage[(stage > 0) & (adc < planes[9])] = 0
+    return stage, flags
+
+
+def _stages_by_code(adc, code, fixed_stage):
+    stage = np.select([code == CODES[1], code == CODES[2]], [1, 2], 0)
+    wrong = ~np.isin(code, CODES)
+    wrong |= (code == 3) & (adc == 0x3FFF)  # the receiver's word for a lost packet
+    if fixed_stage >= 0:
+        wrong |= stage != fixed_stage
+    saturated = ((code == 3) | (code == 1)) & (adc == 0)
+    return stage, np.where(wrong, WRONG_GAIN, 0) | np.where(saturated, OUT_OF_RANGE, 0)

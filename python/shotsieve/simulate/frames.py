@@ -1,0 +1,191 @@
+"""One frame of one module: photons by physics, words by the detector model, and the truth about both."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .detector import PIXELS, DetectorModel
+from .geometry import momentum_transfer, pixel_positions
+from .noise import generator
+from .parameters import SpiParameters
+from .physics import Background, SphereDiffraction, background_profile, draw_photons, solid_angle
+from .schedule import Schedule
+
+MOMENTS = 16  # terms of the series of 1 - exp(-x); enough for x <= 1
+ROUND = 64.0  # expectations are rounded to 1/64, so that they do not depend on how a machine computes exp
+
+
+class Expected(NamedTuple):
+    """What one frame should hold on average.
+
+    Attributes
+    ----------
+    photons : float
+        Photons on all pixels, good or bad.
+    hit_photons : float
+        Those of the particle.
+    lit : float
+        Pixels with at least one photon among those no constant flags in high gain.
+    background_lit : float
+        The same without the particle.
+    """
+
+    photons: float
+    hit_photons: float
+    lit: float
+    background_lit: float
+
+
+class FrameMaker:
+    """Makes any frame of a run, in any order: each is a pure function of parameters, shot and module.
+
+    Parameters
+    ----------
+    parameters : SpiParameters
+    schedule : Schedule
+    model : DetectorModel
+
+    Examples
+    --------
+    >>> p = SpiParameters(n_trains=1, n_cells=2, modules=(3,))
+    >>> from shotsieve.simulate.schedule import make_schedule
+    >>> maker = FrameMaker(p, make_schedule(p), DetectorModel(1, 2))
+    >>> maker.make(0, 0, np.empty((2, 65536), "u2"))
+    0
+    """
+
+    def __init__(self, parameters: SpiParameters, schedule: Schedule, model: DetectorModel):
+        self.parameters = p = parameters
+        self.schedule = schedule
+        self.model = model
+        q, weight, self._background = [], [], []
+        for module in p.modules:
+            position = pixel_positions(module).reshape(PIXELS, 2)
+            q.append(momentum_transfer(module, p.distance_m, p.photon_energy_kev).reshape(PIXELS))
+            weight.append(solid_angle(p.distance_m, np.hypot(position[:, 0], position[:, 1])))
+            profile = background_profile(q[-1]) * weight[-1]
+            # `background` is the mean over the modules simulated; the share of each follows from its place.
+            self._background.append(profile)
+        level = p.background / np.mean([b.mean() for b in self._background])
+        self._background = [Background(b, level * b.sum()) for b in self._background]
+        self._sphere = SphereDiffraction(np.stack(q), np.stack(weight))
+        self._total = self._sphere.total_weight()
+        self._moments: dict[tuple[int, int], np.ndarray] = {}
+        self._radial: tuple[int, np.ndarray] = (-1, np.empty(0))
+
+    def _hit(self, shot: int, row: int) -> np.ndarray | None:
+        """Return the particle's expected photons on one module at mean pulse energy, (pixels,) float32."""
+        s = self.schedule
+        if s.strength[shot] == 0:
+            return None
+        known, radial = self._radial
+        if known != shot:
+            radial = self._sphere.radial(s.radius[shot])
+            self._radial = (shot, radial)
+        scale = s.strength[shot] / np.sum(radial * self._total)
+        return self._sphere.pattern(row, radial) * np.float32(scale)
+
+    def _energy(self, shot: int) -> float:
+        return float(self.schedule.pulse_energy[shot]) / self.parameters.pulse_energy_uj
+
+    def expected(self, shot: int, row: int) -> Expected:
+        """Return what a frame should hold on average.
+
+        Parameters
+        ----------
+        shot : int
+            Index into the schedule's shots.
+        row : int
+            Index into `SpiParameters.modules`.
+
+        Returns
+        -------
+        Expected
+
+        Examples
+        --------
+        >>> maker.expected(0, 0).photons  # doctest: +SKIP
+        0.0
+        """
+        energy, background = self._energy(shot), self._background[row]
+        cell = min(int(self.schedule.cell_id[shot]), self.model.cells - 1)
+        module = self.model.module(self.parameters.modules[row])
+        background_lit = self._background_lit(row, module, cell, energy)
+        hit = self._hit(shot, row)
+        if hit is None:
+            photons = background.total * energy
+            return Expected(*_rounded(photons, 0.0, background_lit, background_lit))
+        mean = (background.mean.astype(np.float64) + hit) * energy
+        lit = np.sum(-np.expm1(-mean), where=module.good(cell))
+        hit_photons = float(np.sum(hit, dtype=np.float64)) * energy
+        photons = background.total * energy + hit_photons
+        return Expected(*_rounded(photons, hit_photons, lit, background_lit))
+
+    def _background_lit(self, row: int, module, cell: int, energy: float) -> float:
+        """Return the expected lit pixels of the background: a series in the energy, its moments kept."""
+        mean = self._background[row].mean.astype(np.float64)
+        if mean.max() * energy > 1:
+            return float(np.sum(-np.expm1(-mean * energy), where=module.good(cell)))
+        moments = self._moments.get((row, cell))
+        if moments is None:
+            good = mean[module.good(cell)]
+            power, moments, factor = np.ones_like(good), np.empty(MOMENTS), -1.0
+            for k in range(MOMENTS):
+                power = power * good
+                factor = -factor / (k + 1)
+                moments[k] = factor * np.sum(power)
+            self._moments[row, cell] = moments
+        value = 0.0
+        for m in moments[::-1]:
+            value = (value + m) * energy
+        return value
+
+    def make(self, shot: int, row: int, out: np.ndarray, stage: np.ndarray | None = None) -> int:
+        """Make the raw words of one frame.
+
+        Parameters
+        ----------
+        shot : int
+            Index into the schedule's shots.
+        row : int
+            Index into `SpiParameters.modules`.
+        out : numpy.ndarray
+            (2, 65536) uint16, filled.
+        stage : numpy.ndarray, optional
+            (65536,) uint8, filled with the true gain stage.
+
+        Returns
+        -------
+        int
+            Photons drawn, on good and bad pixels.
+
+        Notes
+        -----
+        Promise: exact; whatever was made before, the same frame has the same words.
+
+        Examples
+        --------
+        >>> maker.make(0, 0, np.empty((2, 65536), "u2"))  # doctest: +SKIP
+        0
+        """
+        p, s = self.parameters, self.schedule
+        module, cell = p.modules[row], int(s.cell_id[shot])
+        rng = generator(p.seed, 4, int(s.train[shot]), int(s.frame[shot]), module)
+        energy = self._energy(shot)
+        hit = self._hit(shot, row)
+        if hit is None:
+            pixels, counts = self._background[row].draw(rng, energy)
+        else:
+            hit += self._background[row].mean
+            hit *= np.float32(energy)
+            pixels, counts = draw_photons(rng, hit)
+        # Cells beyond the constants exist in the detector all the same; they behave like the last one.
+        cell = min(cell, self.model.cells - 1)
+        self.model.words(rng, module, cell, pixels, counts * p.photon_energy_kev, out, stage)
+        return int(counts.sum())
+
+
+def _rounded(*values: float) -> tuple[float, ...]:
+    return tuple(float(np.rint(v * ROUND) / ROUND) for v in values)

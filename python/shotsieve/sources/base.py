@@ -1,0 +1,244 @@
+"""What a source of shots is: the words every reader of runs and every stage above it share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+
+class ShotStatus(IntEnum):
+    """What is known about a shot before a single pixel of it is read.
+
+    ``UNREADABLE`` is set by whoever meets the damage while reading; a source never
+    hides a shot it could not read.
+    """
+
+    OK = 0
+    SUSPECT = 1
+    DUPLICATE = 2
+    INCONSISTENT = 3
+    UNREADABLE = 4
+
+
+@dataclass(frozen=True)
+class RunMeta:
+    """Where a run comes from, as its files say it (``METADATA`` of the EuXFEL format).
+
+    Attributes
+    ----------
+    proposal, run : int
+        Numbers of the proposal and of the run; 0 where the files do not say.
+    creation_date, update_date : str
+        ``YYYYMMDDThhmmssZ``, or empty. These dates go to the output, so that the
+        same input gives the same bytes.
+    sample, run_type, daq_library, karabo_framework : str
+        Free text of the data acquisition, or empty.
+    """
+
+    proposal: int = 0
+    run: int = 0
+    creation_date: str = ""
+    update_date: str = ""
+    sample: str = ""
+    run_type: str = ""
+    daq_library: str = ""
+    karabo_framework: str = ""
+
+
+@dataclass(frozen=True)
+class OperatingMode:
+    """How the detector was driven; every value is ``None`` where the run does not say.
+
+    Attributes
+    ----------
+    gain_mode : str or None
+        ``"adaptive"``, ``"fixed_high"``, ``"fixed_medium"`` or ``"fixed_low"``.
+    cells : int or None
+        Number of memory cells.
+    rate_mhz : float or None
+        Frame rate in MHz.
+    integration_time : float or None
+        In the unit of the detector's constants (AGIPD: clock cycles, JUNGFRAU: us).
+    photon_energy_kev : float or None
+        In keV.
+    distance_m : float or None
+        Sample to detector, in m.
+    gain_setting : int or None
+        Setting of the analogue gain, where the detector has one (a condition of its constants).
+    bias_voltage : float or None
+        Sensor bias in V.
+    origin : mapping of str to str
+        For each field that is known: the source and key it was read from.
+    """
+
+    gain_mode: str | None = None
+    cells: int | None = None
+    rate_mhz: float | None = None
+    integration_time: float | None = None
+    photon_energy_kev: float | None = None
+    distance_m: float | None = None
+    gain_setting: int | None = None
+    bias_voltage: float | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ShotList:
+    """Every shot of a run, one row each, sorted by (train_id, pulse_id).
+
+    Attributes
+    ----------
+    train_id, pulse_id : ndarray of uint64, shape (S,)
+        The key of a shot. Where the detector has no pulseId it is the index in the train.
+    cell_id : ndarray of int32, shape (S,)
+        Memory cell: the address of the constants.
+    present : ndarray of bool, shape (S, M)
+        Which modules recorded the shot.
+    status : ndarray of uint8, shape (S,)
+        Values of `ShotStatus`.
+    """
+
+    train_id: np.ndarray
+    pulse_id: np.ndarray
+    cell_id: np.ndarray
+    present: np.ndarray
+    status: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.train_id)
+
+
+@dataclass(frozen=True)
+class TrainList:
+    """Every train that any detector file of the run mentions, empty ones included.
+
+    Attributes
+    ----------
+    train_id : ndarray of uint64, shape (T,)
+        Strictly increasing.
+    timestamp : ndarray of uint64, shape (T,)
+        Nanoseconds since the epoch; 0 where the files do not say.
+    expected : ndarray of int32, shape (T,)
+        Shots the train should hold: those it holds, or for a train without any the
+        usual number of the run.
+    """
+
+    train_id: np.ndarray
+    timestamp: np.ndarray
+    expected: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.train_id)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where shots come from: a run folder, arrays in memory, a simulation.
+
+    Attributes
+    ----------
+    detector : shotsieve.detectors.Detector
+        The detector family.
+    name : str
+        The detector's own name, e.g. ``"SPB_DET_AGIPD1M-1"``.
+    modules : tuple of int
+        Module numbers, ascending: axis 1 of everything this source gives. Detectors with
+        a fixed number of modules list all of them, absent ones too.
+    shots : ShotList
+    trains : TrainList
+    mode : OperatingMode
+    meta : RunMeta
+    readable : ndarray of int64
+        Indices into `shots` with status OK, ascending.
+    notes : list of str
+        The odd things met, in words, with counts.
+    missing_shots : int
+        Shots that should be there by the usual pattern of the run and are not.
+    """
+
+    detector: Any
+    name: str
+    modules: tuple[int, ...]
+    shots: ShotList
+    trains: TrainList
+    mode: OperatingMode
+    meta: RunMeta
+    readable: np.ndarray
+    notes: list[str]
+    missing_shots: int
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Extra columns per shot (float64, shape (S,)); NaN means unknown."""
+        ...
+
+    def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
+        """Consecutive ranges of `readable` that fit into `max_bytes` of raw words."""
+        ...
+
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Fill `out`, uint16 (stop - start, M, planes, ss, fs), with the raw words of a range.
+
+        Frames of absent modules are left untouched: `ShotList.present` says which.
+
+        Raises
+        ------
+        UnreadableData
+            When anything could not be read; the text names file, dataset and trains.
+        """
+        ...
+
+
+def cut_ranges(
+    train_id: np.ndarray, shot_bytes: int, max_bytes: int, row_cells: int
+) -> list[tuple[int, int]]:
+    """Cut consecutive shots into ranges of at most `max_bytes`.
+
+    A range holds as many whole trains as fit. A train that does not fit is cut at multiples of
+    `row_cells` counted from the train's first shot, because the common mode of a cell needs the
+    whole row of cells; such a part may exceed `max_bytes` when one row alone does.
+
+    Parameters
+    ----------
+    train_id : ndarray of uint64, shape (N,)
+        Train of each shot, sorted.
+    shot_bytes : int
+        Raw bytes of one shot, all modules.
+    max_bytes : int
+        Size of a block in bytes.
+    row_cells : int
+        Shots that must stay together (AGIPD 32, JUNGFRAU 16).
+
+    Returns
+    -------
+    list of (int, int)
+        Ranges that cover 0..N in order, without gaps.
+
+    Examples
+    --------
+    >>> cut_ranges(np.array([1, 1, 2, 2, 3], "u8"), shot_bytes=10, max_bytes=45, row_cells=32)
+    [(0, 4), (4, 5)]
+    """
+    n = len(train_id)
+    if n == 0:
+        return []
+    room = max(1, max_bytes // max(1, shot_bytes))
+    part = max(row_cells, room - room % row_cells)
+    edges = np.flatnonzero(np.concatenate([[True], train_id[1:] != train_id[:-1], [True]]))
+    cuts: list[tuple[int, int]] = []
+    start = 0
+    while start < n:
+        limit = start + room
+        # The last train end that still fits; edges[0] == 0 keeps the index in range.
+        at = int(edges[np.searchsorted(edges, limit, side="right") - 1])
+        if at > start:
+            cuts.append((start, at))
+            start = at
+            continue
+        end = int(edges[np.searchsorted(edges, start, side="right")])
+        cuts += [(a, min(a + part, end)) for a in range(start, end, part)]
+        start = end
+    return cuts

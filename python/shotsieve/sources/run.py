@@ -1,0 +1,308 @@
+"""A run on disk as a source of shots."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .. import detectors
+from ..errors import BadInput, UnreadableData, nearest
+from .base import ShotStatus, Source, cut_ranges
+from .exdf import DAMAGE, RunFile, opened, reason, train_text
+from .extents import FrameMap, cpu_count, map_frames, read_frames
+from .inputs import Inputs, find_inputs
+from .memory import check_out
+from .mode import read_mode
+from .plan import Part, Plan, build_plan
+from .pulses import pulse_columns
+
+# Layouts kept at a time; one holds 8 bytes per chunk of a file.
+MAX_MAPS = 1024
+
+
+def open_run(run, detector=None, source: str | None = None, *, threads: int | None = None) -> Source:
+    """Open a raw run.
+
+    Parameters
+    ----------
+    run : path-like, sequence of path-like, DataCollection or detector component
+        The folder of a run, files of it, or an object of EXtra-data, whose selection of trains (and for a
+        component of modules) is respected.
+    detector : str or Detector, optional
+        Detector family, e.g. ``"AGIPD1M"``; found by itself.
+    source : str, optional
+        Name of the detector, e.g. ``"SPB_DET_AGIPD1M-1"``; needed where a run holds several.
+    threads : int, optional
+        Threads of each reading call; by default as many as the process may use.
+
+    Returns
+    -------
+    Source
+        With every shot of the run in `shots`, odd ones with their status, and in words in `notes`.
+
+    Raises
+    ------
+    BadInput
+        When there is no such run, no raw detector data, or several detectors to choose from.
+    UnreadableData
+        When a file cannot be read; the text names it, and the trains it affects.
+
+    Notes
+    -----
+    Promise: exact.
+
+    Examples
+    --------
+    >>> run = open_run("raw/r0035")    # doctest: +SKIP
+    >>> len(run.shots), run.notes    # doctest: +SKIP
+    (3520, [])
+    """
+    inputs = find_inputs(run)
+    found = _choose(inputs, detector, source)
+    return RunSource(inputs, found, threads or cpu_count())
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One module's data in one file, as `RunSource.read` needs it."""
+
+    file: RunFile
+    group: str
+    frames: int
+
+
+class RunSource:
+    """The shots of one detector in a run; made by `open_run`. See `Source` for what it offers."""
+
+    def __init__(self, inputs: Inputs, found: detectors.Found, threads: int) -> None:
+        d = self.detector = found.detector
+        self.name = found.name
+        self.threads = threads
+        self.notes = list(inputs.notes)
+        self.modules = d.modules or tuple(found.modules)
+        if strange := [m for m in found.modules if m not in self.modules]:
+            raise BadInput(
+                f"{found.modules[strange[0]]}: {d.name} has modules {self.modules[0]} to {self.modules[-1]}"
+            )
+        parts: list[Part] = []
+        self._pieces: list[list[_Piece]] = [[] for _ in self.modules]
+        used: list[RunFile] = []
+        for module, name in found.modules.items():
+            at = self.modules.index(module)
+            for file in inputs.files:
+                if name in file.instrument and (
+                    inputs.detector_files is None or file.path in inputs.detector_files
+                ):
+                    part = _read_part(d, file, name, at, inputs.trains)
+                    parts.append(part)
+                    self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames))
+                    used.append(file)
+        if gone := [str(m) for m in self.modules if m not in found.modules]:
+            self.notes.append(f"no file has data of module {', '.join(gone)}: absent in all shots")
+        self._note_trains(inputs, used)
+        self._plan: Plan = build_plan(parts, self.modules)
+        self.notes += self._plan.notes
+        self.shots, self.trains = self._plan.shots, self._plan.trains
+        self.missing_shots = self._plan.missing_shots
+        self.readable = np.flatnonzero(self.shots.status == ShotStatus.OK).astype(np.int64)
+        self.meta = used[0].meta
+        self.mode, notes = read_mode(inputs.files, d, self.name)
+        self.notes += notes
+        self._columns, notes = pulse_columns(inputs.files, d, self.name, self.mode, self.shots)
+        self.notes += notes
+        self._maps: OrderedDict[tuple[str, str], FrameMap] = OrderedDict()
+        self._slow: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Extra columns per shot (float64, shape (S,)): pulse_energy in uJ, n_pulses; NaN means unknown."""
+        return dict(self._columns)
+
+    def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
+        """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""
+        ss, fs = self.detector.shape
+        shot_bytes = 2 * len(self.modules) * self.detector.plane_count * ss * fs
+        return cut_ranges(self.shots.train_id[self.readable], shot_bytes, max_bytes, self.detector.row_cells)
+
+    def read(self, start: int, stop: int, out: np.ndarray) -> None:
+        """Fill `out`, uint16 (stop - start, M, planes, ss, fs), with the words of ``readable[start:stop]``.
+
+        Frames of absent modules are left untouched. May be called from several threads.
+
+        Raises
+        ------
+        UnreadableData
+            Names file, dataset and trains; what `out` holds then is undefined.
+        """
+        index = self.readable[start:stop]
+        d = self.detector
+        check_out(out, (len(index), len(self.modules), d.plane_count, *d.shape))
+        lead = 1 if d.layout == "frames" else 2
+        # Several datasets fill one plane each; a single one fills all planes of a frame at once.
+        plane_size = d.pixels if len(d.planes) > 1 else 0
+        for module, (pieces, base) in enumerate(zip(self._pieces, self._plan.base, strict=True)):
+            where = self._plan.where[index, module].astype(np.int64)
+            have = np.flatnonzero(where >= 0)
+            piece_of = np.searchsorted(base, where[have], side="right") - 1
+            for number in np.unique(piece_of):
+                shots = have[piece_of == number]
+                piece, frames = pieces[number], where[shots] - base[number]
+                begin = (shots * len(self.modules) + module) * d.plane_count * d.pixels
+                for plane, key in enumerate(d.planes):
+                    try:
+                        layout = self._map(piece, key, lead)
+                        read_frames(layout, frames, out, begin + plane * plane_size, self.threads)
+                    except UnreadableData as e:
+                        trains = train_text(self.shots.train_id[index[shots]])
+                        raise UnreadableData(f"{e}; this affects trains {trains}") from e
+
+    def _map(self, piece: _Piece, key: str, lead: int) -> FrameMap:
+        """Layout of a dataset, asked of HDF5 once."""
+        name = (str(piece.file.path), f"{piece.group}/{key}")
+        with self._lock:
+            if name in self._maps:
+                self._maps.move_to_end(name)
+                return self._maps[name]
+            layout = map_frames(piece.file.path, name[1], lead)
+            if layout.why_h5py and (key, layout.why_h5py) not in self._slow:
+                self._slow.add((key, layout.why_h5py))
+                self.notes.append(f"{self.detector.group}.{key} is read through h5py: {layout.why_h5py}")
+            self._maps[name] = layout
+            if len(self._maps) > MAX_MAPS:
+                self._maps.popitem(last=False)
+            return layout
+
+    def _note_trains(self, inputs: Inputs, used: list[RunFile]) -> None:
+        mixed = [f for f in dict.fromkeys(used) if (f.train_id[1:] <= f.train_id[:-1]).any()]
+        if mixed:
+            self.notes.append(
+                f"trainIds are out of order in {len(mixed)} files (first: {mixed[0].path.name}); sorted"
+            )
+        if inputs.trains is not None:
+            self.notes.append(
+                f"{len(inputs.trains)} trains were selected by the caller; the others were not looked at"
+            )
+            return
+        seen = np.unique(np.concatenate([f.train_id for f in used]))
+        others = [f.train_id[f.good] for f in inputs.files]
+        unseen = np.setdiff1d(np.concatenate(others), seen)
+        if len(unseen):
+            self.notes.append(
+                f"trains {train_text(unseen)} are in other files of the run, in none of the detector's"
+            )
+
+
+def _choose(inputs: Inputs, detector, source: str | None) -> detectors.Found:
+    """The one detector of a run that is meant."""
+    source = source or inputs.name or None
+    names = sorted({s for f in inputs.files for s in f.instrument})
+    if inputs.sources is not None:
+        names = [s for s in names if s in inputs.sources]
+    elif inputs.detector_files is not None:
+        names = sorted({s for f in inputs.files if f.path in inputs.detector_files for s in f.instrument})
+    found = detectors.match(names)
+    if detector is not None:
+        wanted = detectors.load(detector) if isinstance(detector, str) else detector
+        found = [replace(f, detector=wanted) for f in found if f.detector.name == wanted.name]
+        if not found:
+            raise BadInput(f"{inputs.label} holds no data of a {wanted.name}. {_what_is_there(names)}")
+    if source is not None:
+        there = sorted({f.name for f in found})
+        found = [f for f in found if f.name == source]
+        if not found:
+            hint = nearest(source, there)
+            raise BadInput(f"{inputs.label} holds no detector {source!r}.{hint} {_what_is_there(names)}")
+    raw = [f for f in found if f.raw]
+    if found and not raw:
+        raise BadInput(
+            f"{inputs.label} holds corrected data of {found[0].name} only (e.g. "
+            f"{next(iter(found[0].modules.values()))}): shotsieve calibrates by itself: give "
+            "the raw run (raw/r....)"
+        )
+    if not raw:
+        raise BadInput(
+            f"{inputs.label} holds no data of a detector that shotsieve knows. {_what_is_there(names)}"
+        )
+    if len(raw) > 1:
+        listed = ", ".join(f"{f.name} ({f.detector.name})" for f in raw)
+        raise BadInput(
+            f"{inputs.label} holds several detectors: {listed}. Say which is meant: [[detector]] source = "
+            f'"{raw[0].name}" in the recipe, or open_run(..., source="{raw[0].name}")'
+        )
+    return raw[0]
+
+
+def _what_is_there(names: list[str]) -> str:
+    if not names:
+        return "It has no instrument sources at all: are the detector's files there?"
+    return f"Its {len(names)} instrument sources: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+
+
+def _read_part(
+    d: detectors.Detector, file: RunFile, source: str, module: int, trains: np.ndarray | None
+) -> Part:
+    """Index and labels of one module in one file."""
+    group = f"INSTRUMENT/{source}/{d.group}"
+    with opened(file.path) as f:
+        per_row = _check_data(d, file, f, group)
+        first, count = file.index(f, source, d.group)
+        try:
+            rows = len(f[f"{group}/{d.planes[0]}"])
+        except DAMAGE as e:
+            raise UnreadableData(f"{file.path}: {group} cannot be read ({reason(e)})") from e
+        beyond = (first + count > rows) & (count > 0)
+        if beyond.any():
+            raise UnreadableData(
+                f"{file.path}: INDEX/{source}/{d.group} speaks of {int((first + count).max())} rows, but "
+                f"{group}/{d.planes[0]} has {rows}: the data of trains {train_text(file.train_id[beyond])} "
+                "is missing"
+            )
+        # Rows behind the last train are padding: their labels may be missing or nonsense.
+        frames = int((first + count)[count > 0].max(initial=0)) * per_row
+        pulse = file.label(f, f"{group}/{d.pulse_key}", frames).astype(np.uint64) if d.pulse_key else None
+        cell = file.label(f, f"{group}/{d.cell_key}", frames).astype(np.int32)
+    use = slice(None) if trains is None else np.isin(file.train_id, trains)
+    return Part(
+        module=module,
+        train_id=file.train_id[use],
+        timestamp=file.timestamp[use],
+        good=file.good[use],
+        first=first[use] * per_row,
+        count=count[use] * per_row,
+        pulse_id=pulse,
+        cell_id=cell,
+        frames=rows * per_row,
+    )
+
+
+def _check_data(d: detectors.Detector, file: RunFile, f, group: str) -> int:
+    """Check that the datasets hold raw words of this detector; return the frames per row."""
+    per_row = 1
+    for plane in d.planes:
+        path = f"{group}/{plane}"
+        try:
+            data = f[path]
+            shape, dtype = data.shape, data.dtype
+        except DAMAGE as e:
+            raise UnreadableData(f"{file.path}: dataset {path} cannot be read ({reason(e)})") from e
+        if d.layout == "frames":
+            want: tuple[int, ...] = (d.plane_count, *d.shape) if len(d.planes) == 1 else d.shape
+            fits = shape[1:] == want
+        else:
+            want = d.shape
+            fits = len(shape) == 4 and shape[2:] == want
+            per_row = shape[1] if fits else 1
+        if dtype.kind == "f" or (not fits and len(shape) == 3 and shape[1:] == d.shape):
+            raise BadInput(
+                f"{file.path}: {path} has shape {shape} and dtype {dtype}: this is corrected data. shotsieve "
+                "calibrates by itself: give the raw run (raw/r....)"
+            )
+        if not fits or dtype.kind != "u" or dtype.itemsize > 2:
+            raise BadInput(
+                f"{file.path}: {path} has shape {shape} and dtype {dtype}; raw data of {d.name} has (rows"
+                f"{'' if d.layout == 'frames' else ', cells'}, {', '.join(map(str, want))}) and uint16"
+            )
+    return per_row

@@ -1,0 +1,220 @@
+"""The table outside the program: HDF5, pandas and xarray."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .errors import BadInput, OutputError, UnreadableData
+from .table import FATES, Column, ModuleStatus, Table
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+FORMAT = "shotsieve table"
+VERSION = 1
+_STATE = {
+    "fate": Column("", "what became of the shot: " + ", ".join(f"{i} {f}" for i, f in enumerate(FATES))),
+    "verdict": Column("", "what the rule says: 1 true, 0 false, -1 unknown or not asked"),
+    "module_status": Column(
+        "",
+        "measures of a module: "
+        + ", ".join(f"{s.value} {s.name.lower().replace('_', ' ')}" for s in ModuleStatus),
+    ),
+}
+
+
+def save(table: Table, path: str | os.PathLike[str]) -> None:
+    """Write a table as one HDF5 file.
+
+    Groups ``shots`` (keys, fate, verdict; one value per shot), ``columns`` (extra columns; NaN is unknown)
+    and ``measures`` (shot by module, with ``module_status``, which says where they are known). Every dataset
+    has the attributes ``unit`` and ``meaning``.
+
+    Parameters
+    ----------
+    table : Table
+    path : path-like
+        The file; it is replaced if it exists.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+
+    Notes
+    -----
+    Promise: exact; the same table gives the same bytes (no dates are stored, the order is fixed).
+    """
+    import h5py
+
+    described = {**table.describe(), **_STATE}
+
+    def put(group: h5py.Group, name: str, values: np.ndarray) -> None:
+        packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if values.size else {}
+        dataset = group.create_dataset(name, data=values, track_times=False, **packed)
+        dataset.attrs["unit"] = described[name].unit
+        dataset.attrs["meaning"] = described[name].meaning
+
+    try:
+        # A fixed format version keeps the bytes from depending on the HDF5 library that is installed.
+        with h5py.File(path, "w", libver=("earliest", "v110")) as file:
+            file.attrs["format"] = FORMAT
+            file.attrs["version"] = VERSION
+            file.attrs["modules"] = np.array(table.modules, "i4")
+            file.attrs["module_pixels"] = table.module_pixels
+            file.attrs["fates"] = ",".join(FATES)
+            shots = file.create_group("shots")
+            for name in ("train_id", "pulse_id", "cell_id", "fate", "verdict"):
+                put(shots, name, getattr(table, name))
+            columns = file.create_group("columns", track_order=True)
+            for name, values in table.columns.items():
+                put(columns, name, values)
+            measures = file.create_group("measures", track_order=True)
+            put(measures, "module_status", table.module_status)
+            for name, values in table.measures.items():
+                put(measures, name, values)
+    except OSError as err:
+        raise OutputError(f"the table {path} cannot be written: {err}") from err
+
+
+def load(path: str | os.PathLike[str]) -> Table:
+    """Read a table that `save` wrote.
+
+    Parameters
+    ----------
+    path : path-like
+        The file, or the output folder of a reduction (its ``shotsieve/table.h5`` is read).
+
+    Returns
+    -------
+    Table
+        Equal to the one that was saved.
+
+    Raises
+    ------
+    BadInput
+        If the file is something else, or of a newer version.
+    UnreadableData
+        If it cannot be read.
+    """
+    import h5py
+
+    path = Path(path)
+    if path.is_dir():
+        path = path / "shotsieve" / "table.h5"
+    try:
+        with h5py.File(path, "r") as file:
+            if file.attrs.get("format") != FORMAT or file.attrs.get("version", 0) > VERSION:
+                raise BadInput(
+                    f"{path} is not a {FORMAT} of version {VERSION}: "
+                    f"its format is {file.attrs.get('format')!r}, version {file.attrs.get('version')!r}"
+                )
+            shots = {name: dataset[()] for name, dataset in file["shots"].items()}
+            table = Table(
+                shots["train_id"],
+                shots["pulse_id"],
+                shots["cell_id"],
+                file.attrs["modules"].tolist(),
+                int(file.attrs["module_pixels"]),
+            )
+            table.fate[:] = shots["fate"]
+            table.verdict[:] = shots["verdict"]
+            for name, dataset in file["columns"].items():
+                table.add_column(name, dataset[()], dataset.attrs["unit"], dataset.attrs["meaning"])
+            for name, dataset in file["measures"].items():
+                if name == "module_status":
+                    table.set_module_status(slice(None), dataset[()])
+                else:
+                    table.set_measure(name, slice(None), dataset[()])
+            return table
+    except (OSError, KeyError) as err:
+        raise UnreadableData(f"the table {path} cannot be read: {err}") from err
+
+
+def to_dataframe(table: Table) -> pandas.DataFrame:
+    """Return one row per shot, with types that know "unknown" (``pandas.NA``).
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    pandas.DataFrame
+        train_id, pulse_id (UInt64), cell_id (Int32), fate (category), verdict (boolean), n_modules (Int32);
+        for each measure its sum over all modules, NA where a module was not measured, and
+        ``<measure>_measured``, the sum over the modules that were; the extra columns (Float64). Units are in
+        ``frame.attrs["units"]``.
+
+    Raises
+    ------
+    ImportError
+        If pandas is not installed.
+    """
+    import pandas as pd
+
+    def nullable(values: np.ndarray, dtype: str, unknown: np.ndarray | None = None) -> pandas.Series:
+        series = pd.Series(values, dtype=dtype)
+        return series if unknown is None else series.mask(unknown)
+
+    ok = table.ok()
+    frame = {
+        "train_id": nullable(table.train_id, "UInt64"),
+        "pulse_id": nullable(table.pulse_id, "UInt64"),
+        "cell_id": nullable(table.cell_id, "Int32"),
+        "fate": pd.Series(pd.Categorical.from_codes(table.fate.astype("i1"), FATES)),
+        "verdict": nullable(table.verdict == 1, "boolean", table.verdict < 0),
+        "n_modules": nullable(ok.sum(1), "Int32"),
+    }
+    for name, values in table.measures.items():
+        dtype = "Int64" if values.dtype.kind == "i" else "Float64"
+        measured = np.where(ok, values, 0).sum(1)
+        frame[name] = nullable(measured, dtype, ~ok.all(1))
+        frame[f"{name}_measured"] = nullable(measured, dtype)
+    for name, values in table.columns.items():
+        frame[name] = nullable(values, "Float64", np.isnan(values))
+    out = pd.DataFrame(frame)
+    out.attrs["units"] = {name: column.unit for name, column in table.describe().items() if column.unit}
+    return out
+
+
+def to_xarray(table: Table) -> xarray.Dataset:
+    """Return the table with axes shot and module.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    xarray.Dataset
+        Coordinates train_id, pulse_id, cell_id (shot) and module; measures as float64 (shot, module), NaN
+        where not measured; fate (text), verdict, module_status and the extra columns. Unit and meaning are
+        attributes.
+
+    Raises
+    ------
+    ImportError
+        If xarray is not installed.
+    """
+    import xarray as xr
+
+    described = {**table.describe(), **_STATE}
+
+    def variable(name: str, values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray, dict[str, str]]:
+        column = described[name]
+        return ("shot", "module")[: values.ndim], values, {"units": column.unit, "long_name": column.meaning}
+
+    ok = table.ok()
+    data = {name: variable(name, np.where(ok, values, np.nan)) for name, values in table.measures.items()}
+    data |= {name: variable(name, values.copy()) for name, values in table.columns.items()}
+    data["module_status"] = variable("module_status", table.module_status.copy())
+    data["verdict"] = variable("verdict", table.verdict.copy())
+    data["fate"] = variable("fate", np.array(FATES)[table.fate])
+    keys = {name: variable(name, getattr(table, name).copy()) for name in ("train_id", "pulse_id", "cell_id")}
+    return xr.Dataset(data, coords={**keys, "module": ("module", np.array(table.modules))})

@@ -1,0 +1,276 @@
+"""The folder a reduced run appears in: complete under its final name, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import BadInput, OutputError, ShotsieveError
+from .hdf5 import sync
+
+SIDE = "shotsieve"
+"""Folder beside the data files for the table, the recipe and the accounts; it also marks a folder as ours."""
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class OutputFolder:
+    """A folder that is filled under a temporary name and renamed when it is complete.
+
+    Use it as a context manager: leaving it normally commits, leaving it by any exception (Ctrl-C too) removes
+    everything that was written and keeps what stood there before.
+
+    Parameters
+    ----------
+    path : path-like
+        The final name. Folders above it are made if they are missing.
+    overwrite : bool, default False
+        Replace an earlier output of shotsieve once the new one is complete. No other folder is replaced.
+
+    Attributes
+    ----------
+    path : Path
+        The final name.
+    folder : Path
+        Where to write until the commit: a hidden folder beside `path`, on the same file system.
+    side : Path
+        ``<folder>/shotsieve``, made on entry.
+
+    Raises
+    ------
+    BadInput
+        If `path` is a file, or a folder that is not empty and may not be replaced.
+    OutputError
+        If the folder cannot be made, the disk is full, or the rename fails.
+
+    Examples
+    --------
+    >>> with OutputFolder("red/r0001") as out:    # doctest: +SKIP
+    ...     (out.folder / "CORR-R0001-AGIPD00-S00000.h5").write_bytes(data)
+    """
+
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+        # Resolved, so that a symbolic link to a folder keeps pointing at the new output.
+        self.path = Path(path).expanduser().resolve()
+        self.overwrite = overwrite
+        self.folder = self._free_name("partial")
+        self._old = self._free_name("replaced")
+        self._made: list[Path] = []
+        self._open = False
+        self._check()
+
+    @property
+    def side(self) -> Path:
+        """Folder for everything that is not detector data."""
+        return self.folder / SIDE
+
+    def __enter__(self) -> OutputFolder:
+        self._check()
+        try:
+            for parent in reversed(self.folder.parents):
+                if not parent.exists():
+                    parent.mkdir()
+                    self._made.append(parent)
+            # Fails if somebody else has just taken the name: then it is not ours to fill or to remove.
+            self.folder.mkdir()
+            self._open = True
+            self.side.mkdir()
+            if self.path.exists():
+                # An empty folder that was prepared for the output may be shared with a group.
+                shutil.copymode(self.path, self.folder)
+        except BaseException as err:
+            self.abort()
+            self._remove_parents()
+            if isinstance(err, OSError):
+                raise self._explain(err) from err
+            raise
+        return self
+
+    def __exit__(self, exc_type: object, exc: BaseException | None, tb: object) -> None:
+        if exc is None:
+            self.commit()
+            return
+        written = self._size()
+        self.abort()
+        reason = self._reason(exc)
+        if reason is not None and (reason in _NO_SPACE or not isinstance(exc, ShotsieveError)):
+            raise self._explain(exc, written) from exc
+
+    def require(self, needed: int) -> None:
+        """Refuse at once when the disk cannot hold what will certainly be written.
+
+        Parameters
+        ----------
+        needed : int
+            Bytes that will be written at least.
+
+        Raises
+        ------
+        OutputError
+            If less than that is free.
+
+        Examples
+        --------
+        >>> out.require(40 * 2**30)    # doctest: +SKIP
+        """
+        free = shutil.disk_usage(self.folder.parent).free
+        if needed > free:
+            raise OutputError(
+                f"{self.path}: the output needs at least {_bytes(needed)}, but only {_bytes(free)} are free"
+                " on its disk. Free some space, choose another folder, or keep fewer shots"
+            )
+
+    def commit(self) -> None:
+        """Put everything on the disk and give it its final name; a second call does nothing.
+
+        Raises
+        ------
+        OutputError
+            If the disk refuses: nothing new stands under the final name, and what stood there still does.
+            Or if somebody has filled the folder meanwhile: the output stays under its temporary name.
+
+        Examples
+        --------
+        >>> out.commit()    # doctest: +SKIP
+        """
+        if not self._open:
+            return
+        written = self._size()
+        try:
+            for entry in sorted(self.folder.rglob("*")):
+                sync(entry)
+            sync(self.folder)
+            self._rename()
+            sync(self.path.parent)
+        except BaseException as err:
+            self.abort()
+            if isinstance(err, OSError) and not isinstance(err, ShotsieveError):
+                raise self._explain(err, written) from err
+            raise
+        shutil.rmtree(self._old, ignore_errors=True)
+
+    def abort(self) -> None:
+        """Remove what was written and put back what stood there before; a second call does nothing.
+
+        Examples
+        --------
+        >>> out.abort()    # doctest: +SKIP
+        """
+        if not self._open:
+            return
+        self._open = False
+        if self._old.exists():
+            # Only an interrupt between or after the two renames of a commit leads here.
+            if self.path.exists():
+                shutil.rmtree(self._old, ignore_errors=True)
+            else:
+                os.rename(self._old, self.path)
+        if self.folder.exists():
+            # HDF5 may keep a file open that it could not flush; emptying it gives the space back anyway.
+            for entry in self.folder.rglob("*"):
+                if entry.is_file():
+                    with suppress(OSError):
+                        os.truncate(entry, 0)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove_parents()
+
+    # ------------------------------------------------------------------ inside
+
+    def _rename(self) -> None:
+        try:
+            self._check()
+        except BadInput as err:
+            # Hours of work are not thrown away because somebody wrote into the folder meanwhile.
+            self._open = False
+            raise OutputError(f"{err}. The complete output is left in {self.folder}") from err
+        if self.path.exists() and any(self.path.iterdir()):
+            os.rename(self.path, self._old)
+        # Replaces an empty folder in one step.
+        os.rename(self.folder, self.path)
+        self._open = False
+
+    def _remove_parents(self) -> None:
+        for made in reversed(self._made):
+            with suppress(OSError):
+                made.rmdir()
+
+    def _check(self) -> None:
+        try:
+            if not self.path.exists():
+                if self.path.is_symlink():
+                    raise BadInput(f"output {self.path} is a link that leads nowhere; give a folder")
+                return
+            if not self.path.is_dir():
+                raise BadInput(f"output {self.path} is a file; give a folder that is empty or does not exist")
+            names = sorted(entry.name for entry in self.path.iterdir())
+        except OSError as err:
+            if isinstance(err, ShotsieveError):
+                raise
+            raise self._explain(err) from err
+        if not names:
+            return
+        shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+        if not self.overwrite:
+            raise BadInput(
+                f"output {self.path} is not empty (it holds {shown}); choose another one or add --overwrite"
+            )
+        if SIDE not in names:
+            raise BadInput(
+                f"output {self.path} holds {shown} and no folder {SIDE!r}, so it is not an earlier output of"
+                " shotsieve and is not overwritten; choose another folder or remove it yourself"
+            )
+
+    def _free_name(self, word: str) -> Path:
+        """A hidden sibling that does not exist; the process id keeps two reductions apart."""
+        stem = f".{self.path.name}.{word}-{os.getpid()}"
+        names = (stem if n == 0 else f"{stem}-{n}" for n in range(10_000))
+        return next(p for p in map(self.path.with_name, names) if not p.exists())
+
+    def _size(self) -> int:
+        total = 0
+        for entry in self.folder.rglob("*"):
+            with suppress(OSError):
+                total += entry.stat().st_size
+        return total
+
+    def _reason(self, exc: BaseException) -> int | None:
+        """The errno of the first operating-system error on our own files behind an exception."""
+        seen: BaseException | None = exc
+        while seen is not None:
+            if isinstance(seen, OSError) and seen.errno in _NO_SPACE:
+                return seen.errno
+            name = getattr(seen, "filename", None)
+            if isinstance(seen, OSError) and name and str(name).startswith(str(self.folder)):
+                return seen.errno
+            seen = seen.__cause__
+        return None
+
+    def _explain(self, err: BaseException, written: int = 0) -> OutputError:
+        reason = self._reason(err) or getattr(err, "errno", None)
+        if reason in _NO_SPACE:
+            place = next(p for p in (self.folder, *self.folder.parents) if p.exists())
+            free = shutil.disk_usage(place).free
+            return OutputError(
+                f"{self.path}: the disk is full, or a quota or size limit was met, after {_bytes(written)}"
+                f" were written. More than {_bytes(written)} are needed; {_bytes(free)} are free now that"
+                " the incomplete output was removed. Free more space, choose another folder, or keep fewer"
+                " shots"
+            )
+        if reason in _REFUSED:
+            return OutputError(
+                f"{self.path}: no permission to write here ({err}); choose another folder or ask its owner"
+            )
+        return OutputError(f"{self.path}: the output cannot be written ({err})")
+
+
+def _bytes(number: float) -> str:
+    """Return a size for people: ``1.5 GB``."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if number < 1000 or unit == "TB":
+            break
+        number /= 1000
+    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"

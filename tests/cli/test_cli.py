@@ -1,0 +1,294 @@
+"""The command line against a stand-in for the engine: what is asked, what is printed, how it ends."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import numpy as np
+import pytest
+import shotsieve
+from shotsieve import cli
+from shotsieve.accounts import Accounts
+from shotsieve.cli_simulate import Listed, options_of
+from shotsieve.errors import BackendUnavailable, OutputError
+
+RECIPE = """
+[calibrate]
+constants = "c.h5"
+[measure.lit]
+[keep]
+rule = "lit_pixels > 300"
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """Remembers what it was asked; raises `fault` if there is one."""
+    fake = SimpleNamespace(calls=[], fault=None)
+
+    def reduce(run, recipe, out, **options):
+        fake.calls.append({"run": run, "recipe": recipe, "out": out, **options})
+        if options["progress"]:
+            options["progress"](1, 3, 10)
+        if fake.fault:
+            raise fake.fault
+        accounts = Accounts(
+            "AGIPD1M", "DET", trains=1, expected=3, kept=1, dropped=2, bytes_in=9, bytes_out=3
+        )
+        performance = {"backend": "cpu_v3", "seconds": 0.5}
+        return SimpleNamespace(
+            accounts=accounts, table=None, files=[Path(out) / "a.h5"], performance=performance
+        )
+
+    fake.reduce = reduce
+    monkeypatch.setitem(sys.modules, "shotsieve.engine", fake)
+    monkeypatch.setattr(shotsieve, "engine", fake, raising=False)
+    return fake
+
+
+def test_reduce_passes_everything_on(engine, recipe, capsys):
+    options = ["--constants", "k.h5", "--backend", "cpu", "--overwrite", "--force", "--source", "X"]
+    settings = [
+        "--set",
+        "keep.undecided=drop",
+        "--set",
+        "measure.lit.threshold=1.5 keV",
+        "--set",
+        "calibrate.cells = 64",
+    ]
+    assert cli.main(["reduce", "raw/r0001", "-o", "out", "--recipe", recipe, *options, *settings]) == 0
+    (call,) = engine.calls
+    assert call["run"] == Path("raw/r0001")
+    assert call["out"] == Path("out")
+    assert call["constants"] == Path("k.h5")
+    assert (call["backend"], call["overwrite"], call["force"]) == ("cpu", True, True)
+    assert call["progress"] is None  # nobody looks at standard error
+    assert call["recipe"].detector.source == "X"
+    assert call["recipe"].keep.undecided == "drop"
+    assert call["recipe"].measure.lit.threshold.unit == "keV"
+    assert call["recipe"].calibrate.cells == 64
+    told = capsys.readouterr()
+    assert "expected" in told.out
+    assert "output        out, 1 files" in told.out
+    assert told.err == ""
+
+
+def test_defaults(engine, recipe):
+    assert cli.main(["reduce", "run", "-o", "out", "--recipe", recipe]) == 0
+    (call,) = engine.calls
+    assert (call["constants"], call["backend"], call["overwrite"], call["force"]) == (
+        None,
+        "auto",
+        False,
+        False,
+    )
+    assert call["recipe"].keep.rule == "lit_pixels > 300"
+
+
+def test_json_alone_on_standard_output(engine, recipe, capsys):
+    assert cli.main(["reduce", "run", "-o", "out", "--recipe", recipe, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["expected"], answer["kept"], answer["ratio"]) == (3, 1, 3)
+    assert answer["performance"] == {"backend": "cpu_v3", "seconds": 0.5}
+    assert answer["files"] == [str(Path("out/a.h5"))]
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "said"),
+    [
+        (BackendUnavailable("backend 'cuda' cannot be used: no usable GPU"), 1, "error: backend 'cuda'"),
+        (OutputError("the disk is full"), 1, "error: the disk is full"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_how_it_ends(engine, recipe, capsys, fault, status, said, as_json):
+    engine.fault = fault
+    assert cli.main(["reduce", "run", "-o", "out", "--recipe", recipe, *as_json]) == status
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.strip().startswith(said)
+    assert "Traceback" not in told.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["reduce", "run"],
+        ["reduce", "run", "-o", "out"],
+        ["reduce", "run", "-o", "out", "--recipe", "r", "--backend", "gpu"],
+        ["nonsense"],
+        ["simulate", "nonsense"],
+        ["reduce", "run", "-o", "out", "--recipe", "RECIPE", "--set", "keep"],
+    ],
+)
+def test_a_wrong_command_line_is_2(engine, recipe, capsys, arguments):
+    assert cli.main([recipe if part == "RECIPE" else part for part in arguments]) == 2
+    assert engine.calls == []
+    assert "Usage" in capsys.readouterr().err
+
+
+def test_a_wrong_recipe_is_1(engine, recipe, capsys, tmp_path):
+    assert cli.main(["reduce", "run", "-o", "out", "--recipe", str(tmp_path / "none.toml")]) == 1
+    assert "none.toml cannot be read" in capsys.readouterr().err
+    assert cli.main(["reduce", "run", "-o", "out", "--recipe", recipe, "--set", "keep.rul=x > 3"]) == 1
+    assert "Did you mean 'rule'?" in capsys.readouterr().err
+    assert engine.calls == []
+
+
+def test_settings_are_toml_where_they_can_be():
+    assert cli._setting("a.b=3") == ("a.b", 3)
+    assert cli._setting("a.b=true") == ("a.b", True)
+    assert cli._setting('a.b="3"') == ("a.b", "3")
+    assert cli._setting("keep.rule = n == 3 and m > 2") == ("keep.rule", "n == 3 and m > 2")
+    assert cli._setting("a.b=1\nc=2") == ("a.b", "1\nc=2")
+    with pytest.raises(click.BadParameter):
+        cli._setting("ab=3")
+
+
+def test_a_bar_where_somebody_looks(engine, recipe, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert cli.main(["reduce", "run", "-o", "out", "--recipe", recipe]) == 0
+    assert engine.calls[0]["progress"] is not None
+    assert "expected" in capsys.readouterr().out
+
+
+def test_info(capsys):
+    pytest.importorskip("shotsieve.backend")
+    assert cli.main(["info"]) == 0
+    text = capsys.readouterr().out
+    assert "AGIPD1M, JUNGFRAU" in text
+    assert cli.main(["info", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"cpu", "cuda", "emu"} <= found["backends"].keys()
+    assert all(status["available"] or status["detail"] for status in found["backends"].values())
+    assert found["versions"]["numpy"] == np.__version__
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["reduce", "-h"], ["constants", "--help"]])
+def test_help_is_light(arguments):
+    """Help must not wait for a device, pandas or EXtra-data."""
+    code = (
+        "import sys; from shotsieve.cli import main; assert main(sys.argv[1:]) == 0; "
+        "heavy = {'rich', 'pandas', 'xarray', 'extra_data', 'cupy', 'h5py'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_python_m():
+    done = subprocess.run(
+        [sys.executable, "-m", "shotsieve", "reduce", "x", "-o", "y", "--recipe", "no/where.toml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the recipe")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+# ------------------------------------------------------------------ constants convert
+
+
+def test_convert(monkeypatch, tmp_path, capsys):
+    constants = pytest.importorskip("shotsieve.constants")
+
+    class Fake:
+        modules, cell_ids = (0, 1), np.arange(4)
+
+        @classmethod
+        def open(cls, path):
+            cls.path = path
+            return cls()
+
+        def names(self):
+            return ("offset", "noise")
+
+        def save(self, path):
+            Path(path).write_text("saved", encoding="utf-8")
+
+    monkeypatch.setattr(constants, "Constants", Fake)
+    out = tmp_path / "c.h5"
+    assert cli.main(["constants", "convert", "store", str(out)]) == 0
+    assert out.read_text(encoding="utf-8") == "saved"
+    assert "offset, noise; 2 modules, 4 cells" in capsys.readouterr().out
+    assert cli.main(["constants", "convert", "store", str(out)]) == 1
+    assert "exists" in capsys.readouterr().err
+    assert cli.main(["constants", "convert", "store", str(out), "--overwrite"]) == 0
+    assert cli.main(["constants", "convert", "store", str(tmp_path / "no" / "c.h5")]) == 1
+
+
+# --------------------------------------------------------------------- simulate
+
+
+@dataclasses.dataclass(frozen=True)
+class Wishes:
+    """What can be asked.
+
+    Attributes
+    ----------
+    trains, seed : int
+        Numbers
+        in two lines.
+    cells : tuple of int, optional
+        Memory cells.
+    missed : tuple of (int, int)
+        Pairs.
+    span : (float, float)
+        From, to.
+    xgm : bool
+        A switch.
+    mode : str
+        A word.
+    """
+
+    trains: int = 12
+    seed: int = 1
+    cells: tuple[int, ...] | None = None
+    missed: tuple[tuple[int, int], ...] = ()
+    span: tuple[float, float] = (1.0, 2.0)
+    xgm: bool = True
+    mode: str = "adaptive"
+
+
+def ask(*arguments):
+    command = click.Command("x", params=options_of(Wishes), callback=lambda **values: Wishes(**values))
+    return command.main(list(arguments), standalone_mode=False)
+
+
+def test_options_mirror_a_dataclass():
+    assert ask() == Wishes()
+    asked = ask("--trains", "3", "--cells", "0,2,5-7", "--missed", "3:0,5:1", "--span", "1e3,2e4", "--no-xgm")
+    assert asked == Wishes(3, 1, (0, 2, 5, 6, 7), ((3, 0), (5, 1)), (1e3, 2e4), False)
+    for wrong in (["--cells", "a"], ["--missed", "3"], ["--missed", "3:0:1"], ["--trains", "x"]):
+        with pytest.raises(click.BadParameter):
+            ask(*wrong)
+    helps = {option.name: option.help for option in options_of(Wishes)}
+    assert helps["seed"] == "Numbers in two lines."
+    assert helps["mode"] == "A word."
+    assert Listed(int).convert("", None, None) == ()
+
+
+def test_every_parameter_of_the_simulation_is_an_option():
+    parameters = pytest.importorskip("shotsieve.simulate.parameters").SpiParameters
+    options = options_of(parameters)
+    assert {option.name for option in options} == {field.name for field in dataclasses.fields(parameters)}
+    assert all(option.help for option in options)
+    command = click.Command("spi", params=options, callback=lambda **values: parameters(**values))
+    assert command.main([], standalone_mode=False) == parameters()

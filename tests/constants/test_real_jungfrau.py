@@ -1,0 +1,72 @@
+"""Real frames of a JUNGFRAU module with its own pedestals and gains: the facility's own photons come out."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from shotsieve import detectors
+from shotsieve.constants import Constants, Steps, fold
+from shotsieve.reference.calibrate import calibrate_count_folded, calibrate_unfolded
+
+DATA = Path(os.environ.get("SHOTSIEVE_DATA") or Path(__file__).parents[3] / "shared" / "data")
+FILE = DATA / "jungfrau_psi_mod5" / "jf_mod5_shared.h5"
+
+pytestmark = pytest.mark.skipif(not FILE.exists(), reason=f"real data {FILE} is not here (SHOTSIEVE_DATA)")
+
+
+@pytest.fixture(scope="module")
+def real():
+    """Frames as the facility's receiver splits them, the constants, and the reference photons."""
+    with h5py.File(FILE) as file:
+        raw = file["raw"][:2]
+        pedestal = np.stack([file[f"pedeG{g}"][()] for g in range(3)])
+        gain = file["gain_recovered"][()]
+        photons = file["converted_photons"][()]
+    # Gains are per photon of this experiment, so that the photon unit takes the place of keV.
+    constants = Constants.from_arrays(
+        "JUNGFRAU", {"offset": pedestal[:, None], "adu_per_kev": gain[:, None]}, modules=[1]
+    )
+    words = np.stack([raw & 0x3FFF, raw >> 14], axis=1).reshape(2, 2, -1)
+    return words, constants, photons.reshape(2, -1)
+
+
+def test_reference_frames_are_reproduced(real):
+    words, constants, photons = real
+    detector = detectors.load("JUNGFRAU")
+    folded = fold(constants, detector, 1, [15], Steps())
+    result = calibrate_count_folded(words, [0, 0], folded.table, encoding=1)
+    stage = result.stage & 3
+    gain = constants.load("adu_per_kev", 1)[:, 0].reshape(3, -1)
+    known = np.isfinite(np.take_along_axis(gain, stage.astype(np.int64), 0))
+    saturated = (words[:, 1] == 3) & (words[:, 0] == 0)
+    wrong = (words[:, 1] == 2) | ((words[:, 1] == 3) & (words[:, 0] == 0x3FFF))
+    good = known & ~saturated & ~wrong
+
+    assert good.mean() > 0.99
+    assert set(np.unique(stage[good])) == {0, 1, 2}
+    difference = np.abs(result.pixels[good] - photons[good])
+    assert difference.max() < 1e-3
+    assert np.isnan(result.pixels[~good]).all()
+    assert result.counts[:, 1].tolist() == good.sum(axis=1).tolist()
+
+
+def test_folded_and_unfolded_agree(real):
+    words, constants, _ = real
+    detector = detectors.load("JUNGFRAU")
+    table = fold(constants, detector, 1, [15], Steps()).table
+    result = calibrate_count_folded(words, [0, 0], table, encoding=1)
+    oracle = calibrate_unfolded(
+        words,
+        [0, 0],
+        offset=constants.load("offset", 1).reshape(3, 1, -1),
+        adu_per_kev=constants.load("adu_per_kev", 1).reshape(3, 1, -1),
+        encoding=1,
+        signed_gain=True,
+    )
+    np.testing.assert_array_equal(result.stage & 3, oracle.stage)
+    np.testing.assert_array_equal(np.isnan(result.pixels), np.isnan(oracle.pixels))
+    scale = 2.0**-20 * 16384 * np.abs(np.take_along_axis(table[0, 5:8], oracle.stage.astype(np.int64), 0))
+    good = np.isfinite(oracle.pixels)
+    assert (np.abs(result.pixels - oracle.pixels)[good] <= scale[good]).all()

@@ -1,0 +1,80 @@
+"""Random constants and words for modules of a few pixels."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from shotsieve import detectors
+from shotsieve.constants import Constants
+
+PIXELS = (8, 16)
+BROKEN = {
+    "offset": [np.nan, np.inf, -np.inf, 0.0, 70000.0],
+    "thresholds": [np.nan, np.inf, 0.0, 65535.0, 65534.5],
+    "relative_gain": [np.nan, np.inf, 0.0, -3.0],
+    "mg_baseline": [np.nan, -np.inf],
+    "adu_per_kev": [np.nan, np.inf, 0.0, -7.0],
+}
+
+
+def random_constants(detector, rng, cells, broken=0.1):
+    """Return constants of module 0: plausible values, a share of them broken in every way."""
+
+    def draw(name, low, high, gains):
+        values = rng.uniform(low, high, (gains, cells, *detector.shape)).astype("f4")
+        hurt = rng.random(values.shape) < broken
+        values[hurt] = rng.choice(np.float32(BROKEN[name]), hurt.sum())
+        return values
+
+    signs = np.where(rng.random((3, cells, *detector.shape)) < 0.5, -1, 1) if detector.signed_gain else 1
+    arrays = {
+        "offset": draw("offset", 1000, 16000, 3),
+        "adu_per_kev": (draw("adu_per_kev", 0.1, 50, 3 if detector.signed_gain else 1) * signs).astype("f4"),
+        "bad_pixels": np.where(
+            rng.random((3, cells, *detector.shape)) < broken,
+            rng.integers(0, 2**32, (3, cells, *detector.shape)),
+            0,
+        ).astype("u4"),
+    }
+    if detector.encoding == "threshold":
+        arrays["thresholds"] = draw("thresholds", 0, 65535, 2)
+        narrow = rng.random(arrays["thresholds"][0].shape) < 0.3
+        arrays["thresholds"][1][narrow] = arrays["thresholds"][0][narrow] * np.float32(1.04)
+        arrays["relative_gain"] = draw("relative_gain", 0.5, 150, 3)
+        arrays["mg_baseline"] = draw("mg_baseline", -500, 500, 1)
+    return Constants.from_arrays(detector, {k: v[None] for k, v in arrays.items()}, modules=[0])
+
+
+def random_words(detector, rng, frames):
+    """Return raw words over the whole 16-bit range, with the special ones in plenty."""
+    pixels = detector.pixels
+    adc = rng.integers(0, 65536, (frames, pixels), dtype=np.uint16)
+    near = rng.random(adc.shape) < 0.5
+    adc[near] = rng.integers(0, 16384, near.sum(), dtype=np.uint16)
+    special = rng.random(adc.shape) < 0.1
+    adc[special] = rng.choice(np.uint16([0, 1, 0x3FFF, 0x4000, 0xFFFF]), special.sum())
+    gain = rng.integers(0, 65536, (frames, pixels), dtype=np.uint16)
+    if detector.encoding == "code":
+        codes = rng.random(gain.shape) < 0.95
+        gain[codes] = rng.choice(np.uint16([0, 0, 1, 2, 3]), codes.sum())
+    return np.stack([adc, gain], axis=1)
+
+
+@pytest.fixture
+def agipd():
+    return dataclasses.replace(detectors.load("AGIPD1M"), shape=PIXELS)
+
+
+@pytest.fixture
+def jungfrau():
+    return dataclasses.replace(detectors.load("JUNGFRAU"), shape=PIXELS)
+
+
+@pytest.fixture
+def make_constants():
+    return random_constants
+
+
+@pytest.fixture
+def make_words():
+    return random_words

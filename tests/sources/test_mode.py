@@ -1,0 +1,114 @@
+"""The operating mode comes from the run, with its origin; what the run does not say is None."""
+
+import numpy as np
+import pytest
+
+FPGA = "SPB_IRU_AGIPD1M1/MDL/FPGA_COMP"
+HC = 1.2398419843320025
+
+
+@pytest.fixture
+def mode_of(maker, opened):
+    def go(control, name="AGIPD1M", trains=(10, 11)):
+        if name == "AGIPD1M":
+            maker.module(0, [(t, [0]) for t in trains])
+        else:
+            maker.jungfrau(1, [(t, 1) for t in trains], [15])
+        if control:
+            maker.aggregator(list(trains), control)
+        source = opened(name=name)
+        return source.mode, source.notes
+
+    return go
+
+
+def steady(value, n=2):
+    return np.array([value] * n), np.array([value])
+
+
+def test_agipd(mode_of):
+    mode, _ = mode_of(
+        {
+            FPGA: {
+                "gainModeIndex": steady(np.int32(1)),
+                "bunchStructure.nPulses": steady(np.int32(202)),
+                "bunchStructure.repetitionRate": steady(2.2),
+                "integrationTime": steady(np.int32(15)),
+                "gain": steady(np.int32(1)),
+            },
+            "SPB_IRU_AGIPD1M/PSC/HV": {"channels.U0.voltage": steady(200.0)},
+            "SA1_XTD2_UND/DOOCS/ENERGY": {"actualPosition": steady(9.3)},
+            "SPB_IRU_AGIPD1M/MOTOR/Z_STEPPER": {"actualPosition": steady(700.0)},
+        }
+    )
+    assert (mode.gain_mode, mode.cells, mode.rate_mhz, mode.integration_time) == (
+        "fixed_high",
+        202,
+        2.2,
+        15.0,
+    )
+    assert (mode.gain_setting, mode.bias_voltage, mode.photon_energy_kev) == (1, 200.0, 9.3)
+    assert mode.distance_m == pytest.approx(0.7)
+    assert mode.origin["cells"] == f"{FPGA}.bunchStructure.nPulses"
+    assert isinstance(mode.cells, int)
+
+
+def test_nothing_is_known(mode_of):
+    mode, _ = mode_of({})
+    assert mode.gain_mode is mode.cells is mode.photon_energy_kev is mode.distance_m is None
+    assert mode.origin == {}
+
+
+def test_run_values_go_before_control(mode_of):
+    key = {"bunchStructure.nPulses": (np.array([100, 100]), np.array([64]))}
+    assert mode_of({FPGA: key})[0].cells == 64
+
+
+def test_control_where_there_is_no_run_value(mode_of):
+    assert mode_of({FPGA: {"bunchStructure.nPulses": (np.array([100, 100]), None)}})[0].cells == 100
+
+
+def test_a_mode_that_changes_during_the_run_is_noted(mode_of):
+    mode, notes = mode_of({FPGA: {"gainModeIndex": (np.array([0, 1]), np.array([0]))}})
+    assert mode.gain_mode == "adaptive"
+    assert any("gainModeIndex changes during the run (0, 1)" in n for n in notes)
+
+
+def test_a_gain_mode_that_nobody_knows(mode_of):
+    mode, notes = mode_of({FPGA: {"gainModeIndex": steady(9)}})
+    assert mode.gain_mode is None
+    assert any("gainModeIndex = " in n and "9" in n for n in notes)
+
+
+def test_the_undulator_of_another_beamline_is_not_taken(mode_of):
+    mode, _ = mode_of(
+        {
+            "SA2_XTD1_UND/DOOCS/ENERGY": {"actualPosition": steady(12.0)},
+            "SA3_XTD10_UND/DOOCS/ENERGY": {"actualPosition": steady(0.8)},
+            "SA1_XTD2_XGM/XGM/DOOCS": {"pulseEnergy.wavelengthUsed": steady(HC / 9.3)},
+        }
+    )
+    assert mode.photon_energy_kev == pytest.approx(9.3, abs=1e-9)
+    assert mode.origin["photon_energy_kev"].startswith("SA1_XTD2_XGM")
+
+
+@pytest.mark.parametrize("bad", [0.0, np.nan, -1.0])
+def test_a_device_that_is_off_says_nothing(mode_of, bad):
+    mode, notes = mode_of({"SA1_XTD2_UND/DOOCS/ENERGY": {"actualPosition": steady(bad)}})
+    assert mode.photon_energy_kev is None
+    assert any("actualPosition" in n for n in notes)
+
+
+def test_jungfrau(mode_of):
+    mode, _ = mode_of(
+        {
+            "SPB_IRDA_JF4M/DET/CONTROL": {
+                "gainMode": steady(b"fixg1"),
+                "exposureTime": steady(1e-5),
+                "storageCells": steady(np.int32(15)),
+            }
+        },
+        "JUNGFRAU",
+    )
+    assert (mode.gain_mode, mode.cells) == ("fixed_medium", 16)
+    assert mode.integration_time == pytest.approx(10.0)
