@@ -24,14 +24,14 @@ __device__ inline int warp_sum(int value) {
 #endif
 }
 
-// Sums of one thread. Lit and unmasked pixels share a word (a tile has 2048 of them); intensities and photons
+// Sums of one thread. Intensities and photons
 // are summed as halves, so that nothing overflows 32 bits within a block and no order matters.
 struct ThreadSums {
-  int packed = 0;
+  int tally = 0;
   int intensity_low = 0, intensity_high = 0, photons_low = 0, photons_high = 0;
 
   __device__ void add(const math::PixelResult& r) {
-    packed += r.lit + (r.good << 16);
+    tally += r.tally;
     intensity_low += r.intensity & 0xFFFF;
     intensity_high += r.intensity >> 16;
     photons_low += r.photons & 0xFFFF;
@@ -86,7 +86,7 @@ __device__ inline void store_pixels(const CalibrateCall& c, std::int64_t at,
 __device__ inline void add_to_frame(const ThreadSums& sums, int* shared, FrameCounts* counts) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int totals[kSums] = {warp_sum(sums.packed), warp_sum(sums.intensity_low),
+  const int totals[kSums] = {warp_sum(sums.tally), warp_sum(sums.intensity_low),
                              warp_sum(sums.intensity_high), warp_sum(sums.photons_low),
                              warp_sum(sums.photons_high)};
   if (lane == 0) {
@@ -99,8 +99,8 @@ __device__ inline void add_to_frame(const ThreadSums& sums, int* shared, FrameCo
       for (int w = 0; w < kCalibrateWarps; ++w) block[k] += shared[k * kCalibrateWarps + w];
     }
     auto* target = reinterpret_cast<unsigned long long*>(counts);
-    atomicAdd(target + 0, static_cast<unsigned long long>(block[0] & 0xFFFF));
-    atomicAdd(target + 1, static_cast<unsigned long long>(block[0] >> 16));
+    atomicAdd(target + 0, static_cast<unsigned long long>(block[0] / math::kLitUnit));
+    atomicAdd(target + 1, static_cast<unsigned long long>(block[0] % math::kLitUnit));
     atomicAdd(target + 2, static_cast<unsigned long long>(block[2] * 65536 + block[1]));
     atomicAdd(target + 3, static_cast<unsigned long long>(block[4] * 65536 + block[3]));
   }

@@ -13,7 +13,7 @@ from shotsieve.device import HostDevice
 from shotsieve.errors import BackendUnavailable
 
 CPU_LEVELS = {"cpu_v2": 2, "cpu_v3": 3, "cpu_v4": 4}
-# Set by `make test`: these must be there, so that a suite that ran nothing does not look like one that passed.
+# Set by `make test`: these must be there, so that a suite that ran nothing does not pass.
 REQUIRED = set(os.environ.get("SHOTSIEVE_REQUIRE", "").replace(",", " ").split())
 
 

@@ -38,7 +38,9 @@ struct Site {
   }
 };
 
-inline bool same_site(Site a, Site b) { return a.line == b.line && std::strcmp(a.file, b.file) == 0; }
+inline bool same_site(Site a, Site b) {
+  return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
 inline std::string text(Site at) { return std::string(at.file) + ":" + std::to_string(at.line); }
 
 // One emulated CUDA thread, as the kernel sees itself.

@@ -1,6 +1,7 @@
 // Lazy streams. Work that a program queues runs only when somebody waits (or now and then earlier), one piece
-// after another, in an order that the seed picks among all those that streams and events allow. What a
-// program forgot to wait for has then usually not happened yet.
+// after another, in an order that the seed picks among all those that streams and events allow: now only what
+// is waited for, now everything else first. What a program forgot to wait for is then sooner or later not
+// there.
 #pragma once
 
 #include <algorithm>
@@ -118,7 +119,7 @@ class Runtime {
     const std::shared_ptr<EventState> state = check(event)->state;
     const std::uint64_t version = state->recorded;
     if (null(stream)) {
-      until(lock, [&] { return state->done >= version; });
+      reach(lock, state, version);
       return;
     }
     push(check(stream), {Work::Wait, nullptr, state, version, 0});
@@ -165,15 +166,14 @@ class Runtime {
     Lock lock(mutex_);
     if (!null(stream)) {
       const std::uint64_t target = check(stream)->queued;
-      until(lock, [&] { return stream->finished >= target; });
+      until(lock, [&] { return stream->finished >= target; }, [=] { return stream; });
     }
     Memory::get().check_all();
   }
   void synchronize(Event* event) {
     Lock lock(mutex_);
     const std::shared_ptr<EventState> state = check(event)->state;
-    const std::uint64_t version = state->recorded;
-    until(lock, [&] { return state->done >= version; });
+    reach(lock, state, state->recorded);
     Memory::get().check_all();
   }
   void synchronize_device() {
@@ -186,13 +186,13 @@ class Runtime {
     Lock lock(mutex_);
     if (null(stream)) return true;
     const std::uint64_t target = check(stream)->queued;
-    if (stream->finished < target && !busy_) step(lock);
+    if (stream->finished < target && !busy_) step(lock, any_ready());
     return stream->finished >= target;
   }
   bool done(Event* event) {
     Lock lock(mutex_);
     const std::shared_ptr<EventState> state = check(event)->state;
-    if (state->done < state->recorded && !busy_) step(lock);
+    if (state->done < state->recorded && !busy_) step(lock, any_ready());
     return state->done >= state->recorded;
   }
 
@@ -226,9 +226,11 @@ class Runtime {
   // A real device often works while the host goes on: without this, a copy that was queued before its source
   // was filled would never be noticed.
   void now_and_then(Lock& lock) {
-    if (seed() == 0 || random_.below(4) != 0) return;
-    for (std::uint32_t i = 1 + random_.below(3); i > 0 && !busy_; --i) {
-      if (!step(lock)) return;
+    if (seed() == 0 || random_.below(8) != 0) return;
+    for (std::uint32_t i = 1 + random_.below(4); i > 0 && !busy_; --i) {
+      Stream* stream = any_ready();
+      if (stream == nullptr) return;
+      step(lock, stream);
     }
   }
 
@@ -238,12 +240,37 @@ class Runtime {
     return work.kind != Work::Wait || work.event->done >= work.version;
   }
 
-  // Runs the next piece of some stream. False: there is none that may run.
-  bool step(Lock& lock) {
+  // Some stream that can go on, but rather not `other`; nullptr when there is none.
+  Stream* any_ready(const Stream* other = nullptr) {
     std::vector<Stream*> choice;
-    std::copy_if(active_.begin(), active_.end(), std::back_inserter(choice), &Runtime::ready);
-    if (choice.empty()) return false;
-    Stream* stream = choice[seed() == 0 ? 0 : random_.below(static_cast<std::uint32_t>(choice.size()))];
+    std::copy_if(active_.begin(), active_.end(), std::back_inserter(choice),
+                 [=](const Stream* s) { return s != other && ready(s); });
+    if (choice.empty()) return nullptr;
+    return choice[seed() == 0 ? 0 : random_.below(static_cast<std::uint32_t>(choice.size()))];
+  }
+
+  Stream* stream_that_records(const std::shared_ptr<EventState>& event, std::uint64_t version) const {
+    for (Stream* s : active_) {
+      for (const Work& work : s->queue) {
+        if (work.kind == Work::Record && work.event == event && work.version >= version) return s;
+      }
+    }
+    return nullptr;
+  }
+
+  // The stream that must go on for `stream` to go on: itself, or the one at the end of the events it waits
+  // for.
+  Stream* needed(Stream* stream) const {
+    while (stream != nullptr && !stream->queue.empty() && !ready(stream)) {
+      const Work& work = stream->queue.front();
+      stream = stream_that_records(work.event, work.version);
+    }
+    return stream == nullptr || stream->queue.empty() ? nullptr : stream;
+  }
+
+  // Runs the next piece of a stream that is ready.
+  void step(Lock& lock, Stream* stream) {
+    if (stream == nullptr) return;
     Work work = std::move(stream->queue.front());
     stream->queue.pop_front();
     if (work.kind == Work::Run) unlocked(lock, work.run, work.number);
@@ -251,7 +278,6 @@ class Runtime {
     ++stream->finished;
     tidy();
     changed_.notify_all();
-    return true;
   }
 
   // One piece at a time, also when several host threads wait: the order is then the seed's.
@@ -270,15 +296,27 @@ class Runtime {
     changed_.notify_all();
   }
 
-  template <class Done>
-  void until(Lock& lock, Done done) {
+  // Runs work until `done`; `wanted` gives the stream that is waited for, where there is one. Three ways to
+  // get there, each of which finds other faults: only what is needed, everything else before it, any order.
+  template <class Done, class Wanted>
+  void until(Lock& lock, Done done, Wanted wanted) {
+    const std::uint32_t way = seed() == 0 ? 0 : random_.below(3);
     while (!done()) {
       if (busy_) {
         changed_.wait(lock);
-      } else if (!step(lock)) {
-        die("stream deadlock: nothing can run, and what is waited for has not happened");
+        continue;
       }
+      Stream* next = way < 2 ? needed(wanted()) : nullptr;
+      if (next == nullptr || way == 1) {
+        Stream* other = any_ready(next);
+        if (other != nullptr) next = other;
+      }
+      if (next == nullptr) die("stream deadlock: nothing can run, and what is waited for has not happened");
+      step(lock, next);
     }
+  }
+  void reach(Lock& lock, const std::shared_ptr<EventState>& event, std::uint64_t version) {
+    until(lock, [&] { return event->done >= version; }, [&] { return stream_that_records(event, version); });
   }
 
   template <class Chosen>
@@ -287,16 +325,15 @@ class Runtime {
     for (Stream* s : active_) {
       if (chosen(*s)) targets.emplace_back(s, s->queued);
     }
-    until(lock, [&] {
-      return std::all_of(targets.begin(), targets.end(),
-                         [](auto& t) { return t.first->finished >= t.second; });
-    });
+    const auto finished = [](const auto& target) { return target.first->finished >= target.second; };
+    const auto all_finished = [&] { return std::all_of(targets.begin(), targets.end(), finished); };
+    until(lock, all_finished, []() -> Stream* { return nullptr; });
   }
 
   // The null stream waits for the streams that are ordered with it and runs at once.
   void run_on_null(Lock& lock, const std::function<void()>& run) {
     drain(lock, [](const Stream& s) { return s.waits_for_null; });
-    until(lock, [&] { return !busy_; });
+    while (busy_) changed_.wait(lock);
     unlocked(lock, run, ++last_number_);
     tidy();
   }

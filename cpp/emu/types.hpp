@@ -12,9 +12,9 @@
 // The alignments are CUDA's: a wide load from an address that CUDA would refuse faults or is reported here
 // too.
 #define CUEMU_VECTORS(base, scalar, align2, align4)                                    \
-  struct alignas(align2) base##2 { scalar x, y; };                                     \
-  struct base##3 { scalar x, y, z; };                                                  \
-  struct alignas(align4) base##4 { scalar x, y, z, w; };                               \
+  struct __attribute__((may_alias, aligned(align2))) base##2 { scalar x, y; };         \
+  struct __attribute__((may_alias)) base##3 { scalar x, y, z; };                       \
+  struct __attribute__((may_alias, aligned(align4))) base##4 { scalar x, y, z, w; };   \
   constexpr base##2 make_##base##2(scalar x, scalar y) { return {x, y}; }              \
   constexpr base##3 make_##base##3(scalar x, scalar y, scalar z) { return {x, y, z}; } \
   constexpr base##4 make_##base##4(scalar x, scalar y, scalar z, scalar w) { return {x, y, z, w}; }

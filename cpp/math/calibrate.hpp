@@ -57,11 +57,13 @@ struct PixelRules {
 struct PixelResult {
   float value;    // NaN 0x7fc00000 where the pixel does not count
   int flags;      // StageFlag bits
-  int good;       // 1 where the pixel counts
-  int lit;        // good and above the lit threshold
+  int tally;      // 1 where the pixel counts, plus kLitUnit where it is lit as well
   int intensity;  // rint(value * 128), 0 where the pixel does not count
   int photons;    // rounded photons, never negative, 0 where the pixel does not count
 };
+
+// Lit pixels are counted in the upper half of the word that counts unmasked pixels: up to 32767 fit.
+constexpr int kLitUnit = 0x10000;
 
 // Stage from the digital level; a NaN threshold compares false, so such a pixel stays in high gain.
 SS_HD int stage_by_threshold(float digital, float threshold0, float threshold1) {
@@ -129,18 +131,19 @@ SS_HD int count_photons(float y, float rounding_threshold) {
 // From the calibrated number to everything a frame counts. `flags` are those already found in the word.
 template <bool Round, bool Photons>
 SS_HD PixelResult measure_pixel(float x, int flags, const PixelRules& rules) {
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
   if (Round) x = round_photons(x, rules.rounding_threshold);
   const float size = fabsf(x);
-  const int in_range = size <= rules.value_limit ? 1 : 0;
+  const float checked = flags == 0 ? size : kNaN;  // compares false below, as any NaN does
   const int finite = size <= (std::numeric_limits<float>::max)() ? 1 : 0;
-  const int good = in_range & (flags == 0 ? 1 : 0);
+  const int in_range = size <= rules.value_limit ? 1 : 0;
+  const float counted = checked <= rules.value_limit ? x : 0.0f;
+  const int lit = counted > rules.lit_threshold ? kLitUnit : 0;
 
   PixelResult r;
-  r.good = good;
+  r.value = checked <= rules.value_limit ? x : kNaN;
   r.flags = flags | (1 - finite) * kNotFinite | (finite & (1 - in_range)) * kOutOfRange;
-  r.value = good != 0 ? x : std::numeric_limits<float>::quiet_NaN();
-  r.lit = good & (x > rules.lit_threshold ? 1 : 0);
-  const float counted = good != 0 ? x : 0.0f;
+  r.tally = checked <= rules.value_limit ? lit + 1 : 0;
   r.intensity = round_to_int(counted * kIntensityScale);
   r.photons = Photons ? count_photons(counted * rules.to_photon, rules.rounding_threshold) : 0;
   return r;

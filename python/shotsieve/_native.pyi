@@ -1,7 +1,7 @@
 """The one contract of the compiled backends: _cpu, _cpu_v2, _cpu_v3, _cpu_v4, _cuda, _emu.
 
-CPU modules take NumPy arrays, the device modules take arrays that speak ``__cuda_array_interface__``. Shapes, dtypes
-and promises stand in the docstrings of the functions themselves.
+CPU modules take NumPy arrays, the device modules take arrays that speak ``__cuda_array_interface__``.
+Shapes, dtypes and promises stand in the docstrings of the functions themselves.
 """
 
 from typing import Any

@@ -74,7 +74,7 @@ class Accounts:
     notes : list of str
         The odd things met, in words.
     performance : dict
-        What depends on the machine (backend, device, threads, seconds, shots_per_s); never in `to_json`.
+        What depends on the machine (backend, device, threads, run_s, shots_per_s); never in `to_json`.
 
     Examples
     --------
@@ -216,7 +216,7 @@ class Accounts:
 
     def to_json(self, *, performance: bool = False) -> str:
         """Return `to_dict` as JSON; without `performance` the same run gives the same text everywhere."""
-        return json.dumps(self.to_dict(performance=performance), indent=2, sort_keys=True) + "\n"
+        return json.dumps(self.to_dict(performance=performance), indent=2, sort_keys=True)
 
     def summary(self) -> str:
         """Return the accounts as lines for a terminal."""
@@ -237,9 +237,13 @@ class Accounts:
         asked = self.kept + self.dropped
         share = f" ({100 * self.undecided.total / asked:.1f} % of the shots measured)" if asked else ""
         lines.append(f"  {'undecided':<14}{self.undecided.total:>{width},}{share}")
+        alike: dict[str, list[int]] = {}
         for module, counts in self.modules.items():
             said = ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in counts.items() if n)
-            lines.append(f"  {f'module {module}':<14}{said}")
+            alike.setdefault(said, []).append(int(module))
+        for said, modules in alike.items():
+            name = f"module{'s' if len(modules) > 1 else ''} {_ranges(modules)}"
+            lines.append(f"  {name:<13} {said}")
         if self.bytes_in is not None and self.bytes_out is not None:
             ratio = f", ratio {self.bytes_in / self.bytes_out:.1f}" if self.bytes_out else ""
             lines.append(f"  {'bytes':<14}{_size(self.bytes_in)} in, {_size(self.bytes_out)} out{ratio}")
@@ -260,13 +264,24 @@ class Accounts:
 
     def _speed(self) -> str:
         told = dict(self.performance)
-        rate, seconds = told.get("shots_per_s"), told.get("seconds")
+        rate, seconds = told.get("shots_per_s"), told.get("run_s")
         parts = [f"{rate:,.0f} shots/s" if rate is not None else "", f"in {seconds:.2f} s" if seconds else ""]
         where = " ".join(str(told[key]) for key in ("backend", "device") if told.get(key))
         parts.append(f"on {where}" if where else "")
-        if told.get("threads"):
+        if told.get("threads") and "thread" not in where:
             parts.append(f"({told['threads']} threads)")
         return " ".join(part for part in parts if part)
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Write 1, 3, 4, 5 as ``1,3-5``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _size(number: float) -> str:

@@ -1,7 +1,7 @@
 """Finds the compiled backends, and says of each missing one why it is missing.
 
-A backend is a native module (see ``_native.pyi``) and the device its arrays live on. Importing this module touches no
-device; asking for ``"cuda"`` or ``"auto"`` does.
+A backend is a native module (see ``_native.pyi``) and the device its arrays live on. Importing this module
+touches no device; asking for ``"cuda"`` or ``"auto"`` does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 
 from .errors import BackendUnavailable, BadInput, nearest
@@ -83,7 +83,7 @@ def _missing(name: str, error: ImportError) -> str:
     return f"the module shotsieve.{name} does not load: {error}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _cpu_native(forced: str) -> ModuleType:
     """Return the CPU module of the highest level this processor has, or the forced one."""
     try:
@@ -103,7 +103,8 @@ def _cpu_native(forced: str) -> ModuleType:
             )
         if _CPU_LEVELS[forced] > level:
             raise BackendUnavailable(
-                f"SHOTSIEVE_CPU={forced}: this processor is x86-64-v{level}. Unset the variable, or choose a lower level."
+                f"SHOTSIEVE_CPU={forced}: this processor is x86-64-v{level}. Unset the variable, or "
+                f"choose a lower level."
             )
         return _import_native(f"_cpu_{forced}")
     for name, needed in _CPU_LEVELS.items():
@@ -144,7 +145,8 @@ def _make_cuda() -> Backend:
         import cupy
     except ImportError as error:
         raise BackendUnavailable(
-            f"CuPy is not installed ({error}). Install it: pip install 'shotsieve[cuda13]' or 'shotsieve[cuda12]'."
+            f"CuPy is not installed ({error}). Install it: pip install 'shotsieve[cuda13]' or "
+            f"'shotsieve[cuda12]'."
         ) from error
     if not cupy.cuda.is_available():
         raise BackendUnavailable(

@@ -1,10 +1,12 @@
 """The calibrating stage: raw words in, counts and, where they are asked for, calibrated pixels out.
 
-One kernel, ``calibrate_count``, on every backend. This module folds constants into its table, lists the frames of a
-block in the order in which it wants them, and puts the 32-bit masks of kept frames together on the host.
+One kernel, ``calibrate_count``, on every backend. This module folds constants into its table, lists the
+frames of a block in the order in which it wants them, and puts the 32-bit masks of kept frames together on
+the host.
 
-Promise: exact. The same words and constants give the same bits on every backend, block size and thread count; values
-agree with a float64 calculation from the unfolded constants within 2^-20 relative to adc * gain.
+Promise: exact. The same words and constants give the same bits on every backend, block size and thread
+count; values agree with a float64 calculation from the unfolded constants within 2^-20 relative to adc *
+gain.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .constants.bad_pixels import BadPixels
-from .constants.fold import fold
+from .constants.fold import FORCED_PLANES, PLAIN_PLANES, fold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +34,7 @@ INTENSITY_SCALE = 128
 """Intensities are counted as integers in units of 1/128, so that a sum does not depend on its order."""
 
 MAX_GROUP = 16
-"""Frames that share one reading of their constants; longer groups gain little and would leave threads idle."""
+"""Frames that share one reading of their constants; longer groups would leave threads idle."""
 
 
 @dataclass(frozen=True)
@@ -103,28 +105,26 @@ class Tables:
         What the kernel reads; P is 8, or 10 where gain stages are forced.
     mask : ndarray of uint32, shape (R, 3, n_pixels)
         Static mask per gain stage.
-    module_row : ndarray of int32, shape (M,)
-        First row of a module, -1 for one without constants.
+    row_of : ndarray of int32, shape (M, C)
+        Row of a module and cell, -1 where there are no constants.
     cell_ids : ndarray of int32, shape (C,)
-        Memory cells with constants, ascending; a module's rows are in this order.
+        Memory cells of the run, ascending.
     bad_bits : int
         Mask bits that take a pixel out of the measures.
     """
 
     table: np.ndarray
     mask: np.ndarray
-    module_row: np.ndarray
+    row_of: np.ndarray
     cell_ids: np.ndarray
     bad_bits: int
 
     def rows(self, cell_id: np.ndarray) -> np.ndarray:
-        """Return the row of ``table`` for each shot and module, int32 (S, M); -1 without constants."""
-        if len(self.cell_ids) == 0:
-            return np.full((len(cell_id), len(self.module_row)), -1, "i4")
-        at = np.minimum(np.searchsorted(self.cell_ids, cell_id), len(self.cell_ids) - 1)
-        known = self.cell_ids[at] == cell_id
-        rows = self.module_row[None, :] + at[:, None]
-        return np.where(known[:, None] & (self.module_row >= 0)[None, :], rows, -1).astype("i4")
+        """Return the row of ``table`` for each shot and module, int32 (S, M); -1 without constants.
+
+        ``cell_id`` (S,) holds cells of the run only.
+        """
+        return np.ascontiguousarray(self.row_of[:, np.searchsorted(self.cell_ids, cell_id)].T)
 
 
 def make_tables(
@@ -159,23 +159,22 @@ def make_tables(
     Tables
     """
     cells = np.unique(cell_id).astype("i4")
-    cells = cells[constants.row_of_cell(cells) >= 0]
-    holders = [module for module in modules if len(cells) and constants.has("offset", module)]
-    module_row = np.full(len(modules), -1, "i4")
-    table = mask = None
-    for number, module in enumerate(holders):
-        folded = fold(constants, detector, module, cells, steps, unit, photon_energy_kev, gain_mode=gain_mode)
-        if table is None or mask is None:
-            table = np.empty((len(holders) * len(cells), *folded.table.shape[1:]), "f4")
-            mask = np.empty((len(holders) * len(cells), *folded.mask.shape[1:]), "u4")
-        first = number * len(cells)
-        module_row[list(modules).index(module)] = first
-        table[first : first + len(cells)] = folded.table
-        mask[first : first + len(cells)] = folded.mask
-    if table is None or mask is None:
-        n_pixels = detector.shape[0] * detector.shape[1]
-        table, mask = np.empty((0, 8, n_pixels), "f4"), np.empty((0, 3, n_pixels), "u4")
-    return Tables(table, mask, module_row, cells, steps.bad_bits)
+    holders = [at for at, module in enumerate(modules) if constants.has("offset", module)]
+    row_of = np.full((len(modules), len(cells)), -1, "i4")
+    planes = FORCED_PLANES if steps.for_detector(detector).forcing() else PLAIN_PLANES
+    table = np.empty((len(holders) * len(cells), planes, detector.pixels), "f4")
+    mask = np.empty((len(holders) * len(cells), 3, detector.pixels), "u4")
+    used = 0
+    for at in holders:
+        folded = fold(
+            constants, detector, modules[at], cells, steps, unit, photon_energy_kev, gain_mode=gain_mode
+        )
+        known = np.flatnonzero(folded.known)
+        rows = np.arange(used, used + len(known))
+        table[rows], mask[rows] = folded.table[known], folded.mask[known]
+        row_of[at, known] = rows
+        used += len(known)
+    return Tables(table[:used], mask[:used], row_of, cells, steps.bad_bits)
 
 
 def list_frames(present: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -229,9 +228,9 @@ def queue_calibration(
 ) -> None:
     """Queue the calibration of listed frames on a stream.
 
-    All arrays live on the backend's device. Shapes, dtypes and the promise are those of ``calibrate_count`` in the
-    native modules: raw uint16 (F, planes, n_pixels), counts int64 (F, 4), pixels float32 and stage uint8
-    (F, n_pixels).
+    All arrays live on the backend's device. Shapes, dtypes and the promise are those of ``calibrate_count``
+    in the native modules: raw uint16 (F, planes, n_pixels), counts int64 (F, 4), pixels float32 and stage
+    uint8 (F, n_pixels).
     """
     backend.native.calibrate_count(
         raw,
@@ -248,7 +247,8 @@ def queue_calibration(
 
 
 def make_masks(stage: np.ndarray, rows: np.ndarray, tables: Tables) -> np.ndarray:
-    """Put the full mask of kept frames together: the static bits of each pixel's stage and what was found in it.
+    """Put the full mask of kept frames together: the static bits of each pixel's stage and what was found
+    in it.
 
     Parameters
     ----------

@@ -261,7 +261,7 @@ def convert(folder: Path, out: Path, overwrite: bool) -> None:
     container = Constants.open(folder)
     container.save(out)
     modules = len(container.modules)
-    click.echo(f"{out}: {', '.join(container.names())}; {modules} modules, {len(container.cell_ids)} cells")
+    click.echo(f"{out}: {', '.join(container.names)}; {modules} modules, {len(container.cell_ids)} cells")
 
 
 # ------------------------------------------------------------------------- simulate

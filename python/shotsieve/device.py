@@ -1,8 +1,8 @@
 """Memory, streams and events of a backend, behind one small protocol.
 
-Three makers: NumPy for ``cpu`` (one memory, nothing to copy, work done at once), CuPy for ``cuda``, and the emulator's
-for ``emu`` (a memory of its own that NumPy cannot see, and streams that run late), so that the pipeline is written once
-and tested where there is no GPU.
+Three makers: NumPy for ``cpu`` (one memory, nothing to copy, work done at once), CuPy for ``cuda``, and the
+emulator's for ``emu`` (a memory of its own that NumPy cannot see, and streams that run late), so that the
+pipeline is written once and tested where there is no GPU.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ class Device(Protocol):
 def _check_copy(target: Any, source: Any) -> None:
     if target.shape != source.shape or target.dtype != source.dtype:
         raise ValueError(
-            f"copy between {source.dtype} {source.shape} and {target.dtype} {target.shape}: shape and dtype must agree"
+            f"copy between {source.dtype} {source.shape} and {target.dtype} {target.shape}: shape and "
+            f"dtype must agree"
         )
 
 

@@ -145,9 +145,8 @@ class Recipe:
                 )
         return recipe
 
-    @property
     def constants_path(self) -> Path | None:
-        """The constants as a path, seen from the recipe's own folder; None where none are named."""
+        """Return the constants as a path, seen from the recipe's own folder; None where none are named."""
         if self.calibrate is None or self.calibrate.constants is None:
             return None
         return self.folder / Path(self.calibrate.constants).expanduser()

@@ -43,20 +43,19 @@ class Column:
     unit, meaning : str
     dtype : str
         How the values are stored.
-    least, most : float
-        What an unknown module may add to a sum; ``most`` is -1 where it is the number of the module's pixels.
+    least : float
+        The least an unknown module may add to a sum: 0 makes the known part a lower bound.
     """
 
     unit: str
     meaning: str
     dtype: str = "f8"
     least: float = -np.inf
-    most: float = np.inf
 
 
 MEASURES = {
-    "lit_pixels": Column("", "unmasked pixels strictly above the threshold", "i8", 0, -1),
-    "unmasked_pixels": Column("", "pixels that are not masked", "i8", 0, -1),
+    "lit_pixels": Column("", "unmasked pixels strictly above the threshold", "i8", 0),
+    "unmasked_pixels": Column("", "pixels that are not masked", "i8", 0),
     "intensity": Column("unit of the calibration", "sum over unmasked pixels, in steps of 1/128"),
     "photons": Column("photon", "sum over unmasked pixels of whole photons", "i8", 0),
 }
@@ -92,7 +91,7 @@ class Table:
     modules : sequence of int
         Module numbers; axis 1 of every measure.
     module_pixels : int
-        Pixels of one module: the most an unknown module can add to a count.
+        Pixels of one module: bounds what an unknown module does to ``lit_fraction``.
     measures : iterable of str
         Measures that will be set, so that rules can be checked before anything is read.
 
@@ -298,9 +297,8 @@ class Table:
         Returns
         -------
         low, high : ndarray of float64, shape (S,)
-            Equal where the value is known. A count with a module that is not OK lies between the sum of the
-            others and that sum plus what the module could add; an intensity then may be anything.
-            Never NaN.
+            Equal where the value is known. A count with a module that is not OK is at least the sum of the
+            others; an intensity then may be anything. Never NaN.
 
         Raises
         ------
@@ -324,10 +322,9 @@ class Table:
         if base == "lit_fraction":
             return self._fraction(picked, ok, unknown)
         known = self._sum(base, picked, ok)
-        least, most = MEASURES[base].least, MEASURES[base].most
-        most = self.module_pixels if most == -1 else most
+        least = MEASURES[base].least
         some = unknown > 0  # unknown modules, of which each may add this much; 0 * inf would be NaN
-        return known + np.where(some, least, 0), known + np.where(some, most * np.maximum(unknown, 1), 0)
+        return known + np.where(some, least, 0), known + np.where(some, np.inf, 0)
 
     def ok(self) -> np.ndarray:
         """Which modules of which shots were measured, bool (S, M)."""

@@ -9,15 +9,7 @@ from dataclasses import dataclass
 
 from .errors import BadInput, nearest
 
-__all__ = [
-    "Quantity",
-    "check_photon_energy",
-    "convert",
-    "kev_to_nm",
-    "nm_to_kev",
-    "parse_quantity",
-    "signal_in",
-]
+__all__ = ["Quantity", "check_photon_energy", "convert", "kev_to_nm", "nm_to_kev", "parse_quantity"]
 
 HC_KEV_NM = 1.2398419843320025
 """Planck's constant times the speed of light, in keV nm (exact in the SI of 2019, rounded to double)."""
@@ -232,51 +224,6 @@ def check_photon_energy(energy_kev: float, *, option: str = "calibrate.photon_en
         hint = f' Was "{value:g} eV" meant?' if value > 200 else ""
         raise BadInput(f"{option}: a photon energy of {value:g} keV is not within 0.1 ... 200 keV.{hint}")
     return value
-
-
-def signal_in(quantity: Quantity, unit: str, photon_energy_kev: float | None, *, option: str) -> float:
-    """Return a signal, such as a threshold, in the unit of the calibrated values.
-
-    Parameters
-    ----------
-    quantity : Quantity
-        In ADU, keV or photon.
-    unit : {"ADU", "keV", "photon"}
-        Unit of the calibrated values.
-    photon_energy_kev : float or None
-        In keV; needed between photon and keV.
-    option : str
-        The option or recipe key of the quantity, named in every error.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    BadInput
-        If the two do not convert, or the photon energy is missing.
-
-    Examples
-    --------
-    >>> round(signal_in(Quantity(0.7, "photon"), "keV", 9.3, option="measure.lit.threshold"), 6)
-    6.51
-    """
-    if quantity.unit == unit:
-        return quantity.value
-    if {quantity.unit, unit} != {"photon", "keV"}:
-        hint = {
-            "ADU": "set [calibrate] xray_gain = false to keep the values in ADU, or give it in keV or photon",
-            "sigma": "give it in the unit of the values, or in photon",
-        }.get(quantity.unit, "give it in ADU, or set [calibrate] xray_gain = true")
-        raise BadInput(f"{option} = {quantity} does not convert into {unit}, the unit of the values: {hint}.")
-    if photon_energy_kev is None:
-        raise BadInput(
-            f"{option} = {quantity} needs the photon energy to become {unit}, and the run does not say it: "
-            f'set [calibrate] photon_energy = "9.3 keV" (the energy of your experiment) in the recipe.'
-        )
-    energy = check_photon_energy(photon_energy_kev)
-    return quantity.value * energy if unit == "keV" else quantity.value / energy
 
 
 def _example(units: tuple[str, ...]) -> str:

@@ -46,7 +46,7 @@ def engine(monkeypatch):
         accounts = Accounts(
             "AGIPD1M", "DET", trains=1, expected=3, kept=1, dropped=2, bytes_in=9, bytes_out=3
         )
-        performance = {"backend": "cpu_v3", "seconds": 0.5}
+        performance = {"backend": "cpu_v3", "run_s": 0.5}
         return SimpleNamespace(
             accounts=accounts, table=None, files=[Path(out) / "a.h5"], performance=performance
         )
@@ -100,7 +100,7 @@ def test_json_alone_on_standard_output(engine, recipe, capsys):
     assert cli.main(["reduce", "run", "-o", "out", "--recipe", recipe, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["expected"], answer["kept"], answer["ratio"]) == (3, 1, 3)
-    assert answer["performance"] == {"backend": "cpu_v3", "seconds": 0.5}
+    assert answer["performance"] == {"backend": "cpu_v3", "run_s": 0.5}
     assert answer["files"] == [str(Path("out/a.h5"))]
 
 
@@ -210,15 +210,12 @@ def test_convert(monkeypatch, tmp_path, capsys):
     constants = pytest.importorskip("shotsieve.constants")
 
     class Fake:
-        modules, cell_ids = (0, 1), np.arange(4)
+        modules, cell_ids, names = (0, 1), np.arange(4), ("offset", "noise")
 
         @classmethod
         def open(cls, path):
             cls.path = path
             return cls()
-
-        def names(self):
-            return ("offset", "noise")
 
         def save(self, path):
             Path(path).write_text("saved", encoding="utf-8")

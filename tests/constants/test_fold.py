@@ -150,6 +150,22 @@ def test_a_module_that_lacks_a_constant_is_unknown(agipd):
     assert fold(constants, agipd, 1, [0], Steps(relative_gain=False)).known.all()
 
 
+def test_a_cell_whose_constants_are_worth_nothing_is_unknown(agipd):
+    none, some = int(BadPixels.NO_DARK_DATA), int(BadPixels.NOISY_ADC)
+    by_bits = fold(filled(agipd, **{**FULL, "bad_pixels": [none] * 3}), agipd, 0, [0], Steps())
+    by_value = fold(filled(agipd, **{**FULL, "offset": [np.nan] * 3}), agipd, 0, [0], Steps())
+    for folded in (by_bits, by_value):
+        assert not folded.known.any()
+        assert np.isnan(folded.table).all()
+        assert (folded.mask & none == none).all()
+    # Masked throughout for another reason is known: there is nothing to count, and that is the answer.
+    assert fold(filled(agipd, **{**FULL, "bad_pixels": [some] * 3}), agipd, 0, [0], Steps()).known.all()
+    mixed = filled(agipd, **{**FULL, "bad_pixels": [none, 0, 0]})
+    assert fold(mixed, agipd, 0, [0], Steps()).known.all()
+    assert not fold(mixed, agipd, 0, [0], Steps(), gain_mode="fixed_high").known.any()
+    assert fold(mixed, agipd, 0, [0], Steps(), gain_mode="fixed_low").known.all()
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shotsieve.errors import BadInput
-from shotsieve.units import Quantity, check_photon_energy, convert, parse_quantity, signal_in
+from shotsieve.units import Quantity, check_photon_energy, convert, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,3 @@ def test_photon_energy_in_ev_is_noticed():
     for energy in (0, -9.3, float("nan")):
         with pytest.raises(BadInput, match=r"calibrate\.photon_energy"):
             check_photon_energy(energy)
-
-
-def test_threshold_in_the_unit_of_the_values():
-    assert signal_in(Quantity(0.7, "photon"), "keV", 10.0, option="t") == pytest.approx(7.0)
-    assert signal_in(Quantity(7.0, "keV"), "photon", 10.0, option="t") == pytest.approx(0.7)
-    assert signal_in(Quantity(50.0, "ADU"), "ADU", None, option="t") == 50.0
-    with pytest.raises(BadInput, match=r"t = 0.7 photon needs the photon energy .* photon_energy = "):
-        signal_in(Quantity(0.7, "photon"), "keV", None, option="t")
-    for quantity, unit in ((Quantity(50.0, "ADU"), "keV"), (Quantity(1.0, "photon"), "ADU")):
-        with pytest.raises(BadInput, match="xray_gain"):
-            signal_in(quantity, unit, 9.3, option="t")
-    with pytest.raises(BadInput, match="sigma"):
-        signal_in(Quantity(5.0, "sigma"), "keV", 9.3, option="t")

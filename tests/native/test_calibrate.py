@@ -69,7 +69,9 @@ def test_counts_do_not_depend_on_whether_pixels_are_written(native_backend):
 # Below a vector, below a group of 64, around the CPU tile of 4096 and the device tile of 2048.
 @pytest.mark.parametrize("n_pixels", [8, 16, 56, 64, 72, 2040, 2048, 2056, 4096, 4104, 8200])
 def test_any_number_of_pixels(native_backend, n_pixels):
-    case = random_case(np.random.default_rng(), shots=3, modules=2, n_pixels=n_pixels, encoding=0, lit_threshold=1.0)
+    case = random_case(
+        np.random.default_rng(), shots=3, modules=2, n_pixels=n_pixels, encoding=0, lit_threshold=1.0
+    )
     assert_same_bits(calibrate(native_backend, case), expected(case))
 
 
@@ -85,7 +87,9 @@ def test_one_switched_pixel_anywhere(native_backend):
     raw = rng.integers(4000, 8000, (40, 1, 2, n), "u2")
     raw[:, :, 1] = 6999
     raw[np.arange(40), 0, 1, where] = rng.choice([7000, 7001, 9000, 9001], 40)
-    case = Case(raw, np.zeros((40, 1), "i4"), np.ones((40, 1), bool), table, {"encoding": 0, "lit_threshold": 0.5})
+    case = Case(
+        raw, np.zeros((40, 1), "i4"), np.ones((40, 1), bool), table, {"encoding": 0, "lit_threshold": 0.5}
+    )
     found = calibrate(native_backend, case)
     assert_same_bits(found, expected(case))
     stages = found["stage"][np.arange(40), where] & 3
@@ -158,7 +162,10 @@ def test_order_and_batches_do_not_matter(native_backend):
     whole = calibrate(native_backend, case)
     for shot in range(0, len(case.raw), 3):
         part = dataclasses.replace(
-            case, raw=case.raw[shot : shot + 3], rows=case.rows[shot : shot + 3], present=case.present[shot : shot + 3]
+            case,
+            raw=case.raw[shot : shot + 3],
+            rows=case.rows[shot : shot + 3],
+            present=case.present[shot : shot + 3],
         )
         m = case.raw.shape[1]
         wanted = {name: array[shot * m : (shot + 3) * m] for name, array in whole.items()}
@@ -219,6 +226,10 @@ def test_read_only_output_is_refused(native_backend):
     counts.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         native_backend.native.calibrate_count(
-            np.zeros((1, 2, 16), "u2"), np.zeros(1, "i4"), np.array([[0, 1, 0]], "i4"), np.zeros((1, 8, 16), "f4"),
-            counts, encoding=0,
-        )  # fmt: skip
+            np.zeros((1, 2, 16), "u2"),
+            np.zeros(1, "i4"),
+            np.array([[0, 1, 0]], "i4"),
+            np.zeros((1, 8, 16), "f4"),
+            counts,
+            encoding=0,
+        )

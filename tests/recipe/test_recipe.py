@@ -70,7 +70,7 @@ def test_a_full_recipe(tmp_path):
     assert (recipe.measure.lit.threshold.value, recipe.measure.lit.threshold.unit) == (0.7, "photon")
     assert (recipe.keep.rule, recipe.keep.undecided) == ("lit_pixels > 300", "drop")
     assert recipe.write.content == "raw"
-    assert recipe.constants_path == tmp_path / "constants.h5"
+    assert recipe.constants_path() == tmp_path / "constants.h5"
     assert recipe.calibrate.mode_overrides() == {
         "gain_mode": "adaptive",
         "cells": 352,
@@ -94,7 +94,7 @@ def test_what_is_absent_is_not_computed():
     assert recipe.keep is None
     assert recipe.write is None
     assert recipe.detector.name is None
-    assert recipe.constants_path is None
+    assert recipe.constants_path() is None
     assert recipe.filled() == {}
     assert Recipe.from_dict({"calibrate": {}}).calibrate.mode_overrides() == {}
 

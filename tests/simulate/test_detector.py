@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from shotsieve.simulate.detector import PIXELS, SWITCH_ADU, DetectorModel
 from shotsieve.simulate.noise import generator
 
@@ -119,7 +118,7 @@ def test_hard_switches_leave_pixels_alone_that_really_switched():
     m = model.module(2)
     medium, _ = frame(model, 2, 0, 90)
     assert (medium[0] - m.offset(0, 0) > 1000).all()
-    low, stage = frame(model, 2, 0, 2400)
+    low, stage = frame(model, 2, 0, 2700)
     assert (stage == 2).all()
     assert (low[0] - m.offset(1, 0) > 1000).all()
 

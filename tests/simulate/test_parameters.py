@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from shotsieve.errors import BadInput
 from shotsieve.simulate.parameters import SpiParameters
 from shotsieve.simulate.schedule import SASE1_BUNCH, SASE3_BUNCH, make_schedule
@@ -69,13 +68,14 @@ def test_the_xgm_counts_the_pulses_of_the_beamline_not_of_the_detector(rate, str
     # By calibration.md 8.4: the first instrument pulse sits in frame 1.
     own = np.flatnonzero(s.bunch_pattern == SASE1_BUNCH)
     both = np.flatnonzero(np.isin(s.bunch_pattern, (SASE1_BUNCH, SASE3_BUNCH)))
-    for shot in np.flatnonzero(s.n_pulses):
-        slot = own[0] + (s.frame[shot] - 1) * stride
-        index = int(np.flatnonzero(both == slot)[0])
-        assert s.xgm[s.train[shot], index] == s.pulse_energy[shot]
-        for wrong in (s.frame[shot], s.frame[shot] - 1, s.pulse_id[shot], slot):
-            if wrong < s.xgm.shape[1]:
-                assert s.xgm[s.train[shot], int(wrong)] != s.pulse_energy[shot]
+    lit = np.flatnonzero(s.n_pulses)
+    frame, train, energy = s.frame[lit], s.train[lit], s.pulse_energy[lit]
+    slot = own[0] + (frame - 1) * stride
+    assert np.isin(slot, own).all()
+    np.testing.assert_array_equal(s.xgm[train, np.searchsorted(both, slot)], energy)
+    # A wrong index may meet the right one by chance in single frames, where its slope is another.
+    for wrong in (frame, frame - 1, frame * stride, np.searchsorted(own, slot), slot):
+        assert np.mean(s.xgm[train, wrong] == energy) < 0.2
     assert (s.xgm[:, both.size :] == 1).all()
     assert (s.xgm[:, : both.size] > 10).all()
 

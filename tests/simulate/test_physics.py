@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from shotsieve.simulate import geometry, noise, physics
 
 

@@ -108,7 +108,7 @@ class RunMaker:
     def aggregator(
         self, trains, control=None, instrument=None, *, name="RAW-R0001-DA01-S00000.h5", flags=None
     ):
-        """Write other sources: control {source: {key: (per train, at start)}}, instrument {source: {key: rows}}."""
+        """Write control {source: {key: (per train, at start)}}, instrument {source: {key: {train: row}}}."""
         control, instrument = control or {}, instrument or {}
         n, one = len(trains), np.ones(len(trains), "u8")
         listed = [f"CONTROL/{s}" for s in control] + [f"INSTRUMENT/{s}/data" for s in instrument]
@@ -151,7 +151,7 @@ def put_frames(g, name, data, layout):
     elif layout == "bigendian":
         g.create_dataset(name, data=data.astype(data.dtype.newbyteorder(">")))
     elif layout == "split":
-        g.create_dataset(name, data=data, chunks=one + (*frame[:-1], frame[-1] // 2))
+        g.create_dataset(name, data=data, chunks=(*one, *frame[:-1], frame[-1] // 2))
     elif layout == "external":
         raw = str(g.file.filename) + "." + name
         d = g.create_dataset(name, shape=data.shape, dtype=data.dtype, external=raw)
@@ -196,7 +196,7 @@ def small(maker):
 
 @pytest.fixture
 def opened(maker, small):
-    """Open the run of `maker` as AGIPD with small modules; and check that the accounts of the source add up."""
+    """Open the run of `maker` with small modules, and check that the accounts of the source add up."""
     from shotsieve.sources import open_run
 
     def go(run=None, name="AGIPD1M", **options):

@@ -5,7 +5,6 @@ import os
 import h5py
 import numpy as np
 import pytest
-
 from shotsieve.errors import BadInput, UnreadableData
 from shotsieve.sources import open_run
 
@@ -35,7 +34,7 @@ def run(new_maker):
 
 def check(source, data, read_all):
     """Rows, labels and words equal those of the detector component `data`."""
-    raw = data.get_array("image.data")
+    raw = data.get_array("image.data", unstack_pulses=False)
     assert (
         source.shots.train_id[source.readable].tolist()
         == raw.indexes["train_pulse"].get_level_values(0).tolist()
@@ -44,7 +43,7 @@ def check(source, data, read_all):
         source.shots.pulse_id[source.readable].tolist()
         == raw.indexes["train_pulse"].get_level_values(1).tolist()
     )
-    cells = data.get_array("image.cellId")
+    cells = data.get_array("image.cellId", unstack_pulses=False)
     out = read_all(source)
     for module in raw.module.values:
         at = source.modules.index(module)
@@ -71,7 +70,7 @@ def test_rows_of_jungfrau(new_maker, read_all):
     data = components.JUNGFRAU(directory(m.folder), raw=True)
     adc, gain, cell = (data.get_array(f"data.{k}") for k in ("adc", "gain", "memoryCell"))
     assert source.modules == tuple(int(i) for i in adc.module.values)
-    assert np.unique(source.shots.train_id).tolist() == adc.trainId.values.tolist()
+    assert np.unique(source.shots.train_id).tolist() == adc.train.values.tolist()
     out = read_all(source)
     assert (out[:, :, 0] == adc.values.transpose(1, 2, 0, 3, 4).reshape(6, 2, 512, 1024)).all()
     assert (out[:, :, 1] == gain.values.transpose(1, 2, 0, 3, 4).reshape(6, 2, 512, 1024)).all()

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from shotsieve.errors import BadInput
 from shotsieve.sources import MemorySource, ShotStatus, Source, TrainList
 

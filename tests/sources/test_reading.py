@@ -5,7 +5,6 @@ import os
 import h5py
 import numpy as np
 import pytest
-
 from shotsieve.errors import BadInput, UnreadableData
 
 P = [0, 2, 4, 6, 8]

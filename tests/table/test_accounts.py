@@ -9,7 +9,7 @@ from shotsieve.accounts import Accounts, Split
 from shotsieve.errors import ShotsieveError
 from shotsieve.table import ModuleStatus, Table
 
-FAST = {"backend": "cpu_v3", "threads": 2, "seconds": 0.5, "shots_per_s": 1234.5}
+FAST = {"backend": "cpu_v3", "threads": 2, "run_s": 0.5, "shots_per_s": 1234.5}
 
 
 def make():
@@ -101,6 +101,13 @@ def test_the_summary_says_it_all():
     ):
         assert part in told
     assert len({line.index("%") for line in told.splitlines() if line.endswith("%")}) == 1
+
+
+def test_modules_that_are_alike_share_a_line():
+    missing = {"missing": 2, "no_constants": 0, "unreadable": 0}
+    modules = {str(m): missing for m in (1, 3, 4, 5)} | {"7": missing | {"missing": 1}}
+    told = Accounts("D", "S", trains=1, expected=2, kept=2, modules=modules).summary()
+    assert "  modules 1,3-5 2 missing\n  module 7      1 missing\n" in told
 
 
 def test_nothing_at_all():

@@ -51,9 +51,9 @@ def test_sums_over_modules():
     lit = table.measures["lit_pixels"]
     assert bounds(table, "lit_pixels") == [
         (lit[0].sum(), lit[0].sum()),
-        (lit[1, 0] + lit[1, 2], lit[1, 0] + lit[1, 2] + PIXELS),
-        (lit[2, 0] + lit[2, 1], lit[2, 0] + lit[2, 1] + PIXELS),
-        (0, 3 * PIXELS),
+        (lit[1, 0] + lit[1, 2], np.inf),
+        (lit[2, 0] + lit[2, 1], np.inf),
+        (0, np.inf),
     ]
     photons = table.measures["photons"]
     assert bounds(table, "photons")[1] == (photons[1, 0] + photons[1, 2], INF)
@@ -68,8 +68,8 @@ def test_one_module_alone():
     assert bounds(table, "lit_pixels[3]") == [
         (lit[0, 2], lit[0, 2]),
         (lit[1, 2], lit[1, 2]),
-        (0, PIXELS),
-        (0, PIXELS),
+        (0, np.inf),
+        (0, np.inf),
     ]
     assert bounds(table, "intensity[1]")[1] == (-INF, INF)
     with pytest.raises(BadInput, match=r"lit_pixels\[2\]"):

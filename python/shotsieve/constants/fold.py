@@ -53,7 +53,9 @@ class FoldedModule(NamedTuple):
     mask : ndarray of uint32, shape (C, 3, npix)
         All bits of the bad pixels, for each stage.
     known : ndarray of bool, shape (C,)
-        False for a cell without constants: NaN gains, and the bit NO_DARK_DATA in the mask.
+        False for a cell without constants, or with none worth anything (all pixels without an offset or with
+        the bit NO_DARK_DATA): NaN throughout, and the bit NO_DARK_DATA in the mask. Such a cell has no row
+        for a kernel: counting its frames would say 0 where nothing is known.
     """
 
     table: np.ndarray
@@ -178,7 +180,19 @@ def fold(
         wide = {name: array.astype(np.float64) for name, array in arrays.items()}
         _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, forced)
         mask[part] = bits.swapaxes(0, 1)
+        known[part] = _worth(wide.get("offset"), bits, detector.fixed_stage(gain_mode))
+    table[~known] = NAN
+    mask[~known] |= np.uint32(BadPixels.NO_DARK_DATA)
     return FoldedModule(table, mask, known)
+
+
+def _worth(offset: np.ndarray | None, bits: np.ndarray, fixed_stage: int) -> np.ndarray:
+    """Return for each cell whether any pixel has dark constants, in the stages that the run can be in."""
+    dark = (bits & np.uint32(BadPixels.NO_DARK_DATA)) == 0
+    if offset is not None:
+        dark &= np.isfinite(offset)
+    stages = slice(None) if fixed_stage < 0 else slice(fixed_stage, fixed_stage + 1)
+    return dark[stages].any(axis=(0, 2))
 
 
 def _fold_cells(table, rows, wide, bits, steps, energy, signed, forced) -> None:

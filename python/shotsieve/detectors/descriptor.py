@@ -161,7 +161,8 @@ class Detector:
     facility_type: str
     facility_constants: dict[str, str]
     facility_repeat_last: tuple[str, ...]
-    control: dict[str, tuple[ControlKey, ...]] = field(default_factory=dict)
+    # Not shown: it would make every error text with a detector in it a page long.
+    control: dict[str, tuple[ControlKey, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def pixels(self) -> int:

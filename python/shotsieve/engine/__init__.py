@@ -72,8 +72,9 @@ def reduce(
 ) -> Result:
     """Reduce a run: one read, every measure, and only what the rule keeps is written.
 
-    Promise: exact. The same run, recipe, constants and version give the same bytes on every backend, with any block
-    size and any number of threads; what depends on the machine goes to ``shotsieve/machine.json`` alone.
+    Promise: exact. The same run, recipe, constants and version give the same bytes on every backend, with
+    any block size and any number of threads; what depends on the machine goes to ``shotsieve/machine.json``
+    alone.
 
     Parameters
     ----------
@@ -193,7 +194,8 @@ def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> 
 
 
 def _write_side(side: Path, job: Job, accounts: Accounts) -> None:
-    """Write the table, the recipe and the accounts; what depends on the machine stands in a file of its own."""
+    """Write the table, the recipe and the accounts; what depends on the machine stands in a file of its
+    own."""
     job.table.save(side / "table.h5")
     (side / "recipe.toml").write_text(job.recipe.dumps_toml(), encoding="utf-8")
     (side / "accounts.json").write_text(accounts.to_json() + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ KEPT_BYTES = 32_000_000
 
 
 class Slot:
-    """Buffers of one block: pinned host memory, its twin on the device, a stream, and an event when in use."""
+    """Buffers of one block: pinned host memory, its twin on the device, a stream and its last event."""
 
     def __init__(self, backend: Backend, shots: int, modules: int, planes: int, pixels: int) -> None:
         device = backend.device
@@ -41,7 +41,9 @@ class Slot:
 class KeptFrames:
     """Buffers of the second pass, in which kept shots are gathered and calibrated to pixels."""
 
-    def __init__(self, backend: Backend, block: int, shots: int, modules: int, planes: int, pixels: int) -> None:
+    def __init__(
+        self, backend: Backend, block: int, shots: int, modules: int, planes: int, pixels: int
+    ) -> None:
         device = backend.device
         self.shots = shots
         self.keep = device.empty_pinned((block,), "u1")
@@ -142,7 +144,9 @@ class BlockRunner:
             self.job.params,
             stream=slot.stream,
         )
-        self.device.to_host(slot.counts[: n * self.modules], slot.device_counts[: n * self.modules], slot.stream)
+        self.device.to_host(
+            slot.counts[: n * self.modules], slot.device_counts[: n * self.modules], slot.stream
+        )
         slot.event = self.device.record(slot.stream)
 
     def collect(self, slot: Slot, start: int, stop: int) -> None:
@@ -214,7 +218,11 @@ class BlockRunner:
             data, stage = self._calibrate_kept(slot, part, present[part], rows[part])
             mask = make_masks(stage, np.where(present[part], rows[part], -1), self.job.tables)
             shape = (len(part), self.modules, *frame)
-            frames = {"data": data.reshape(shape), "gain": (stage & 3).reshape(shape), "mask": mask.reshape(shape)}
+            frames = {
+                "data": data.reshape(shape),
+                "gain": (stage & 3).reshape(shape),
+                "mask": mask.reshape(shape),
+            }
             self.writer.append(shots[first : first + room], present[part], frames)
 
     def _room(self, shots: np.ndarray) -> int:
@@ -228,7 +236,8 @@ class BlockRunner:
     def _calibrate_kept(
         self, slot: Slot, at: np.ndarray, present: np.ndarray, rows: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Gather kept shots on the device and calibrate them to pixels: float32 and uint8, (K, M, n_pixels)."""
+        """Gather kept shots on the device and calibrate them to pixels: float32 and uint8, (K, M,
+        n_pixels)."""
         k, n, device, stream = len(at), self.block_shots, self.device, slot.stream
         buffers = self.kept
         buffers.keep[:] = 0

@@ -16,6 +16,8 @@ from ..sources.base import ShotStatus
 from ..table import ModuleStatus, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..constants.container import Constants
     from ..recipe import Recipe
     from ..sources.base import OperatingMode, Source
@@ -122,7 +124,7 @@ def make_job(source: Source, recipe: Recipe, constants: Constants | None, force:
 def _override(mode: OperatingMode, recipe: Recipe) -> OperatingMode:
     """Return the run's operating mode with what the recipe sets, and where each value is from."""
     changes = recipe.calibrate.mode_overrides() if recipe.calibrate else {}
-    origin = {**mode.origin, **{name: "recipe" for name in changes}}
+    origin = {**mode.origin, **dict.fromkeys(changes, "recipe")}
     return dataclasses.replace(mode, **changes, origin=origin)
 
 
@@ -135,20 +137,29 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
         if not force:
             raise BadInput(
-                f"{text}. Give the right constants, correct the run's values in [calibrate], or use --force to go on "
+                f"{text}. Give the right constants, correct the run's values in [calibrate], or use "
+                f"--force to go on "
                 "(it is then recorded in the output)."
             )
         job.notes.append(f"forced: {text}")
     if mode.gain_mode is None:
         raise BadInput(
-            f"{source.name}: the run's control sources do not tell the gain mode: set [calibrate] gain_mode = "
+            f"{source.name}: the run's control sources do not tell the gain mode: set [calibrate] "
+            f"gain_mode = "
             '"adaptive" (or fixed_high, fixed_medium, fixed_low).'
         )
     energy = mode.photon_energy_kev
     job.unit = steps.unit(section.unit)
     shots = source.shots
     job.tables = make_tables(
-        constants, detector, source.modules, shots.cell_id[source.readable], steps, job.unit, energy, mode.gain_mode
+        constants,
+        detector,
+        source.modules,
+        shots.cell_id[source.readable],
+        steps,
+        job.unit,
+        energy,
+        mode.gain_mode,
     )
     _note_unknown(job)
     threshold, to_photon = float("nan"), 0.0
@@ -165,22 +176,25 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
 def _note_unknown(job: Job) -> None:
     """Say which modules and cells have no constants, since their shots stay undecided."""
     source, tables = job.source, job.tables
-    cells = np.unique(source.shots.cell_id[source.readable])
-    if len(unknown := np.setdiff1d(cells, tables.cell_ids)):
-        listed = ", ".join(map(str, unknown[:10])) + (" ..." if len(unknown) > 10 else "")
-        job.notes.append(f"no constants for memory cells {listed}: their frames are flagged NO_DARK_DATA and unknown")
-    if len(tables.cell_ids) == 0:
+    unknown = tables.row_of < 0
+    cells = tables.cell_ids.tolist()
+    if unknown.all():
         raise BadInput(
-            f"the constants have none of the run's memory cells ({', '.join(map(str, cells[:10]))}): "
-            "they are not for this run."
+            f"the constants have none of the run's memory cells ({_listed(cells)}) in any of its modules "
+            f"({_listed(source.modules)}): they are not for this run."
         )
-    lacking = [m for m, row in zip(source.modules, tables.module_row, strict=True) if row < 0]
-    if len(lacking) == len(source.modules):
-        raise BadInput("the constants have none of the run's modules: they are not for this run.")
-    if lacking:
-        job.notes.append(
-            f"no constants for module {', '.join(map(str, lacking))}: frames flagged NO_DARK_DATA and unknown"
-        )
+    flagged = "their frames are flagged NO_DARK_DATA, and what is counted in them is unknown"
+    modules = [module for module, lacking in zip(source.modules, unknown.all(axis=1), strict=True) if lacking]
+    if modules:
+        job.notes.append(f"no constants for module {_listed(modules)}: {flagged}")
+    partly = unknown & ~unknown.all(axis=1, keepdims=True)
+    if partly.any():
+        which = [cell for cell, lacking in zip(cells, partly.any(axis=0), strict=True) if lacking]
+        job.notes.append(f"no constants for memory cell {_listed(which)}: {flagged}")
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers[:10])) + (" ..." if len(numbers) > 10 else "")
 
 
 def _describe(job: Job, constants: Constants | None) -> None:

@@ -1,7 +1,7 @@
 """Lit pixels: how many pixels of a frame stand above a threshold, and what the whole frame holds.
 
-The counting itself happens in the calibrating kernel (see `shotsieve.calibrate`); this module turns a threshold with a
-unit into the kernel's number, and the kernel's counts into columns.
+The counting itself happens in the calibrating kernel (see `shotsieve.calibrate`); this module turns a
+threshold with a unit into the kernel's number, and the kernel's counts into columns.
 
 A pixel is lit when it is unmasked and strictly above the threshold, as in the facility's lit-pixel counter.
 Promise: exact.
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ..calibrate import Tables
     from ..constants.container import Constants
     from ..units import Quantity
-
 
 
 def photons_per_unit(unit: str, photon_energy_kev: float | None) -> float:
@@ -73,7 +72,8 @@ def threshold_in_unit(
     if threshold.unit == "sigma":
         if not np.isfinite(sigma):
             raise BadInput(
-                f"[measure.lit] threshold = '{threshold}': the constants hold no noise, so sigma is not known. "
+                f"[measure.lit] threshold = '{threshold}': the constants hold no noise, so sigma is not "
+                f"known. "
                 "Give the threshold in photon, keV or ADU."
             )
         return threshold.value * sigma
@@ -84,7 +84,8 @@ def threshold_in_unit(
         )
     if photon_energy_kev is None:
         raise BadInput(
-            f"[measure.lit] threshold = '{threshold}' with values in {unit} needs the photon energy, which the run "
+            f"[measure.lit] threshold = '{threshold}' with values in {unit} needs the photon energy, "
+            f"which the run "
             'does not tell: set [calibrate] photon_energy = "9.3 keV".'
         )
     return threshold.value * (photon_energy_kev if unit == "keV" else 1 / photon_energy_kev)
@@ -93,14 +94,16 @@ def threshold_in_unit(
 def median_noise(constants: Constants, tables: Tables, modules: tuple[int, ...]) -> float:
     """Return the median high-gain noise of the good pixels, in the unit of the tables; NaN if there is none.
 
-    One sigma for all pixels keeps a threshold in sigma a single number, which can be read back from the output.
+    One sigma for all pixels keeps a threshold in sigma a single number, which can be read back from the
+    output.
     """
     medians = []
-    for module, first in zip(modules, tables.module_row, strict=True):
-        if first < 0 or not constants.has("noise", module):
+    for module, row_of in zip(modules, tables.row_of, strict=True):
+        known = row_of >= 0
+        if not known.any() or not constants.has("noise", module):
             continue
-        gain = np.abs(tables.table[first : first + len(tables.cell_ids), 5])
-        noise = constants.load("noise", module, tables.cell_ids)[0].reshape(gain.shape)
+        gain = np.abs(tables.table[row_of[known], 5])
+        noise = constants.load("noise", module, tables.cell_ids[known])[0].reshape(gain.shape)
         medians.append(np.nanmedian(noise * gain))
     return float(np.median(medians)) if medians else float("nan")
 
@@ -117,8 +120,8 @@ def lit_measures(counts: np.ndarray, photons: bool) -> dict[str, np.ndarray]:
     Returns
     -------
     dict of str to ndarray, shape (n, M)
-        ``lit_pixels``, ``unmasked_pixels`` (int64), ``intensity`` (float64, in the unit of the calibrated values) and,
-        if counted, ``photons`` (int64).
+        ``lit_pixels``, ``unmasked_pixels`` (int64), ``intensity`` (float64, in the unit of the calibrated
+        values) and, if counted, ``photons`` (int64).
     """
     measures = {
         "lit_pixels": counts[..., 0],

@@ -22,12 +22,15 @@ class UnfoldedResult(NamedTuple):
     stage : ndarray of uint8, shape (F, npix)
         0, 1, 2.
     mask : ndarray of uint32, shape (F, npix)
-        Bits of the constants of that stage and those found in the data (3, 11, 12, 21).
+        Bits of the constants of that stage, and `found`.
+    found : ndarray of uint32, shape (F, npix)
+        Bits that the words and values themselves raise: 3, 11, 12, 21.
     """
 
     pixels: np.ndarray
     stage: np.ndarray
     mask: np.ndarray
+    found: np.ndarray
 
 
 def calibrate_unfolded(
@@ -35,6 +38,7 @@ def calibrate_unfolded(
     cell_row,
     *,
     offset,
+    subtract_offset=True,
     thresholds=None,
     relative_gain=None,
     mg_baseline=None,
@@ -66,6 +70,8 @@ def calibrate_unfolded(
         Index on the cell axis of the constants; -1: no constants.
     offset : ndarray, shape (3, C, npix), or None
         ADU; None leaves the words as they are.
+    subtract_offset : bool
+        False leaves the words as they are too, but still forces stages by the offset.
     thresholds : ndarray, shape (2, C, npix), or None
         Digital levels; needed for ``encoding=0`` with ``fixed_stage=-1``.
     relative_gain : ndarray, shape (3, C, npix), or None
@@ -102,6 +108,7 @@ def calibrate_unfolded(
     values = np.full((n_frames, n_pixels), np.nan)
     stages = np.zeros((n_frames, n_pixels), np.uint8)
     masks = np.full((n_frames, n_pixels), 1 << 3, np.uint32)
+    founds = masks.copy()
     for frame, cell in enumerate(cell_row):
         if cell < 0:
             continue
@@ -112,14 +119,14 @@ def calibrate_unfolded(
             return None if constant is None else np.asarray(constant)[:, cell].astype(np.float64)
 
         # Steps 1-3: the stage.
-        mask = np.zeros(n_pixels, np.uint32)
+        found = np.zeros(n_pixels, np.uint32)  # bits that the words and values themselves raise
         if encoding == 1:
             g = np.where(word == 1, 1, np.where(word == 3, 2, 0))
             known = (word == 0) | (word == 1) | (word == 3)
             lost = (word == 3) & (adc == 16383)
             other = (g != fixed_stage) if fixed_stage >= 0 else np.zeros(n_pixels, bool)
-            mask[~known | lost | other] |= 1 << 21
-            mask[((word == 1) | (word == 3)) & (adc == 0)] |= 1 << 12
+            found[~known | lost | other] |= 1 << 21
+            found[((word == 1) | (word == 3)) & (adc == 0)] |= 1 << 12
         elif fixed_stage >= 0:
             g = np.full(n_pixels, fixed_stage)
         else:
@@ -140,12 +147,13 @@ def calibrate_unfolded(
         # Step 5: the constants of that stage.
         pixel = np.arange(n_pixels)
         broken = np.zeros(n_pixels, bool)
+        static = np.zeros(n_pixels, np.uint32)
         if bad_pixels is not None:
-            mask |= np.asarray(bad_pixels)[:, cell].astype(np.uint32)[g, pixel]
+            static = np.asarray(bad_pixels)[:, cell].astype(np.uint32)[g, pixel]
         x = adc.copy()
         with np.errstate(all="ignore"):
             # Step 6: offset.
-            if offset is not None:
+            if offset is not None and subtract_offset:
                 own = of_cell(offset)[g, pixel]
                 broken |= ~np.isfinite(own)
                 x = x - own
@@ -172,13 +180,11 @@ def calibrate_unfolded(
                 x = x / photon_energy_kev
             if round_photons:
                 x = np.floor(x) + (x - np.floor(x) >= rounding_threshold)
-        # Step 13: what cannot be a value.
-        bad = (mask & np.uint32(bad_bits)) != 0
-        x[broken | bad] = np.nan
-        mask[~np.isfinite(x) & ~bad] |= 1 << 11
-        mask[np.isfinite(x) & (np.abs(x) > value_limit)] |= 1 << 12
-        x[~np.isfinite(x) | (np.abs(x) > value_limit)] = np.nan
-        # What the words themselves say is never up to the choice of bits.
-        x[(mask & np.uint32((1 << 12) | (1 << 21))) != 0] = np.nan
-        values[frame], stages[frame], masks[frame] = x, g, mask
-    return UnfoldedResult(values, stages, masks)
+        # Step 13: what cannot be a value. What the words say is never up to the choice of bits.
+        bad = (static & np.uint32(bad_bits)) != 0
+        x[broken] = np.nan
+        found[~np.isfinite(x)] |= 1 << 11
+        found[np.isfinite(x) & (np.abs(x) > value_limit)] |= 1 << 12
+        x[bad | (found != 0)] = np.nan
+        values[frame], stages[frame], masks[frame], founds[frame] = x, g, static | found, found
+    return UnfoldedResult(values, stages, masks, founds)

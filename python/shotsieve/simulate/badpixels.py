@@ -65,8 +65,8 @@ class BadPixelMap:
 
         Examples
         --------
-        >>> choose_bad_pixels(np.random.default_rng(1), 100, 2, 0.0).dark_bits(0, 0).any()
-        np.False_
+        >>> bool(choose_bad_pixels(np.random.default_rng(1), 100, 2, 0.0).dark_bits(0, 0).any())
+        False
         """
         noisy = self.dead | (self.noise_factor[gain] > 1)
         if gain == 0:
@@ -109,8 +109,8 @@ class BadPixelMap:
 
         Examples
         --------
-        >>> choose_bad_pixels(np.random.default_rng(1), 100, 2, 0.0).bits(0, 0).any()
-        np.False_
+        >>> bool(choose_bad_pixels(np.random.default_rng(1), 100, 2, 0.0).bits(0, 0).any())
+        False
         """
         return self.dark_bits(cell, gain) | self.pc_bits() | self.ff_bits()
 
@@ -149,7 +149,8 @@ def choose_bad_pixels(rng: np.random.Generator, pixels: int, cells: int, fractio
     offset_error = np.zeros((3, pixels), np.float32)
     # Some pixels are wrong in high gain, some only in medium: a mask that ignores the stage fails on them.
     stage = np.arange(where["offset"].size) % 2
-    offset_error[stage, where["offset"]] = 4000.0
+    # Downwards, so that the hard switches (force_hg_if_below ...) do not take them for another stage.
+    offset_error[stage, where["offset"]] = -1200.0
     noise_factor = np.ones((3, pixels), np.float32)
     noise_factor[:, flags["dead"]] = 0.25
     noise_factor[0, flags["hot"]] = 12.0

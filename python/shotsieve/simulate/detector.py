@@ -78,15 +78,15 @@ class ModuleModel:
         self.fixed_stage = STAGES[gain_mode]
         rng = generator(seed, 1, module)
         p = PIXELS
-        self._offset = np.stack([_steps(rng, m, 60.0, 0.25, p) for m in OFFSET])
+        self._offset = np.stack([_steps(rng, m, 50.0, 0.5, p) for m in OFFSET])
         # Pixel-to-pixel scatter between cells: one pattern, shifted along the module from cell to cell.
-        self._scatter = _steps(rng, 0.0, 3.0, 0.25, p)
+        self._scatter = _steps(rng, 0.0, 3.0, 0.5, p)
         self._shift = rng.integers(0, p, cells)
-        self._offset_asic = _steps(rng, 0.0, 25.0, 0.25, (3, cells, 16))
+        self._offset_asic = _steps(rng, 0.0, 25.0, 0.5, (3, cells, 16))
         self._noise = np.stack([_steps(rng, m, 0.05 * m, 0.125, p) for m in NOISE])
         self._noise_cell = _steps(rng, 0.0, 0.1, 0.125, cells)
-        self._level = np.stack([_steps(rng, m, 12.0, 2.0, p) for m in LEVEL])
-        self._level_cell = _steps(rng, 0.0, 16.0, 2.0, cells)
+        self._level = np.stack([_steps(rng, m, 12.0, 4.0, p) for m in LEVEL])
+        self._level_cell = _steps(rng, 0.0, 16.0, 4.0, cells)
         self._ff = _steps(rng, ADU_PER_KEV, 0.02 * ADU_PER_KEV, 1 / 256, p)
         self._ff_cell = _steps(rng, 0.0, 0.01, 1 / 256, cells)
         self._slope_high = _steps(rng, SLOPE_HIGH, 0.01 * SLOPE_HIGH, 0.25, p)
@@ -117,7 +117,7 @@ class ModuleModel:
         """Return the digital level of a stage in ADU, (pixels,) float32."""
         at = self._at(pixels)
         separated = np.where(self.bad.no_separation[at], np.float32(0.02), np.float32(1))
-        step = 2 * np.rint((self._level[gain][at] - self._level[0][at]) * separated * np.float32(0.5))
+        step = 4 * np.rint((self._level[gain][at] - self._level[0][at]) * separated * np.float32(0.25))
         return self._level[0][at] + step + self._level_cell[cell]
 
     def true_adu_per_kev(self, cell: int, pixels: np.ndarray | None = None) -> np.ndarray:
@@ -167,12 +167,6 @@ class ModuleModel:
         out = self.true_adu_per_kev(cell)
         out[self.bad.flat_field] *= np.float32(0.5)
         return out
-
-    def relative_gain(self, cell: int) -> np.ndarray:
-        """Return the stages' multipliers to high-gain ADU as the constants say them, (3, pixels) float32."""
-        high, _, medium, _ = self.slopes_pc(cell).astype(np.float64)
-        ratio = high / medium
-        return np.stack([np.ones(PIXELS), ratio, self.medium_low_ratio * ratio]).astype(np.float32)
 
     def good(self, cell: int, gain: int = 0) -> np.ndarray:
         """Return which pixels no constant flags in a stage, (pixels,) bool."""

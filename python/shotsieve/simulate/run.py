@@ -96,7 +96,7 @@ def control_values(p: SpiParameters) -> dict[str, tuple[str, dict]]:
 
     Examples
     --------
-    >>> control_values(SpiParameters())["SPB_IRU_AGIPD1M1/MDL/FPGA_COMP"][1]["gain"]
+    >>> int(control_values(SpiParameters())[CONTROLLER][1]["gain"])
     0
     """
     return {

@@ -125,6 +125,10 @@ class RunFile:
         ------
         UnreadableData
             When the index is damaged, too short, or two trains claim the same rows.
+
+        Examples
+        --------
+        >>> first, count = file.index(f, "SPB_DET_AGIPD1M-1/DET/0CH0:xtdf", "image")    # doctest: +SKIP
         """
         where = f"INDEX/{source}/{group}".rstrip("/")
         n = len(self.train_id)
@@ -160,7 +164,10 @@ class RunFile:
         return first, count
 
     def label(self, f: h5py.File, dataset: str, frames: int) -> np.ndarray:
-        """An ID per frame, flattened: raw files have a spurious axis of length 1, others have not."""
+        """An ID per frame, flattened: raw files have a spurious axis of length 1, others have not.
+
+        Raises `UnreadableData` when it is damaged or has fewer entries than `frames`.
+        """
         try:
             values = f[dataset][...].reshape(-1)
         except DAMAGE as e:
@@ -178,7 +185,12 @@ class RunFile:
     def per_train(self, source: str, group: str, key: str) -> tuple[np.ndarray, np.ndarray] | None:
         """Values of a key with one row per train: (train ids, values), or None where it does not exist.
 
-        `group` is ``""`` for a control source; suspect trains and those without a row are left out.
+        `group` is ``""`` for a control source; suspect trains and those without a row are left out. Raises
+        `UnreadableData` when it is damaged.
+
+        Examples
+        --------
+        >>> file.per_train("SA1_XTD2_XGM/XGM/DOOCS:output", "data", "data.intensityTD")    # doctest: +SKIP
         """
         section = "INSTRUMENT" if group else "CONTROL"
         path = f"{section}/{source}/{key.replace('.', '/')}" + ("" if group else "/value")
@@ -197,7 +209,13 @@ class RunFile:
                 ) from e
 
     def run_value(self, source: str, key: str):
-        """Value of a control key at the start of the run, else its first value in CONTROL, else None."""
+        """Value of a control key at the start of the run, else its first value in CONTROL, else None.
+
+        Examples
+        --------
+        >>> file.run_value("SPB_IRU_AGIPD1M1/MDL/FPGA_COMP", "bunchStructure.nPulses")    # doctest: +SKIP
+        352
+        """
         tail = f"{source}/{key.replace('.', '/')}/value"
         with opened(self.path) as f:
             for section in ("RUN", "CONTROL"):
@@ -246,7 +264,13 @@ def _open(path: Path) -> h5py.File:
 
 
 def parse_name(path: Path) -> tuple[str, int, str, int]:
-    """(category, run, aggregator, sequence) of a file name; ``("", 0, "", 0)`` where it says nothing."""
+    """(category, run, aggregator, sequence) of a file name; ``("", 0, "", 0)`` where it says nothing.
+
+    Examples
+    --------
+    >>> parse_name(Path("RAW-R0035-AGIPD00-S00002.h5"))
+    ('RAW', 35, 'AGIPD00', 2)
+    """
     m = FILE_NAME.fullmatch(path.name)
     return (m[1], int(m[2]), m[3], int(m[4] or 0)) if m else ("", 0, "", 0)
 

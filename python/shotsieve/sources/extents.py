@@ -126,6 +126,11 @@ def read_frames(
     Notes
     -----
     Promise: exact. Where dtypes differ (gain bytes into uint16 planes) values are widened.
+
+    Examples
+    --------
+    >>> frames = np.arange(3)    # doctest: +SKIP
+    >>> read_frames(where, frames, out, frames * where.frame_bytes // 2)    # doctest: +SKIP
     """
     offsets = where.offsets(frames)
     if offsets is not None and (offsets < 0).any():

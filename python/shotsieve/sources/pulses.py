@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..detectors import Detector
-from .base import OperatingMode, ShotList
+from .base import OperatingMode, ShotList, ShotStatus
 from .exdf import RunFile, train_text
 from .mode import BEAMLINE, of_other_beamline
 
@@ -118,6 +118,12 @@ def cell_energy(
     -------
     n_pulses, energy : ndarray of float64, shape (T, cells)
         Energy in uJ: 0 for a cell without a pulse, NaN where the XGM does not say it.
+
+    Examples
+    --------
+    >>> one = Exposed(np.array([0]), np.array([1]), np.array([0]))
+    >>> cell_energy(one, np.array([[900.0, 1.0]]), (1, 2))[1]
+    array([[  0., 900.]])
     """
     at = exposed.train * shape[1] + exposed.cell
     n_pulses = np.bincount(at, minlength=shape[0] * shape[1]).astype(np.float64)
@@ -149,7 +155,7 @@ def pulse_columns(
     Returns
     -------
     columns : dict of str to ndarray of float64, shape (S,)
-        Empty where the run does not allow to know; NaN where it does not for single shots.
+        NaN where the run does not allow to know, be it for all shots: a rule may ask for them all the same.
     notes : list of str
 
     Raises
@@ -160,30 +166,51 @@ def pulse_columns(
     Notes
     -----
     Promise: exact.
+
+    Examples
+    --------
+    >>> pulse_columns(files, detector, name, mode, shots)[0]["pulse_energy"]    # doctest: +SKIP
+    array([  0. , 912.4, 1033.1])
     """
+    notes: list[str] = []
+    columns = {key: np.full(len(shots), np.nan) for key in ("pulse_energy", "n_pulses")}
+    found = _per_frame(files, detector, name, mode, shots, notes)
+    if isinstance(found, str):
+        return columns, [*notes, f"pulse_energy and n_pulses are unknown for all shots: {found}"]
+    trains, frame, n_pulses, energy = found
+    at, have = _rows_of(trains, shots.train_id)
+    have &= (frame >= 0) & (frame < n_pulses.shape[1])
+    for key, values in (("pulse_energy", energy), ("n_pulses", n_pulses)):
+        columns[key][have] = values[at[have], frame[have]]
+    unknown = np.isnan(columns["pulse_energy"])
+    if unknown.any():
+        lost = train_text(shots.train_id[unknown])
+        notes.append(f"pulse_energy is unknown for {int(unknown.sum())} shots, in trains {lost}")
+    return columns, notes
+
+
+def _per_frame(files, detector: Detector, name: str, mode: OperatingMode, shots: ShotList, notes: list[str]):
+    """Trains (T,), frame of every shot (S,), pulses and energy (T, frames); or why they are unknown."""
     if not detector.pulse_key:
-        return {}, [f"shots of {detector.name} carry no pulseId: no columns pulse_energy and n_pulses"]
+        return f"shots of {detector.name} carry no pulseId"
     beamline = BEAMLINE.get(name.split("_")[0])
     if beamline is None:
-        return {}, [f"the beamline of {name} is not known: no columns pulse_energy and n_pulses"]
-    n_cells = max(int(shots.cell_id.max(initial=0)) + 1, 1)
-    found = _from_litfrm(files, name, n_cells)
+        return f"the beamline of {name} is not known"
+    found, pattern = _from_litfrm(files, name, notes), None
+    if found is None and (pattern := _bunch_pattern(files, name)) is None:
+        return "the run has no time server with a bunch pattern"
+    stride = _stride(mode, shots, notes)
+    if stride is None:
+        return "the detector's frame rate is not known"
+    frame = _frames(shots, stride, notes)
     if found is None:
-        found = _from_pattern(files, name, beamline, mode, shots, n_cells)
-    if isinstance(found, str):
-        return {}, [f"{found}: no columns pulse_energy and n_pulses"]
-    trains, n_pulses, energy, notes = found
-    at, have = _rows_of(trains, shots.train_id)
-    have &= (shots.cell_id >= 0) & (shots.cell_id < n_pulses.shape[1])
-    columns = {}
-    for key, values in (("pulse_energy", energy), ("n_pulses", n_pulses)):
-        columns[key] = np.full(len(shots), np.nan)
-        columns[key][have] = values[at[have], shots.cell_id[have]]
-    unknown = int(np.isnan(columns["pulse_energy"]).sum())
-    if unknown:
-        lost = train_text(shots.train_id[np.isnan(columns["pulse_energy"])])
-        notes.append(f"pulse_energy is unknown for {unknown} shots, in trains {lost}")
-    return columns, notes
+        keep = np.isin(pattern[0], shots.train_id)
+        trains, table = pattern[0][keep], pattern[1][keep].astype(np.uint32)
+        n_cells = min(int(frame.max(initial=0)) + 1, table.shape[1])
+        intensity = _xgm(files, name, beamline, trains, notes)
+        clocks = mode.integration_time
+        found = (trains, *_from_pattern(table, intensity, beamline, stride, clocks, n_cells, notes))
+    return found[0], frame, found[1], found[2]
 
 
 def _rows_of(trains: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +244,27 @@ def _sources(files: Sequence[RunFile], pattern: str, name: str, *, control: bool
     return sorted(fitting, key=lambda s: (not s.startswith(name.split("_")[0]), s))
 
 
-def _from_litfrm(files: Sequence[RunFile], name: str, n_cells: int):
+def _frames(shots: ShotList, stride: int, notes: list[str]) -> np.ndarray:
+    """Place of each shot in the detector's sequence of frames: what the pulses are assigned to.
+
+    That is the cell, as long as the memory is filled in order. Where frames were vetoed or the memory has
+    wrapped, cells do not follow the pulseIds, and only these keep the time.
+    """
+    cell, pulse = shots.cell_id.astype(np.int64), shots.pulse_id.astype(np.int64)
+    ok = shots.status == ShotStatus.OK
+    if len(np.unique((pulse - stride * cell)[ok])) <= 1:
+        return cell
+    # What is between two frames of the sequence is not a frame of it.
+    frame = np.where((pulse >= 0) & (pulse % stride == 0), pulse // stride, -1)
+    odd = int((frame < 0).sum())
+    notes.append(
+        "cellIds do not follow the pulseIds (vetoed frames, or wrapped memory): pulses are assigned by "
+        f"pulseId, in steps of {stride}" + (f"; unknown for {odd} shots between two steps" if odd else "")
+    )
+    return frame
+
+
+def _from_litfrm(files: Sequence[RunFile], name: str, notes: list[str]):
     """What the facility's lit-frame finder has worked out, where the run has it."""
     instrument = re.escape(name.split("_")[0])
     for source in _sources(files, rf"{instrument}_.*/REDU/LITFRM:output", name):
@@ -227,32 +274,29 @@ def _from_litfrm(files: Sequence[RunFile], name: str, n_cells: int):
             continue
         n_pulses, value = pulses[1].astype(np.float64), energy[1].astype(np.float64)
         value[(n_pulses > 0) & (value == LITFRM_NO_XGM * n_pulses)] = np.nan
-        return pulses[0], n_pulses[:, :n_cells], value[:, :n_cells], [f"pulse_energy comes from {source}"]
+        notes.append(f"pulse_energy comes from {source}")
+        return pulses[0], n_pulses, value
     return None
 
 
-def _from_pattern(files, name: str, beamline: int, mode: OperatingMode, shots: ShotList, n_cells: int):
-    """Bunch pattern and XGM of the run; a str says why there is nothing to be known."""
-    notes: list[str] = []
-    pattern = _bunch_pattern(files, name)
-    if pattern is None:
-        return "the run has no time server with a bunch pattern"
-    stride = _stride(mode, shots, notes)
-    if stride is None:
-        return "the detector's frame rate is not known"
-    trains, table = pattern
-    keep = np.isin(trains, shots.train_id)
-    trains, table = trains[keep], table[keep].astype(np.uint32)
-    intensity = _xgm(files, name, trains, notes)
-    clocks = mode.integration_time
+def _from_pattern(
+    table: np.ndarray,
+    intensity: np.ndarray,
+    beamline: int,
+    stride: int,
+    clocks: float | None,
+    n_cells: int,
+    notes: list[str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pulses and energies (T, cells) by bunch pattern and XGM; NaN where an unknown exposure counts."""
     if clocks is None and stride > 1:
         notes.append("the integration time is not known: energies that depend on it are unknown")
     # Without the integration time a cell was sensitive for between one slot and its whole stride.
     slots = [1, stride] if clocks is None else [min(max(1, int(np.ceil(clocks / CLOCKS_PER_SLOT))), stride)]
-    n_pulses = np.zeros((len(trains), n_cells))
-    energy = np.zeros((len(trains), n_cells))
-    for a in range(0, len(trains), BATCH):
-        b = min(a + BATCH, len(trains))
+    n_pulses = np.zeros((len(table), n_cells))
+    energy = np.zeros((len(table), n_cells))
+    for a in range(0, len(table), BATCH):
+        b = min(a + BATCH, len(table))
         results = [
             cell_energy(
                 exposed_pulses(table[a:b], beamline, stride, slot, n_cells), intensity[a:b], (b - a, n_cells)
@@ -263,7 +307,7 @@ def _from_pattern(files, name: str, beamline: int, mode: OperatingMode, shots: S
         for other in results[1:]:
             unsure = other[0] != n_pulses[a:b]
             n_pulses[a:b][unsure] = energy[a:b][unsure] = np.nan
-    return trains, n_pulses, energy, notes
+    return n_pulses, energy
 
 
 def _bunch_pattern(files: Sequence[RunFile], name: str):
@@ -276,9 +320,12 @@ def _bunch_pattern(files: Sequence[RunFile], name: str):
     return None
 
 
-def _xgm(files: Sequence[RunFile], name: str, trains: np.ndarray, notes: list[str]) -> np.ndarray:
-    """Intensities of the trains (T, n); NaN rows for trains without."""
-    for source in _sources(files, r".*_XGM/.*:output", name):
+def _xgm(
+    files: Sequence[RunFile], name: str, beamline: int, trains: np.ndarray, notes: list[str]
+) -> np.ndarray:
+    """Intensities of the trains (T, n) in uJ; NaN rows for trains without."""
+    own = rf"({re.escape(name.split('_')[0])}|SA{beamline})_.*XGM/.*:output"
+    for source in _sources(files, own, name):
         found = _collect(files, source, "data", "data.intensityTD", XGM_FILL)
         if found is None:
             continue
@@ -296,9 +343,10 @@ def _stride(mode: OperatingMode, shots: ShotList, notes: list[str]) -> int | Non
         stride = min(STRIDES, key=lambda s: abs(np.log(mode.rate_mhz * s / SLOT_MHZ)))
         # The rates are written down roughly (0.5 MHz for 0.564).
         return stride if abs(np.log(mode.rate_mhz * stride / SLOT_MHZ)) < 0.15 else None
-    same = shots.train_id[1:] == shots.train_id[:-1]
-    cells = np.diff(shots.cell_id.astype(np.int64))[same]
-    pulses = np.diff(shots.pulse_id.astype(np.int64))[same]
+    ok = shots.status == ShotStatus.OK
+    same = np.diff(shots.train_id[ok]) == 0
+    cells = np.diff(shots.cell_id[ok].astype(np.int64))[same]
+    pulses = np.diff(shots.pulse_id[ok].astype(np.int64))[same]
     for stride in STRIDES:
         if len(cells) and (cells > 0).any() and (pulses == stride * cells).all():
             notes.append(

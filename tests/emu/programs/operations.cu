@@ -241,7 +241,7 @@ void check_streams() {
 
 }  // namespace
 
-int main() {
+int main(int, char**) {
   check_warp_operations();
   check_atomics();
   check_conversions();

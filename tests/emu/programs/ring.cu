@@ -7,9 +7,9 @@
 
 namespace {
 
-constexpr int kValues = 512;
+constexpr int kValues = 256;
 constexpr int kSlots = 2;
-constexpr int kBlocks = 16;
+constexpr int kBlocks = 96;
 constexpr std::size_t kBytes = kValues * sizeof(float);
 
 __global__ void twice(const float* __restrict__ in, float* __restrict__ out, int n) {
@@ -26,7 +26,7 @@ float value(int block, int i) { return static_cast<float>(block * 1000 + i); }
 
 }  // namespace
 
-int main() {
+int main(int, char**) {
   cudaStream_t up, compute, down;
   for (cudaStream_t* s : {&up, &compute, &down}) cudaStreamCreateWithFlags(s, cudaStreamNonBlocking);
   Slot slots[kSlots];

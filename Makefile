@@ -1,0 +1,64 @@
+# Everything a new user and CI type. Needs python3 (3.11 or newer), make and a C++ compiler; the rest is fetched.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+SOURCES := $(shell find cpp cuda python -type f \( -name '*.?pp' -o -name '*.cu*' -o -name '*.py*' -o -name '*.toml' \) -not -path '*/__pycache__/*')
+
+.PHONY: demo test bench lint format build cuda sanitize clean
+
+build: $(VENV)/.installed
+
+$(BIN)/python:
+	$(PYTHON) scripts/check_python.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
+	SHOTSIEVE_EMU=OFF $(BIN)/python -m pip install --quiet .
+	touch $@
+	rm -f $(VENV)/.tested
+
+# The same with everything that tests need, and with the emulated device.
+$(VENV)/.tested: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
+	SHOTSIEVE_EMU=ON $(BIN)/python -m pip install --quiet '.[test]'
+	touch $@ $(VENV)/.installed
+
+# Simulate a raw run, reduce it, and say what was kept and why.
+demo: build
+	rm -rf demo
+	$(BIN)/shotsieve simulate spi demo
+	$(BIN)/shotsieve reduce demo/raw/r0001 -o demo/red/r0001 --recipe examples/spi.toml --constants demo/constants
+	$(BIN)/python examples/compare_with_truth.py demo
+
+test: $(VENV)/.tested
+	SHOTSIEVE_REQUIRE=cpu,cpu_v2,emu $(BIN)/python -m pytest -n 2 -q
+
+bench: $(VENV)/.tested
+	$(BIN)/python -m pytest benchmarks -q
+
+$(VENV)/.lint: $(BIN)/python
+	$(BIN)/python -m pip install --quiet 'ruff==0.17.5' 'clang-format==23.1.*'
+	touch $@
+
+CXX_FILES := $(shell find cpp cuda tests -name '*.?pp' -o -name '*.cu*')
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
+
+format: $(VENV)/.lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(CXX_FILES)
+
+# Compile for a GPU; needs nvcc, no GPU.
+cuda: $(BIN)/python
+	scripts/build-cuda
+
+# The native tests under the address and undefined-behaviour sanitizers, and the emulated kernels' race check.
+sanitize: $(VENV)/.tested
+	scripts/sanitize
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache .hypothesis .benchmarks

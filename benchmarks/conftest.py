@@ -1,0 +1,80 @@
+"""Options of the benchmarks and what they share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import records
+
+_made: list[dict[str, Any]] = []
+_written: list[Path] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("shotsieve benchmarks")
+    group.addoption("--record", action="store_true", help="write records to benchmarks/history/")
+    group.addoption("--quick", action="store_true", help="tiny sizes: shows that the benchmarks run, measures nothing")
+    group.addoption("--strict-targets", action="store_true", help="fail where a rate misses its target")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--record") and config.getoption("--quick"):
+        raise pytest.UsageError("--record with --quick: tiny sizes measure nothing; leave one of them out")
+
+
+@pytest.fixture(scope="session")
+def quick(request: pytest.FixtureRequest) -> bool:
+    """Whether sizes are tiny."""
+    return request.config.getoption("--quick")
+
+
+@pytest.fixture(scope="session")
+def record(request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], None]:
+    """Take a record: shown at the end of the session, and written with --record."""
+
+    def take(made: dict[str, Any]) -> None:
+        _made.append(made)
+        if request.config.getoption("--record"):
+            _written.append(records.append(made))
+
+    return take
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest) -> Callable[[bool, str], None]:
+    """Say that a target was missed; a failure only with --strict-targets, since machines differ."""
+
+    def judge(met: bool, text: str) -> None:
+        if met:
+            return
+        if request.config.getoption("--strict-targets"):
+            pytest.fail(text)
+        _missed.append(text)
+
+    return judge
+
+
+_missed: list[str] = []
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _made:
+        terminalreporter.section("records")
+        for line in records.lines(_made):
+            terminalreporter.write_line(line)
+    for text in _missed:
+        terminalreporter.write_line(f"target missed: {text}")
+    for file in sorted(set(_written)):
+        terminalreporter.write_line(f"written: {file.relative_to(machine_root())}")
+
+
+def machine_root() -> Path:
+    """Return the folder from which paths are shown."""
+    return records.HISTORY.parent.parent
