@@ -15,12 +15,15 @@ import records
 
 _made: list[dict[str, Any]] = []
 _written: list[Path] = []
+_missed: list[str] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("shotsieve benchmarks")
     group.addoption("--record", action="store_true", help="write records to benchmarks/history/")
-    group.addoption("--quick", action="store_true", help="tiny sizes: shows that the benchmarks run, measures nothing")
+    group.addoption(
+        "--quick", action="store_true", help="tiny sizes: shows that the benchmarks run, measures nothing"
+    )
     group.addoption("--strict-targets", action="store_true", help="fail where a rate misses its target")
 
 
@@ -61,9 +64,6 @@ def target(request: pytest.FixtureRequest) -> Callable[[bool, str], None]:
     return judge
 
 
-_missed: list[str] = []
-
-
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     if _made:
         terminalreporter.section("records")
@@ -72,9 +72,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for text in _missed:
         terminalreporter.write_line(f"target missed: {text}")
     for file in sorted(set(_written)):
-        terminalreporter.write_line(f"written: {file.relative_to(machine_root())}")
-
-
-def machine_root() -> Path:
-    """Return the folder from which paths are shown."""
-    return records.HISTORY.parent.parent
+        terminalreporter.write_line(f"written: benchmarks/history/{file.name}")

@@ -1,9 +1,10 @@
-"""How many hits a rule on lit pixels keeps, against how bright they are: rates on simulated runs with known truth.
+"""How many hits a rule on lit pixels keeps, against how bright they are, on simulated runs with known truth.
 
-Each seed is one module with hits log-uniform in strength among many misses, pulse energies that jitter, photons,
-noise, gain switches and bad pixels. `shotsieve.reduce` counts lit pixels; the rule's threshold is the least that keeps
-at most 1 % of the misses; the rule is then replayed over the table. The strength of a hit is its expected signal: lit
-pixels of the particle alone, from truth, in standard deviations of the lit count over misses.
+Each seed is one module with hits log-uniform in strength among many misses, pulse energies that jitter,
+photons, noise, gain switches and bad pixels. `shotsieve.reduce` counts lit pixels; the rule's threshold is
+the least that keeps at most 1 % of the misses; the rule is then replayed over the table. The strength of a
+hit is its expected signal: lit pixels of the particle alone, from truth, in standard deviations of the lit
+count over misses.
 
 Run as a script it prints the curve; ``--record`` writes it to ``history/``.
 """
@@ -11,6 +12,7 @@ Run as a script it prints the curve; ``--record`` writes it to ``history/``.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import multiprocessing
 import tempfile
@@ -58,7 +60,7 @@ class Plan:
 
     hits: int = 2000
     misses: int = 20_000
-    strengths: tuple[float, float] = (50.0, 5e5)
+    strengths: tuple[float, float] = (20.0, 5e5)
     cells: int = 16
     module: int = 3
     energy_jitter: float = 0.2
@@ -173,7 +175,9 @@ def judge(run: Run, scaled: bool) -> Judged:
     verdict = parsed.evaluate({name: run.table.bounds(name) for name in parsed.names})
     sigma = float(score[miss].std(ddof=1))
     half = quantile_threshold(score[miss & even])
-    return Judged(rule, verdict == 1, run.signal / energy / sigma, sigma, float((score[miss & ~even] > half).mean()))
+    return Judged(
+        rule, verdict == 1, run.signal / energy / sigma, sigma, float((score[miss & ~even] > half).mean())
+    )
 
 
 def quantile_threshold(scores: np.ndarray) -> float:
@@ -186,7 +190,7 @@ def quantile_threshold(scores: np.ndarray) -> float:
     """
     allowed = math.floor(MISSES_KEPT * len(scores))
     least = float(np.sort(scores)[len(scores) - 1 - allowed])
-    # Six digits are enough to write down, and rounding up keeps the promise where the rule multiplies instead of divides.
+    # Six digits are enough to write down; rounded up, they keep the promise where the rule multiplies.
     scale = 10.0 ** (5 - math.floor(math.log10(least))) if least > 0 else 1.0
     return math.ceil(least * scale) / scale
 
@@ -198,13 +202,15 @@ def binomial_interval(kept: int, n: int) -> tuple[float, float]:
     share = kept / n
     middle = (share + 0.5 / n) / (1 + 1 / n)
     half = math.sqrt(share * (1 - share) / n + 0.25 / n**2) / (1 + 1 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, min(share, middle - half)), min(
+        1.0, max(share, middle + half)
+    )  # rounding must not exclude the share
 
 
 def curve(sigmas: np.ndarray, kept: np.ndarray) -> list[list[float | int | None]]:
     """Return the efficiency curve: rows of low, high (None: no end), hits, kept, share, least, most."""
     rows: list[list[float | int | None]] = []
-    for low, high in zip(EDGES[:-1], EDGES[1:], strict=True):
+    for low, high in itertools.pairwise(EDGES):
         inside = (sigmas >= low) & (sigmas < high)
         n, k = int(inside.sum()), int(kept[inside].sum())
         share = k / n if n else None
@@ -261,7 +267,7 @@ def make_record(plan: Plan, runs: list[Run], backend: str = "cpu") -> dict[str, 
         peer=None,
         ratio_to_peer=None,
         threads=usable_cpus(),
-        notes="not a rate but a quality: kept hits against their strength, one module; shots/s include the simulation",
+        notes="not a rate but a quality: hits kept by their strength, one module; shots/s with simulation",
         details={
             "plan": dict(vars(plan)),
             "bright_from_sigmas": BRIGHT_SIGMAS,
@@ -278,19 +284,22 @@ def table_lines(record: dict[str, Any]) -> list[str]:
     for name in ("lit", "lit_over_pulse_energy"):
         rule = record["details"][name]
         low, high = rule["efficiency_interval"]
-        out.append(
-            f"{name}: {rule['bright_kept']} of {rule['bright_hits']} hits of {BRIGHT_SIGMAS:g} sigma or more kept: "
-            f"{rule['efficiency']:.4f} ({low:.4f} to {high:.4f}), {rule['misses_kept']:.4f} of the misses"
+        bright = (
+            f"{rule['bright_kept']} of {rule['bright_hits']} hits of {BRIGHT_SIGMAS:g} sigma or more kept"
         )
+        share = f"{rule['efficiency']:.4f} ({low:.4f} to {high:.4f})"
+        out.append(f"{name}: {bright}: {share}; {rule['misses_kept']:.4f} of the misses kept")
         for seed in rule["seeds"]:
             out.append(
-                f"  seed {seed['seed']}: efficiency {seed['efficiency']:.4f} of {seed['bright_hits']}, misses "
-                f"{seed['misses_kept']:.4f} (held out {seed['misses_kept_held_out']:.4f}), rule {seed['rule']}"
+                f"  seed {seed['seed']}: {seed['efficiency']:.4f} of {seed['bright_hits']}, misses "
+                f"{seed['misses_kept']:.4f} (held out {seed['misses_kept_held_out']:.4f}), {seed['rule']}"
             )
         for start, stop, n, kept, share, low, high in rule["curve"]:
             if n:
                 end = "     " if stop is None else f"{stop:5.1f}"
-                out.append(f"  {start:5.1f} - {end} sigma {kept:6d} of {n:6d}: {share:.3f} ({low:.3f} to {high:.3f})")
+                out.append(
+                    f"  {start:5.1f} - {end} sigma {kept:6d} of {n:6d}: {share:.3f} ({low:.3f} to {high:.3f})"
+                )
     return out
 
 
@@ -304,7 +313,9 @@ def main() -> None:
     parser.add_argument("--record", action="store_true", help="write the record to benchmarks/history/")
     options = parser.parse_args()
     plan = Plan(hits=options.hits, misses=options.misses)
-    record = make_record(plan, run_seeds(plan, list(range(1, options.seeds + 1)), options.backend), options.backend)
+    record = make_record(
+        plan, run_seeds(plan, list(range(1, options.seeds + 1)), options.backend), options.backend
+    )
     print("\n".join(table_lines(record)))
     if options.record:
         print(f"written: {records.append(record)}")

@@ -1,4 +1,4 @@
-"""Input of the benchmark `calibrate_lit`: raw words of one AGIPD module, with folded constants for every cell."""
+"""Input of the benchmark `calibrate_lit`: raw words of one AGIPD module, folded constants of every cell."""
 
 from __future__ import annotations
 
@@ -58,8 +58,10 @@ class LitCase:
         return float(np.mean(self.raw[:, :, 1] > self.table[None, :, 0]))
 
     def least_bytes(self) -> int:
-        """Bytes that must be moved: words, counts, and once for all trains of a cell the three planes that pixels in
-        high gain need (threshold, offset, gain). The other five planes are needed for the few switched pixels only.
+        """Return the bytes that must be moved: words, counts, and constants once for all trains of a cell.
+
+        Only the three planes that pixels in high gain need are counted (threshold, offset, gain); the other
+        five are needed for the few switched pixels alone.
         """
         counts = self.frames * 4 * 8
         return self.raw.nbytes + counts + 3 * 4 * self.cells * self.pixels
@@ -130,7 +132,7 @@ class OnDevice:
     case : LitCase
     backend : Backend
     modules : int
-        Modules of a shot on the device; each has words and constants of its own in memory (copies of the case's).
+        Modules of a shot; each has words and constants of its own in device memory (copies of the case's).
     """
 
     def __init__(self, case: LitCase, backend: Backend, modules: int = 1) -> None:
@@ -160,7 +162,14 @@ class OnDevice:
     def queue(self, params: CalibrateParams) -> None:
         """Queue one pass over all frames; counts only."""
         queue_calibration(
-            self.backend, self.raw, self.frames, self.groups, self.table, self.counts, params, stream=self.stream
+            self.backend,
+            self.raw,
+            self.frames,
+            self.groups,
+            self.table,
+            self.counts,
+            params,
+            stream=self.stream,
         )
 
     def run(self, params: CalibrateParams, repeats: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""What a measurement ran on: the machine in words, versions, the commit, and how fast its memory can be read."""
+"""What a measurement ran on: the machine in words, versions, the commit, and how fast memory can be read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def describe(device: str = "") -> str:
-    """Return processor and core count in words, with the GPU in front when there is one; never a host name."""
+    """Return processor and core count in words, a GPU in front when there is one; never a host name."""
     cpu = f"{_cpu_model()}, {usable_cpus()} cores"
     return f"{device}, {cpu}" if device else cpu
 
@@ -61,7 +61,7 @@ def versions(*more: str) -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of the working tree; ``-dirty`` when measured code differs from it, ``unknown`` without git."""
+    """Return the commit; with ``-dirty`` when tracked files differ from it, ``unknown`` without git."""
 
     def git(*args: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=True)

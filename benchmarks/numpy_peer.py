@@ -1,7 +1,7 @@
-"""The peer of `calibrate_lit`: the same counts by NumPy, vectorised over the pixels, cell by cell and in place.
+"""The peer of `calibrate_lit`: the same counts by NumPy, vectorised over pixels, cell by cell and in place.
 
-Buffers are made once, every operation that can writes into one of them, and all trains of a cell may be done at once.
-Three ways of finding the gain stage, from what is usually written to what is quickest on these data:
+Buffers are made once, every operation that can writes into one of them, and all trains of a cell may be done
+at once. Three ways of finding the gain stage, from what is usually written to what is quickest on these data:
 
 choose
     a stage number per pixel, offset and gain picked by `np.choose`
@@ -35,13 +35,17 @@ class NumpyPeer:
 
     def __init__(self, case: LitCase, params: CalibrateParams, stage_choice: str, together: int) -> None:
         self.case, self.params, self.together = case, params, together
-        self._calibrate = {"choose": self._choose, "masked": self._masked, "sparse": self._sparse}[stage_choice]
+        self._calibrate = {"choose": self._choose, "masked": self._masked, "sparse": self._sparse}[
+            stage_choice
+        ]
         shape = (together, case.pixels)
         self._x, self._a, self._b = (np.empty(shape, "f4") for _ in range(3))
         self._above0, self._above1, self._good, self._lit = (np.empty(shape, bool) for _ in range(4))
         self._stage = np.empty(shape, "u1")
         # Raw words are integers: compared with whole thresholds of their own type they need no conversion.
-        self._thresholds = np.clip(np.floor(np.nan_to_num(case.table[:, :2], nan=65535)), 0, 65535).astype("u2")
+        self._thresholds = np.clip(np.floor(np.nan_to_num(case.table[:, :2], nan=65535)), 0, 65535).astype(
+            "u2"
+        )
         self.counts = np.zeros((case.trains, case.cells, 4))
 
     def run(self) -> np.ndarray:
@@ -55,7 +59,9 @@ class NumpyPeer:
                 self._count(self.counts[trains, cell])
         return self.counts
 
-    def _choose(self, adc: np.ndarray, digital: np.ndarray, constants: np.ndarray, thresholds: np.ndarray) -> None:
+    def _choose(
+        self, adc: np.ndarray, digital: np.ndarray, constants: np.ndarray, thresholds: np.ndarray
+    ) -> None:
         stage = self._stage
         np.greater(digital, thresholds[0], out=self._above0)
         np.greater(digital, thresholds[1], out=self._above1)
@@ -66,7 +72,9 @@ class NumpyPeer:
         np.subtract(adc, self._a, out=self._x)
         np.multiply(self._x, self._b, out=self._x)
 
-    def _masked(self, adc: np.ndarray, digital: np.ndarray, constants: np.ndarray, thresholds: np.ndarray) -> None:
+    def _masked(
+        self, adc: np.ndarray, digital: np.ndarray, constants: np.ndarray, thresholds: np.ndarray
+    ) -> None:
         np.greater(digital, thresholds[0], out=self._above0)
         np.greater(digital, thresholds[1], out=self._above1)
         np.logical_and(self._above0, self._above1, out=self._above1)
@@ -77,7 +85,9 @@ class NumpyPeer:
         np.subtract(adc, self._a, out=self._x)
         np.multiply(self._x, self._b, out=self._x)
 
-    def _sparse(self, adc: np.ndarray, digital: np.ndarray, constants: np.ndarray, thresholds: np.ndarray) -> None:
+    def _sparse(
+        self, adc: np.ndarray, digital: np.ndarray, constants: np.ndarray, thresholds: np.ndarray
+    ) -> None:
         np.greater(digital, thresholds[0], out=self._above0)
         np.subtract(adc, constants[2], out=self._x)
         np.multiply(self._x, constants[5], out=self._x)
@@ -114,7 +124,9 @@ class NumpyPeer:
 def all_peers(case: LitCase, params: CalibrateParams) -> dict[str, NumpyPeer]:
     """Return every way, each frame by frame and with all trains of a cell at once."""
     return {
-        f"{choice}, {'all trains' if together > 1 else 'frame by frame'}": NumpyPeer(case, params, choice, together)
+        f"{choice}, {'all trains' if together > 1 else 'frame by frame'}": NumpyPeer(
+            case, params, choice, together
+        )
         for choice in STAGE_CHOICES
         for together in sorted({1, case.trains})
     }

@@ -50,8 +50,8 @@ def make(name: str, **fields: Any) -> dict[str, Any]:
     name : str
         Name of the benchmark.
     **fields
-        The other entries of `FIELDS`. Date, machine, versions, commit, notes and details have defaults; numbers
-        are rounded to four digits.
+        The other entries of `FIELDS`. Date, machine, versions, commit, notes and details have defaults;
+        numbers are rounded to four digits.
 
     Returns
     -------
@@ -111,9 +111,8 @@ def check(record: Any) -> None:
             continue
         if not isinstance(value, types) or isinstance(value, bool):
             faults.append(f"{name} is {value!r}: expected {' or '.join(t.__name__ for t in types)}")
-        elif types is not TEXT and types is not FIELDS["details"][0] and name not in ("versions", "details"):
-            if not math.isfinite(value) or value < 0:
-                faults.append(f"{name} is {value!r}: expected a finite number, 0 or more")
+        elif types in (NUMBER, WHOLE) and not (math.isfinite(value) and value >= 0):
+            faults.append(f"{name} is {value!r}: expected a finite number, 0 or more")
     if not faults:
         faults += _check_values(record)
     if faults:
@@ -148,9 +147,15 @@ def append(record: dict[str, Any], folder: Path = HISTORY) -> Path:
     known = load(file) if file.exists() else []
     folder.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(".json.new")
-    new.write_text(json.dumps([*known, record], indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    new.write_text(_dumps([*known, record]) + "\n", encoding="utf-8")
     os.replace(new, file)
     return file
+
+
+def _dumps(known: list[dict[str, Any]]) -> str:
+    """Return JSON with the rows of curves on one line each, so that a change can be read."""
+    text = json.dumps(known, indent=1, allow_nan=False)
+    return re.sub(r"\[[^\[\]{}\"]*\]", lambda found: " ".join(found.group().split()), text)
 
 
 def load(file: Path) -> list[dict[str, Any]]:
@@ -168,11 +173,16 @@ def load(file: Path) -> list[dict[str, Any]]:
 
 def lines(records: Iterable[dict[str, Any]]) -> list[str]:
     """Return records as the lines of a table."""
-    head = f"{'benchmark':28} {'backend':7} {'thr':>3} {'shots/s':>9} {'GB/s':>7} {'read':>6} {'floor':>6}  times peer"
+    head = (
+        f"{'benchmark':28} {'backend':7} {'thr':>3} {'shots/s':>9} {'GB/s':>7} {'read':>6} {'floor':>6}  peer"
+    )
     out = [head]
     for r in records:
         name = r["name"] + (f" ({r['details']['variant']})" if "variant" in r["details"] else "")
-        fractions = [f"{r[key]:6.2f}" if r[key] is not None else f"{'-':>6}" for key in ("read_fraction", "floor_fraction")]
+        fractions = [
+            f"{r[key]:6.2f}" if r[key] is not None else f"{'-':>6}"
+            for key in ("read_fraction", "floor_fraction")
+        ]
         peer = f"{r['ratio_to_peer']:.1f} x {r['peer']}" if r["peer"] else "-"
         out.append(
             f"{name:28} {r['backend']:7} {r['threads']:3d} {r['shots_per_s']:9.1f} {r['gb_per_s']:7.2f} "
@@ -189,7 +199,8 @@ def main() -> None:
     for file in sorted(HISTORY.glob("*.json")):
         if all(word in file.name for word in words):
             found = load(file)
-            print(f"{file.name}: {found[0]['machine']}, commit {', '.join(sorted({r['commit'] for r in found}))}")
+            commits = ", ".join(sorted({record["commit"] for record in found}))
+            print(f"{file.name}: {found[0]['machine']}, commit {commits}")
             print("\n".join(f"  {line}" for line in lines(found)))
 
 

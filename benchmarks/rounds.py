@@ -1,4 +1,4 @@
-"""Interleaved rounds: everything that is compared runs once per round, so that all share the machine's moods."""
+"""Interleaved rounds: all that is compared runs once per round, so that it shares the machine's moods."""
 
 from __future__ import annotations
 

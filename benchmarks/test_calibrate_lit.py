@@ -25,6 +25,7 @@ from shotsieve.errors import BackendUnavailable
 LEVELS = {"cpu_v2": 2, "cpu_v3": 3, "cpu_v4": 4}
 VARIANTS = {"lit": False, "lit, photons": True}
 MIN_RATIO, MIN_READ_FRACTION = 25, 0.15  # goals are 50 and 0.3
+USUAL = "choose"  # how calibration is usually written in NumPy; other ways are quicker on these data
 MIN_GPU_SHOTS = 100_000
 GPU_REPEATS = 10
 
@@ -79,6 +80,11 @@ def check_counts(ours: np.ndarray, peer: np.ndarray, photons: bool) -> None:
     assert (np.abs(ours[:, 2] / 128 - peer[:, 2]) <= bound).all()
 
 
+def usual_seconds(times: dict[str, float]) -> float:
+    """Return the time of the usual form of the peer, by frames or by cells, whichever is faster."""
+    return min(seconds for name, seconds in times.items() if name.startswith(USUAL))
+
+
 def lit_record(measured: Measured, variant: str, name: str, threads: int) -> dict[str, Any]:
     """Make the record of one backend: peers, like any per-core figure, only for one thread."""
     case = measured.case
@@ -101,11 +107,14 @@ def lit_record(measured: Measured, variant: str, name: str, threads: int) -> dic
         "read_by": reader,
     }
     peer = ratio = None
+    notes = "one module measured, shots/s are of the whole detector; memory bandwidth = rate of reading"
     if threads == 1:
         times = minima(measured.seconds, f"peer {variant} ")
         best, seconds = fastest(times)
         peer, ratio = f"NumPy ({best}), 1 core", seconds / ours
         details["peers"] = {which: {"seconds": t, "ratio": t / ours} for which, t in times.items()}
+        usual = details["ratio_to_usual_numpy"] = usual_seconds(times) / ours
+        notes += f"; peer: the quickest NumPy; the usual form ({USUAL}) takes {usual:.1f} times as long as we"
     return records.make(
         "calibrate_lit",
         backend=name,
@@ -117,7 +126,7 @@ def lit_record(measured: Measured, variant: str, name: str, threads: int) -> dic
         peer=peer,
         ratio_to_peer=ratio,
         threads=threads,
-        notes="one module measured; shots/s are of the whole detector (16 modules); memory bandwidth = rate of reading",
+        notes=notes,
         details=details,
     )
 
@@ -125,7 +134,13 @@ def lit_record(measured: Measured, variant: str, name: str, threads: int) -> dic
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", LEVELS)
 def test_per_core(
-    measured: Measured, variant: str, name: str, record: Callable, target: Callable, benchmark: Any, quick: bool
+    measured: Measured,
+    variant: str,
+    name: str,
+    record: Callable,
+    target: Callable,
+    benchmark: Any,
+    quick: bool,
 ) -> None:
     """One thread: the ratio to NumPy and the share of the rate of reading."""
     if (name, 1) not in measured.on_device:
@@ -138,16 +153,21 @@ def test_per_core(
     made = lit_record(measured, variant, name, 1)
     benchmark.extra_info.update(ratio_to_peer=made["ratio_to_peer"], read_fraction=made["read_fraction"])
     record(made)
-    best_level = max(which for which, _ in measured.on_device)
-    if variant == "lit" and name == best_level and not quick:
-        text = f"calibrate_lit on {name}, 1 thread"
-        target(
-            made["ratio_to_peer"] >= MIN_RATIO, f"{text}: {made['ratio_to_peer']} x {made['peer']}, wanted {MIN_RATIO}"
-        )
-        target(
-            made["read_fraction"] >= MIN_READ_FRACTION,
-            f"{text}: {made['read_fraction']} of the rate of reading, wanted {MIN_READ_FRACTION}",
-        )
+    if variant == "lit" and name == max(which for which, _ in measured.on_device) and not quick:
+        judge(made, target)
+
+
+def judge(made: dict[str, Any], target: Callable) -> None:
+    """Compare a record with what is asked of one core."""
+    what = f"calibrate_lit on {made['backend']}, 1 thread"
+    usual, ratio, share = (
+        made["details"]["ratio_to_usual_numpy"],
+        made["ratio_to_peer"],
+        made["read_fraction"],
+    )
+    target(usual >= MIN_RATIO, f"{what}: {usual} x NumPy ({USUAL}), wanted {MIN_RATIO}")
+    target(ratio >= MIN_RATIO, f"{what}: {ratio} x {made['peer']}, wanted {MIN_RATIO}")
+    target(share >= MIN_READ_FRACTION, f"{what}: {share} of the rate of reading, wanted {MIN_READ_FRACTION}")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -234,7 +254,10 @@ def test_cuda(variant: str, record: Callable, target: Callable, benchmark: Any, 
     record(made)
     if variant == "lit" and not quick:
         shots = made["shots_per_s"]
-        target(shots >= MIN_GPU_SHOTS, f"calibrate_lit on cuda: {shots} shots/s, wanted {MIN_GPU_SHOTS} on an H200")
+        target(
+            shots >= MIN_GPU_SHOTS,
+            f"calibrate_lit on cuda: {shots} shots/s, wanted {MIN_GPU_SHOTS} on an H200",
+        )
 
 
 def check_device(case: LitCase, device: OnDevice, photons: bool) -> None:

@@ -1,4 +1,4 @@
-"""Rates of keeping, full form: five seeds of 2,000 hits and 20,000 misses. A short form is part of the tests."""
+"""Rates of keeping, full form: five seeds of 2,000 hits and 20,000 misses. The tests have a short form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def test_bright_hits_are_kept(record: Callable, quick: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """At least 99 % of the hits of 5 sigma or more, at 1 % of the misses or less, by either rule and in every seed."""
+    """99 % of hits of 5 sigma or more are kept, 1 % of the misses or less, by either rule in every seed."""
     plan = efficiency.Plan(hits=100, misses=220) if quick else efficiency.Plan()
     runs = efficiency.run_seeds(plan, [1, 2] if quick else [1, 2, 3, 4, 5])
     made = efficiency.make_record(plan, runs)

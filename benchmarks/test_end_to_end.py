@@ -1,7 +1,8 @@
 """`reduce`: a raw run on disk in, a reduced run on disk out; against merely reading the same files.
 
-A simulated AGIPD-1M run of 16 modules. The files have just been written, so they are read from the system's page
-cache: what is measured is the pipeline, not the disk.
+A simulated AGIPD-1M run of 16 modules. The files have just been written, so they are read from the system's
+page cache: what is measured is the pipeline, not the disk. Blocks are smaller than usual, so that a small run
+takes the slots of the ring through several turns, as a long run does.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy as np
 import pytest
 import records
 import shotsieve
-from rounds import ROUNDS, fastest, interleave
+from rounds import fastest, interleave
 from shotsieve import backend as backends
 from shotsieve.backend import usable_cpus
+from shotsieve.constants.container import Constants
 from shotsieve.errors import BackendUnavailable
 from shotsieve.simulate import SimulatedRun, SpiParameters, simulate_spi
 
+ROUNDS, BLOCK_BYTES = 5, 64_000_000
 LIT = {"calibrate": {}, "measure": {"lit": {"threshold": "0.7 photon"}}}
 KEEP = {"keep": {"rule": "lit_fraction > 0.04"}}
 RECIPES: dict[str, dict[str, Any]] = {
@@ -34,9 +37,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 @dataclass
 class RunOnDisk:
-    """A simulated run, and how fast its files and this machine's memory can merely be read (bytes per second)."""
+    """A simulated run, its constants as an own file, and how fast files and memory are read (bytes/s)."""
 
     run: SimulatedRun
+    constants: Path
     folder: Path
     rounds: int
     read_rate: float
@@ -59,8 +63,10 @@ def read_files(files: list[Path], buffers: list[bytearray]) -> None:
 @pytest.fixture(scope="module")
 def on_disk(tmp_path_factory: pytest.TempPathFactory, quick: bool) -> RunOnDisk:
     folder = tmp_path_factory.mktemp("end_to_end")
-    parameters = SpiParameters(n_trains=1, n_cells=4, modules=(0, 3)) if quick else SpiParameters(n_trains=6)
+    parameters = SpiParameters(n_trains=1, n_cells=4, modules=(0, 3)) if quick else SpiParameters(n_trains=12)
     run = simulate_spi(folder / "sim", parameters)
+    constants = folder / "constants.h5"
+    Constants.open(run.constants).save(constants)
     rounds = 2 if quick else ROUNDS
     files = [Path(file) for file in run.files]
     buffers = [bytearray(16 << 20) for _ in range(usable_cpus())]
@@ -69,7 +75,8 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory, quick: bool) -> RunOnDisk:
     seconds = interleave({"files": lambda: read_files(files, buffers), **readers}, rounds)
     file_bytes = sum(file.stat().st_size for file in files)
     _, memory_seconds = fastest({name: min(seconds[name]) for name in readers})
-    return RunOnDisk(run, folder, rounds, file_bytes / min(seconds["files"]), memory.nbytes / memory_seconds)
+    read_rate = file_bytes / min(seconds["files"])
+    return RunOnDisk(run, constants, folder, rounds, read_rate, memory.nbytes / memory_seconds)
 
 
 @pytest.mark.parametrize("variant", RECIPES)
@@ -86,7 +93,13 @@ def test_reduce(on_disk: RunOnDisk, variant: str, backend: str, record: Callable
     def run() -> None:
         results.append(
             shotsieve.reduce(
-                on_disk.run.raw, RECIPES[variant], out, constants=on_disk.run.constants, backend=backend, overwrite=True
+                on_disk.run.raw,
+                RECIPES[variant],
+                out,
+                constants=on_disk.constants,
+                backend=backend,
+                overwrite=True,
+                block_bytes=BLOCK_BYTES,
             )
         )
 
@@ -132,8 +145,8 @@ def reduce_record(
         threads=best.performance["threads"],
         machine=machine.describe(device if gpu else ""),
         versions=machine.versions(*(["cupy"] if gpu else [])),
-        notes="rates of the run itself, as reduce reports them; whole_call_s has opening and folding of constants too; "
-        "reading = the same files from the page cache",
+        notes="rates of the run itself, as reduce reports them; whole_call_s has opening and folding of "
+        "constants too; reading = the same files from the page cache",
         details={
             "variant": variant,
             "modules": len(parameters.modules),
@@ -144,6 +157,7 @@ def reduce_record(
             "bytes_in": raw_bytes,
             "bytes_out": int(best.accounts.bytes_out),
             "bytes_touched": least,
+            "block_bytes": BLOCK_BYTES,
             "rounds": len(results),
             "seconds": seconds,
             "whole_call_s": whole,

@@ -8,16 +8,18 @@ void calibrate_count(const CalibrateCall& call, const Where& where) {
   if (call.n_groups == 0 || call.n_listed == 0) return;
   const cudaStream_t stream = stream_of(where);
   const auto clear_blocks = static_cast<unsigned>((call.n_listed + 255) / 256);
-  SS_LAUNCH(device::clear_counts_kernel, clear_blocks, 256, 0, stream, call.frames, call.n_listed, call.counts);
+  SS_LAUNCH(device::clear_counts_kernel, clear_blocks, 256, 0, stream, call.frames, call.n_listed,
+            call.counts);
   check_launch("clear_counts");
 
   const std::int64_t tiles = (call.n_pixels + device::kTilePixels - 1) / device::kTilePixels;
   const auto blocks = static_cast<unsigned>(tiles * call.n_groups);
   const bool write = call.pixels != nullptr;
-  const auto kernel = call.round_photons ? (write ? device::calibrate_count_kernel<true, true>
-                                                  : device::calibrate_count_kernel<true, false>)
-                                         : (write ? device::calibrate_count_kernel<false, true>
-                                                  : device::calibrate_count_kernel<false, false>);
+  const auto kernel =
+      call.round_photons
+          ? (write ? device::calibrate_count_kernel<true, true> : device::calibrate_count_kernel<true, false>)
+          : (write ? device::calibrate_count_kernel<false, true>
+                   : device::calibrate_count_kernel<false, false>);
   const CalibrateCall c = call;
   SS_LAUNCH(kernel, blocks, device::kCalibrateThreads, 0, stream, c);
   check_launch("calibrate_count");

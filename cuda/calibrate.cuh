@@ -138,7 +138,8 @@ __global__ void __launch_bounds__(kCalibrateThreads) calibrate_count_kernel(Cali
   const std::int64_t pixel = (blockIdx.x % tiles) * kTilePixels + threadIdx.x * kPixelsPerThread;
   const bool inside = pixel < n;
   const bool known = group.table_row >= 0;
-  const int common_stage = c.encoding == Encoding::kThreshold && c.rules.fixed_stage > 0 ? c.rules.fixed_stage : 0;
+  const int common_stage =
+      c.encoding == Encoding::kThreshold && c.rules.fixed_stage > 0 ? c.rules.fixed_stage : 0;
 
   const float* table = c.table;
   EightFloats threshold{}, offset{}, gain{};
@@ -168,7 +169,8 @@ __global__ void __launch_bounds__(kCalibrateThreads) calibrate_count_kernel(Cali
             pixel_gain = table[(math::kGain + stages[i]) * n + i];
           }
           const float x = (static_cast<float>(adc.value[i]) - pixel_offset) * pixel_gain;
-          results[i] = math::measure_pixel<Round, true>(math::lift_medium(x, stages[i], c.rules), flags, c.rules);
+          results[i] =
+              math::measure_pixel<Round, true>(math::lift_medium(x, stages[i], c.rules), flags, c.rules);
           sums.add(results[i]);
         }
       } else {

@@ -15,8 +15,8 @@ Probe probe() {
   cudaGetLastError();  // a failed probe must not be found by the next launch
   if (status != cudaSuccess || count == 0) {
     result.error = std::string(status != cudaSuccess ? cudaGetErrorName(status) : "cudaErrorNoDevice") +
-                   " (driver API " + (driver == 0 ? "not found" : std::to_string(driver)) + ", built with runtime " +
-                   std::to_string(runtime) + ")";
+                   " (driver API " + (driver == 0 ? "not found" : std::to_string(driver)) +
+                   ", built with runtime " + std::to_string(runtime) + ")";
     return result;
   }
   cudaDeviceProp properties{};

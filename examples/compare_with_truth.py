@@ -17,7 +17,7 @@ def main(folder: Path) -> int:
     """Print the comparison; the exit status says whether a hit that stands out of the background was lost."""
     table = shotsieve.Table.open(folder / "red" / "r0001" / "shotsieve" / "table.h5")
     with h5py.File(folder / "truth.h5") as truth:
-        hit = truth["hit"][()]
+        hit = truth["hit"][()].astype(bool)
         signal = (truth["lit_expected"][()] - truth["background_lit_expected"][()]).sum(axis=1)
         background = truth["background_lit_expected"][()].sum(axis=1)
     kept = table.fate == 0

@@ -1,5 +1,5 @@
-// Arrays cross from Python as (pointer, shape): host arrays through __array_interface__, device arrays through
-// __cuda_array_interface__. Everything is checked here, once; nothing is converted or copied.
+// Arrays cross from Python as (pointer, shape): host arrays through __array_interface__, device arrays
+// through __cuda_array_interface__. Everything is checked here, once; nothing is converted or copied.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -77,7 +77,8 @@ inline ArrayView view_array(const py::object& object, const char* name, const ch
   for (std::size_t axis = 0; fits && axis < shape.size(); ++axis) {
     fits = shape[axis] == kAny || shape[axis] == view.shape[axis];
   }
-  const std::string expected = std::string(name) + ": expected dtype " + dtype + " and shape " + shape_text(shape);
+  const std::string expected =
+      std::string(name) + ": expected dtype " + dtype + " and shape " + shape_text(shape);
   // "|u1" and "<u1" are the same thing: one byte has no order.
   const bool same_dtype = found_dtype == dtype || (found_dtype.substr(1) == std::string(dtype).substr(1) &&
                                                    found_dtype.back() == '1' && found_dtype[0] == '|');

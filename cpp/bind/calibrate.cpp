@@ -130,8 +130,7 @@ void bind_calibrate(py::module_& m) {
   m.def("calibrate_count", &calibrate_count_py, kDoc, py::arg("raw"), py::arg("frames"), py::arg("groups"),
         py::arg("table"), py::arg("counts"), py::arg("pixels") = py::none(), py::arg("stage") = py::none(),
         py::kw_only(), py::arg("encoding"), py::arg("fixed_stage") = -1, py::arg("set_min") = false,
-        py::arg("round_photons") = false, py::arg("rounding_threshold") = 0.5f,
-        py::arg("value_limit") = 1e7f,
+        py::arg("round_photons") = false, py::arg("rounding_threshold") = 0.5f, py::arg("value_limit") = 1e7f,
         py::arg("lit_threshold") = std::numeric_limits<float>::quiet_NaN(), py::arg("to_photon") = 0.0f,
         py::arg("stream") = 0, py::arg("threads") = 1);
 }

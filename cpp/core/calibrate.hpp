@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "where.hpp"
 #include "../math/calibrate.hpp"
+#include "where.hpp"
 
 namespace shotsieve {
 
@@ -29,13 +29,13 @@ struct FrameCounts {
 };
 
 struct CalibrateCall {
-  const std::uint16_t* raw;     // (n_frames, planes, n_pixels)
-  const std::int32_t* frames;   // (n_listed,) indices into raw
-  const FrameGroup* groups;     // (n_groups,)
-  const float* table;           // (n_rows, table_planes, n_pixels)
-  FrameCounts* counts;          // (n_frames,), overwritten for every listed frame
-  float* pixels;                // (n_frames, n_pixels) or null
-  std::uint8_t* stage;          // (n_frames, n_pixels) or null, null exactly when pixels is
+  const std::uint16_t* raw;    // (n_frames, planes, n_pixels)
+  const std::int32_t* frames;  // (n_listed,) indices into raw
+  const FrameGroup* groups;    // (n_groups,)
+  const float* table;          // (n_rows, table_planes, n_pixels)
+  FrameCounts* counts;         // (n_frames,), overwritten for every listed frame
+  float* pixels;               // (n_frames, n_pixels) or null
+  std::uint8_t* stage;         // (n_frames, n_pixels) or null, null exactly when pixels is
   std::int64_t n_frames, n_listed, n_groups, n_rows, n_pixels;
   int planes, table_planes;
   Encoding encoding;

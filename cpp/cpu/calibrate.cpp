@@ -23,19 +23,25 @@ struct Span {
   const float* table;       // planes of this cell, at the first pixel of the span
   std::int64_t plane_step;  // floats from plane to plane
   int table_planes;
-  float* pixels;            // null when only counts are wanted
+  float* pixels;  // null when only counts are wanted
   std::uint8_t* stage;
   std::int64_t n;
 
   const float* plane(int p) const { return table + p * plane_step; }
   Span part(std::int64_t first, std::int64_t count) const {
-    return {adc + first,   digital + first, table + first, plane_step, table_planes,
-            pixels != nullptr ? pixels + first : nullptr, stage != nullptr ? stage + first : nullptr, count};
+    return {adc + first,
+            digital + first,
+            table + first,
+            plane_step,
+            table_planes,
+            pixels != nullptr ? pixels + first : nullptr,
+            stage != nullptr ? stage + first : nullptr,
+            count};
   }
 };
 
-// Sums of a span in 32 bits, which keeps the loops twice as wide as 64-bit sums would. `seen` collects the bits
-// of every summand, so that afterwards it is known whether the sums could have overflowed.
+// Sums of a span in 32 bits, which keeps the loops twice as wide as 64-bit sums would. `seen` collects the
+// bits of every summand, so that afterwards it is known whether the sums could have overflowed.
 struct NarrowSums {
   std::int32_t tally = 0, intensity = 0, photons = 0, seen = 0;
 
@@ -207,7 +213,8 @@ Loops choose_loops(const CalibrateCall& c) {
 
 template <Encoding E, bool Round, bool Photons>
 Loops choose_loops(const CalibrateCall& c) {
-  return c.pixels != nullptr ? choose_loops<E, Round, Photons, true>(c) : choose_loops<E, Round, Photons, false>(c);
+  return c.pixels != nullptr ? choose_loops<E, Round, Photons, true>(c)
+                             : choose_loops<E, Round, Photons, false>(c);
 }
 
 template <Encoding E, bool Round>
@@ -221,11 +228,12 @@ Loops choose_loops(const CalibrateCall& c) {
 }
 
 Loops choose_loops(const CalibrateCall& c) {
-  return c.encoding == Encoding::kCode ? choose_loops<Encoding::kCode>(c) : choose_loops<Encoding::kThreshold>(c);
+  return c.encoding == Encoding::kCode ? choose_loops<Encoding::kCode>(c)
+                                       : choose_loops<Encoding::kThreshold>(c);
 }
 
-// Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With gain
-// codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
+// Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With
+// gain codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
 void calibrate_span(const Span& s, const Loops& loops, const CalibrateCall& c, FrameCounts& counts) {
   if (loops.all_high_gain == nullptr) {
     loops.uniform(s, c.rules, counts);
@@ -264,8 +272,8 @@ Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std
   return whole.part(first, std::min(kTile, c.n_pixels - first));
 }
 
-// Tiles of one page each lie far apart, where no hardware prefetcher follows: asking for the next one while this
-// one is calibrated nearly halves the time.
+// Tiles of one page each lie far apart, where no hardware prefetcher follows: asking for the next one while
+// this one is calibrated nearly halves the time.
 void prefetch_words(const Span& s) {
   constexpr std::int64_t kLine = 64 / sizeof(std::uint16_t);
   for (std::int64_t i = 0; i < s.n; i += kLine) {

@@ -17,8 +17,7 @@ void keep_list(const std::uint8_t* keep, std::int64_t n, std::int32_t* index, st
 }
 
 void gather_rows(const std::uint8_t* source, std::int64_t row_bytes, const std::int32_t* index,
-                 const std::int32_t* count, std::int64_t capacity, std::uint8_t* target,
-                 const Where& where) {
+                 const std::int32_t* count, std::int64_t capacity, std::uint8_t* target, const Where& where) {
   const std::int64_t rows = std::min<std::int64_t>(*count, capacity);
   cpu::parallel_for(rows, where.threads, [&](std::int64_t k) {
     std::memcpy(target + k * row_bytes, source + index[k] * row_bytes, static_cast<std::size_t>(row_bytes));

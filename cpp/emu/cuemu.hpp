@@ -22,15 +22,14 @@
 #include "runtime_api.hpp"
 #include "warp.hpp"
 
+// Tells one place in the source, and one instance of a template, from all others.
+// clang-format off
+#define CUEMU_KEY() ([] { static char key; return &key; }())
+
 // A shared array, one for the block wherever its declaration is reached.
-#define SS_SHARED(T, name, count)              \
-  T(&name)                                     \
-  [count] = ::cuemu::shared_array<T, (count)>( \
-      [] {                                     \
-        static char key;                       \
-        return &key;                           \
-      }(),                                     \
-      #name, ::cuemu::Site::here())
+#define SS_SHARED(T, name, count) \
+  T (&name)[count] = ::cuemu::shared_array<T, (count)>(CUEMU_KEY(), #name, ::cuemu::Site::here())
+// clang-format on
 
 // The block's dynamic shared memory, as many bytes as the launch says.
 #define SS_DYN_SHARED(T, name) T* name = static_cast<T*>(::cuemu::dynamic_place(::cuemu::Site::here()))

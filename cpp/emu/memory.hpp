@@ -62,6 +62,10 @@ class Memory {
     std::memset(a.first, kGuard, static_cast<std::size_t>(a.data - a.first));
     std::memset(a.data, kind == MemoryKind::Device ? kDevicePoison : kPinnedPoison, bytes);
     std::memset(a.data + bytes, kGuard, static_cast<std::size_t>(a.last - (a.data + bytes)));
+#if CUEMU_ASAN
+    __asan_poison_memory_region(a.first, static_cast<std::size_t>(a.data - a.first));
+    __asan_poison_memory_region(a.data + bytes, static_cast<std::size_t>(a.last - (a.data + bytes)));
+#endif
     const std::lock_guard<std::mutex> lock(mutex_);
     allocations_[a.data] = a;
     return a.data;
@@ -85,6 +89,9 @@ class Memory {
     const auto found = allocations_.find(static_cast<char*>(pointer));
     const Allocation a = found->second;
     check(a);
+#if CUEMU_ASAN
+    __asan_unpoison_memory_region(a.first, static_cast<std::size_t>(a.last - a.first));
+#endif
     allocations_.erase(found);
     if (a.mapped != 0) {
       munmap(a.base, a.mapped);
@@ -152,6 +159,9 @@ class Memory {
     check_guard(a, a.data + a.bytes, a.last);
   }
   static void check_guard(const Allocation& a, const char* begin, const char* end) {
+#if CUEMU_ASAN
+    return;  // ASan watches these bytes itself, and would not let us read them
+#endif
     static const std::string untouched(4096, static_cast<char>(kGuard));
     while (begin < end) {
       const std::size_t n = std::min<std::size_t>(untouched.size(), static_cast<std::size_t>(end - begin));

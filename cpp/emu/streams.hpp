@@ -99,7 +99,7 @@ class Runtime {
       return;
     }
     push(check(stream), {Work::Run, std::move(run), nullptr, 0, 0});
-    now_and_then(lock);
+    now_and_then(lock, stream);
   }
   void record(Event* event, Stream* stream) {
     Lock lock(mutex_);
@@ -111,7 +111,7 @@ class Runtime {
       return;
     }
     push(check(stream), {Work::Record, nullptr, state, version, 0});
-    now_and_then(lock);
+    now_and_then(lock, stream);
   }
   // Waits for the latest record so far; an event never recorded holds nobody up, as in CUDA.
   void wait(Stream* stream, Event* event) {
@@ -123,7 +123,7 @@ class Runtime {
       return;
     }
     push(check(stream), {Work::Wait, nullptr, state, version, 0});
-    now_and_then(lock);
+    now_and_then(lock, stream);
   }
 
   // Copies are as asynchronous as CUDA's: fully between device and pinned memory; from pageable memory the
@@ -224,9 +224,13 @@ class Runtime {
   }
 
   // A real device often works while the host goes on: without this, a copy that was queued before its source
-  // was filled would never be noticed.
-  void now_and_then(Lock& lock) {
+  // was filled would never be noticed. Either the stream catches up with the host, or all go on a little.
+  void now_and_then(Lock& lock, Stream* queued) {
     if (seed() == 0 || random_.below(8) != 0) return;
+    if (random_.below(2) == 0) {
+      while (!busy_ && ready(queued)) step(lock, queued);
+      return;
+    }
     for (std::uint32_t i = 1 + random_.below(4); i > 0 && !busy_; --i) {
       Stream* stream = any_ready();
       if (stream == nullptr) return;

@@ -9,8 +9,9 @@
 #define __launch_bounds__(...)
 #define __align__(n) alignas(n)
 
-// The alignments are CUDA's: a wide load from an address that CUDA would refuse faults or is reported here
-// too.
+// The alignments are CUDA's: UBSan reports a wide load from an address that CUDA would refuse. may_alias:
+// kernels read arrays of plain numbers through these types, which C++ would otherwise let the compiler
+// ignore.
 #define CUEMU_VECTORS(base, scalar, align2, align4)                                    \
   struct __attribute__((may_alias, aligned(align2))) base##2 { scalar x, y; };         \
   struct __attribute__((may_alias)) base##3 { scalar x, y, z; };                       \

@@ -9,16 +9,16 @@ namespace shotsieve::io {
 
 // What went wrong while reading; `code` is an errno, or 0 for a file that ends too early.
 struct ReadError : std::runtime_error {
-    ReadError(int code_, const std::string& text) : std::runtime_error(text), code(code_) {}
-    int code;
+  ReadError(int code_, const std::string& text) : std::runtime_error(text), code(code_) {}
+  int code;
 };
 
 // One piece of a file and where it goes.
 struct Extents {
-    const std::int64_t* file_offset;
-    const std::int64_t* dest_offset;
-    const std::int64_t* nbytes;
-    std::int64_t count;
+  const std::int64_t* file_offset;
+  const std::int64_t* dest_offset;
+  const std::int64_t* nbytes;
+  std::int64_t count;
 };
 
 // Fill `dest` (dest_bytes long) from the open file `fd`; `name` is only for error texts.

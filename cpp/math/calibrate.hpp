@@ -17,12 +17,12 @@ namespace shotsieve::math {
 
 // Planes of the folded table, in the order in which they lie in memory for each (module, cell).
 enum TablePlane : int {
-  kThreshold0 = 0,  // digital level above which a pixel left high gain
-  kThreshold1 = 1,  // digital level above which it is in low gain
-  kOffset = 2,      // three planes, raw ADC units
-  kGain = 5,        // three planes, output unit per ADC unit; NaN marks a bad pixel
-  kForceMedium = 8, // raw ADC below which low gain is taken for medium gain
-  kForceHigh = 9,   // raw ADC below which any lower stage is taken for high gain
+  kThreshold0 = 0,   // digital level above which a pixel left high gain
+  kThreshold1 = 1,   // digital level above which it is in low gain
+  kOffset = 2,       // three planes, raw ADC units
+  kGain = 5,         // three planes, output unit per ADC unit; NaN marks a bad pixel
+  kForceMedium = 8,  // raw ADC below which low gain is taken for medium gain
+  kForceHigh = 9,    // raw ADC below which any lower stage is taken for high gain
   kPlainPlanes = 8,
   kForcedPlanes = 10,
 };

@@ -252,10 +252,10 @@ class _Checker:
         if name in self.columns:
             self.names[name] = None
             return
-        if name in self.explain:
-            raise self.refuse(node, f"{name} is not computed: {self.explain[name]}")
         plain = [column for column in self.columns if "[" not in column]
         base = name.partition("[")[0]
+        if base in self.explain:
+            raise self.refuse(node, f"{base} is not computed: {self.explain[base]}")
         modules = [column.partition("[")[2][:-1] for column in self.columns if column.startswith(base + "[")]
         if name != base and modules:
             raise self.refuse(

@@ -117,6 +117,7 @@ def make_job(source: Source, recipe: Recipe, constants: Constants | None, force:
         raise BadInput("[measure.lit] counts calibrated pixels: add [calibrate] to the recipe.")
     if recipe.keep is not None:
         job.rule = Rule.parse(recipe.keep.rule, table.names(), explain=table.explain())
+        job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
     _describe(job, constants)
     return job
 
@@ -137,16 +138,14 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
         if not force:
             raise BadInput(
-                f"{text}. Give the right constants, correct the run's values in [calibrate], or use "
-                f"--force to go on "
-                "(it is then recorded in the output)."
+                f"{text}. Give the right constants, correct the run's values in [calibrate], or go on with "
+                "--force, which is then recorded in the output."
             )
         job.notes.append(f"forced: {text}")
     if mode.gain_mode is None:
         raise BadInput(
             f"{source.name}: the run's control sources do not tell the gain mode: set [calibrate] "
-            f"gain_mode = "
-            '"adaptive" (or fixed_high, fixed_medium, fixed_low).'
+            'gain_mode = "adaptive" (or fixed_high, fixed_medium, fixed_low).'
         )
     energy = mode.photon_energy_kev
     job.unit = steps.unit(section.unit)
@@ -176,15 +175,18 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
 def _note_unknown(job: Job) -> None:
     """Say which modules and cells have no constants, since their shots stay undecided."""
     source, tables = job.source, job.tables
-    unknown = tables.row_of < 0
+    # Modules without a single frame to calibrate need no constants.
+    here = source.shots.present[source.readable].any(axis=0)
+    here_modules = np.asarray(source.modules)[here].tolist()
+    unknown = tables.row_of[here] < 0
     cells = tables.cell_ids.tolist()
-    if unknown.all():
+    if here.any() and unknown.all():
         raise BadInput(
             f"the constants have none of the run's memory cells ({_listed(cells)}) in any of its modules "
-            f"({_listed(source.modules)}): they are not for this run."
+            f"({_listed(here_modules)}): they are not for this run."
         )
     flagged = "their frames are flagged NO_DARK_DATA, and what is counted in them is unknown"
-    modules = [module for module, lacking in zip(source.modules, unknown.all(axis=1), strict=True) if lacking]
+    modules = [module for module, lacking in zip(here_modules, unknown.all(axis=1), strict=True) if lacking]
     if modules:
         job.notes.append(f"no constants for module {_listed(modules)}: {flagged}")
     partly = unknown & ~unknown.all(axis=1, keepdims=True)
@@ -201,7 +203,7 @@ def _describe(job: Job, constants: Constants | None) -> None:
     """Collect what the output says of its making: nothing here depends on machine, backend or date."""
     settings = job.settings = {
         "recipe": job.recipe.dumps_toml(),
-        "input_files": list(getattr(job.source, "files", [])),
+        "input_files": list(job.source.files),
         "notes": list(job.notes),
     }
     for name, value in vars(job.mode).items():

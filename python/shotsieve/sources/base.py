@@ -156,6 +156,8 @@ class Source(Protocol):
         Indices into `shots` with status OK, ascending.
     notes : list of str
         The odd things met, in words, with counts.
+    files : list of str
+        Names and sizes of the input files, in words; empty for a source in memory.
     missing_shots : int
         Shots that should be there by the usual pattern of the run and are not.
     """
@@ -169,6 +171,7 @@ class Source(Protocol):
     meta: RunMeta
     readable: np.ndarray
     notes: list[str]
+    files: list[str]
     missing_shots: int
 
     def columns(self) -> dict[str, np.ndarray]:

@@ -81,6 +81,7 @@ class MemorySource:
         self.mode = mode if mode is not None else OperatingMode()
         self.meta = meta if meta is not None else RunMeta()
         self.notes = list(notes)
+        self.files: list[str] = []
         tid, pid = np.asarray(train_id, np.uint64), np.asarray(pulse_id, np.uint64)
         n = len(tid)
         _check_order(tid, pid)

@@ -82,6 +82,7 @@ class RunSource:
         self.name = found.name
         self.threads = threads
         self.notes = list(inputs.notes)
+        self.files = [f"{file.path.name} ({file.path.stat().st_size} bytes)" for file in inputs.files]
         self.modules = d.modules or tuple(found.modules)
         if strange := [m for m in found.modules if m not in self.modules]:
             raise BadInput(

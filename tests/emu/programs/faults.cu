@@ -57,6 +57,7 @@ __global__ void dynamic_overrun(int* out, int at) {
   out[0] = 0;
 }
 __global__ void read_at(const int* in, int* out, long long at) { out[0] = in[at]; }
+__global__ void read_byte_at(const unsigned char* in, int* out, long long at) { out[0] = in[at]; }
 __global__ void write_byte_at(unsigned char* out, long long at) { out[at] = 1; }
 __global__ void read_shared(int* out) {
   SS_SHARED(int, values, kThreads);
@@ -99,6 +100,7 @@ int run(const std::string& name) {
   if (name == "dynamic_not_asked_for") launch(dynamic_overrun, out, 0);
   if (name == "read_beyond") launch(read_at, static_cast<const int*>(out), out, kThreads + 0LL);
   if (name == "read_far_before") launch(read_at, static_cast<const int*>(out), out, -2048LL);
+  if (name == "read_in_slack") launch(read_byte_at, static_cast<const unsigned char*>(bytes), out, 100LL);
   if (name == "write_beyond") write_byte(112);
   if (name == "write_in_slack") write_byte(100);
   if (name == "write_before") write_byte(-1);

@@ -81,8 +81,8 @@ void keep_list_once(const shotsieve::Where& where) {
 }
 
 void gather_rows_once(const shotsieve::Where& where, bool small) {
-  const int n = small ? 4 : between(1, 300);
-  const std::size_t row_bytes = 16 * static_cast<std::size_t>(small ? 3 : between(1, 600));
+  const int n = small ? 4 : between(1, 100);
+  const std::size_t row_bytes = 16 * static_cast<std::size_t>(small ? 3 : between(1, 300));
   const std::vector<std::uint8_t> rows = random_bytes(static_cast<std::size_t>(n) * row_bytes);
   std::vector<int> list;
   for (int i = 0; i < n; ++i) {

@@ -1,4 +1,7 @@
 // What CUDA says about warp operations, atomics, conversions, launches and streams, checked value by value.
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <climits>
 #include <cmath>
 #include <cstdio>
@@ -239,6 +242,19 @@ void check_streams() {
   cudaEventDestroy(event);
 }
 
+// No thread of the emulator stands around between launches, so a forked child can launch too.
+void check_fork() {
+  const pid_t child = fork();
+  if (child == 0) {
+    check_atomics();
+    check_shared_memory();
+    _exit(failures);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 }  // namespace
 
 int main(int, char**) {
@@ -248,6 +264,7 @@ int main(int, char**) {
   check_indices();
   check_shared_memory();
   check_streams();
+  check_fork();
   if (failures == 0) std::puts("right");
   return failures == 0 ? 0 : 1;
 }

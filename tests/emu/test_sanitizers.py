@@ -1,6 +1,8 @@
-"""With a kernel's threads as OS threads, ThreadSanitizer sees races that no order of execution shows."""
+"""The emulator under sanitizers: they see what no order of execution shows, and name the kernel's line."""
 
 from __future__ import annotations
+
+import re
 
 import pytest
 
@@ -17,8 +19,8 @@ VARIANTS = {
 
 @pytest.fixture(scope="module")
 def programs(workshop: Workshop) -> dict[str, Program]:
-    """The programs under ThreadSanitizer, where it can run."""
-    built = dict(zip(VARIANTS, workshop.build(VARIANTS.values(), tsan=True), strict=True))
+    """The programs under ThreadSanitizer, where it can run; each CUDA thread is an OS thread then."""
+    built = dict(zip(VARIANTS, workshop.build(VARIANTS.values(), "thread"), strict=True))
     done = built["scan"].run("2")
     if "FATAL: ThreadSanitizer" in done.stderr:
         pytest.skip(f"ThreadSanitizer cannot run here: {done.stderr.strip().splitlines()[0]}")
@@ -44,3 +46,14 @@ def test_removed_barrier_is_a_race_with_its_line(programs, name, arguments, wher
     assert done.returncode != 0
     assert "WARNING: ThreadSanitizer: data race" in done.stderr
     assert where in done.stderr
+
+
+def test_address_sanitizer_follows_fibers_and_knows_shared_arrays(workshop):
+    clean, faults = workshop.build([Variant("scan.cu"), Variant("faults.cu")], "address")
+    done = clean.run()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "right\n", "")
+    for case, kernel in (("shared_overrun", "shared_overrun"), ("read_in_slack", "read_byte_at")):
+        done = faults.run(case)
+        assert done.returncode != 0
+        assert "AddressSanitizer: use-after-poison" in done.stderr
+        assert re.search(rf"in .*{kernel}.*faults\.cu:\d+", done.stderr)

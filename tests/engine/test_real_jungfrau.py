@@ -1,0 +1,156 @@
+"""Ten real JUNGFRAU frames as a run of the facility: the photons of their own makers come out."""
+
+import h5py
+import numpy as np
+import pytest
+import shotsieve
+from shotsieve.constants import Constants
+from shotsieve.sources.base import RunMeta
+from shotsieve.table import FATES
+from shotsieve.write.exdf_file import ExdfFile
+
+DETECTOR = "SPB_IRDA_JNGFR"
+SOURCE = f"{DETECTOR}/DET/JNGFR01:daqOutput"
+TRAINS = np.arange(10_001, 10_011, dtype="u8")
+ENERGY = 12.4  # keV in the photon unit of the gains, about: any energy gives the same photons
+WRONG_GAIN, OUT_OF_RANGE, NOT_A_NUMBER = 1 << 21, 1 << 12, 1 << 11
+
+
+@pytest.fixture(scope="module")
+def real(real_data):
+    path = real_data / "jungfrau_psi_mod5" / "jf_mod5_shared.h5"
+    if not path.exists():
+        pytest.skip(f"no real frames at {path}")
+    with h5py.File(path) as file:
+        return {name: data[()] for name, data in file.items()}
+
+
+@pytest.fixture(scope="module")
+def run(real, tmp_path_factory):
+    """The frames as the facility's receiver splits them: one per train, in cell 15."""
+    folder = tmp_path_factory.mktemp("jungfrau") / "r0001"
+    folder.mkdir()
+    meta = RunMeta(proposal=900000, run=1, creation_date="20230101T000000Z")
+    per_run = {"train_ids": TRAINS, "timestamps": TRAINS * 10**8, "meta": meta}
+    with ExdfFile(folder / "RAW-R0001-JNGFR01-S00000.h5", **per_run) as file:
+        data = file.instrument(SOURCE, "data", np.ones(10))
+        frames = real["raw"][:, None]
+        data.create_dataset("adc", data=frames & 0x3FFF, chunks=(1, 1, 512, 1024))
+        data.create_dataset("gain", data=(frames >> 14).astype("u1"), chunks=(1, 1, 512, 1024))
+        data["memoryCell"] = np.full((10, 1), 15, "u1")
+        data["frameNumber"] = np.arange(10, dtype="u8")[:, None]
+        data["trainId"] = TRAINS
+    with ExdfFile(folder / "RAW-R0001-JNGFRCTRL00-S00000.h5", **per_run) as file:
+        values = {"gainMode": "dynamic", "storageCells": np.uint8(0), "exposureTime": np.float64(1e-5)}
+        file.control(f"{DETECTOR}/DET/CONTROL", values, "JungfrauControl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def constants(real):
+    pedestal = np.stack([real[f"pedeG{gain}"] for gain in range(3)])[:, None]
+    gain = real["gain_recovered"][:, None].astype("f8")
+    arrays = {"offset": pedestal, "adu_per_kev": gain / ENERGY}
+    conditions = {"gain_mode": "adaptive", "cells": 1, "integration_time": 10.0}
+    return Constants.from_arrays("JUNGFRAU", arrays, modules=[1], conditions=conditions)
+
+
+RECIPE = {
+    "calibrate": {"unit": "photon", "photon_energy": f"{ENERGY} keV"},
+    "measure": {"lit": {"threshold": "0.7 photon"}},
+    "write": {"content": "corrected"},
+}
+
+
+@pytest.fixture(scope="module")
+def words(real):
+    """Analogue words, gain codes, stage, and where the gain of that stage is known: (10, 512, 1024)."""
+    adc, code = real["raw"] & 0x3FFF, real["raw"] >> 14
+    stage = np.array([0, 1, 0, 2])[code]
+    known = np.isfinite(np.take_along_axis(real["gain_recovered"], stage, 0))
+    return adc, code, stage, known
+
+
+def test_the_reference_frames_are_reproduced(real, run, constants, words, backend_name, tmp_path):
+    result = shotsieve.reduce(run, RECIPE, tmp_path / "r", constants=constants, backend=backend_name)
+    assert result.accounts.kept == result.accounts.expected == 10
+    assert result.accounts.partial.total == 0
+    [path] = result.files
+    with h5py.File(path) as file:
+        group = file[f"INSTRUMENT/{DETECTOR}/CORR/JNGFR01:daqOutput/data"]
+        data, gain, mask = (group[name][:, 0] for name in ("adc", "gain", "mask"))
+        assert group["adc"].attrs["units"] == "photon"
+        assert (group["memoryCell"][()] == 15).all()
+        assert group["trainId"][()].tolist() == TRAINS.tolist()
+    adc, code, stage, known = words
+    saturated = (code == 3) & (adc == 0)
+    wrong = (code == 2) | ((code == 3) & (adc == 0x3FFF)) | ((code == 1) & (adc == 0))
+    good = known & ~saturated & ~wrong
+
+    np.testing.assert_array_equal(gain, stage)
+    photons = real["converted_photons"]
+    assert good[:2].mean() > 0.99
+    assert set(np.unique(stage[:2][good[:2]])) == {0, 1, 2}
+    assert np.abs(data[:2] - photons)[good[:2]].max() < 1e-3
+    # The rest is masked and says why.
+    assert (mask[~good] != 0).all()
+    assert np.isnan(data[~good]).all()
+    assert (mask[good] == 0).all()
+    assert np.isfinite(data[good]).all()
+    assert saturated.sum() > 0
+    assert (mask[saturated] & OUT_OF_RANGE != 0).all()
+    assert (mask[(code == 2) | ((code == 3) & (adc == 0x3FFF))] & WRONG_GAIN != 0).all()
+    assert (mask[~known & ~saturated & ~wrong] == NOT_A_NUMBER).all()
+
+    # Counts of all frames, kept or not, are those of the pixels.
+    measures = result.table.measures
+    np.testing.assert_array_equal(measures["unmasked_pixels"][:, 0], good.sum(axis=(1, 2)))
+    np.testing.assert_array_equal(measures["lit_pixels"][:, 0], (good & (data > 0.7)).sum(axis=(1, 2)))
+
+
+def test_rules_drop_whole_trains(run, constants, tmp_path, words):
+    recipe = RECIPE | {"keep": {"rule": "train_id >= 10003 and lit_pixels > 0 and train_id != 10007"}}
+    result = shotsieve.reduce(run, recipe, tmp_path / "r", constants=constants, backend="cpu")
+    kept = [train for train in TRAINS.tolist() if train >= 10_003 and train != 10_007]
+    table = result.table
+    assert table.train_id[table.fate == FATES.index("kept")].tolist() == kept
+    assert result.accounts.dropped == 3
+    with h5py.File(result.files[0]) as file:
+        assert file[f"INSTRUMENT/{DETECTOR}/CORR/JNGFR01:daqOutput/data/trainId"][()].tolist() == kept
+        assert file["INDEX/trainId"][()].tolist() == TRAINS.tolist()
+
+
+def test_raw_content_and_back(run, constants, words, tmp_path, real):
+    """calibrate(reduce(raw)) == reduce(calibrate(raw)), here with gain codes in a dataset of their own."""
+    rule = {"rule": "lit_pixels > 0 and train_id != 10007"}
+    sections = {"keep": rule, "write": {"content": "raw"}}
+    raw = shotsieve.reduce(run, RECIPE | sections, tmp_path / "raw", constants=constants, backend="cpu")
+    direct = shotsieve.reduce(run, RECIPE | {"keep": rule}, tmp_path / "d", constants=constants, backend="cpu")
+    said = RECIPE | {"calibrate": RECIPE["calibrate"] | {"gain_mode": "adaptive"}}
+    again = shotsieve.reduce(raw.out, said, tmp_path / "again", constants=constants, backend="cpu")
+    with h5py.File(direct.files[0]) as one, h5py.File(again.files[0]) as other, h5py.File(raw.files[0]) as words:
+        group = f"INSTRUMENT/{DETECTOR}/CORR/JNGFR01:daqOutput/data"
+        for key in ("gain", "mask", "trainId", "memoryCell"):
+            np.testing.assert_array_equal(one[group][key], other[group][key])
+        np.testing.assert_array_equal(one[group]["adc"][()].view("u4"), other[group]["adc"][()].view("u4"))
+        kept = np.delete(np.arange(10), 6)
+        np.testing.assert_array_equal(words[f"INSTRUMENT/{SOURCE}/data/adc"][:, 0], real["raw"][kept] & 0x3FFF)
+        np.testing.assert_array_equal(words[f"INSTRUMENT/{SOURCE}/data/gain"][:, 0], real["raw"][kept] >> 14)
+
+
+def test_extra_data_opens_it(run, constants, tmp_path):
+    extra_data = pytest.importorskip("extra_data")
+    components = pytest.importorskip("extra_data.components")
+    validation = pytest.importorskip("extra_data.validation")
+    recipe = RECIPE | {"keep": {"rule": "train_id > 10007"}}
+    raw = components.JUNGFRAU(extra_data.RunDirectory(run), raw=True)
+    result = shotsieve.reduce(raw, recipe, tmp_path / "r", constants=constants, backend="cpu")
+    opened = extra_data.RunDirectory(result.out)
+    assert len(opened.files) == len(result.files) == 1
+    jungfrau = components.JUNGFRAU(opened, raw=False)
+    assert jungfrau.train_ids == [10_008, 10_009, 10_010]
+    masked = jungfrau.masked_data().ndarray()
+    with h5py.File(result.files[0]) as file:
+        data = file[f"INSTRUMENT/{DETECTOR}/CORR/JNGFR01:daqOutput/data/adc"][()]
+    np.testing.assert_array_equal(masked.reshape(data.shape), data)
+    assert validation.main([str(result.out)]) in (None, 0)
