@@ -1,4 +1,4 @@
-"""Check what goes to users: the wheel holds what it must and nothing else, and the sdist builds alone, offline."""
+"""Check what goes to users: the wheel holds what it must and no more; the sdist builds alone, offline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ["build", "scikit-build-core>=0.10,<2", "pybind11>=2.13,<4", "cmake>=3.24", "ninja"]
-NEEDED = ["detectors/agipd1m.toml", "detectors/jungfrau.toml", "_native.pyi", "py.typed", "_io.", "engine/__init__.py"]
+NEEDED = [
+    "detectors/agipd1m.toml",
+    "detectors/jungfrau.toml",
+    "_native.pyi",
+    "py.typed",
+    "_io.",
+    "engine/__init__.py",
+]
 FORBIDDEN = [".cpp", ".hpp", ".cu", ".cuh", "_emu.", "__pycache__", "CMakeLists"]
 
 

@@ -161,7 +161,8 @@ def make_tables(
     cells = np.unique(cell_id).astype("i4")
     holders = [at for at, module in enumerate(modules) if constants.has("offset", module)]
     row_of = np.full((len(modules), len(cells)), -1, "i4")
-    planes = FORCED_PLANES if steps.for_detector(detector).forcing() else PLAIN_PLANES
+    forced = detector.fixed_stage(gain_mode) < 0 and steps.for_detector(detector).forcing()
+    planes = FORCED_PLANES if forced else PLAIN_PLANES
     table = np.empty((len(holders) * len(cells), planes, detector.pixels), "f4")
     mask = np.empty((len(holders) * len(cells), 3, detector.pixels), "u4")
     used = 0

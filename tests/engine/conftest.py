@@ -155,7 +155,8 @@ def reduced(simulated, tmp_path_factory):
             sim = simulated(name)
             given = recipe(**RECIPES.get(name, {}))
             out = tmp_path_factory.mktemp(f"red-{name}-{backend}") / "r0001"
-            made[name, backend] = shotsieve.reduce(sim.raw, given, out, constants=sim.constants, backend=backend)
+            options = {"constants": sim.constants, "backend": backend}
+            made[name, backend] = shotsieve.reduce(sim.raw, given, out, **options)
         return made[name, backend]
 
     return get

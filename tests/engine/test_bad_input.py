@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 import pytest
 import shotsieve
-from shotsieve import cli
 from shotsieve.constants import Constants
 from shotsieve.errors import BackendUnavailable, BadInput, OutputError, UnreadableData
 
@@ -52,10 +51,10 @@ def test_no_constants(refused, make_recipe, tmp_path):
     refused(BadInput, "modules.toml", constants=tmp_path)
 
 
-def test_constants_named_in_the_recipe_lie_beside_it(simulated, reduced, places, digest, tmp_path):
+def test_constants_named_in_the_recipe_lie_beside_it(simulated, reduced, places, tmp_path):
     (tmp_path / "constants.h5").symlink_to(simulated("usual").constants)
-    text = '[calibrate]\nconstants = "constants.h5"\n[measure.lit]\n[keep]\nrule = "lit_pixels[3] > 1000"\n[write]\n'
-    (tmp_path / "recipe.toml").write_text(text)
+    rule = '[measure.lit]\n[keep]\nrule = "lit_pixels[3] > 1000"\n[write]\n'
+    (tmp_path / "recipe.toml").write_text(f'[calibrate]\nconstants = "constants.h5"\n{rule}')
     result = shotsieve.reduce(simulated("usual").raw, tmp_path / "recipe.toml", places / "r", backend="cpu")
     assert result.table == reduced("usual").table
 
@@ -311,7 +310,7 @@ def test_ctrl_c(content, refused, make_recipe, backend_name):
 
 def test_an_output_folder_that_cannot_be_made(refused, places):
     (places / "file").write_text("")
-    refused((OutputError, BadInput)[0], "file", out=places / "file" / "r0001")
+    refused(OutputError, "file", out=places / "file" / "r0001")
 
 
 # ------------------------------------------------------------------------------- the CLI
@@ -319,11 +318,13 @@ def test_an_output_folder_that_cannot_be_made(refused, places):
 
 @pytest.fixture
 def command(simulated, places, tmp_path, capsys):
-    def run(recipe, *options):
-        sim = simulated("usual")
-        (tmp_path / "recipe.toml").write_text(recipe)
-        given = ["reduce", str(sim.raw), "-o", str(places / "r0001"), "--recipe", str(tmp_path / "recipe.toml")]
-        status = cli.main([*given, "--constants", str(sim.constants), "--backend", "cpu", *options])
+    cli = pytest.importorskip("shotsieve.cli", reason="the command line needs click")
+
+    def run(recipe):
+        sim, file = simulated("usual"), tmp_path / "recipe.toml"
+        file.write_text(recipe)
+        given = [sim.raw, "-o", places / "r0001", "--recipe", file, "--constants", sim.constants]
+        status = cli.main(["reduce", *map(str, given), "--backend", "cpu"])
         return status, capsys.readouterr()
 
     return run
@@ -332,7 +333,8 @@ def command(simulated, places, tmp_path, capsys):
 def test_the_command_tells_in_one_line(command, places):
     status, told = command('[calibrate]\nphoton_enrgy = "9 keV"\n')
     assert status == 1
-    assert re.fullmatch(r"error: .*recipe\.toml.*'photon_enrgy'.*Did you mean 'photon_energy'\?.*\n", told.err)
+    said = r"error: .*recipe\.toml.*'photon_enrgy'.*Did you mean 'photon_energy'\?.*\n"
+    assert re.fullmatch(said, told.err)
     assert told.out == ""
     assert list(places.iterdir()) == []
 
@@ -342,7 +344,7 @@ def test_the_command_ends_with_130_on_ctrl_c(command, places, monkeypatch):
     def bar():
         yield lambda *told: signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(cli, "progress_bar", bar)
+    monkeypatch.setattr("shotsieve.cli.progress_bar", bar)
     status, told = command('[calibrate]\n[write]\ncontent = "corrected"\n')
     assert status == 130
     assert "interrupted" in told.err

@@ -28,7 +28,7 @@ def test_import_takes_nothing_along():
         before = set(sys.modules)
         import shotsieve
         print(*(name for name in {OPTIONAL!r} if name in sys.modules))
-        print(*(name for name in sys.modules if name.startswith("shotsieve._c") or name.startswith("shotsieve._e")))
+        print(*(name for name in sys.modules if name.startswith(("shotsieve._c", "shotsieve._e"))))
         assert shotsieve.__version__ and "reduce" in dir(shotsieve)
         roots = {{name.partition(".")[0] for name in set(sys.modules) - before}}
         foreign = roots - set(sys.stdlib_module_names) - {{"shotsieve", "numpy", "h5py"}}

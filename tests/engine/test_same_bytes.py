@@ -2,6 +2,7 @@
 
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 import shotsieve
@@ -64,6 +65,8 @@ def test_blocks_and_threads_change_no_byte(
     content, backend_name, long_trains, digest, places, make_recipe, monkeypatch
 ):
     """Blocks are also cut inside a train, at the row of 32 cells."""
+    if content == "raw" and backend_name != "cpu":
+        pytest.skip("raw words are written from the host's memory; only the counting is the backend's")
     source, constants = long_trains
     seen = []
     shot = 2 * 2 * 65536
@@ -100,7 +103,9 @@ def test_blocks_and_threads_of_files_change_no_byte(
         assert digest(result.out) == digest(reduced(name).out)
 
 
-def test_where_things_lie_changes_no_byte(simulated, reduced, digest, places, make_recipe, link_run, tmp_path):
+def test_where_things_lie_changes_no_byte(
+    simulated, reduced, digest, places, make_recipe, link_run, tmp_path
+):
     sim = simulated("usual")
     run = link_run(sim.raw, tmp_path / "elsewhere" / "r0001")
     moved = shutil.copy(sim.constants, tmp_path / "c.h5")
@@ -164,8 +169,6 @@ def test_reducing_and_calibrating_commute(
 
 def test_raw_content_holds_the_raw_words(simulated, places, make_recipe, read_module):
     """Without [calibrate] and with it; the words are those of the file."""
-    import h5py
-
     sim = simulated("selected_cells")
     words = {}
     for module in (3, 4):

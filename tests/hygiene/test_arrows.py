@@ -42,7 +42,9 @@ def imports(path: Path) -> set[str]:
 
 
 def of_package(names: set[str], *parts: str) -> set[str]:
-    return {n for n in names for part in parts if n == f"shotsieve.{part}" or n.startswith(f"shotsieve.{part}.")}
+    return {
+        n for n in names for part in parts if n == f"shotsieve.{part}" or n.startswith(f"shotsieve.{part}.")
+    }
 
 
 def outside(names: set[str], *allowed: str) -> set[str]:
@@ -108,8 +110,10 @@ def test_stages_know_blocks_not_files():
 
 
 def test_no_detector_is_named_in_code():
-    """A difference between detectors is a field of a TOML file (simulation makes one detector by its nature)."""
-    pattern = re.compile(r"""(==|!=|\bin\b)\s*\(?\s*["'](AGIPD|JUNGFRAU|LPD|DSSC|EPIX|GOTTHARD)""", re.IGNORECASE)
+    """A difference between detectors is a field of a TOML file; simulation makes one detector by nature."""
+    pattern = re.compile(
+        r"""(==|!=|\bin\b)\s*\(?\s*["'](AGIPD|JUNGFRAU|LPD|DSSC|EPIX|GOTTHARD)""", re.IGNORECASE
+    )
     for path in PACKAGE.rglob("*.py"):
         if "simulate" in path.parts:
             continue

@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "cpp" / "cpu" / "calibrate.cpp"
-# Vectors of these bytes are what a level is built for. SSE (v2) has no masked loads, which the loop over mixed
-# stages needs; it runs on the few pixels that switched gain only.
+# Vectors of these bytes are what a level is built for. SSE (v2) has no masked loads, which the loop over
+# mixed stages needs; it runs on the few pixels that switched gain only.
 LEVELS = {"v2": (16, {"mixed_loop"}), "v3": (32, set()), "v4": (64, set())}
 
 
@@ -25,7 +25,8 @@ def exact_flags() -> list[str]:
 
 def hot_loops() -> dict[int, str]:
     lines = SOURCE.read_text().splitlines()
-    return {n: m[1] for n, line in enumerate(lines, 1) if (m := re.search(r"for \(.*// hot: (\w+)", line))}
+    found = ((n, re.search(r"for \(.*// hot: (\w+)", line)) for n, line in enumerate(lines, 1))
+    return {n: match[1] for n, match in found if match}
 
 
 def vectorised(level: str, flags: list[str], work: Path) -> dict[int, set[int]]:
@@ -37,7 +38,9 @@ def vectorised(level: str, flags: list[str], work: Path) -> dict[int, set[int]]:
         capture_output=True, text=True, check=True,
     ).stderr  # fmt: skip
     found: dict[int, set[int]] = {}
-    for line, size in re.findall(r"calibrate\.cpp:(\d+):\d+: optimized: +loop vectorized using (\d+) byte", report):
+    for line, size in re.findall(
+        r"calibrate\.cpp:(\d+):\d+: optimized: +loop vectorized using (\d+) byte", report
+    ):
         found.setdefault(int(line), set()).add(int(size))
     return found
 
@@ -56,7 +59,9 @@ def test_every_hot_loop_is_vectorised(level, tmp_path):
     found = vectorised(level, exact_flags(), tmp_path)
     loops = hot_loops()
     assert len(loops) >= 4
-    slow = [name for line, name in loops.items() if name not in excused and size not in found.get(line, set())]
+    slow = [
+        name for line, name in loops.items() if name not in excused and size not in found.get(line, set())
+    ]
     assert not slow, f"x86-64-{level}: not vectorised: {slow}"
 
 

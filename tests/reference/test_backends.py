@@ -1,4 +1,4 @@
-"""Constants as they are, broken ones among them, through folding and kernel: every backend against both oracles."""
+"""Constants, broken ones among them, through folding and kernel: every backend against both oracles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shotsieve.calibrate import CalibrateParams, make_masks, make_tables
 from shotsieve.constants import Steps
 from shotsieve.reference.calibrate import calibrate_count_folded, calibrate_unfolded
 
-# Cells 5, 7 and 250 of the run have constants; 351 lies beyond them (an edge case that must never pass through).
+# Cells 5, 7 and 250 of the run have constants; 351 lies beyond them and must never pass through.
 CELLS = np.array([5, 7, 250], "i4")
 SHOT_CELLS = np.array([250, 5, 351, 7, 7, 5, 250, 351], "i4")
 CALIBRATIONS = {

@@ -164,7 +164,10 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
     threshold, to_photon = float("nan"), 0.0
     if job.recipe.measure.lit is not None:
         asked = job.recipe.measure.lit.threshold
-        sigma = median_noise(constants, job.tables, source.modules) if asked.unit == "sigma" else float("nan")
+        sigma = float("nan")
+        if asked.unit == "sigma":
+            unlit = max(detector.fixed_stage(mode.gain_mode), 0)
+            sigma = median_noise(constants, job.tables, source.modules, unlit)
         threshold = threshold_in_unit(asked, job.unit, energy, sigma)
         to_photon = photons_per_unit(job.unit, energy)
         for name in ("lit_pixels", "unmasked_pixels", "intensity", *(("photons",) if to_photon else ())):

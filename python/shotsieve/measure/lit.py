@@ -91,9 +91,10 @@ def threshold_in_unit(
     return threshold.value * (photon_energy_kev if unit == "keV" else 1 / photon_energy_kev)
 
 
-def median_noise(constants: Constants, tables: Tables, modules: tuple[int, ...]) -> float:
-    """Return the median high-gain noise of the good pixels, in the unit of the tables; NaN if there is none.
+def median_noise(constants: Constants, tables: Tables, modules: tuple[int, ...], stage: int = 0) -> float:
+    """Return the median noise of the good pixels, in the unit of the tables; NaN if there is none.
 
+    It is that of the gain stage in which an unlit pixel is: high gain, or the only one of the run.
     One sigma for all pixels keeps a threshold in sigma a single number, which can be read back from the
     output.
     """
@@ -102,8 +103,8 @@ def median_noise(constants: Constants, tables: Tables, modules: tuple[int, ...])
         known = row_of >= 0
         if not known.any() or not constants.has("noise", module):
             continue
-        gain = np.abs(tables.table[row_of[known], 5])
-        noise = constants.load("noise", module, tables.cell_ids[known])[0].reshape(gain.shape)
+        gain = np.abs(tables.table[row_of[known], 5 + stage])
+        noise = constants.load("noise", module, tables.cell_ids[known])[stage].reshape(gain.shape)
         medians.append(np.nanmedian(noise * gain))
     return float(np.median(medians)) if medians else float("nan")
 

@@ -107,6 +107,8 @@ class RunSource:
         self._plan: Plan = build_plan(parts, self.modules)
         self.notes += self._plan.notes
         self.shots, self.trains = self._plan.shots, self._plan.trains
+        if d.keep_unit == "train":
+            self._reject_whole_trains()
         self.missing_shots = self._plan.missing_shots
         self.readable = np.flatnonzero(self.shots.status == ShotStatus.OK).astype(np.int64)
         self.meta = used[0].meta
@@ -175,6 +177,18 @@ class RunSource:
             if len(self._maps) > MAX_MAPS:
                 self._maps.popitem(last=False)
             return layout
+
+    def _reject_whole_trains(self) -> None:
+        """Reject the shots beside an inconsistent one where the format cannot hold a part of a train."""
+        status, train_id = self.shots.status, self.shots.train_id
+        beside = np.isin(train_id, train_id[status == ShotStatus.INCONSISTENT]) & (status == ShotStatus.OK)
+        if beside.any():
+            status[beside] = ShotStatus.INCONSISTENT
+            self.notes.append(
+                f"{int(beside.sum())} shots stand beside such shots in trains "
+                f"{train_text(train_id[beside])}; {self.detector.name} stores whole trains, so they were "
+                "rejected too"
+            )
 
     def _note_trains(self, inputs: Inputs, used: list[RunFile]) -> None:
         mixed = [f for f in dict.fromkeys(used) if (f.train_id[1:] <= f.train_id[:-1]).any()]

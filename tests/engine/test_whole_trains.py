@@ -1,0 +1,111 @@
+"""Detectors whose files hold whole trains: a train is kept, dropped or rejected as one."""
+
+import h5py
+import numpy as np
+import pytest
+import shotsieve
+from shotsieve.constants import Constants
+from shotsieve.sources.base import RunMeta
+from shotsieve.table import FATES
+from shotsieve.write.exdf_file import ExdfFile
+
+DETECTOR = "SPB_IRDA_JF4M"
+TRAINS = np.arange(1, 5, dtype="u8")
+CELLS = np.array([15, 0], "u1")  # cell 15 comes first
+RECIPE = {
+    "calibrate": {"gain_mode": "adaptive"},
+    "measure": {"lit": {"threshold": "40 keV"}},
+    "keep": {"rule": "lit_pixels[1] > 100"},
+    "write": {"content": "corrected"},
+}
+
+
+@pytest.fixture(scope="module")
+def constants():
+    """Offset 100 in cell 15 and 200 in cell 0; 1 ADU per keV."""
+    offset = np.zeros((3, 16, 512, 1024), "f4")
+    offset[:, 15], offset[:, 0] = 100, 200
+    arrays = {"offset": offset, "adu_per_kev": np.ones_like(offset)}
+    return Constants.from_arrays("JUNGFRAU", {name: {1: a, 2: a} for name, a in arrays.items()})
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """Two modules, four trains of two cells; module 2 missed the third train, the second shot is bright."""
+
+    def write(cell_of_module_2=None):
+        folder = tmp_path / "raw" / "r0001"
+        folder.mkdir(parents=True)
+        for module in (1, 2):
+            there = np.array([1, 1, module == 1, 1])
+            path = folder / f"RAW-R0001-JNGFR{module:02d}-S00000.h5"
+            with ExdfFile(path, train_ids=TRAINS, timestamps=TRAINS, meta=RunMeta(run=1)) as file:
+                data = file.instrument(f"{DETECTOR}/DET/JNGFR{module:02d}:daqOutput", "data", there)
+                rows = int(there.sum())
+                adc = np.tile(np.array([100, 200], "u2")[:, None, None], (rows, 1, 512, 1024))
+                adc[0, 1, :10] += 5000
+                data.create_dataset("adc", data=adc, chunks=(1, 1, 512, 1024))
+                data.create_dataset("gain", data=np.zeros(adc.shape, "u1"), chunks=(1, 1, 512, 1024))
+                cells = np.tile(CELLS, (rows, 1))
+                if module == 2 and cell_of_module_2 is not None:
+                    cells[1, 1] = cell_of_module_2
+                data["memoryCell"], data["trainId"] = cells, TRAINS[there > 0]
+        return folder
+
+    return write
+
+
+def fates(result):
+    return [FATES[fate] for fate in result.table.fate]
+
+
+def read(result, module):
+    [path] = [file for file in result.files if f"JNGFR{module:02d}" in file.name]
+    with h5py.File(path) as file:
+        group = file[f"INSTRUMENT/{DETECTOR}/CORR/JNGFR{module:02d}:daqOutput/data"]
+        return {key: dataset[()] for key, dataset in group.items()}
+
+
+def test_one_kept_shot_keeps_its_train(write_run, constants, tmp_path, backend_name):
+    result = shotsieve.reduce(
+        write_run(), RECIPE, tmp_path / "r", constants=constants, backend=backend_name, block_bytes=1
+    )
+    assert fates(result) == ["kept"] * 2 + ["dropped"] * 6
+    assert result.table.verdict.tolist() == [0, 1, 0, 0, 0, 0, 0, 0]
+    assert result.accounts.companions == 1
+    assert result.accounts.modules == {"2": {"missing": 2, "no_constants": 0, "unreadable": 0}}
+    for module in (1, 2):
+        written = read(result, module)
+        assert written["adc"].shape == (1, 2, 512, 1024)
+        assert written["memoryCell"].tolist() == [[15, 0]]
+        # Each cell had its own offset, whatever its place in the train.
+        assert (written["adc"][0, 0] == 0).all()
+        assert (written["adc"][0, 1, :10] == 5000).all()
+        assert (written["adc"][0, 1, 10:] == 0).all()
+
+
+@pytest.mark.parametrize("content", ["corrected", "raw"])
+def test_an_inconsistent_shot_rejects_its_train(content, write_run, constants, tmp_path):
+    """Which cell a module stored is known no more; the rest of the train cannot be written without it."""
+    run = write_run(cell_of_module_2=3)
+    recipe = RECIPE | {"keep": {"rule": "train_id > 0"}, "write": {"content": content}}
+    result = shotsieve.reduce(run, recipe, tmp_path / "r", constants=constants, backend="cpu")
+    assert fates(result) == ["kept"] * 2 + ["inconsistent"] * 2 + ["kept"] * 4
+    assert (result.accounts.kept, result.accounts.inconsistent, result.accounts.expected) == (6, 2, 8)
+    notes = " ".join(result.accounts.notes)
+    assert "1 shots have different cellIds in different modules, in trains 2" in notes
+    assert "1 shots stand beside such shots in trains 2" in notes
+
+
+def test_a_missed_train_stays_missed(write_run, constants, tmp_path):
+    extra_data = pytest.importorskip("extra_data")
+    components = pytest.importorskip("extra_data.components")
+    recipe = RECIPE | {"keep": {"rule": "lit_pixels >= 0"}}
+    result = shotsieve.reduce(write_run(), recipe, tmp_path / "r", constants=constants, backend="cpu")
+    assert result.accounts.kept == 8
+    jungfrau = components.JUNGFRAU(extra_data.RunDirectory(result.out), raw=False)
+    assert jungfrau.train_ids == TRAINS.tolist()
+    data = jungfrau["data.adc"].ndarray()
+    assert data.shape == (2, 4, 2, 512, 1024)
+    assert np.isnan(data[1, 2]).all()
+    np.testing.assert_array_equal(np.delete(data[1], 2, axis=0), read(result, 2)["adc"])
