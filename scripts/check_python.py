@@ -5,10 +5,8 @@ import sys
 
 NEEDED = (3, 11)
 
-found = sys.version_info[:2]
-if found < NEEDED:
-    needed, has = ".".join(map(str, NEEDED)), ".".join(map(str, found))
-    sys.exit(
-        "shotsieve needs Python " + needed + " or newer, this is " + has + ": try 'make PYTHON=python3.12'"
-    )
+if sys.version_info[:2] < NEEDED:
+    found = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    sys.exit(f"shotsieve needs Python 3.11 or newer, this is {found}: try 'make PYTHON=python3.12'")
 if not any(shutil.which(compiler) for compiler in ("c++", "g++", "clang++")):
+    sys.exit("shotsieve needs a C++17 compiler, and there is none: install g++ or clang++")

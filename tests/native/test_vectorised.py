@@ -32,11 +32,9 @@ def hot_loops() -> dict[int, str]:
 def vectorised(level: str, flags: list[str], work: Path) -> dict[int, set[int]]:
     """Line number of each vectorised loop, with the sizes of its vectors."""
     wide = ["-mprefer-vector-width=512"] if level == "v4" else []
-    report = subprocess.run(
-        ["g++", "-std=c++17", "-O3", f"-march=x86-64-{level}", *wide, *flags, "-fopt-info-vec", "-c", str(SOURCE),
-         "-o", str(work / "out.o")],
-        capture_output=True, text=True, check=True,
-    ).stderr  # fmt: skip
+    target = ["-c", str(SOURCE), "-o", str(work / "out.o")]
+    command = ["g++", "-std=c++17", "-O3", f"-march=x86-64-{level}", *wide, *flags, "-fopt-info-vec", *target]
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     found: dict[int, set[int]] = {}
     for line, size in re.findall(
         r"calibrate\.cpp:(\d+):\d+: optimized: +loop vectorized using (\d+) byte", report
