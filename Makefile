@@ -34,7 +34,7 @@ test: $(VENV)/.tested
 	SHOTSIEVE_REQUIRE=cpu,cpu_v2,emu $(BIN)/python -m pytest -n 2 -q
 
 bench: $(VENV)/.tested
-	$(BIN)/python -m pytest benchmarks -q
+	$(BIN)/python -m pytest benchmarks -q --benchmark-disable-gc
 
 $(VENV)/.lint: $(BIN)/python
 	$(BIN)/python -m pip install --quiet 'ruff==0.17.5' 'clang-format==23.1.*'
