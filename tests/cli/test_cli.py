@@ -7,14 +7,15 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import click
 import numpy as np
 import pytest
 import shotsieve
-from shotsieve import cli
 from shotsieve.accounts import Accounts
-from shotsieve.cli_simulate import Listed, options_of
 from shotsieve.errors import BackendUnavailable, OutputError
+
+click = pytest.importorskip("click")
+cli = pytest.importorskip("shotsieve.cli")
+cli_simulate = pytest.importorskip("shotsieve.cli_simulate")
 
 RECIPE = """
 [calibrate]
@@ -265,7 +266,9 @@ class Wishes:
 
 
 def ask(*arguments):
-    command = click.Command("x", params=options_of(Wishes), callback=lambda **values: Wishes(**values))
+    command = click.Command(
+        "x", params=cli_simulate.options_of(Wishes), callback=lambda **values: Wishes(**values)
+    )
     return command.main(list(arguments), standalone_mode=False)
 
 
@@ -276,15 +279,15 @@ def test_options_mirror_a_dataclass():
     for wrong in (["--cells", "a"], ["--missed", "3"], ["--missed", "3:0:1"], ["--trains", "x"]):
         with pytest.raises(click.BadParameter):
             ask(*wrong)
-    helps = {option.name: option.help for option in options_of(Wishes)}
+    helps = {option.name: option.help for option in cli_simulate.options_of(Wishes)}
     assert helps["seed"] == "Numbers in two lines."
     assert helps["mode"] == "A word."
-    assert Listed(int).convert("", None, None) == ()
+    assert cli_simulate.Listed(int).convert("", None, None) == ()
 
 
 def test_every_parameter_of_the_simulation_is_an_option():
     parameters = pytest.importorskip("shotsieve.simulate.parameters").SpiParameters
-    options = options_of(parameters)
+    options = cli_simulate.options_of(parameters)
     assert {option.name for option in options} == {field.name for field in dataclasses.fields(parameters)}
     assert all(option.help for option in options)
     command = click.Command("spi", params=options, callback=lambda **values: parameters(**values))

@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from shotsieve import cli
 from shotsieve.table import Table
 
-pytest.importorskip("shotsieve.engine")
+pytest.importorskip("click")
+cli = pytest.importorskip("shotsieve.cli")
 
 TRAINS, CELLS = 3, 4
 RECIPE = """
