@@ -7,7 +7,9 @@ pipeline is written once and tested where there is no GPU.
 
 from __future__ import annotations
 
+import ctypes
 import math
+import weakref
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -52,6 +54,12 @@ def _check_copy(target: Any, source: Any) -> None:
             f"copy between {source.dtype} {source.shape} and {target.dtype} {target.shape}: shape and "
             f"dtype must agree"
         )
+
+
+def _check_contiguous(host: np.ndarray) -> None:
+    """A temporary copy would be gone before a queued copy runs."""
+    if not host.flags.c_contiguous:
+        raise ValueError("a queued copy needs a C-contiguous host array")
 
 
 class HostDevice:
@@ -113,10 +121,12 @@ class CupyDevice:
 
     def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
         _check_copy(target, source)
-        target.set(np.ascontiguousarray(source), stream=stream)
+        _check_contiguous(source)
+        target.set(source, stream=stream)
 
     def to_host(self, target: np.ndarray, source: Any, stream: Any) -> None:
         _check_copy(target, source)
+        _check_contiguous(target)
         source.get(stream=stream, out=target, blocking=False)
 
     def record(self, stream: Any) -> Any:
@@ -188,7 +198,11 @@ class EmulatedDevice:
         return EmulatedArray(self._native, tuple(shape), np.dtype(dtype))
 
     def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-        return np.empty(shape, dtype)
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        pointer = self._native.host_alloc(max(size, 1))
+        memory = (ctypes.c_ubyte * size).from_address(pointer)
+        weakref.finalize(memory, self._native.host_free, pointer)  # once no array looks at it any more
+        return np.frombuffer(memory, dtype).reshape(shape)
 
     def twin(self, pinned: np.ndarray) -> EmulatedArray:
         return self.empty(pinned.shape, pinned.dtype)
@@ -201,14 +215,12 @@ class EmulatedDevice:
 
     def to_device(self, target: EmulatedArray, source: np.ndarray, stream: int) -> None:
         _check_copy(target, source)
-        if not source.flags.c_contiguous:
-            raise ValueError("a queued copy needs a C-contiguous host array")
+        _check_contiguous(source)
         self._native.memcpy_async(target.pointer, source.ctypes.data, source.nbytes, stream)
 
     def to_host(self, target: np.ndarray, source: EmulatedArray, stream: int) -> None:
         _check_copy(target, source)
-        if not target.flags.c_contiguous:
-            raise ValueError("a queued copy needs a C-contiguous host array")
+        _check_contiguous(target)
         self._native.memcpy_async(target.ctypes.data, source.pointer, target.nbytes, stream)
 
     def record(self, stream: int) -> int:
