@@ -43,7 +43,7 @@ struct Span {
 
 // Sums of a span in 32 bits, which keeps the loops twice as wide as 64-bit sums would. `seen` collects the
 // bits of every summand, so that afterwards it is known whether the sums could have overflowed.
-struct NarrowSums {
+struct SpanSums {
   std::int32_t tally = 0, intensity = 0, photons = 0, seen = 0;
 
   void add(const PixelResult& r) {
@@ -53,33 +53,13 @@ struct NarrowSums {
     seen |= r.intensity ^ (r.intensity >> 31);
     seen |= r.photons;
   }
-  bool fits(std::int64_t n) const { return (std::int64_t{seen} + 1) * n < std::int64_t{1} << 31; }
+  // True for a single pixel in any case: each summand is below 2^31.
+  bool fits(std::int64_t n) const { return std::int64_t{seen} * n + n <= std::int64_t{1} << 31; }
   void add_to(FrameCounts& counts) const {
     counts.lit += tally / math::kLitUnit;
     counts.unmasked += tally % math::kLitUnit;
     counts.intensity += intensity;
     counts.photons += photons;
-  }
-};
-
-// The same for summands of any size: each is summed as two halves, and 65535 * 32767 pixels fit 31 bits.
-struct WideSums {
-  std::int32_t tally = 0;
-  std::int32_t intensity_low = 0, intensity_high = 0, photons_low = 0, photons_high = 0;
-
-  void add(const PixelResult& r) {
-    tally += r.tally;
-    intensity_low += r.intensity & 0xFFFF;
-    intensity_high += r.intensity >> 16;
-    photons_low += r.photons & 0xFFFF;
-    photons_high += r.photons >> 16;
-  }
-  bool fits(std::int64_t) const { return true; }
-  void add_to(FrameCounts& counts) const {
-    counts.lit += tally / math::kLitUnit;
-    counts.unmasked += tally % math::kLitUnit;
-    counts.intensity += std::int64_t{intensity_high} * 65536 + intensity_low;
-    counts.photons += std::int64_t{photons_high} * 65536 + photons_low;
   }
 };
 
@@ -104,7 +84,7 @@ bool all_codes_zero(const Span& s) {
 }
 
 // Every pixel of the span is in Stage. False, and nothing counted, if the sums might have overflowed.
-template <class Sums, int Stage, bool Round, bool Photons, bool Write>
+template <int Stage, bool Round, bool Photons, bool Write>
 bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   const std::uint16_t* __restrict adc = s.adc;
   const float* __restrict offset = s.plane(math::kOffset + Stage);
@@ -113,7 +93,7 @@ bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   std::uint8_t* __restrict stages = s.stage;
   const PixelRules r = rules;
   const std::int64_t n = s.n;
-  Sums sums;
+  SpanSums sums;
   for (std::int64_t i = 0; i < n; ++i) {  // hot: uniform_loop
     float x = (static_cast<float>(adc[i]) - offset[i]) * gain[i];
     if (Stage == 1) x = math::lift_medium(x, Stage, r);
@@ -129,15 +109,16 @@ bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   return true;
 }
 
+// The span, in halves where its sums might overflow.
 template <int Stage, bool Round, bool Photons, bool Write>
 void calibrate_uniform(const Span& s, const PixelRules& rules, FrameCounts& counts) {
-  if (!uniform_loop<NarrowSums, Stage, Round, Photons, Write>(s, rules, counts)) {
-    uniform_loop<WideSums, Stage, Round, Photons, Write>(s, rules, counts);
-  }
+  if (uniform_loop<Stage, Round, Photons, Write>(s, rules, counts)) return;
+  calibrate_uniform<Stage, Round, Photons, Write>(s.part(0, s.n / 2), rules, counts);
+  calibrate_uniform<Stage, Round, Photons, Write>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
 }
 
 // Any mixture of stages. Forced is a compile-time choice since the two planes exist only then.
-template <class Sums, Encoding E, bool Forced, bool Round, bool Photons, bool Write>
+template <Encoding E, bool Forced, bool Round, bool Photons, bool Write>
 bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   const std::uint16_t* __restrict adc = s.adc;
   const std::uint16_t* __restrict digital = s.digital;
@@ -155,7 +136,7 @@ bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   std::uint8_t* __restrict stages = s.stage;
   const PixelRules r = rules;
   const std::int64_t n = s.n;
-  Sums sums;
+  SpanSums sums;
   for (std::int64_t i = 0; i < n; ++i) {  // hot: mixed_loop
     const float a = static_cast<float>(adc[i]);
     int stage = 0;
@@ -184,9 +165,9 @@ bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
 
 template <Encoding E, bool Forced, bool Round, bool Photons, bool Write>
 void calibrate_mixed(const Span& s, const PixelRules& rules, FrameCounts& counts) {
-  if (!mixed_loop<NarrowSums, E, Forced, Round, Photons, Write>(s, rules, counts)) {
-    mixed_loop<WideSums, E, Forced, Round, Photons, Write>(s, rules, counts);
-  }
+  if (mixed_loop<E, Forced, Round, Photons, Write>(s, rules, counts)) return;
+  calibrate_mixed<E, Forced, Round, Photons, Write>(s.part(0, s.n / 2), rules, counts);
+  calibrate_mixed<E, Forced, Round, Photons, Write>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
 }
 
 // How the spans of a call are calibrated, chosen once per call.
