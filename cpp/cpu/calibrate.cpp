@@ -44,12 +44,14 @@ struct Span {
 // Sums of a span in 32 bits, which keeps the loops twice as wide as 64-bit sums would. `seen` collects the
 // bits of every summand, so that afterwards it is known whether the sums could have overflowed.
 struct SpanSums {
-  std::int32_t tally = 0, intensity = 0, photons = 0, seen = 0;
+  // Unsigned, since they may wrap before `fits` says that they are of no use.
+  std::uint32_t tally = 0, intensity = 0, photons = 0;
+  std::int32_t seen = 0;
 
   void add(const PixelResult& r) {
-    tally += r.tally;
-    intensity += r.intensity;
-    photons += r.photons;
+    tally += static_cast<std::uint32_t>(r.tally);
+    intensity += static_cast<std::uint32_t>(r.intensity);
+    photons += static_cast<std::uint32_t>(r.photons);
     seen |= r.intensity ^ (r.intensity >> 31);
     seen |= r.photons;
   }
@@ -58,8 +60,8 @@ struct SpanSums {
   void add_to(FrameCounts& counts) const {
     counts.lit += tally / math::kLitUnit;
     counts.unmasked += tally % math::kLitUnit;
-    counts.intensity += intensity;
-    counts.photons += photons;
+    counts.intensity += static_cast<std::int32_t>(intensity);
+    counts.photons += static_cast<std::int32_t>(photons);
   }
 };
 
