@@ -31,7 +31,8 @@ demo: build
 	$(BIN)/python examples/compare_with_truth.py demo
 
 test: $(VENV)/.tested
-	SHOTSIEVE_REQUIRE=cpu,cpu_v2,emu $(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -q --doctest-modules --pyargs shotsieve
+	SHOTSIEVE_REQUIRE=cpu,emu $(BIN)/python -m pytest -n 2 -q
 
 bench: $(VENV)/.tested
 	$(BIN)/python -m pytest benchmarks -q --benchmark-disable-gc

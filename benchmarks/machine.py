@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -61,7 +62,10 @@ def versions(*more: str) -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit; with ``-dirty`` when tracked files differ from it, ``unknown`` without git."""
+    """Return the commit; with ``-dirty`` when tracked files differ from it.
+
+    Without git it is what SHOTSIEVE_COMMIT says, else ``unknown``.
+    """
 
     def git(*args: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True, check=True)
@@ -71,7 +75,7 @@ def commit() -> str:
         head = git("rev-parse", "--short=12", "HEAD")
         changed = git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/history")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get("SHOTSIEVE_COMMIT", "unknown")
     return f"{head}-dirty" if changed else head
 
 

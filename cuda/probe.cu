@@ -20,7 +20,18 @@ Probe probe() {
     return result;
   }
   cudaDeviceProp properties{};
-  if (cudaGetDeviceProperties(&properties, 0) == cudaSuccess) result.name = properties.name;
+  if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess) {
+    cudaGetLastError();
+    result.error = "cudaGetDeviceProperties fails on device 0";
+    return result;
+  }
+  if (properties.major < 8) {
+    result.error = std::string(properties.name) + " has compute capability " +
+                   std::to_string(properties.major) + "." + std::to_string(properties.minor) +
+                   ", and 8.0 or newer is needed";
+    return result;
+  }
+  result.name = properties.name;
   result.devices = count;
   return result;
 }

@@ -89,6 +89,11 @@ inline ArrayView view_array(const py::object& object, const char* name, const ch
   if (!is_c_contiguous(interface, view.shape, item_bytes)) {
     throw py::value_error(expected + ", C-contiguous; got strides; make a contiguous copy first");
   }
+#if defined(SHOTSIEVE_DEVICE_BACKEND)
+  if (reinterpret_cast<std::uintptr_t>(view.data) % 16 != 0) {
+    throw py::value_error(expected + ", aligned to 16 bytes; got a device array that starts in between");
+  }
+#endif
   if (writable && py::cast<bool>(data[1])) {
     throw py::value_error(std::string(name) + ": the array is read-only, and results are written to it");
   }

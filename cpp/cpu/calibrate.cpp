@@ -23,8 +23,7 @@ struct Span {
   const std::uint16_t* digital;
   const float* table;       // planes of this cell, at the first pixel of the span
   std::int64_t plane_step;  // floats from plane to plane
-  int table_planes;
-  float* pixels;  // null when only counts are wanted
+  float* pixels;            // null when only counts are wanted
   std::uint8_t* stage;
   std::int64_t n;
 
@@ -34,7 +33,6 @@ struct Span {
             digital + first,
             table + first,
             plane_step,
-            table_planes,
             pixels != nullptr ? pixels + first : nullptr,
             stage != nullptr ? stage + first : nullptr,
             count};
@@ -249,7 +247,6 @@ Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std
                    raw + (c.planes - 1) * c.n_pixels,
                    table,
                    c.n_pixels,
-                   c.table_planes,
                    c.pixels != nullptr ? c.pixels + frame * c.n_pixels : nullptr,
                    c.stage != nullptr ? c.stage + frame * c.n_pixels : nullptr,
                    c.n_pixels};

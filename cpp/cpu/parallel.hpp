@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -17,7 +18,11 @@ void parallel_for(std::int64_t n, int threads, const Body& body) {
   };
   const std::int64_t wanted = threads < n ? threads : n;
   std::vector<std::thread> others;
-  for (std::int64_t t = 1; t < wanted; ++t) others.emplace_back(work);
+  try {
+    for (std::int64_t t = 1; t < wanted; ++t) others.emplace_back(work);
+  } catch (const std::system_error&) {
+    // The system gives no more threads: those that run, and this one, do the work.
+  }
   work();
   for (auto& thread : others) thread.join();
 }

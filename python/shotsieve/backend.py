@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 
+from .cpus import usable_cpus
 from .errors import BackendUnavailable, BadInput, nearest
 
 NAMES = ("cpu", "cuda", "emu")
@@ -66,13 +67,6 @@ class Backend:
     threads: int
 
 
-def usable_cpus() -> int:
-    """Return the number of CPUs this process may run on, at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
-
-
 def _import_native(name: str) -> ModuleType:
     return importlib.import_module(f"shotsieve.{name}")
 
@@ -122,6 +116,14 @@ def _make_cpu() -> Backend:
     return Backend("cpu", native, HostDevice(), f"{threads} threads, {level}", threads)
 
 
+class GpuNotUsable(BackendUnavailable):
+    """There is a GPU, and something else stands in the way."""
+
+    def __init__(self, text: str, after_fork: bool = False) -> None:
+        super().__init__(text)
+        self.after_fork = after_fork
+
+
 _first_cuda_pid: int | None = None
 
 
@@ -134,9 +136,10 @@ def _make_cuda() -> Backend:
             f"{_missing('_cuda', error)}. Install the CUDA toolkit and build with SHOTSIEVE_CUDA=ON."
         ) from error
     if _first_cuda_pid not in (None, os.getpid()):
-        raise BackendUnavailable(
+        raise GpuNotUsable(
             "CUDA was used before this process was forked, and cannot be used after a fork. "
-            "Start worker processes with the 'spawn' method."
+            "Start worker processes with the 'spawn' method.",
+            after_fork=True,
         )
     devices, name, reason = native.probe()
     if devices == 0:
@@ -144,12 +147,12 @@ def _make_cuda() -> Backend:
     try:
         import cupy
     except ImportError as error:
-        raise BackendUnavailable(
+        raise GpuNotUsable(
             f"CuPy is not installed ({error}). Install it: pip install 'shotsieve[cuda13]' or "
             f"'shotsieve[cuda12]'."
         ) from error
     if not cupy.cuda.is_available():
-        raise BackendUnavailable(
+        raise GpuNotUsable(
             "CuPy finds no usable GPU; see 'python -c \"import cupy; cupy.show_config()\"'."
         )
     from .device import CupyDevice
@@ -216,10 +219,18 @@ def get(name: str = "auto") -> Backend:
 
 
 def _auto() -> Backend:
+    """Take the GPU when there is one. A GPU that is there but cannot be used is never passed over in silence."""
     try:
         return _make_cuda()
+    except GpuNotUsable as error:
+        if error.after_fork:
+            raise
+        if "cuda" not in _said:
+            _said.add("cuda")
+            print(f"shotsieve: there is a GPU, but it is not used: {error}", file=sys.stderr)
     except BackendUnavailable:
-        return get("cpu")
+        pass  # there is no GPU, or this build has no CUDA: `shotsieve info` says which
+    return get("cpu")
 
 
 def describe() -> list[BackendStatus]:

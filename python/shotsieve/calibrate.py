@@ -227,11 +227,35 @@ def queue_calibration(
     stage: Any = None,
     stream: Any = None,
 ) -> None:
-    """Queue the calibration of listed frames on a stream.
+    """Queue the calibration of listed frames on a stream; returns at once and never waits.
 
-    All arrays live on the backend's device. Shapes, dtypes and the promise are those of ``calibrate_count``
-    in the native modules: raw uint16 (F, planes, n_pixels), counts int64 (F, 4), pixels float32 and stage
-    uint8 (F, n_pixels).
+    Promise: exact. All arrays live on the backend's device and must stay alive until the stream is done.
+
+    Parameters
+    ----------
+    backend : Backend
+    raw : uint16 (F, planes, n_pixels)
+        Raw words; n_pixels is a multiple of 8.
+    frames, groups : int32 (L,), int32 (G, 3)
+        From `list_frames`.
+    table : float32 (R, 8 or 10, n_pixels)
+        From `make_tables`.
+    counts : int64 (F, 4)
+        Receives lit pixels, unmasked pixels, intensity in 1/128 of the unit, photons; of listed frames only.
+    params : CalibrateParams
+    pixels, stage : float32 (F, n_pixels) and uint8 (F, n_pixels), or None
+        Receive the calibrated values, NaN where a pixel does not count, and the stage byte.
+    stream : object
+        A stream of ``backend.device``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an array is not what it has to be; the text names it.
+
+    Examples
+    --------
+    >>> queue_calibration(backend, raw, frames, groups, table, counts, params)  # doctest: +SKIP
     """
     backend.native.calibrate_count(
         raw,

@@ -1,12 +1,14 @@
 """The command ``shotsieve``: talks to a person or, with ``--json``, to a program; the work is done elsewhere.
 
-Exit status: 0 done, 1 an error that says what to do, 2 a wrong command line, 130 interrupted.
+Exit status: 0 done, 1 an error that says what to do, 2 a wrong command line, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +30,10 @@ _OPTIONAL = ("extra_data", "cupy", "pandas", "xarray")
 _JSON = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output."
 )
+
+
+class _Terminated(BaseException):
+    """SIGTERM came: not an Exception, so that nothing but the clean-up on the way out takes notice of it."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -55,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     2
     """
     try:
-        status = cli.main(arguments, prog_name="shotsieve", standalone_mode=False)
+        with _stopped_by_sigterm():
+            status = cli.main(arguments, prog_name="shotsieve", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
         error.show()
@@ -63,9 +70,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return 130
+    except _Terminated:
+        click.echo("terminated", err=True)
+        return 143
     except ShotsieveError as error:
         click.echo(f"error: {error}", err=True)
         return 1
+    except (RuntimeError, MemoryError) as error:
+        if not _is_device_fault(error):
+            raise
+        click.echo(f"error: the device failed: {' '.join(str(error).split())}", err=True)
+        return 1
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, with which a batch system ends a job, clean up like Ctrl-C instead of ending at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        # A second one must not interrupt the clean-up; whoever cannot wait sends SIGKILL.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        # None: the handler before was not set from Python and cannot be put back.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _is_device_fault(error: BaseException) -> bool:
+    """Whether an error comes from native code or CuPy; one of Python's own is a bug and shows its traceback."""
+    if type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends"):
+        return True
+    # Native functions have no frames, and pybind11 gives their C++ exceptions as plain RuntimeError.
+    return type(error) is RuntimeError and "cuda" in str(error).lower()
 
 
 # ----------------------------------------------------------------------------- info
@@ -136,9 +179,20 @@ def _versions() -> dict[str, str | None]:
 )
 @click.option("--constants", type=click.Path(path_type=Path), help="Constants: our HDF5 file or a folder.")
 @click.option("--source", help="Detector of the run, e.g. SPB_DET_AGIPD1M-1, where there are several.")
-@click.option("--backend", type=click.Choice(BACKENDS), default="auto", show_default=True)
+@click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes the GPU if there is one. `shotsieve info` says what there is.",
+)
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override the recipe.")
-@click.option("--overwrite", is_flag=True, help="Replace an output folder that is not empty.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace an earlier output of shotsieve once the new one is complete; a folder that holds anything"
+    " else is refused.",
+)
 @click.option("--force", is_flag=True, help="Go on though constants and run disagree on their conditions.")
 @_JSON
 def reduce_command(
@@ -182,7 +236,9 @@ def reduce_command(
         click.echo(json.dumps(_answer(result, out), indent=2, sort_keys=True))
         return
     click.echo(result.accounts.summary(), nl=False)
-    click.echo(f"  {'output':<14}{out}, {len(result.files)} files")
+    number = len(result.files)
+    files = f"{number} file{'s' if number > 1 else ''}" if number else "table only"
+    click.echo(f"  {'output':<14}{out}, {files}")
 
 
 def _answer(result: Result, out: Path) -> dict[str, Any]:

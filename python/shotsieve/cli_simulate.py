@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import types
 from collections.abc import Callable
@@ -57,7 +58,7 @@ def options_of(parameters: type) -> list[click.Option]:
     Returns
     -------
     list of click.Option
-        A switch ``xgm`` becomes ``--xgm / --no-xgm``; names have dashes.
+        A switch ``xgm`` becomes ``--xgm / --no-xgm``; names have dashes, in the help texts too.
     """
     helps = _described(parameters.__doc__ or "")
     hints = get_type_hints(parameters)
@@ -66,7 +67,7 @@ def options_of(parameters: type) -> list[click.Option]:
         kind = hints[field.name]
         if get_origin(kind) in (Union, types.UnionType):
             kind = next(part for part in get_args(kind) if part is not type(None))
-        flag = "--" + field.name.replace("_", "-")
+        flag = _flag(field.name)
         default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
         shown: dict[str, Any] = {"help": helps.get(field.name), "default": default}
         if kind is bool:
@@ -83,22 +84,39 @@ def options_of(parameters: type) -> list[click.Option]:
 
 
 def _described(text: str) -> dict[str, str]:
-    """Read ``name, other : type`` and the indented lines below it from a docstring."""
-    out: dict[str, str] = {}
-    names: list[str] = []
+    """Read ``name, other : type`` and the indented lines below it from a docstring.
+
+    A text that fields share begins with the options it is about.
+    """
+    entries: list[tuple[list[str], list[str]]] = []
     inside = False
-    for line in text.splitlines():
+    # The compiler of Python 3.13 strips the common indentation, that of earlier versions keeps it.
+    for line in inspect.cleandoc(text).splitlines():
         stripped = line.strip()
         if stripped == "Attributes":
             inside = True
         elif inside and stripped in ("Raises", "Examples", "Notes", "Returns"):
             break
-        elif inside and (head := re.fullmatch(r" {4}(\w+(?:, \w+)*) : .*", line)):
-            names = head[1].split(", ")
-        elif inside and names and stripped and not stripped.startswith("---"):
-            for name in names:
-                out[name] = f"{out[name]} {stripped}" if name in out else stripped
+        elif inside and (head := re.fullmatch(r"(\w+(?:, \w+)*) : .*", line)):
+            entries.append((head[1].split(", "), []))
+        elif inside and entries and stripped:
+            entries[-1][1].append(stripped)
+    # Without an underscore a name may be an ordinary word ("run"), unless it is marked as code.
+    every = {name for names, _ in entries for name in names}
+    out: dict[str, str] = {}
+    for names, lines in entries:
+        words = re.sub(
+            r"`(\w+)`|\b(\w+_\w+)\b",
+            lambda found: _flag(found[1] or found[2]) if (found[1] or found[2]) in every else found[0],
+            " ".join(lines),
+        )
+        about = f"{', '.join(map(_flag, names))}: " if len(names) > 1 else ""
+        out |= {name: about + words for name in names}
     return out
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def spi_command(progress_bar: Callable[[], Any]) -> click.Command:
@@ -111,7 +129,7 @@ def spi_command(progress_bar: Callable[[], Any]) -> click.Command:
     """
     from .simulate.parameters import SpiParameters
 
-    def run(out: Path, overwrite: bool, **values: Any) -> None:
+    def simulate(out: Path, overwrite: bool, **values: Any) -> None:
         from .simulate.spi import simulate_spi
 
         parameters = SpiParameters(**values)
@@ -123,11 +141,14 @@ def spi_command(progress_bar: Callable[[], Any]) -> click.Command:
 
     return click.Command(
         "spi",
-        callback=run,
+        callback=simulate,
         params=[
             click.Argument(["out"], type=click.Path(path_type=Path)),
             click.Option(
-                ["--overwrite"], is_flag=True, help="Replace what an earlier simulation left in OUT."
+                ["--overwrite"],
+                is_flag=True,
+                help="Replace what an earlier simulation of this run number left in OUT; refused where OUT/truth.h5"
+                " is missing or one of the folders holds anything that the simulation did not make.",
             ),
             *options_of(SpiParameters),
         ],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def queue_compaction(
     backend: Backend, source: Any, keep: Any, index: Any, count: Any, target: Any, stream: Any = None
 ) -> None:
-    """Queue the gathering of kept rows on a stream.
+    """Queue the gathering of kept rows on a stream; returns at once. Promise: exact.
 
     Parameters
     ----------
@@ -32,6 +32,10 @@ def queue_compaction(
         Receives the rows; at most ``capacity`` of them.
     stream : object
         A stream of ``backend.device``.
+
+    Examples
+    --------
+    >>> queue_compaction(backend, rows, keep, index, count, target, stream)  # doctest: +SKIP
     """
     call = {"stream": backend.device.handle(stream), "threads": backend.threads}
     backend.native.keep_list(keep, index, count, **call)

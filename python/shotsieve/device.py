@@ -105,7 +105,10 @@ class CupyDevice:
         self._empty_pinned = cupyx.empty_pinned
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-        return self._cupy.empty(shape, dtype)
+        array = self._cupy.empty(shape, dtype)
+        # The pool hands out memory in the order of the current stream, and we use it on streams of our own.
+        self._cupy.cuda.get_current_stream().synchronize()
+        return array
 
     def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         return self._empty_pinned(shape, dtype)

@@ -6,9 +6,8 @@ from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, get_type_hints
 
 from .constants.steps import Steps
+from .detectors import GAIN_MODES
 from .units import Quantity
-
-GAIN_MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ class Table:
     >>> table.set_measure("lit_pixels", slice(None), [[3, 4], [9, 0]])
     >>> low, high = table.bounds("lit_pixels")
     >>> low.tolist(), high.tolist()
-    ([7.0, 9.0], [7.0, 109.0])
+    ([7.0, 9.0], [7.0, inf])
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,7 @@ def load(path: str | os.PathLike[str]) -> Table:
                     table.set_module_status(slice(None), dataset[()])
                 else:
                     table.set_measure(name, slice(None), dataset[()])
+                    table.meanings[name] = replace(table.meanings[name], unit=dataset.attrs["unit"])
             return table
     except (OSError, KeyError) as err:
         raise UnreadableData(f"the table {path} cannot be read: {err}") from err

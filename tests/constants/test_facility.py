@@ -8,6 +8,8 @@ from shotsieve.constants.axes import axes_of
 from shotsieve.constants.facility import write_facility
 from shotsieve.errors import BadInput, UnreadableData
 
+HEAD = 'detector = "AGIPD1M"\n[modules]\nPDU_M001 = 1\n[conditions]\n'
+
 
 def store(folder, detector, arrays, dims=True, dtype="f8", pdu="PDU_M001", module=1, **conditions):
     write_facility(folder, detector, {pdu: arrays}, {pdu: module}, conditions, dims=dims, dtype=dtype)
@@ -217,6 +219,11 @@ def test_ff_gain(agipd, facility_arrays, tmp_path):
         ('detector = "AGIPD1M"\n[modules]\nPDU_M001 = 16', "there is no module 16 in AGIPD1M"),
         ('detector = "AGIPD1M"\n[modules]\nPDU_M002 = 2', "no file holds Offset"),
         ('detector = "AGIPD1M"\nff_gain = 0\n[modules]\nPDU_M001 = 1', "ff_gain = 0"),
+        ('detector = "AGIPD1M"\ndims = 3\n[modules]\nPDU_M001 = 1', r"dims = 3 must be a table \[dims\]"),
+        (HEAD + 'gain_mod = "adaptive"', r"modules\.toml: unknown key 'gain_mod' in .*'gain_mode'"),
+        (HEAD + "rate_mHz = 4.5", r"modules\.toml: unknown key 'rate_mHz' in .*'rate_mhz'"),
+        (HEAD + "cells = 'many'", r"cells = 'many' in \[conditions\] must be a number"),
+        (HEAD + "gain_mode = 0", r"gain_mode = 0 in \[conditions\] must be a name"),
         ('detector = "JUNGFRAU"\n[modules]\nPDU_M001 = 1', "of JUNGFRAU, but the detector is AGIPD1M"),
     ],
 )

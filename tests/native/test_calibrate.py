@@ -54,31 +54,29 @@ def assert_same_bits(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]
 
 
 @pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES.keys())
-def test_bits_equal_reference(native_backend, switches):
-    rng = np.random.default_rng()
+def test_bits_equal_reference(native_backend, switches, rng):
     case = random_case(rng, **switches)
     assert_same_bits(calibrate(native_backend, case), expected(case))
 
 
-def test_counts_do_not_depend_on_whether_pixels_are_written(native_backend):
-    case = random_case(np.random.default_rng(), encoding=0, lit_threshold=0.7, to_photon=0.1)
+def test_counts_do_not_depend_on_whether_pixels_are_written(native_backend, rng):
+    case = random_case(rng, encoding=0, lit_threshold=0.7, to_photon=0.1)
     found = calibrate(native_backend, case, pixels=False)
     np.testing.assert_array_equal(found["counts"], expected(case)["counts"])
 
 
 # Below a vector, below a group of 64, around the CPU tile of 4096 and the device tile of 2048.
 @pytest.mark.parametrize("n_pixels", [8, 16, 56, 64, 72, 2040, 2048, 2056, 4096, 4104, 8200])
-def test_any_number_of_pixels(native_backend, n_pixels):
+def test_any_number_of_pixels(native_backend, n_pixels, rng):
     case = random_case(
-        np.random.default_rng(), shots=3, modules=2, n_pixels=n_pixels, encoding=0, lit_threshold=1.0
+        rng, shots=3, modules=2, n_pixels=n_pixels, encoding=0, lit_threshold=1.0
     )
     assert_same_bits(calibrate(native_backend, case), expected(case))
 
 
-def test_one_switched_pixel_anywhere(native_backend):
+def test_one_switched_pixel_anywhere(native_backend, rng):
     """The shortcut for quiet groups must see a single switched pixel, wherever it is."""
     n = 8192
-    rng = np.random.default_rng()
     table = random_table(rng, 1, 8, n)
     table[:, 0], table[:, 1] = 7000, 9000
     table[:, 2:5] = rng.normal(5000, 500, (1, 3, n))
@@ -126,8 +124,8 @@ def test_lit_is_strictly_above_the_threshold(native_backend):
     assert calibrate(native_backend, case)["counts"][0, 0] == 1
 
 
-def test_fully_masked_frame(native_backend):
-    case = random_case(np.random.default_rng(), encoding=0, lit_threshold=0.0, to_photon=1.0)
+def test_fully_masked_frame(native_backend, rng):
+    case = random_case(rng, encoding=0, lit_threshold=0.0, to_photon=1.0)
     case.table[:, 5:8] = np.nan
     case.rows[:] = 0
     case.present[:] = True
@@ -156,9 +154,9 @@ def test_largest_sums_do_not_overflow(native_backend):
     assert counts[1, 3] == 0
 
 
-def test_order_and_batches_do_not_matter(native_backend):
+def test_order_and_batches_do_not_matter(native_backend, rng):
     """Exact: one call with all frames gives what one call per frame gives."""
-    case = random_case(np.random.default_rng(), encoding=0, lit_threshold=0.7, to_photon=0.1)
+    case = random_case(rng, encoding=0, lit_threshold=0.7, to_photon=0.1)
     whole = calibrate(native_backend, case)
     for shot in range(0, len(case.raw), 3):
         part = dataclasses.replace(

@@ -9,8 +9,7 @@ from kernels import compact
 
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 255, 256, 257, 1000])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 1.0])
-def test_kept_rows_in_order(native_backend, n, share):
-    rng = np.random.default_rng()
+def test_kept_rows_in_order(native_backend, n, share, rng):
     source = rng.integers(0, 256, (n, 48), "u1")
     keep = rng.random(n) < share
     found = compact(native_backend, source, keep, capacity=n)
@@ -28,8 +27,8 @@ def test_any_non_zero_byte_keeps(native_backend):
     assert found["index"][:3].tolist() == [1, 2, 4]
 
 
-def test_no_row_is_written_beyond_the_capacity(native_backend):
-    source = np.random.default_rng().integers(0, 255, (100, 16), "u1")
+def test_no_row_is_written_beyond_the_capacity(native_backend, rng):
+    source = rng.integers(0, 255, (100, 16), "u1")
     found = compact(native_backend, source, np.ones(100, bool), capacity=7)
     assert found["count"][0] == 100
     np.testing.assert_array_equal(found["target"], source[:7])

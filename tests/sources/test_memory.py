@@ -26,6 +26,7 @@ def test_it_is_a_source(arrays):
     assert source.modules == (0, 1, 2)
     assert source.readable.tolist() == [0, 1, 3, 5]
     assert source.missing_shots == 0
+    assert source.raw_names == {}
     assert np.isnan(source.columns()["pulse_energy"][3])
     out = np.full((4, 3, 2, 8, 4), 7, "u2")
     for start, stop in source.cuts(2 * frames[0].nbytes):

@@ -1,5 +1,8 @@
 """The operating mode comes from the run, with its origin; what the run does not say is None."""
 
+import dataclasses
+
+import h5py
 import numpy as np
 import pytest
 
@@ -112,3 +115,57 @@ def test_jungfrau(mode_of):
     )
     assert (mode.gain_mode, mode.cells) == ("fixed_medium", 16)
     assert mode.integration_time == pytest.approx(10.0)
+
+
+def store(path, source, **values):
+    with h5py.File(path, "r+") as f:
+        for key, value in values.items():
+            text = h5py.string_dtype() if isinstance(value, str) else None
+            f.create_dataset(f"RUN/SHOTSIEVE/{source}/mode/{key}/value", data=[value], dtype=text)
+
+
+def test_a_run_reduced_to_raw_words_tells_the_mode(native_backend_is_built, tmp_path):
+    """It holds no control sources: what shotsieve stored beside the modules takes their place."""
+    import shotsieve
+    from shotsieve.simulate import SpiParameters, simulate_spi
+    from shotsieve.sources import open_run
+
+    raw = simulate_spi(tmp_path / "sim", SpiParameters(n_trains=2, n_cells=2, modules=(3,))).raw
+    recipe = {"write": {"content": "raw"}}
+    out = shotsieve.reduce(raw, recipe, tmp_path / "reduced", backend="cpu").out
+    first, again = open_run(raw).mode, open_run(out).mode
+    known = {k: v for k, v in vars(first).items() if k != "origin" and v is not None}
+    assert {"gain_mode", "cells", "rate_mhz", "photon_energy_kev", "bias_voltage"} <= known.keys()
+    assert dataclasses.replace(again, origin={}) == dataclasses.replace(first, origin={})
+    assert isinstance(again.cells, int)
+    assert set(again.origin) == set(known)
+    assert set(again.origin.values()) == {"stored by shotsieve in RAW-R0001-AGIPD03-S00000.h5"}
+
+
+@pytest.fixture
+def native_backend_is_built():
+    pytest.importorskip("shotsieve._cpu_v2")
+
+
+def test_control_sources_go_before_what_was_stored(maker, opened):
+    path = maker.module(0, [(10, [0])])
+    store(path, "SPB_DET_AGIPD1M-1/DET/0CH0:xtdf", gain_mode="fixed_high", cells=7)
+    maker.aggregator([10], {FPGA: {"gainModeIndex": steady(np.int32(0), 1)}})
+    mode = opened().mode
+    assert (mode.gain_mode, mode.cells) == ("adaptive", 7)
+    assert mode.origin["gain_mode"] == f"{FPGA}.gainModeIndex"
+
+
+def test_stored_values_that_make_no_sense_are_noted(maker, opened):
+    for module, cells in ((0, 4), (1, 8)):
+        path = maker.module(module, [(10, [0])])
+        source = f"SPB_DET_AGIPD1M-1/DET/{module}CH0:xtdf"
+        store(path, source, gain_mode="adaptiv", cells=cells, rate_mhz=np.nan if module else 4.5)
+    source = opened()
+    assert source.mode.gain_mode is source.mode.cells is source.mode.rate_mhz is None
+    for words in (
+        "'adaptiv', which shotsieve stored in RAW-R0001-AGIPD00-S00000.h5, is not a gain_mode",
+        "the cells that shotsieve stored is 4.0 in RAW-R0001-AGIPD00-S00000.h5, but 8.0 in RAW-R0001-AGIPD01",
+        "the rate_mhz that shotsieve stored is 4.5",
+    ):
+        assert any(words in n for n in source.notes), words

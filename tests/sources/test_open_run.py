@@ -28,6 +28,14 @@ def test_a_folder_a_file_and_lists_of_files(maker, opened):
         assert source.name == "SPB_DET_AGIPD1M-1"
 
 
+def test_recorded_names_and_absent_modules(maker, opened):
+    for module in (0, 3, 15):
+        maker.module(module, [(10, P)])
+    source = opened()
+    assert source.raw_names == {m: f"SPB_DET_AGIPD1M-1/DET/{m}CH0:xtdf" for m in (0, 3, 15)}
+    assert "no file has data of modules 1-2, 4-14: absent in all shots" in source.notes
+
+
 def test_no_folder_no_files_no_run(tmp_path, opened):
     with pytest.raises(BadInput, match="nowhere does not exist: give the folder of a run"):
         open_run(tmp_path / "nowhere")

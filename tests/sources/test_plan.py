@@ -160,6 +160,35 @@ def test_the_index_in_the_train_is_the_key_where_there_is_no_pulse():
     assert plan.shots.cell_id.tolist() == [15, 0, 1, 15, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("shots", "told"),
+    [
+        ((4, 3, 4, 0, 4, 1), "2 trains hold fewer shots than the usual 4: 2, 6 (2 trains)"),
+        ((4, 4, 4, 0), None),
+        ((4, 2), "1 trains hold fewer shots than the usual 4: 2"),
+        ((4, 3, 2), None),  # no number is usual
+        ((3, 3, 3, 4), None),  # more than usual is no loss
+    ],
+)
+def test_a_train_that_is_short_in_all_modules_is_noted(shots, told):
+    ids = [list(range(n)) for n in shots]
+    trains = list(range(1, len(shots) + 1))
+    run = [(m, trains, [True] * len(shots), ids, ids, 0) for m in range(2)]
+    plan = build_plan(make_parts(run), MODULES)
+    usual = max(set(shots), key=lambda n: (shots.count(n), n))
+    assert plan.trains.expected.tolist() == [n or usual for n in shots]
+    notes = [n for n in plan.notes if "fewer shots" in n]
+    assert notes == ([f"{told}; not counted as missing"] if told else [])
+
+
+def test_a_train_that_is_short_in_one_module_is_not_short():
+    full, short = [[0, 1, 2]] * 3, [[0, 1, 2], [0, 1], [0, 1, 2]]
+    run = [(m, [1, 2, 3], [True] * 3, p, p, 0) for m, p in ((0, full), (1, short))]
+    notes = build_plan(make_parts(run), MODULES).notes
+    assert not [n for n in notes if "fewer shots" in n]
+    assert any("are missing in modules" in n for n in notes)
+
+
 def test_a_long_run_is_planned_quickly():
     """4,000 trains of 352 pulses in 4 modules: a loop over trains would take minutes."""
     train = np.arange(10_000, 14_000, dtype="u8")

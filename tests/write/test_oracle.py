@@ -91,6 +91,7 @@ def test_validation_finds_no_problem(reduce_run, content):
 
 
 def test_decompression_takes_the_fast_path(reduce_run):
+    pytest.importorskip("zlib_into")
     run = reduce_run(modules=(0,), compression="gzip")
     data = extra_data.RunDirectory(run.folder)
     from extra_data.compression import multi_dataset_decompressor

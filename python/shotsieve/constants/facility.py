@@ -32,7 +32,7 @@ import h5py
 import numpy as np
 
 from .. import detectors
-from ..detectors import Detector
+from ..detectors import CONTROL_FIELDS, Detector
 from ..errors import BadInput, UnreadableData, nearest
 from .axes import axes_of
 from .container import Constants
@@ -271,6 +271,21 @@ def _settings(folder: Path) -> dict:
         raise BadInput(f"{path} cannot be read as TOML: {error}.") from error
     if unknown := [key for key in settings if key not in _KEYS]:
         raise BadInput(f"{path}: unknown key {unknown[0]!r}.{nearest(unknown[0], _KEYS)}")
+    for table in ("conditions", "dims"):
+        if not isinstance(settings.get(table, {}), dict):
+            raise BadInput(
+                f"{path}: {table} = {settings[table]!r} must be a table [{table}] of names and values."
+            )
+    # A misspelt condition would never be compared with the run.
+    for key, value in settings.get("conditions", {}).items():
+        if key not in CONTROL_FIELDS:
+            raise BadInput(
+                f"{path}: unknown key {key!r} in [conditions].{nearest(key, CONTROL_FIELDS)} "
+                f"It may hold {', '.join(CONTROL_FIELDS)}."
+            )
+        if not isinstance(value, str if key == "gain_mode" else int | float) or isinstance(value, bool):
+            kind = "a name" if key == "gain_mode" else "a number"
+            raise BadInput(f"{path}: {key} = {value!r} in [conditions] must be {kind}.")
     modules = settings.get("modules")
     if not isinstance(settings.get("detector"), str) or not isinstance(modules, dict) or not modules:
         raise BadInput(f'{path} needs detector = "..." and a table [modules] with at least one PDU = number.')

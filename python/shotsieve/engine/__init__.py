@@ -129,6 +129,7 @@ def reduce(
         prepared = time.perf_counter()
         files, bytes_read = _run(job, chosen, folder, progress, block_bytes)
         bytes_out = sum(file.stat().st_size for file in files)
+        job.add_advice()
         accounts = Accounts.from_run(
             source, job.table, bytes_in=bytes_read, bytes_out=bytes_out, notes=job.notes
         )
@@ -165,7 +166,7 @@ def _run(
 ) -> tuple[list[Path], int]:
     """Pass all blocks through the ring; return the written files and the number of raw bytes read."""
     cuts = job.source.cuts(block_bytes)
-    writer = None
+    writer, slots = None, []
     if job.content is not None:
         writer = ReducedRunWriter(folder.folder, job.source, job.content, job.unit, job.settings)
     try:
@@ -178,6 +179,10 @@ def _run(
         if writer is not None:
             writer.abort()
         raise
+    finally:
+        # Work may still be queued after an error; its buffers must not be reused before it is done.
+        for slot in slots:
+            backend.device.wait(backend.device.record(slot.stream))
     return files, runner.bytes_read
 
 
@@ -194,10 +199,11 @@ def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> 
 
 
 def _write_side(side: Path, job: Job, accounts: Accounts) -> None:
-    """Write the table, the recipe and the accounts; what depends on the machine stands in a file of its
-    own."""
+    """Write table, recipe, settings and accounts; what depends on the machine stands in a file of its own."""
     job.table.save(side / "table.h5")
     (side / "recipe.toml").write_text(job.recipe.dumps_toml(), encoding="utf-8")
+    settings = json.dumps({"unit": job.unit, **job.settings}, indent=2, sort_keys=True)
+    (side / "settings.json").write_text(settings + "\n", encoding="utf-8")
     (side / "accounts.json").write_text(accounts.to_json() + "\n", encoding="utf-8")
     machine = {
         "shotsieve": __version__,

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibrate import CalibrateParams, Tables, make_tables
+from ..constants.fold import required
 from ..decide import Rule
 from ..errors import BadInput
 from ..measure.lit import median_noise, photons_per_unit, threshold_in_unit
 from ..sources.base import ShotStatus
-from ..table import ModuleStatus, Table
+from ..table import FATES, ModuleStatus, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,6 +71,16 @@ class Job:
     def counts_frames(self) -> bool:
         """Whether every frame is calibrated and counted."""
         return self.recipe.measure.lit is not None
+
+    def add_advice(self) -> None:
+        """Note what a user can do about shots that stayed undecided since a module was missing."""
+        undecided = (self.table.verdict == -1) & (self.table.fate <= FATES.index("dropped"))
+        partial = undecided & ~self.table.ok().all(axis=1)
+        if partial.any():
+            self.notes.append(
+                f"{int(partial.sum())} shots are undecided since a module is missing or has no constants: "
+                "name the modules that count in the rule (as lit_pixels[3]), or set [keep] undecided"
+            )
 
     @property
     def content(self) -> str | None:
@@ -136,6 +147,8 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
     constants.check_detector(detector)
     if disagreements := constants.check_conditions(mode):
         text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
+        if overridden := [name for name, origin in mode.origin.items() if origin == "recipe"]:
+            text += f" (the recipe sets {', '.join(overridden)})"
         if not force:
             raise BadInput(
                 f"{text}. Give the right constants, correct the run's values in [calibrate], or go on with "
@@ -160,7 +173,7 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         energy,
         mode.gain_mode,
     )
-    _note_unknown(job)
+    _note_unknown(job, constants)
     threshold, to_photon = float("nan"), 0.0
     if job.recipe.measure.lit is not None:
         asked = job.recipe.measure.lit.threshold
@@ -172,10 +185,21 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         to_photon = photons_per_unit(job.unit, energy)
         for name in ("lit_pixels", "unmasked_pixels", "intensity", *(("photons",) if to_photon else ())):
             job.table.declare_measure(name)
+        # The table says the unit that this run's intensities have.
+        meaning = job.table.meanings["intensity"]
+        job.table.meanings["intensity"] = dataclasses.replace(meaning, unit=job.unit)
     job.params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
 
 
-def _note_unknown(job: Job) -> None:
+def _lacking(job: Job, constants: Constants, modules: Sequence[int]) -> str:
+    """Name the constants that some of these modules lack and others have."""
+    steps, gain_mode = job.recipe.calibrate.steps, job.mode.gain_mode
+    needed = required(job.source.detector, steps, gain_mode)
+    names = [name for name in needed if not all(constants.has(name, module) for module in modules)]
+    return f" ({', '.join(names)})" if names else ""
+
+
+def _note_unknown(job: Job, constants: Constants) -> None:
     """Say which modules and cells have no constants, since their shots stay undecided."""
     source, tables = job.source, job.tables
     # Modules without a single frame to calibrate need no constants.
@@ -191,7 +215,8 @@ def _note_unknown(job: Job) -> None:
     flagged = "their frames are flagged NO_DARK_DATA, and what is counted in them is unknown"
     modules = [module for module, lacking in zip(here_modules, unknown.all(axis=1), strict=True) if lacking]
     if modules:
-        job.notes.append(f"no constants for module {_listed(modules)}: {flagged}")
+        lacking = _lacking(job, constants, modules)
+        job.notes.append(f"no constants for module {_listed(modules)}{lacking}: {flagged}")
     partly = unknown & ~unknown.all(axis=1, keepdims=True)
     if partly.any():
         which = [cell for cell, lacking in zip(cells, partly.any(axis=0), strict=True) if lacking]

@@ -123,6 +123,11 @@ def lit_measures(counts: np.ndarray, photons: bool) -> dict[str, np.ndarray]:
     dict of str to ndarray, shape (n, M)
         ``lit_pixels``, ``unmasked_pixels`` (int64), ``intensity`` (float64, in the unit of the calibrated
         values) and, if counted, ``photons`` (int64).
+
+    Examples
+    --------
+    >>> lit_measures(np.array([[[3, 100, 640, 5]]]), photons=True)["intensity"]
+    array([[5.]])
     """
     measures = {
         "lit_pixels": counts[..., 0],

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..units import HC_KEV_NM
+
 MODULES = 16
 SHAPE = (512, 128)
 ASICS = 8
@@ -20,7 +22,6 @@ PIXEL_SIZE_M = 200e-6
 ASIC_PITCH = 66  # the ASICs of a module stand two pixels apart
 MODULE_PITCH = 158
 HOLE = 5  # half the side of the hole, in pixels
-HC_KEV_NM = 1.2398419843320026
 
 
 def panel_corner(module: int, asic: int) -> tuple[float, float, int, int]:

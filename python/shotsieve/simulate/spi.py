@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import h5py
 
 from ..errors import BadInput, OutputError
 from .constants import write_constants
@@ -15,6 +19,10 @@ from .memory import build
 from .parameters import SpiParameters
 from .run import write_run
 from .truth import SpiTruth, TruthFile
+
+# Names of all that a simulation makes below the folder of its raw run and of its constants.
+_RAW_FILE = re.compile(r"RAW-R\d{4}-(AGIPD\d\d|AGIPD1MCTRL00|DA01)-S\d{5}\.h5")
+_CONSTANTS_FILE = re.compile(r"modules\.toml|xfel/cal/[\w-]+/agipd_sim_m\d{3}/cal\.\d+\.h5")
 
 __all__ = ["SimulatedRun", "SpiParameters", "simulate_spi"]
 
@@ -66,7 +74,8 @@ def simulate_spi(
     params : SpiParameters, optional
         What to simulate; the default is the demonstration (12 trains of 8 cells, 403 MB of raw words).
     overwrite : bool, default False
-        Replace what an earlier simulation left in these places; nothing else in the folder is touched.
+        Replace what an earlier simulation of the same run number left in these places; ``truth.h5`` marks
+        it, and nothing that the simulation did not make is removed.
     progress : callable, optional
         Called with (trains done, trains in all, bytes written); the constants come before the first train.
 
@@ -77,7 +86,8 @@ def simulate_spi(
     Raises
     ------
     BadInput
-        When one of the places is taken and `overwrite` is not set, or an option cannot be met.
+        When one of the places is taken and `overwrite` is not set or would remove what no simulation made,
+        or when an option cannot be met.
     OutputError
         When the disk refuses; what was written is removed.
 
@@ -96,7 +106,7 @@ def simulate_spi(
     raw, constants = out / "raw" / f"r{p.run:04d}", out / "constants"
     geometry, truth_file = out / "agipd.geom", out / "truth.h5"
     places = (raw, constants, geometry, truth_file)
-    _make_room(out, places, overwrite)
+    _make_room(out, places, p.run, overwrite)
     try:
         raw.mkdir(parents=True)
         schedule, model, maker = build(p)
@@ -118,18 +128,58 @@ def simulate_spi(
     return SimulatedRun(raw, constants, geometry, truth_file, tuple(files), truth, p)
 
 
-def _make_room(out: Path, places: tuple[Path, ...], overwrite: bool) -> None:
+def _make_room(out: Path, places: tuple[Path, ...], run: int, overwrite: bool) -> None:
     """Refuse a place that is taken, or clear it."""
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file; give a folder for the simulated run")
-    taken = [p for p in places if p.exists() and (not p.is_dir() or any(p.iterdir()))]
+    taken = [p for p in places if p.is_symlink() or (p.exists() and (not p.is_dir() or any(p.iterdir())))]
     if taken and not overwrite:
         names = ", ".join(str(p) for p in taken)
         raise BadInput(
-            f"{names} exists already: choose another folder or remove it (from Python: overwrite=True)"
+            f"{names} exists already: choose another folder, or replace what an earlier simulation left there"
+            " (--overwrite; from Python: overwrite=True)"
         )
+    if taken:
+        _check_ours(places, run)
     for place in places:
         _remove(place)
+
+
+def _check_ours(places: tuple[Path, ...], run: int) -> None:
+    """Raise BadInput unless all that stands in the places was made by an earlier simulation of this run."""
+    raw, constants, geometry, truth_file = places
+    advice = "so nothing is overwritten; choose another folder or remove it yourself"
+    if not truth_file.is_file():
+        raise BadInput(
+            f"{truth_file} is missing, the mark of a simulation, and {truth_file.parent} is not empty, {advice}"
+        )
+    try:
+        with h5py.File(truth_file, "r") as file:
+            before = json.loads(file.attrs["parameters"])["run"]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise BadInput(f"{truth_file} is not the truth of a simulation ({error}), {advice}") from error
+    if raw.is_dir() and any(raw.iterdir()) and before != run:
+        raise BadInput(f"{raw} is not of the simulation in {truth_file}, which is of run {before}, {advice}")
+    for place in places:
+        if place.is_symlink():
+            raise BadInput(f"{place} is a link, which no simulation makes, {advice}")
+    for folder, ours in ((raw, _RAW_FILE), (constants, _CONSTANTS_FILE)):
+        entries = sorted(folder.rglob("*")) if folder.is_dir() else [folder] if folder.exists() else []
+        for entry in entries:
+            if entry.is_dir() and not entry.is_symlink():
+                continue
+            if entry.is_symlink() or not ours.fullmatch(entry.relative_to(folder).as_posix()):
+                raise BadInput(f"{entry} was not made by a simulation, {advice}")
+    if geometry.exists() and not _is_our_geometry(geometry):
+        raise BadInput(f"{geometry} was not made by a simulation, {advice}")
+
+
+def _is_our_geometry(path: Path) -> bool:
+    """Whether a geometry file says in its first line that it was simulated."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return b"shotsieve simulate" in file.readline()
 
 
 def _remove(place: Path) -> None:

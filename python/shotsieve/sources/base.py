@@ -148,6 +148,9 @@ class Source(Protocol):
     modules : tuple of int
         Module numbers, ascending: axis 1 of everything this source gives. Detectors with
         a fixed number of modules list all of them, absent ones too.
+    raw_names : dict of int to str
+        Module number -> name under which the run recorded it, e.g. ``"SPB_DET_AGIPD1M-1/DET/3CH0:xtdf"``;
+        without the modules that no file has, and empty for a source in memory.
     shots : ShotList
     trains : TrainList
     mode : OperatingMode
@@ -165,6 +168,7 @@ class Source(Protocol):
     detector: Any
     name: str
     modules: tuple[int, ...]
+    raw_names: dict[int, str]
     shots: ShotList
     trains: TrainList
     mode: OperatingMode

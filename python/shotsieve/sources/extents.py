@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from ..cpus import usable_cpus
 from ..errors import BackendUnavailable, UnreadableData
 from .exdf import DAMAGE, opened, reason
 
@@ -153,14 +153,6 @@ def read_frames(
     _scatter(scratch, out, at)
 
 
-def cpu_count() -> int:
-    """CPUs this process may use: its affinity, not the machine's size."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:
-        return os.cpu_count() or 1
-
-
 def _native(where: FrameMap, offsets, at, size, out: np.ndarray, threads: int | None) -> None:
     try:
         from .. import _io
@@ -168,7 +160,7 @@ def _native(where: FrameMap, offsets, at, size, out: np.ndarray, threads: int | 
         raise BackendUnavailable(f"the module shotsieve._io is not built ({e}): install the package") from e
     try:
         _io.read_extents(
-            str(where.path), np.ascontiguousarray(offsets), at, size, out, threads or cpu_count()
+            str(where.path), np.ascontiguousarray(offsets), at, size, out, threads or usable_cpus()
         )
     except OSError as e:
         raise UnreadableData(f"dataset {where.dataset}: {e.strerror or e}") from e

@@ -82,6 +82,7 @@ class MemorySource:
         self.meta = meta if meta is not None else RunMeta()
         self.notes = list(notes)
         self.files: list[str] = []
+        self.raw_names: dict[int, str] = {}
         tid, pid = np.asarray(train_id, np.uint64), np.asarray(pulse_id, np.uint64)
         n = len(tid)
         _check_order(tid, pid)

@@ -1,14 +1,20 @@
-"""The operating mode of the detector, from the run's control sources."""
+"""The operating mode of the detector, from the run's control sources.
+
+A run that was reduced to raw words holds no control sources. Its module files say the mode it was reduced with
+under ``RUN/SHOTSIEVE/<source>/mode``, so that it can be calibrated later without any help.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+import h5py
 import numpy as np
 
-from ..detectors import CONTROL_FIELDS, ControlKey, Detector
+from ..detectors import CONTROL_FIELDS, GAIN_MODES, ControlKey, Detector
+from ..errors import UnreadableData
 from .base import OperatingMode
-from .exdf import RunFile
+from .exdf import DAMAGE, RunFile, opened, reason
 
 # The number in the beamline's source names (SA1_..., SA2_..., SA3_...) that serves an instrument.
 BEAMLINE = {"SPB": 1, "FXE": 1, "MID": 2, "HED": 2, "SCS": 3, "SQS": 3, "SXP": 3}
@@ -17,7 +23,9 @@ WHOLE = ("cells", "gain_setting")
 STEADY = ("gain_mode", "cells", "rate_mhz", "integration_time", "gain_setting")
 
 
-def read_mode(files: Sequence[RunFile], detector: Detector, name: str) -> tuple[OperatingMode, list[str]]:
+def read_mode(
+    files: Sequence[RunFile], detector: Detector, name: str, sources: Iterable[str] = ()
+) -> tuple[OperatingMode, list[str]]:
     """Read the operating mode of a detector.
 
     Parameters
@@ -28,6 +36,8 @@ def read_mode(files: Sequence[RunFile], detector: Detector, name: str) -> tuple[
         Its `control` says where each value may be found.
     name : str
         The detector's name in the run, e.g. ``"SPB_DET_AGIPD1M-1"``.
+    sources : iterable of str, optional
+        The recorded names of its modules: where a reduced run keeps what the control sources do not tell.
 
     Returns
     -------
@@ -67,6 +77,7 @@ def read_mode(files: Sequence[RunFile], detector: Detector, name: str) -> tuple[
             if field in STEADY:
                 notes += _changes(files, source, candidate.key)
             break
+    _add_stored(values, origin, files, sources, notes)
     return OperatingMode(**values, origin=origin), notes
 
 
@@ -88,6 +99,50 @@ def _find(files: Sequence[RunFile], candidate: ControlKey, name: str):
             if source in file.control and (value := file.run_value(source, candidate.key)) is not None:
                 return source, value
     return None
+
+
+def _add_stored(values: dict, origin: dict, files: Sequence[RunFile], sources: Iterable[str], notes) -> None:
+    """Fill the fields that are still unknown from what a reduction stored beside the modules' data."""
+    unknown = [field for field in CONTROL_FIELDS if field not in values]
+    found: dict[str, dict[object, str]] = {}
+    for source in sources if unknown else ():
+        # All files of a module say the same.
+        file = next((f for f in files if source in f.instrument), None)
+        if file is None:
+            continue
+        for field, value in _stored(file, f"RUN/SHOTSIEVE/{source}/mode", unknown).items():
+            found.setdefault(field, {}).setdefault(value, file.path.name)
+    for field, where in found.items():
+        (value, name), *others = where.items()
+        if others:
+            notes.append(
+                f"the {field} that shotsieve stored is {value!r} in {name}, but {others[0][0]!r} in "
+                f"{others[0][1]}: not used"
+            )
+        elif not (value in GAIN_MODES if field == "gain_mode" else _finite(value)):
+            notes.append(f"{value!r}, which shotsieve stored in {name}, is not a {field}: not used")
+        else:
+            values[field] = round(value) if field in WHOLE else value
+            origin[field] = f"stored by shotsieve in {name}"
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, float) and bool(np.isfinite(value))
+
+
+def _stored(file: RunFile, group: str, fields: Sequence[str]) -> dict[str, object]:
+    """The stored values of some fields, as text or float, of one file."""
+    found: dict[str, object] = {}
+    with opened(file.path) as f:
+        for field in fields:
+            path = f"{group}/{field}/value"
+            try:
+                if path in f and isinstance(f[path], h5py.Dataset) and len(f[path]):
+                    raw = f[path][0]
+                    found[field] = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else float(raw)
+            except DAMAGE as e:
+                raise UnreadableData(f"{file.path}: {path} cannot be read ({reason(e)})") from e
+    return found
 
 
 def _convert(detector: Detector, candidate: ControlKey, field: str, raw):

@@ -12,6 +12,7 @@ cellIds of one shot differ                   INCONSISTENT: constants are looked 
 module has no rows in a train                ``present`` is False for it in that train; the shots are OK
 module file absent                           ``present`` is False for it everywhere
 a train is empty in all modules              counted as missing shots: the usual number of shots of a train
+a train is short in all modules              noted, when at least half of the trains agree on the usual number
 all trains are empty                         error
 sequence file without trains                 nothing happens
 same train in two files of a module,         rows of the earlier file are used, those of the later are
@@ -310,12 +311,19 @@ def _expected(shots: ShotList, train_id: np.ndarray, real: np.ndarray, notes: li
     held = np.bincount(np.searchsorted(train_id, shots.train_id), minlength=len(train_id))
     proper = (shots.status == ShotStatus.OK) | (shots.status == ShotStatus.INCONSISTENT)
     counts = np.bincount(np.searchsorted(train_id, shots.train_id[proper]), minlength=len(train_id))
-    counts = counts[counts > 0]
+    filled = counts > 0
     # The most frequent number; of several equally frequent ones the largest, to claim no loss too small.
     usual = 0
-    if len(counts):
-        often = np.bincount(counts)
+    if filled.any():
+        often = np.bincount(counts[filled])
         usual = int(np.flatnonzero(often == often.max())[-1])
+        short = filled & (counts < usual)
+        # Without a majority nobody can say which number of shots was meant.
+        if short.any() and 2 * often[usual] >= filled.sum():
+            notes.append(
+                f"{int(short.sum())} trains hold fewer shots than the usual {usual}: "
+                f"{train_text(train_id[short])}; not counted as missing"
+            )
     empty = (held == 0) & real
     expected = np.where(empty, usual, held).astype(np.int32)
     missing = usual * int(empty.sum())

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import detectors
+from ..cpus import usable_cpus as cpu_count
 from ..errors import BadInput, UnreadableData, nearest
 from .base import ShotStatus, Source, cut_ranges
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
-from .extents import FrameMap, cpu_count, map_frames, read_frames
+from .extents import FrameMap, map_frames, read_frames
 from .inputs import Inputs, find_inputs
 from .memory import check_out
 from .mode import read_mode
@@ -84,6 +85,7 @@ class RunSource:
         self.notes = list(inputs.notes)
         self.files = [f"{file.path.name} ({file.path.stat().st_size} bytes)" for file in inputs.files]
         self.modules = d.modules or tuple(found.modules)
+        self.raw_names = dict(found.modules)
         if strange := [m for m in found.modules if m not in self.modules]:
             raise BadInput(
                 f"{found.modules[strange[0]]}: {d.name} has modules {self.modules[0]} to {self.modules[-1]}"
@@ -101,8 +103,15 @@ class RunSource:
                     parts.append(part)
                     self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames))
                     used.append(file)
-        if gone := [str(m) for m in self.modules if m not in found.modules]:
-            self.notes.append(f"no file has data of module {', '.join(gone)}: absent in all shots")
+        if gone := [m for m in self.modules if m not in found.modules]:
+            which = f"module{'s' * (len(gone) > 1)} {_ranges(gone)}"
+            # What an object of EXtra-data leaves out may well be in the run.
+            chosen = inputs.sources is not None or inputs.detector_files is not None
+            self.notes.append(
+                f"no data of {which}: absent or not selected; they count as absent in all shots"
+                if chosen
+                else f"no file has data of {which}: absent in all shots"
+            )
         self._note_trains(inputs, used)
         self._plan: Plan = build_plan(parts, self.modules)
         self.notes += self._plan.notes
@@ -112,7 +121,7 @@ class RunSource:
         self.missing_shots = self._plan.missing_shots
         self.readable = np.flatnonzero(self.shots.status == ShotStatus.OK).astype(np.int64)
         self.meta = used[0].meta
-        self.mode, notes = read_mode(inputs.files, d, self.name)
+        self.mode, notes = read_mode(inputs.files, d, self.name, found.modules.values())
         self.notes += notes
         self._columns, notes = pulse_columns(inputs.files, d, self.name, self.mode, self.shots)
         self.notes += notes
@@ -248,6 +257,13 @@ def _choose(inputs: Inputs, detector, source: str | None) -> detectors.Found:
             f'"{raw[0].name}" in the recipe, or open_run(..., source="{raw[0].name}")'
         )
     return raw[0]
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Ascending numbers in words: ``0-2, 5``."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    stops = [n for n in numbers if n + 1 not in numbers]
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))
 
 
 def _what_is_there(names: list[str]) -> str:

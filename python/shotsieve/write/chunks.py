@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
+
+from ..cpus import usable_cpus
 
 LEVEL = 1
 """Deflate level: higher ones cost several times the time for a few per cent of size."""
@@ -152,7 +153,7 @@ def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray]]], threads: int | 
     >>> append_rows([(mask, list(masks)), (gain, list(gains))])    # doctest: +SKIP
     """
     if threads is None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = usable_cpus()
     # A pool per call costs well under a millisecond, and none is left standing to hang in a forked child.
     with ThreadPoolExecutor(threads) as pool:
         try:

@@ -40,7 +40,7 @@ class ReducedRunWriter:
         The run that is reduced: detector, names, all shots and trains, dates.
     content : {"corrected", "raw"}
         Corrected: float32 data, uint8 gain stage, uint32 mask, under the corrected source name. Raw: the
-        words as they were recorded, under the raw source name.
+        words as they were recorded, under the source name they were recorded under.
     unit : {"keV", "photon", "ADU"}
         Unit of corrected data, kept as an attribute; raw data is in ADU.
     params : mapping of str to scalar, str or list of str
@@ -234,6 +234,9 @@ class ReducedRunWriter:
         >>> writer.source_name(3)    # doctest: +SKIP
         'SPB_DET_AGIPD1M-1/CORR/3CH0:output'
         """
+        if self.content == "raw" and module in self.source.raw_names:
+            # Recorded words stay under the name they were recorded under, also where that is not the usual one.
+            return self.source.raw_names[module]
         template = self.detector.raw_source if self.content == "raw" else self.detector.corrected_source
         return template.format(detector=self.source.name, module=module)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,13 @@ from ..errors import BadInput, OutputError, ShotsieveError
 from .hdf5 import sync
 
 SIDE = "shotsieve"
-"""Folder beside the data files for the table, the recipe and the accounts; it also marks a folder as ours."""
+"""Folder beside the data files for the table, the recipe and the accounts."""
+
+SIDE_FILES = ("table.h5", "recipe.toml", "accounts.json", "machine.json", "settings.json")
+"""All that we write into it; ``accounts.json`` marks a folder as an output of shotsieve."""
+
+_MARK = "accounts.json"
+_DATA = re.compile(r"(RAW|CORR)-R\d+-\w+-S\d{5}\.h5")
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -29,7 +36,8 @@ class OutputFolder:
     path : path-like
         The final name. Folders above it are made if they are missing.
     overwrite : bool, default False
-        Replace an earlier output of shotsieve once the new one is complete. No other folder is replaced.
+        Replace an earlier output of shotsieve once the new one is complete. It has to hold
+        ``shotsieve/accounts.json`` and nothing that shotsieve did not write; no other folder is replaced.
 
     Attributes
     ----------
@@ -43,7 +51,8 @@ class OutputFolder:
     Raises
     ------
     BadInput
-        If `path` is a file, or a folder that is not empty and may not be replaced.
+        If `path` is a file, or a folder that is not empty and may not be replaced; the text names what is
+        in the way.
     OutputError
         If the folder cannot be made, the disk is full, or the rename fails.
 
@@ -99,30 +108,6 @@ class OutputFolder:
         reason = self._reason(exc)
         if reason is not None and (reason in _NO_SPACE or not isinstance(exc, ShotsieveError)):
             raise self._explain(exc, written) from exc
-
-    def require(self, needed: int) -> None:
-        """Refuse at once when the disk cannot hold what will certainly be written.
-
-        Parameters
-        ----------
-        needed : int
-            Bytes that will be written at least.
-
-        Raises
-        ------
-        OutputError
-            If less than that is free.
-
-        Examples
-        --------
-        >>> out.require(40 * 2**30)    # doctest: +SKIP
-        """
-        free = shutil.disk_usage(self.folder.parent).free
-        if needed > free:
-            raise OutputError(
-                f"{self.path}: the output needs at least {_bytes(needed)}, but only {_bytes(free)} are free"
-                " on its disk. Free some space, choose another folder, or keep fewer shots"
-            )
 
     def commit(self) -> None:
         """Put everything on the disk and give it its final name; a second call does nothing.
@@ -217,12 +202,30 @@ class OutputFolder:
         if not self.overwrite:
             raise BadInput(
                 f"output {self.path} is not empty (it holds {shown}); choose another one or add --overwrite"
+                " (from Python: overwrite=True) to replace an earlier output of shotsieve"
             )
-        if SIDE not in names:
+        if not (self.path / SIDE / _MARK).is_file():
             raise BadInput(
-                f"output {self.path} holds {shown} and no folder {SIDE!r}, so it is not an earlier output of"
+                f"output {self.path} holds {shown} and no {SIDE}/{_MARK}, so it is not an earlier output of"
                 " shotsieve and is not overwritten; choose another folder or remove it yourself"
             )
+        foreign = self._foreign()
+        if foreign is not None:
+            raise BadInput(
+                f"output {self.path} is an earlier output of shotsieve, but {foreign} in it was not written by"
+                " shotsieve and would be lost, so nothing is overwritten; move it away or choose another folder"
+            )
+
+    def _foreign(self) -> str | None:
+        """The first thing in the folder that replacing it would destroy although it is not ours."""
+        for entry in sorted(self.path.iterdir()):
+            if entry.name == SIDE and entry.is_dir() and not entry.is_symlink():
+                for inner in sorted(entry.iterdir()):
+                    if inner.name not in SIDE_FILES or not inner.is_file():
+                        return f"{SIDE}/{inner.name}"
+            elif not _DATA.fullmatch(entry.name) or not entry.is_file():
+                return entry.name
+        return None
 
     def _free_name(self, word: str) -> Path:
         """A hidden sibling that does not exist; the process id keeps two reductions apart."""
