@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import importlib
 import os
+import platform
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from shotsieve import backend as backends
 from shotsieve.backend import Backend
 from shotsieve.device import HostDevice
 from shotsieve.errors import BackendUnavailable
 
-CPU_LEVELS = {"cpu_v2": 2, "cpu_v3": 3, "cpu_v4": 4}
+# Each level is a module of its own on x86-64; elsewhere there is one module for the whole architecture.
+ON_X86 = platform.machine() in ("x86_64", "AMD64")
+CPU_LEVELS = {"cpu_v2": 2, "cpu_v3": 3, "cpu_v4": 4} if ON_X86 else {}
+CPU_NAMES = tuple(CPU_LEVELS) or ("cpu_baseline",)
 # Set by `make test`: these must be there, so that a suite that ran nothing does not pass.
 REQUIRED = set(os.environ.get("SHOTSIEVE_REQUIRE", "").replace(",", " ").split())
+if not ON_X86 and "cpu_v2" in REQUIRED:
+    REQUIRED = REQUIRED - {"cpu_v2"} | {"cpu_baseline"}
+# In the environment, so that the workers of xdist and programs that tests start have the same.
+EMU_SEED = int(os.environ.setdefault("SHOTSIEVE_EMU_SEED", str(random.SystemRandom().randint(1, 1000))))
+EMU_SEED_TEXT = f"emulator seed {EMU_SEED}; repeat with SHOTSIEVE_EMU_SEED={EMU_SEED}"
+
+
+def pytest_configure() -> None:
+    """Make every device array an allocation of its own where asked: compute-sanitizer then sees its end."""
+    if os.environ.get("SHOTSIEVE_CUPY_NO_POOL") == "1":
+        import cupy
+
+        cupy.cuda.set_allocator(None)
 
 
 def pytest_report_header() -> list[str]:
     """Say once which backends the suite runs on, and why the others are left out."""
-    return [
+    found = [
         f"shotsieve backend {status.name}: {'' if status.available else 'left out: '}{status.detail}"
         for status in backends.describe()
     ]
+    return [*found, EMU_SEED_TEXT]
 
 
 def _absent(name: str, reason: str) -> None:
@@ -31,24 +51,42 @@ def _absent(name: str, reason: str) -> None:
     pytest.skip(f"{name}: {reason}")
 
 
-def _make(name: str) -> Backend:
-    """Return a backend by its test name: a CPU level, emu or cuda."""
-    if name not in CPU_LEVELS:
-        try:
-            return backends.get(name)
-        except BackendUnavailable as error:
-            _absent(name, str(error))
+def _get(name: str) -> Backend:
+    """Return a backend by its own name; every test starts from the emulator's seed, so it repeats alone."""
     try:
-        level = importlib.import_module("shotsieve._cpu_v2").cpu_level()
-        if level < CPU_LEVELS[name]:
-            pytest.skip(f"{name}: this processor is x86-64-v{level}")
-        native = importlib.import_module(f"shotsieve._{name}")
+        backend = backends.get(name)
+    except BackendUnavailable as error:
+        _absent(name, str(error))
+    if name == "emu":
+        backend.native.set_seed(EMU_SEED)
+        print(EMU_SEED_TEXT)
+    return backend
+
+
+def _make(name: str) -> Backend:
+    """Return a backend by its test name: a CPU level, cpu_baseline, emu or cuda."""
+    if name not in CPU_NAMES:
+        return _get(name)
+    try:
+        if name in CPU_LEVELS:
+            level = importlib.import_module("shotsieve._cpu_v2").cpu_level()
+            if level < CPU_LEVELS[name]:
+                pytest.skip(f"{name}: this processor is x86-64-v{level}")
+        native = importlib.import_module(f"shotsieve._{name}" if name in CPU_LEVELS else "shotsieve._cpu")
     except ImportError as error:
         _absent(name, f"it is not built ({error})")
     return Backend("cpu", native, HostDevice(), name, 2)
 
 
-@pytest.fixture(params=[*CPU_LEVELS, "emu", "cuda"])
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers that differ from run to run; a failing test shows how to have the same again."""
+    seed = int(os.environ.get("SHOTSIEVE_SEED") or int.from_bytes(os.urandom(8), "little"))
+    print(f"numpy seed {seed}; repeat with SHOTSIEVE_SEED={seed}")
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(params=[*CPU_NAMES, "emu", "cuda"])
 def native_backend(request: pytest.FixtureRequest) -> Backend:
     """Every compiled backend of this machine, each CPU level on its own."""
     return _make(request.param)
@@ -57,11 +95,7 @@ def native_backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.fixture(params=["cpu", "emu", "cuda"])
 def backend_name(request: pytest.FixtureRequest) -> str:
     """The name of every backend that `shotsieve.reduce` can be given here."""
-    try:
-        backends.get(request.param)
-    except BackendUnavailable as error:
-        _absent(request.param, str(error))
-    return request.param
+    return _get(request.param).name
 
 
 @pytest.fixture(scope="session")

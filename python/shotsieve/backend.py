@@ -152,9 +152,7 @@ def _make_cuda() -> Backend:
             f"'shotsieve[cuda12]'."
         ) from error
     if not cupy.cuda.is_available():
-        raise GpuNotUsable(
-            "CuPy finds no usable GPU; see 'python -c \"import cupy; cupy.show_config()\"'."
-        )
+        raise GpuNotUsable("CuPy finds no usable GPU; see 'python -c \"import cupy; cupy.show_config()\"'.")
     from .device import CupyDevice
 
     _first_cuda_pid = os.getpid()

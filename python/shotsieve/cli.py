@@ -104,11 +104,11 @@ def _stopped_by_sigterm() -> Iterator[None]:
 
 
 def _is_device_fault(error: BaseException) -> bool:
-    """Whether an error comes from native code or CuPy; one of Python's own is a bug and shows its traceback."""
+    """Whether an error is the device's; any other of these kinds is a bug and shows its traceback."""
     if type(error).__module__.partition(".")[0] in ("cupy", "cupy_backends"):
         return True
-    # Native functions have no frames, and pybind11 gives their C++ exceptions as plain RuntimeError.
-    return type(error) is RuntimeError and "cuda" in str(error).lower()
+    # Native backends report a refused kernel as a plain RuntimeError with these words.
+    return type(error) is RuntimeError and "launch refused" in str(error)
 
 
 # ----------------------------------------------------------------------------- info

@@ -111,7 +111,7 @@ def _described(text: str) -> dict[str, str]:
             " ".join(lines),
         )
         about = f"{', '.join(map(_flag, names))}: " if len(names) > 1 else ""
-        out |= {name: about + words for name in names}
+        out |= dict.fromkeys(names, about + words)
     return out
 
 
@@ -147,8 +147,9 @@ def spi_command(progress_bar: Callable[[], Any]) -> click.Command:
             click.Option(
                 ["--overwrite"],
                 is_flag=True,
-                help="Replace what an earlier simulation of this run number left in OUT; refused where OUT/truth.h5"
-                " is missing or one of the folders holds anything that the simulation did not make.",
+                help="Replace what an earlier simulation of this run number left in OUT; refused where"
+                " OUT/truth.h5 is missing or one of the folders holds anything that the simulation did not"
+                " make.",
             ),
             *options_of(SpiParameters),
         ],

@@ -1,9 +1,14 @@
 """The command line against a stand-in for the engine: what is asked, what is printed, how it ends."""
 
 import dataclasses
+import importlib
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,7 +86,7 @@ def test_reduce_passes_everything_on(engine, recipe, capsys):
     assert call["recipe"].calibrate.cells == 64
     told = capsys.readouterr()
     assert "expected" in told.out
-    assert "output        out, 1 files" in told.out
+    assert "output        out, 1 file\n" in told.out
     assert told.err == ""
 
 
@@ -111,6 +116,7 @@ def test_json_alone_on_standard_output(engine, recipe, capsys):
         (BackendUnavailable("backend 'cuda' cannot be used: no usable GPU"), 1, "error: backend 'cuda'"),
         (OutputError("the disk is full"), 1, "error: the disk is full"),
         (KeyboardInterrupt(), 130, "interrupted"),
+        (RuntimeError("calibrate_count: launch refused: out of\nmemory"), 1, "error: the device failed: cal"),
     ],
 )
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
@@ -121,6 +127,77 @@ def test_how_it_ends(engine, recipe, capsys, fault, status, said, as_json):
     assert told.out == ""
     assert told.err.strip().startswith(said)
     assert "Traceback" not in told.err
+
+
+def test_an_error_that_is_a_bug_keeps_its_traceback(engine, recipe):
+    engine.fault = RuntimeError("dictionary changed size during iteration")
+    with pytest.raises(RuntimeError, match="dictionary"):
+        cli.main(["reduce", "run", "-o", "out", "--recipe", recipe])
+
+
+def test_a_table_only_run_says_so(engine, recipe, capsys, monkeypatch):
+    with_files = engine.reduce
+    monkeypatch.setattr(
+        engine, "reduce", lambda *a, **k: SimpleNamespace(**{**vars(with_files(*a, **k)), "files": []})
+    )
+    assert cli.main(["reduce", "run", "-o", "out", "--recipe", recipe]) == 0
+    assert "output        out, table only\n" in capsys.readouterr().out
+
+
+WAIT = """
+    import sys, time
+    import shotsieve.{module} as module
+    from shotsieve.cli import main
+
+    def wait(*given, **named):
+        print("ready", flush=True)
+        time.sleep(60)
+
+    module.{name} = wait
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to catch")
+@pytest.mark.parametrize(
+    ("sent", "status", "said"), [("SIGTERM", 143, "terminated"), ("SIGINT", 130, "interrupted")]
+)
+@pytest.mark.parametrize("command", ["reduce", "simulate"])
+def test_a_signal_cleans_up(tmp_path, command, sent, status, said):
+    if command == "reduce":
+        # The engine's own output folder is open when the signal comes.
+        simulate = importlib.import_module("shotsieve.simulate")
+        simulate.simulate_spi(tmp_path / "in", simulate.SpiParameters(n_trains=1, n_cells=2, modules=(0,)))
+        (tmp_path / "in/r.toml").write_text('[calibrate]\n[measure.lit]\nthreshold = "0.7 photon"\n')
+        code = WAIT.format(module="engine", name="_write_side")
+        words = ["reduce", "in/raw/r0001", "-o", "deep/out", "-r", "in/r.toml", "--constants", "in/constants"]
+        words += ["--backend", "cpu"]
+    else:
+        code = WAIT.format(module="simulate.spi", name="write_run")
+        words = ["simulate", "spi", "out", "--n-trains", "1", "--n-cells", "1", "--modules", "0"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path if path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert child.stdout.readline() == "ready\n", child.stderr.read()
+        child.send_signal(getattr(signal, sent))
+        out, err = child.communicate(timeout=20)
+    finally:
+        child.kill()
+    assert (child.returncode, out, err.strip()) == (status, "", said)
+    assert not list(tmp_path.glob("deep"))
+    assert [path for path in tmp_path.glob("out/**/*") if path.is_file()] == []
+
+
+def test_the_handler_of_the_caller_comes_back(engine, recipe):
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["reduce", "run", "-o", "out", "--recipe", recipe]) == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(
@@ -253,7 +330,7 @@ class Wishes:
     xgm : bool
         A switch.
     mode : str
-        A word.
+        A word; span_all with `cells`, for the span.
     """
 
     trains: int = 12
@@ -280,8 +357,9 @@ def test_options_mirror_a_dataclass():
         with pytest.raises(click.BadParameter):
             ask(*wrong)
     helps = {option.name: option.help for option in cli_simulate.options_of(Wishes)}
-    assert helps["seed"] == "Numbers in two lines."
-    assert helps["mode"] == "A word."
+    assert helps["seed"] == helps["trains"] == "--trains, --seed: Numbers in two lines."
+    assert helps["cells"] == "Memory cells."
+    assert helps["mode"] == "A word; span_all with --cells, for the span."
     assert cli_simulate.Listed(int).convert("", None, None) == ()
 
 
@@ -289,6 +367,45 @@ def test_every_parameter_of_the_simulation_is_an_option():
     parameters = pytest.importorskip("shotsieve.simulate.parameters").SpiParameters
     options = cli_simulate.options_of(parameters)
     assert {option.name for option in options} == {field.name for field in dataclasses.fields(parameters)}
-    assert all(option.help for option in options)
+    helps = {option.name: option.help for option in options}
+    assert all(helps.values())
+    for name, text in helps.items():
+        shared = text.startswith("--") and ": " in text
+        assert not shared or f"--{name.replace('_', '-')}" in text.partition(": ")[0].split(", ")
+        assert not any("_" in word and word in helps for word in re.findall(r"\w+", text))
+    assert len(set(helps.values())) > len(helps) - 8  # five entries of the docstring are shared
+    assert "unless --cell-ids says otherwise" in helps["n_cells"]
+
+
+@pytest.mark.parametrize("indent", ["", "    "])
+def test_help_texts_do_not_depend_on_the_indentation(indent):
+    """The compiler of Python 3.13 takes it away."""
+    text = "First.\n\n" + textwrap.indent(
+        "Attributes\n----------\na, b_c : int\n    One `a`\n    two.\nd : int\n    Not b_c : so.\n\nRaises\n",
+        indent,
+    )
+    assert cli_simulate._described(text) == {
+        "a": "--a, --b-c: One --a two.",
+        "b_c": "--a, --b-c: One --a two.",
+        "d": "Not --b-c : so.",
+    }
+
+
+def test_every_option_has_a_help_text():
+    def commands(command):
+        yield command
+        if isinstance(command, click.Group):
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                yield from commands(command.get_command(context, name))
+
+    for command in commands(cli.cli):
+        for parameter in command.params:
+            assert not isinstance(parameter, click.Option) or parameter.help, (command.name, parameter.name)
+
+
+def test_the_defaults_are_those_of_the_simulation():
+    parameters = pytest.importorskip("shotsieve.simulate.parameters").SpiParameters
+    options = cli_simulate.options_of(parameters)
     command = click.Command("spi", params=options, callback=lambda **values: parameters(**values))
     assert command.main([], standalone_mode=False) == parameters()

@@ -68,9 +68,7 @@ def test_counts_do_not_depend_on_whether_pixels_are_written(native_backend, rng)
 # Below a vector, below a group of 64, around the CPU tile of 4096 and the device tile of 2048.
 @pytest.mark.parametrize("n_pixels", [8, 16, 56, 64, 72, 2040, 2048, 2056, 4096, 4104, 8200])
 def test_any_number_of_pixels(native_backend, n_pixels, rng):
-    case = random_case(
-        rng, shots=3, modules=2, n_pixels=n_pixels, encoding=0, lit_threshold=1.0
-    )
+    case = random_case(rng, shots=3, modules=2, n_pixels=n_pixels, encoding=0, lit_threshold=1.0)
     assert_same_bits(calibrate(native_backend, case), expected(case))
 
 

@@ -31,7 +31,8 @@ CALIBRATIONS = {
 @pytest.mark.parametrize("name", ["agipd", "jungfrau"])
 @pytest.mark.parametrize("calibration", CALIBRATIONS.values(), ids=CALIBRATIONS.keys())
 def test_every_backend_gives_the_bits_of_the_reference_and_the_masks_of_the_oracle(
-    request, native_backend, make_constants, make_words, name, calibration, rng):
+    request, native_backend, make_constants, make_words, name, calibration, rng
+):
     detector = request.getfixturevalue(name)
     steps, gain_mode, energy = calibration
     unit = "photon" if energy else steps.unit()

@@ -1,6 +1,8 @@
 """The raw run on disk: the facility's reader takes it, and it holds what the truth says."""
 
 import hashlib
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -195,13 +197,79 @@ def test_a_taken_folder_is_refused_and_left_alone(small, tmp_path):
     with pytest.raises(BadInput, match="exists already"):
         simulate_spi(tmp_path, SpiParameters(**SMALL))
     assert precious.read_text() == "mine"
-    tiny = {**SMALL, "n_trains": 1, "n_cells": 2, "modules": (3,)}
+    with pytest.raises(BadInput, match=r"truth.h5 is missing, the mark of a simulation"):
+        simulate_spi(tmp_path, SpiParameters(**SMALL), overwrite=True)
+    assert precious.read_text() == "mine"
     (tmp_path / "notes.txt").write_text("also mine")
-    simulate_spi(tmp_path, SpiParameters(**tiny), overwrite=True)
-    assert not precious.exists()
-    assert (tmp_path / "notes.txt").exists()
     with pytest.raises(BadInput, match="is a file"):
         simulate_spi(tmp_path / "notes.txt")
+
+
+TINY = {**SMALL, "n_trains": 1, "n_cells": 2, "modules": (3,)}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return simulate_spi(tmp_path_factory.mktemp("tiny"), SpiParameters(**TINY)).truth_file.parent
+
+
+def test_an_earlier_simulation_is_replaced_and_nothing_else(tiny, small, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(small.truth_file.parent, out)
+    (out / "notes.txt").write_text("mine")
+    (out / "raw/r0002").mkdir()
+    (out / "raw/r0002/data.h5").write_text("also mine")
+    with pytest.raises(BadInput, match=r"exists already.*\(--overwrite; from Python: overwrite=True\)"):
+        simulate_spi(out, SpiParameters(**TINY))
+    simulate_spi(out, SpiParameters(**TINY), overwrite=True)
+    found = digest(out)
+    assert {name for name in found if name not in digest(tiny)} == {"notes.txt", "raw/r0002/data.h5"}
+    assert {name: found[name] for name in digest(tiny)} == digest(tiny)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "raw/r0001/RAW-REAL.h5",
+        "raw/r0001/RAW-R0001-LPD00-S00000.h5",
+        "raw/r0001/analysis/plot.png",
+        "constants/mine.h5",
+        "constants/xfel/cal/agipd-type/agipd_sim_m003/mine.h5",
+        "agipd.geom",
+        "truth.h5",
+    ],
+)
+def test_overwrite_refuses_what_no_simulation_made(tiny, tmp_path, foreign):
+    out = tmp_path / "out"
+    shutil.copytree(tiny, out)
+    (out / foreign).parent.mkdir(parents=True, exist_ok=True)
+    (out / foreign).write_text("mine")
+    before = digest(out)
+    with pytest.raises(BadInput, match=f"{re.escape(str(out / foreign))} (was not made|is not the truth)"):
+        simulate_spi(out, SpiParameters(**TINY), overwrite=True)
+    assert digest(out) == before
+
+
+@pytest.mark.parametrize("place", ["raw/r0001", "constants", "constants/modules.toml", "agipd.geom"])
+def test_overwrite_refuses_links(tiny, tmp_path, place):
+    out = tmp_path / "out"
+    shutil.copytree(tiny, out)
+    (out / place).rename(tmp_path / "elsewhere")
+    (out / place).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BadInput, match=f"{re.escape(str(out / place))} (is a link|was not made)"):
+        simulate_spi(out, SpiParameters(**TINY), overwrite=True)
+    assert (out / place).is_symlink()
+
+
+def test_overwrite_refuses_a_run_of_another_number(tiny, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(tiny, out)
+    real = out / "raw/r0002/RAW-R0002-AGIPD03-S00000.h5"
+    real.parent.mkdir()
+    real.write_text("mine")
+    with pytest.raises(BadInput, match=r"r0002 is not of the simulation in .*, which is of run 1"):
+        simulate_spi(out, SpiParameters(**TINY, run=2), overwrite=True)
+    assert real.read_text() == "mine"
 
 
 def test_what_fails_leaves_nothing(tmp_path):

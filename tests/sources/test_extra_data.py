@@ -99,10 +99,8 @@ def test_a_component_with_its_modules_and_trains(run, read_all):
     source = open_run(component)
     assert source.name == "SPB_DET_AGIPD1M-1"
     assert np.flatnonzero(source.shots.present.any(0)).tolist() == [2, 15]
-    assert (
-        "no data of modules 0-1, 3-14: absent or not selected; they count as absent in all shots"
-        in source.notes
-    )
+    assert "module 0 of the run not selected by the caller: absent in all shots" in source.notes
+    assert "no file has data of modules 1, 3-14: absent in all shots" in source.notes
     # The control data is not part of the component, but of the run.
     assert source.mode.gain_mode == "adaptive"
     check(source, component, read_all)

@@ -35,7 +35,7 @@ def test_plain_run(maker, opened, read_all, truth):
     assert (source.shots.cell_id == [0, 1, 2, 3] * 2).all()
     assert source.missing_shots == 0
     assert (source.trains.timestamp == [1000, 1100]).all()
-    note(source, "module 1, 2, 4", "absent in all shots")
+    note(source, "modules 1-2, 4-15", "absent in all shots")
     assert source.meta.proposal == 2012
     assert source.meta.sample == "virus"
     assert source.meta.creation_date == "20240501T100000Z"

@@ -239,3 +239,19 @@ def test_a_file_that_exists_is_never_written_over(reduce_run, tmp_path, make_sou
     with pytest.raises(OutputError, match="cannot be created"):
         ReducedRunWriter(run.folder, run.source, "corrected", "keV", {})
     assert run.files[0].read_bytes() == before
+
+
+def test_raw_frames_keep_the_name_they_were_recorded_under(tmp_path, make_source):
+    source = make_source(shape=(8, 4), modules=(0, 3))
+    source.raw_names = {3: "SPB_DET_AGIPD1M-1/DET/3CH0:other"}
+    for content, names in (
+        ("raw", ["SPB_DET_AGIPD1M-1/DET/0CH0:xtdf", "SPB_DET_AGIPD1M-1/DET/3CH0:other"]),
+        ("corrected", ["SPB_DET_AGIPD1M-1/CORR/0CH0:output", "SPB_DET_AGIPD1M-1/CORR/3CH0:output"]),
+    ):
+        with ReducedRunWriter(tmp_path, source, content, "ADU", {}) as writer:
+            assert [writer.source_name(m) for m in source.modules] == names
+            files = writer.finish()
+        for path, name in zip(files, names, strict=True):
+            with h5py.File(path) as file:
+                assert name in file["INSTRUMENT"]
+                assert f"{name}/image".encode() in file["METADATA/dataSources/deviceId"][()]

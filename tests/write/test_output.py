@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 from shotsieve.errors import BadInput, OutputError
-from shotsieve.write.output import OutputFolder
+from shotsieve.write.output import SIDE_FILES, OutputFolder
 
 
 def tree(folder):
@@ -17,7 +17,11 @@ def tree(folder):
 
 def fill(out, text="new"):
     (out.folder / "CORR-R0001-AGIPD00-S00000.h5").write_text(text)
-    (out.side / "table.h5").write_text(text)
+    for name in SIDE_FILES:
+        (out.side / name).write_text(text)
+
+
+OURS = ["CORR-R0001-AGIPD00-S00000.h5", "shotsieve", *(f"shotsieve/{name}" for name in sorted(SIDE_FILES))]
 
 
 def test_output_appears_at_once_and_parents_are_made(tmp_path):
@@ -26,7 +30,7 @@ def test_output_appears_at_once_and_parents_are_made(tmp_path):
         fill(out)
         assert not target.exists()
         assert out.folder.parent == target.parent
-    assert tree(target) == ["CORR-R0001-AGIPD00-S00000.h5", "shotsieve", "shotsieve/table.h5"]
+    assert tree(target) == OURS
     assert os.listdir(target.parent) == ["r0001"]
     out.commit()  # a second one does nothing
 
@@ -45,7 +49,9 @@ def test_permissions_are_those_of_an_ordinary_or_the_prepared_folder(tmp_path):
 
 def test_folder_that_is_not_empty_is_refused_before_anything_is_written(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(BadInput, match=r"is not empty \(it holds notes.txt\).*--overwrite"):
+    with pytest.raises(
+        BadInput, match=r"is not empty \(it holds notes.txt\).*--overwrite \(from Python: overwrite=True\)"
+    ):
         OutputFolder(tmp_path)
     assert tree(tmp_path) == ["notes.txt"]
 
@@ -63,6 +69,67 @@ def test_overwrite_replaces_only_our_own_output(tmp_path):
         assert (target / "CORR-R0001-AGIPD00-S00000.h5").read_text() == "old"
     assert tree(target) == ["only.h5", "shotsieve"]
     assert sorted(os.listdir(tmp_path)) == ["mine", "r0001"]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        "thesis.tex",
+        "RAW-R0001-DA01.h5",
+        "CORR-R0001-AGIPD00-S00000.h5.bak",
+        "analysis/result.h5",
+        "CORR-R0001-AGIPD01-S00000.h5/inner.h5",
+        "shotsieve/notes.txt",
+        "shotsieve/plots/hits.png",
+        ".hidden",
+    ],
+)
+def test_overwrite_refuses_what_shotsieve_did_not_write(tmp_path, foreign):
+    target = tmp_path / "r0001"
+    with OutputFolder(target) as out:
+        fill(out, "old")
+    (target / foreign).parent.mkdir(exist_ok=True)
+    (target / foreign).write_text("mine")
+    before = tree(target)
+    named = "/".join(foreign.split("/")[: 2 if foreign.startswith("shotsieve") else 1])
+    with pytest.raises(BadInput, match=rf"but {named} in it was not written by shotsieve"):
+        OutputFolder(target, overwrite=True)
+    assert tree(target) == before
+
+
+def test_overwrite_needs_more_than_a_folder_of_that_name(tmp_path):
+    (tmp_path / "shotsieve").mkdir()  # such as a clone of the sources
+    (tmp_path / "shotsieve/README.md").write_text("mine")
+    with pytest.raises(BadInput, match=r"no shotsieve/accounts\.json, so it is not an earlier output"):
+        OutputFolder(tmp_path, overwrite=True)
+    assert tree(tmp_path) == ["shotsieve", "shotsieve/README.md"]
+
+
+def test_what_comes_into_an_old_output_meanwhile_is_not_lost(tmp_path):
+    target = tmp_path / "r0001"
+    with OutputFolder(target) as out:
+        fill(out, "old")
+
+    def action(out):
+        (target / "thesis.tex").write_text("mine")
+
+    with pytest.raises(OutputError, match=r"thesis\.tex.*complete output is left in"):
+        interrupted(target, action, overwrite=True)
+    assert (target / "thesis.tex").read_text() == "mine"
+    assert (target / "shotsieve/table.h5").read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "name", ["RAW-R0001-AGIPD00-S00000.h5", "CORR-R12345-JNGFR01-S00012.h5", "karabo_data_map.json"]
+)
+def test_overwrite_knows_its_data_files(tmp_path, name):
+    target = tmp_path / "r0001"
+    with OutputFolder(target) as out:
+        fill(out)
+        (out.folder / name).write_text("x")
+    with OutputFolder(target, overwrite=True) as out:
+        fill(out)
+    assert tree(target) == OURS
 
 
 def interrupted(target, action, **options):
@@ -182,14 +249,6 @@ def test_no_permission_text(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     with pytest.raises(OutputError, match=r"no permission to write here.*choose another folder"):
         OutputFolder(tmp_path / "r0001").__enter__()
-
-
-def test_space_that_is_certainly_needed_can_be_asked_for(tmp_path):
-    with pytest.raises(OutputError, match=r"needs at least 1000000.0 TB, but only .* are free"):
-        with OutputFolder(tmp_path / "r0001") as out:
-            out.require(10**18)
-    with OutputFolder(tmp_path / "r0001") as out:
-        out.require(1)
 
 
 def test_other_errors_pass_unchanged(tmp_path):

@@ -20,8 +20,9 @@ from .parameters import SpiParameters
 from .run import write_run
 from .truth import SpiTruth, TruthFile
 
-# Names of all that a simulation makes below the folder of its raw run and of its constants.
-_RAW_FILE = re.compile(r"RAW-R\d{4}-(AGIPD\d\d|AGIPD1MCTRL00|DA01)-S\d{5}\.h5")
+# Names of all that a simulation makes below the folder of its raw run and of its constants; EXtra-data leaves
+# the map, a cache, in every run that it opens.
+_RAW_FILE = re.compile(r"RAW-R\d{4}-(AGIPD\d\d|AGIPD1MCTRL00|DA01)-S\d{5}\.h5|karabo_data_map\.json")
 _CONSTANTS_FILE = re.compile(r"modules\.toml|xfel/cal/[\w-]+/agipd_sim_m\d{3}/cal\.\d+\.h5")
 
 __all__ = ["SimulatedRun", "SpiParameters", "simulate_spi"]
@@ -151,7 +152,8 @@ def _check_ours(places: tuple[Path, ...], run: int) -> None:
     advice = "so nothing is overwritten; choose another folder or remove it yourself"
     if not truth_file.is_file():
         raise BadInput(
-            f"{truth_file} is missing, the mark of a simulation, and {truth_file.parent} is not empty, {advice}"
+            f"{truth_file} is missing, the mark of a simulation, and {truth_file.parent} is not empty,"
+            f" {advice}"
         )
     try:
         with h5py.File(truth_file, "r") as file:

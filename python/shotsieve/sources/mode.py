@@ -1,7 +1,7 @@
 """The operating mode of the detector, from the run's control sources.
 
-A run that was reduced to raw words holds no control sources. Its module files say the mode it was reduced with
-under ``RUN/SHOTSIEVE/<source>/mode``, so that it can be calibrated later without any help.
+A run that was reduced to raw words holds no control sources. Its module files say the mode it was reduced
+with under ``RUN/SHOTSIEVE/<source>/mode``, so that it can be calibrated later without any help.
 """
 
 from __future__ import annotations

@@ -103,15 +103,7 @@ class RunSource:
                     parts.append(part)
                     self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames))
                     used.append(file)
-        if gone := [m for m in self.modules if m not in found.modules]:
-            which = f"module{'s' * (len(gone) > 1)} {_ranges(gone)}"
-            # What an object of EXtra-data leaves out may well be in the run.
-            chosen = inputs.sources is not None or inputs.detector_files is not None
-            self.notes.append(
-                f"no data of {which}: absent or not selected; they count as absent in all shots"
-                if chosen
-                else f"no file has data of {which}: absent in all shots"
-            )
+        self._note_modules(inputs, found)
         self._note_trains(inputs, used)
         self._plan: Plan = build_plan(parts, self.modules)
         self.notes += self._plan.notes
@@ -199,6 +191,18 @@ class RunSource:
                 "rejected too"
             )
 
+    def _note_modules(self, inputs: Inputs, found: detectors.Found) -> None:
+        # An object of EXtra-data may leave out modules that the run has.
+        recorded = detectors.match({s for f in inputs.files for s in f.instrument})
+        there = {m for f in recorded if f.raw and f.name == found.name for m in f.modules}
+        gone = [m for m in self.modules if m not in found.modules]
+        if absent := [m for m in gone if m not in there]:
+            self.notes.append(f"no file has data of {_modules_text(absent)}: absent in all shots")
+        if unselected := [m for m in gone if m in there]:
+            self.notes.append(
+                f"{_modules_text(unselected)} of the run not selected by the caller: absent in all shots"
+            )
+
     def _note_trains(self, inputs: Inputs, used: list[RunFile]) -> None:
         mixed = [f for f in dict.fromkeys(used) if (f.train_id[1:] <= f.train_id[:-1]).any()]
         if mixed:
@@ -259,11 +263,12 @@ def _choose(inputs: Inputs, detector, source: str | None) -> detectors.Found:
     return raw[0]
 
 
-def _ranges(numbers: list[int]) -> str:
-    """Ascending numbers in words: ``0-2, 5``."""
+def _modules_text(numbers: list[int]) -> str:
+    """Ascending module numbers in words: ``modules 0-2, 5``."""
     starts = [n for n in numbers if n - 1 not in numbers]
     stops = [n for n in numbers if n + 1 not in numbers]
-    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))
+    ranges = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))
+    return f"module{'s' * (len(numbers) > 1)} {', '.join(ranges)}"
 
 
 def _what_is_there(names: list[str]) -> str:

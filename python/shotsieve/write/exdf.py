@@ -235,7 +235,7 @@ class ReducedRunWriter:
         'SPB_DET_AGIPD1M-1/CORR/3CH0:output'
         """
         if self.content == "raw" and module in self.source.raw_names:
-            # Recorded words stay under the name they were recorded under, also where that is not the usual one.
+            # Recorded words keep the name they were recorded under, also where it is not the usual one.
             return self.source.raw_names[module]
         template = self.detector.raw_source if self.content == "raw" else self.detector.corrected_source
         return template.format(detector=self.source.name, module=module)

@@ -19,7 +19,8 @@ SIDE_FILES = ("table.h5", "recipe.toml", "accounts.json", "machine.json", "setti
 """All that we write into it; ``accounts.json`` marks a folder as an output of shotsieve."""
 
 _MARK = "accounts.json"
-_DATA = re.compile(r"(RAW|CORR)-R\d+-\w+-S\d{5}\.h5")
+# EXtra-data leaves the map, a cache, in every run that it opens.
+_DATA = re.compile(r"(RAW|CORR)-R\d+-\w+-S\d{5}\.h5|karabo_data_map\.json")
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -212,8 +213,9 @@ class OutputFolder:
         foreign = self._foreign()
         if foreign is not None:
             raise BadInput(
-                f"output {self.path} is an earlier output of shotsieve, but {foreign} in it was not written by"
-                " shotsieve and would be lost, so nothing is overwritten; move it away or choose another folder"
+                f"output {self.path} is an earlier output of shotsieve, but {foreign} in it was not written"
+                " by shotsieve and would be lost, so nothing is overwritten; move it away or choose another"
+                " folder"
             )
 
     def _foreign(self) -> str | None:
