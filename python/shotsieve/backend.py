@@ -217,7 +217,7 @@ def get(name: str = "auto") -> Backend:
 
 
 def _auto() -> Backend:
-    """Take the GPU when there is one. A GPU that is there but cannot be used is never passed over in silence."""
+    """Take the GPU when there is one; one that cannot be used is never passed over in silence."""
     try:
         return _make_cuda()
     except GpuNotUsable as error:
