@@ -6,6 +6,7 @@ import importlib
 import os
 import platform
 import random
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,10 @@ EMU_SEED_TEXT = f"emulator seed {EMU_SEED}; repeat with SHOTSIEVE_EMU_SEED={EMU_
 
 
 def pytest_configure() -> None:
-    """Make every device array an allocation of its own where asked: compute-sanitizer then sees its end."""
+    """Set up what has to be there before the first test."""
+    # Ctrl-C works as in a terminal: a suite started in the background ignores it, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Every device array is an allocation of its own where asked: compute-sanitizer then sees its end.
     if os.environ.get("SHOTSIEVE_CUPY_NO_POOL") == "1":
         import cupy
 
