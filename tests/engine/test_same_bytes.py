@@ -94,7 +94,7 @@ def test_blocks_and_threads_change_no_byte(
 def test_blocks_and_threads_of_files_change_no_byte(
     simulated, reduced, digest, places, make_recipe, monkeypatch
 ):
-    monkeypatch.setattr(run_source, "cpu_count", lambda: 1)
+    monkeypatch.setattr(run_source, "usable_cpus", lambda: 1)
     monkeypatch.setattr(backends, "usable_cpus", lambda: 3)
     for name in ("usual", "duplicate_train"):
         sim = simulated(name)

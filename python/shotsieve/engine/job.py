@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -241,7 +242,9 @@ def _describe(job: Job, constants: Constants | None) -> None:
     if job.params is None or constants is None:
         return
     for name, value in constants.provenance.items():
-        settings[f"constants.{name}"] = str(value)
+        # In one order, whatever form the constants were opened from.
+        text = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else str(value)
+        settings[f"constants.{name}"] = text
     for name, value in constants.conditions.items():
         settings[f"constants_conditions.{name}"] = str(value)
     if job.counts_frames:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .. import detectors
-from ..cpus import usable_cpus as cpu_count
+from ..cpus import usable_cpus
 from ..errors import BadInput, UnreadableData, nearest
 from .base import ShotStatus, Source, cut_ranges
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
@@ -63,7 +63,7 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
     """
     inputs = find_inputs(run)
     found = _choose(inputs, detector, source)
-    return RunSource(inputs, found, threads or cpu_count())
+    return RunSource(inputs, found, threads or usable_cpus())
 
 
 @dataclass(frozen=True)
