@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..geometry import Geometry, Panel
 from ..units import HC_KEV_NM
 
 MODULES = 16
@@ -136,43 +137,41 @@ def write_geometry(path: str | os.PathLike, distance_m: float, photon_energy_kev
     --------
     >>> write_geometry("agipd.geom", 1.6, 9.3)  # doctest: +SKIP
     """
-    lines = [
-        "; A plain AGIPD-1M layout, written by shotsieve simulate",
-        "data = /entry_1/data_1/data",
-        "mask = /entry_1/data_1/mask",
-        "mask_good = 0x0",
-        "mask_bad = 0xffffffff",
-        "dim0 = %",
-        "dim1 = ss",
-        "dim2 = fs",
-        f"res = {1 / PIXEL_SIZE_M:.1f}",
-        f"clen = {distance_m:.6f}",
-        f"photon_energy = {photon_energy_kev * 1000:.3f}",
-        "adu_per_eV = 0.001",
-        "",
-    ]
-    names = [[f"p{m}a{a}" for a in range(ASICS)] for m in range(MODULES)]
-    for q in range(4):
-        lines.append(f"rigid_group_q{q} = " + ",".join(n for m in range(4 * q, 4 * q + 4) for n in names[m]))
-    lines += [f"rigid_group_p{m} = " + ",".join(names[m]) for m in range(MODULES)]
-    lines.append("rigid_group_collection_quadrants = q0,q1,q2,q3")
-    lines.append("rigid_group_collection_asics = " + ",".join(f"p{m}" for m in range(MODULES)))
-    for m in range(MODULES):
-        for a in range(ASICS):
-            x, y, ss, fs = panel_corner(m, a)
-            first = m * SHAPE[0] + a * ASIC_ROWS
-            n = names[m][a]
-            lines += [
-                "",
-                f"{n}/min_fs = 0",
-                f"{n}/max_fs = {SHAPE[1] - 1}",
-                f"{n}/min_ss = {first}",
-                f"{n}/max_ss = {first + ASIC_ROWS - 1}",
-                f"{n}/fs = +0.000000x {fs:+.6f}y",
-                f"{n}/ss = {ss:+.6f}x +0.000000y",
-                f"{n}/corner_x = {x:.6f}",
-                f"{n}/corner_y = {y:.6f}",
-            ]
-    path = Path(path)
-    path.write_text("\n".join(lines) + "\n", encoding="ascii", newline="\n")
-    return path
+    names = {m: tuple(f"p{m}a{a}" for a in range(ASICS)) for m in range(MODULES)}
+    # The groups that refinement tools of old look for; the hierarchy of today is made from them.
+    rigid = {f"q{q}": sum((names[m] for m in range(4 * q, 4 * q + 4)), ()) for q in range(4)}
+    rigid |= {f"p{m}": names[m] for m in range(MODULES)}
+    geometry = Geometry(
+        panels=tuple(_panel(m, a, names[m][a]) for m in range(MODULES) for a in range(ASICS)),
+        module_shape=SHAPE,
+        modules=MODULES,
+        rigid_groups=rigid,
+        rigid_collections={
+            "quadrants": tuple(f"q{q}" for q in range(4)),
+            "asics": tuple(f"p{m}" for m in range(MODULES)),
+        },
+    )
+    return geometry.save(
+        path,
+        data_path="/entry_1/data_1/data",
+        mask_path="/entry_1/data_1/mask",
+        clen_m=distance_m,
+        photon_energy_kev=photon_energy_kev,
+        adu_per_ev=0.001,  # corrected frames are in keV
+        # The first line: by it a later simulation knows that the file may be replaced.
+        comments=["A plain AGIPD-1M layout, made by shotsieve simulate"],
+    )
+
+
+def _panel(module: int, asic: int, name: str) -> Panel:
+    x, y, ss, fs = panel_corner(module, asic)
+    first = module * SHAPE[0] + asic * ASIC_ROWS
+    return Panel(
+        name,
+        module,
+        (first, first + ASIC_ROWS, 0, SHAPE[1]),
+        (x, y),
+        (0.0, float(fs), 0.0),
+        (float(ss), 0.0, 0.0),
+        1 / PIXEL_SIZE_M,
+    )
