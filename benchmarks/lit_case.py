@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from shotsieve import detectors
 from shotsieve.backend import Backend
-from shotsieve.calibrate import CalibrateParams, list_frames, queue_calibration
+from shotsieve.calibrate import COUNTS, CalibrateParams, list_frames, queue_calibration
 
 PHOTON_KEV = 9.3
 ADU_PER_KEV = 7.2
@@ -63,7 +63,7 @@ class LitCase:
         Only the three planes that pixels in high gain need are counted (threshold, offset, gain); the other
         five are needed for the few switched pixels alone.
         """
-        counts = self.frames * 4 * 8
+        counts = self.frames * COUNTS * 8
         return self.raw.nbytes + counts + 3 * 4 * self.cells * self.pixels
 
     def params(self, photons: bool) -> CalibrateParams:
@@ -149,7 +149,7 @@ class OnDevice:
         rows = (cell[:, None] + case.cells * np.arange(modules)).astype("i4")
         frames, groups = list_frames(np.ones(rows.shape, bool), rows)
         self.frames, self.groups = self._upload(frames), self._upload(groups)
-        self.host_counts = device.empty_pinned((shots * modules, 4), "i8")
+        self.host_counts = device.empty_pinned((shots * modules, COUNTS), "i8")
         self.counts = device.twin(self.host_counts)
 
     def _upload(self, array: np.ndarray):
@@ -179,8 +179,8 @@ class OnDevice:
         self.backend.device.wait(self.backend.device.record(self.stream))
 
     def result(self) -> np.ndarray:
-        """Return the counts of the last pass, int64 (frames, modules, 4)."""
+        """Return the counts of the last pass, int64 (frames, modules, 5)."""
         device = self.backend.device
         device.to_host(self.host_counts, self.counts, self.stream)
         device.wait(device.record(self.stream))
-        return self.host_counts.reshape(self.case.frames, self.modules, 4)
+        return self.host_counts.reshape(self.case.frames, self.modules, COUNTS)

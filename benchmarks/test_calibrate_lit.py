@@ -73,7 +73,9 @@ def measured(quick: bool) -> Measured:
 
 
 def check_counts(ours: np.ndarray, peer: np.ndarray, photons: bool) -> None:
-    """Compare (frames, 4) counts: whole numbers exactly, intensity within the rounding of its 1/128 steps."""
+    """Compare ours (frames, 5) with the peer's (frames, 4), which lack candidates: whole numbers exactly,
+    intensity within the rounding of its 1/128 steps.
+    """
     np.testing.assert_array_equal(ours[:, :2], peer[:, :2])
     if photons:
         np.testing.assert_array_equal(ours[:, 3], peer[:, 3])

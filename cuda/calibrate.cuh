@@ -13,7 +13,10 @@ constexpr int kCalibrateThreads = 256;
 constexpr int kCalibrateWarps = kCalibrateThreads / 32;
 constexpr int kPixelsPerThread = 8;  // 16 bytes of raw words: one load
 constexpr int kTilePixels = kCalibrateThreads * kPixelsPerThread;
-constexpr int kSums = 5;
+constexpr int kSums = 6;
+// Left alone, the compiler takes so many registers on some devices that one block fewer fits.
+template <bool Write>
+constexpr int kBlocksPerMultiprocessor = Write ? 3 : 4;
 
 __device__ inline int warp_sum(int value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
@@ -24,14 +27,16 @@ __device__ inline int warp_sum(int value) {
 #endif
 }
 
-// Sums of one thread. Intensities and photons
-// are summed as halves, so that nothing overflows 32 bits within a block and no order matters.
+// Sums of one thread. Intensities and photons are summed as halves, so that nothing overflows 32 bits within
+// a block and no order matters.
 struct ThreadSums {
   int tally = 0;
+  unsigned candidates = 0;  // bit i is the thread's pixel i
   int intensity_low = 0, intensity_high = 0, photons_low = 0, photons_high = 0;
 
-  __device__ void add(const math::PixelResult& r) {
+  __device__ void add(const math::PixelResult& r, int i) {
     tally += r.tally;
+    candidates |= static_cast<unsigned>(r.candidate) << i;
     intensity_low += r.intensity & 0xFFFF;
     intensity_high += r.intensity >> 16;
     photons_low += r.photons & 0xFFFF;
@@ -82,19 +87,25 @@ __device__ inline void store_pixels(const CalibrateCall& c, std::int64_t at,
   *reinterpret_cast<uint2*>(c.stage + at) = packed;
 }
 
+// Words are little-endian: bit p % 32 of word p / 32 is bit p % 8 of byte p / 8.
+__device__ inline void store_candidates(const CalibrateCall& c, std::int64_t at, unsigned bits) {
+  if (c.candidates == nullptr) return;
+  reinterpret_cast<std::uint8_t*>(c.candidates)[at / kPixelsPerThread] = static_cast<std::uint8_t>(bits);
+}
+
 // Adds the sums of a block to the counts of its frame. Integer atomics: exact in any order.
 __device__ inline void add_to_frame(const ThreadSums& sums, int* shared, FrameCounts* counts) {
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
-  const int totals[kSums] = {warp_sum(sums.tally), warp_sum(sums.intensity_low),
+  const int totals[kSums] = {warp_sum(sums.tally),          warp_sum(sums.intensity_low),
                              warp_sum(sums.intensity_high), warp_sum(sums.photons_low),
-                             warp_sum(sums.photons_high)};
+                             warp_sum(sums.photons_high),   warp_sum(__popc(sums.candidates))};
   if (lane == 0) {
     for (int k = 0; k < kSums; ++k) shared[k * kCalibrateWarps + warp] = totals[k];
   }
   __syncthreads();
   if (threadIdx.x == 0) {
-    long long block[kSums] = {0, 0, 0, 0, 0};
+    long long block[kSums] = {};
     for (int k = 0; k < kSums; ++k) {
       for (int w = 0; w < kCalibrateWarps; ++w) block[k] += shared[k * kCalibrateWarps + w];
     }
@@ -103,6 +114,7 @@ __device__ inline void add_to_frame(const ThreadSums& sums, int* shared, FrameCo
     atomicAdd(target + 1, static_cast<unsigned long long>(block[0] % math::kLitUnit));
     atomicAdd(target + 2, static_cast<unsigned long long>(block[2] * 65536 + block[1]));
     atomicAdd(target + 3, static_cast<unsigned long long>(block[4] * 65536 + block[3]));
+    atomicAdd(target + 4, static_cast<unsigned long long>(block[5]));
   }
   __syncthreads();  // the next frame overwrites the shared sums
 }
@@ -130,7 +142,8 @@ __device__ inline void choose_stage(const CalibrateCall& c, const float* plane, 
 }
 
 template <bool Round, bool Write>
-__global__ void __launch_bounds__(kCalibrateThreads) calibrate_count_kernel(CalibrateCall c) {
+__global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Write>)
+    calibrate_count_kernel(CalibrateCall c) {
   SS_SHARED(int, shared, kSums* kCalibrateWarps);
   const std::int64_t n = c.n_pixels;
   const std::int64_t tiles = (n + kTilePixels - 1) / kTilePixels;
@@ -171,7 +184,7 @@ __global__ void __launch_bounds__(kCalibrateThreads) calibrate_count_kernel(Cali
           const float x = (static_cast<float>(adc.value[i]) - pixel_offset) * pixel_gain;
           results[i] =
               math::measure_pixel<Round, true>(math::lift_medium(x, stages[i], c.rules), flags, c.rules);
-          sums.add(results[i]);
+          sums.add(results[i], i);
         }
       } else {
         for (int i = 0; i < kPixelsPerThread; ++i) {
@@ -181,7 +194,10 @@ __global__ void __launch_bounds__(kCalibrateThreads) calibrate_count_kernel(Cali
           results[i].flags = math::kNoConstants;
         }
       }
-      if (Write) store_pixels(c, frame * n + pixel, results, stages);
+      if (Write) {
+        store_pixels(c, frame * n + pixel, results, stages);
+        store_candidates(c, frame * n + pixel, sums.candidates);
+      }
     }
     add_to_frame(sums, shared, c.counts + frame);
   }
@@ -191,7 +207,7 @@ __global__ void __launch_bounds__(kCalibrateThreads) calibrate_count_kernel(Cali
 __global__ void clear_counts_kernel(const std::int32_t* __restrict__ frames, std::int64_t n_listed,
                                     FrameCounts* __restrict__ counts) {
   const std::int64_t k = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (k < n_listed) counts[frames[k]] = FrameCounts{0, 0, 0, 0};
+  if (k < n_listed) counts[frames[k]] = FrameCounts{};
 }
 
 }  // namespace shotsieve::device

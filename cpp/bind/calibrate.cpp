@@ -23,12 +23,15 @@ groups : int32 (G, 3)
     start, stop into frames, and the row of table for them; row -1 means that there are no constants.
 table : float32 (R, 8 or 10, n_pixels)
     Folded constants: two thresholds, three offsets, three gains and, if stages are forced, two levels.
-counts : int64 (F, 4)
-    Written for listed frames: lit pixels, unmasked pixels, intensity in 1/128, photons.
+counts : int64 (F, 5)
+    Written for listed frames: lit pixels, unmasked pixels, intensity in 1/128, photons, candidates of peaks.
 pixels : float32 (F, n_pixels) or None
     Calibrated values, NaN where a pixel does not count.
 stage : uint8 (F, n_pixels) or None
     Gain stage in bits 0-1; 0x10 not finite, 0x20 out of range, 0x40 wrong gain, 0x80 no constants.
+candidates : uint32 (F, n_pixels // 32) or None
+    Bit p % 32 of word p // 32 is set where pixel p is a candidate of a peak; only together with pixels, and
+    n_pixels is then a multiple of 32. Listed frames are written whole, with 0 where there are no constants.
 encoding : int
     0 digital level against thresholds, 1 gain code.
 fixed_stage : int
@@ -38,6 +41,8 @@ set_min, round_photons : bool
 rounding_threshold, value_limit, lit_threshold, to_photon : float
     Fraction from which photons are rounded up; |x| above which a pixel does not count; threshold of a lit
     pixel (strictly above; NaN counts none); photons per unit (0 counts none).
+candidate_threshold : float
+    A pixel that counts is a candidate when its value is at least this; NaN makes none.
 stream : int
     Handle of the device stream, 0 for the default one.
 threads : int
@@ -66,16 +71,17 @@ void check_lists(const CalibrateCall& c) {
 
 void calibrate_count_py(const py::object& raw, const py::object& frames, const py::object& groups,
                         const py::object& table, const py::object& counts, const py::object& pixels,
-                        const py::object& stage, int encoding, int fixed_stage, bool set_min,
-                        bool round_photons, float rounding_threshold, float value_limit, float lit_threshold,
-                        float to_photon, std::uintptr_t stream, int threads) {
+                        const py::object& stage, const py::object& candidates, int encoding, int fixed_stage,
+                        bool set_min, bool round_photons, float rounding_threshold, float value_limit,
+                        float lit_threshold, float to_photon, float candidate_threshold,
+                        std::uintptr_t stream, int threads) {
   const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
   const std::int64_t n_frames = raw_view.shape[0];
   const std::int64_t n_pixels = raw_view.shape[2];
   const ArrayView frames_view = view_array(frames, "frames", "<i4", {kAny}, false);
   const ArrayView groups_view = view_array(groups, "groups", "<i4", {kAny, 3}, false);
   const ArrayView table_view = view_array(table, "table", "<f4", {kAny, kAny, n_pixels}, false);
-  const ArrayView counts_view = view_array(counts, "counts", "<i8", {n_frames, 4}, true);
+  const ArrayView counts_view = view_array(counts, "counts", "<i8", {n_frames, 5}, true);
 
   CalibrateCall call{};
   call.raw = raw_view.as<const std::uint16_t>();
@@ -87,6 +93,16 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   if (!pixels.is_none()) {
     call.pixels = view_array(pixels, "pixels", "<f4", {n_frames, n_pixels}, true).as<float>();
     call.stage = view_array(stage, "stage", "<u1", {n_frames, n_pixels}, true).as<std::uint8_t>();
+  }
+  if (!candidates.is_none()) {
+    check_range(!pixels.is_none(), "candidates",
+                "pixels and stage to be written too, since the bits are made from them; pass all three, or "
+                "candidates=None");
+    check_range(n_pixels % 32 == 0, "candidates",
+                "a multiple of 32 pixels in a frame, got " + std::to_string(n_pixels) +
+                    "; pad the frames, or pass candidates=None");
+    const ArrayView view = view_array(candidates, "candidates", "<u4", {n_frames, n_pixels / 32}, true);
+    call.candidates = view.as<std::uint32_t>();
   }
   call.n_frames = n_frames;
   call.n_listed = frames_view.shape[0];
@@ -114,7 +130,8 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   check_range(threads >= 1, "threads", "at least 1");
   call.encoding = static_cast<Encoding>(encoding);
   const float medium_floor = set_min ? 0.0f : -std::numeric_limits<float>::infinity();
-  call.rules = {rounding_threshold, value_limit, lit_threshold, to_photon, medium_floor, fixed_stage};
+  call.rules = {rounding_threshold, value_limit,  lit_threshold, candidate_threshold,
+                to_photon,          medium_floor, fixed_stage};
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
   check_lists(call);
 #endif
@@ -129,9 +146,10 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
 void bind_calibrate(py::module_& m) {
   m.def("calibrate_count", &calibrate_count_py, kDoc, py::arg("raw"), py::arg("frames"), py::arg("groups"),
         py::arg("table"), py::arg("counts"), py::arg("pixels") = py::none(), py::arg("stage") = py::none(),
-        py::kw_only(), py::arg("encoding"), py::arg("fixed_stage") = -1, py::arg("set_min") = false,
-        py::arg("round_photons") = false, py::arg("rounding_threshold") = 0.5f, py::arg("value_limit") = 1e7f,
-        py::arg("lit_threshold") = std::numeric_limits<float>::quiet_NaN(), py::arg("to_photon") = 0.0f,
+        py::arg("candidates") = py::none(), py::kw_only(), py::arg("encoding"), py::arg("fixed_stage") = -1,
+        py::arg("set_min") = false, py::arg("round_photons") = false, py::arg("rounding_threshold") = 0.5f,
+        py::arg("value_limit") = 1e7f, py::arg("lit_threshold") = std::numeric_limits<float>::quiet_NaN(),
+        py::arg("to_photon") = 0.0f, py::arg("candidate_threshold") = std::numeric_limits<float>::quiet_NaN(),
         py::arg("stream") = 0, py::arg("threads") = 1);
 }
 

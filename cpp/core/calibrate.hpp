@@ -26,6 +26,7 @@ struct FrameCounts {
   std::int64_t unmasked;
   std::int64_t intensity;  // units of 1/128
   std::int64_t photons;
+  std::int64_t candidates;
 };
 
 struct CalibrateCall {
@@ -36,6 +37,8 @@ struct CalibrateCall {
   FrameCounts* counts;         // (n_frames,), overwritten for every listed frame
   float* pixels;               // (n_frames, n_pixels) or null
   std::uint8_t* stage;         // (n_frames, n_pixels) or null, null exactly when pixels is
+  std::uint32_t*
+      candidates;  // (n_frames, n_pixels / 32) or null, null where pixels is; bit p % 32 is pixel p
   std::int64_t n_frames, n_listed, n_groups, n_rows, n_pixels;
   int planes, table_planes;
   Encoding encoding;
@@ -43,7 +46,8 @@ struct CalibrateCall {
   math::PixelRules rules;
 };
 
-// Promise: exact. n_pixels is a multiple of 8. Never synchronises, never allocates device memory.
+// Promise: exact. n_pixels is a multiple of 8, and of 32 where candidates are written. Never synchronises,
+// never allocates device memory.
 void calibrate_count(const CalibrateCall& call, const Where& where);
 
 }  // namespace shotsieve

@@ -3,8 +3,10 @@
 #include "../core/calibrate.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
+#include "bits.hpp"
 #include "parallel.hpp"
 
 namespace shotsieve {
@@ -39,14 +41,20 @@ struct Span {
   }
 };
 
+// What a loop makes besides the counts that there always are. Candidates are a choice since they cost up to a
+// tenth of the time; where pixels are written they are counted with their bits, afterwards.
+enum class Output { kCounts, kCandidateCounts, kPixels };
+
 // Sums of a span in 32 bits, which keeps the loops twice as wide as 64-bit sums would. `seen` collects the
 // bits of every summand, so that afterwards it is known whether the sums could have overflowed.
 struct SpanSums {
   // Unsigned, since they may wrap before `fits` says that they are of no use.
-  std::uint32_t tally = 0, intensity = 0, photons = 0;
+  std::uint32_t tally = 0, intensity = 0, photons = 0, candidates = 0;
   std::int32_t seen = 0;
 
+  template <Output O>
   void add(const PixelResult& r) {
+    if (O == Output::kCandidateCounts) candidates += static_cast<std::uint32_t>(r.candidate);
     tally += static_cast<std::uint32_t>(r.tally);
     intensity += static_cast<std::uint32_t>(r.intensity);
     photons += static_cast<std::uint32_t>(r.photons);
@@ -60,6 +68,7 @@ struct SpanSums {
     counts.unmasked += tally % math::kLitUnit;
     counts.intensity += static_cast<std::int32_t>(intensity);
     counts.photons += static_cast<std::int32_t>(photons);
+    counts.candidates += candidates;
   }
 };
 
@@ -84,7 +93,7 @@ bool all_codes_zero(const Span& s) {
 }
 
 // Every pixel of the span is in Stage. False, and nothing counted, if the sums might have overflowed.
-template <int Stage, bool Round, bool Photons, bool Write>
+template <int Stage, bool Round, bool Photons, Output O>
 bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   const std::uint16_t* __restrict adc = s.adc;
   const float* __restrict offset = s.plane(math::kOffset + Stage);
@@ -98,11 +107,11 @@ bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
     float x = (static_cast<float>(adc[i]) - offset[i]) * gain[i];
     if (Stage == 1) x = math::lift_medium(x, Stage, r);
     const PixelResult p = math::measure_pixel<Round, Photons>(x, 0, r);
-    if (Write) {
+    if (O == Output::kPixels) {
       pixels[i] = p.value;
       stages[i] = static_cast<std::uint8_t>(Stage | p.flags);
     }
-    sums.add(p);
+    sums.add<O>(p);
   }
   if (!sums.fits(n)) return false;
   sums.add_to(counts);
@@ -110,15 +119,15 @@ bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
 }
 
 // The span, in halves where its sums might overflow.
-template <int Stage, bool Round, bool Photons, bool Write>
+template <int Stage, bool Round, bool Photons, Output O>
 void calibrate_uniform(const Span& s, const PixelRules& rules, FrameCounts& counts) {
-  if (uniform_loop<Stage, Round, Photons, Write>(s, rules, counts)) return;
-  calibrate_uniform<Stage, Round, Photons, Write>(s.part(0, s.n / 2), rules, counts);
-  calibrate_uniform<Stage, Round, Photons, Write>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
+  if (uniform_loop<Stage, Round, Photons, O>(s, rules, counts)) return;
+  calibrate_uniform<Stage, Round, Photons, O>(s.part(0, s.n / 2), rules, counts);
+  calibrate_uniform<Stage, Round, Photons, O>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
 }
 
 // Any mixture of stages. Forced is a compile-time choice since the two planes exist only then.
-template <Encoding E, bool Forced, bool Round, bool Photons, bool Write>
+template <Encoding E, bool Forced, bool Round, bool Photons, Output O>
 bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   const std::uint16_t* __restrict adc = s.adc;
   const std::uint16_t* __restrict digital = s.digital;
@@ -152,22 +161,22 @@ bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
     const float gain = math::select_stage(stage, gain0[i], gain1[i], gain2[i]);
     const float x = math::lift_medium((a - offset) * gain, stage, r);
     const PixelResult p = math::measure_pixel<Round, Photons>(x, flags, r);
-    if (Write) {
+    if (O == Output::kPixels) {
       pixels[i] = p.value;
       stages[i] = static_cast<std::uint8_t>(stage | p.flags);
     }
-    sums.add(p);
+    sums.add<O>(p);
   }
   if (!sums.fits(n)) return false;
   sums.add_to(counts);
   return true;
 }
 
-template <Encoding E, bool Forced, bool Round, bool Photons, bool Write>
+template <Encoding E, bool Forced, bool Round, bool Photons, Output O>
 void calibrate_mixed(const Span& s, const PixelRules& rules, FrameCounts& counts) {
-  if (mixed_loop<E, Forced, Round, Photons, Write>(s, rules, counts)) return;
-  calibrate_mixed<E, Forced, Round, Photons, Write>(s.part(0, s.n / 2), rules, counts);
-  calibrate_mixed<E, Forced, Round, Photons, Write>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
+  if (mixed_loop<E, Forced, Round, Photons, O>(s, rules, counts)) return;
+  calibrate_mixed<E, Forced, Round, Photons, O>(s.part(0, s.n / 2), rules, counts);
+  calibrate_mixed<E, Forced, Round, Photons, O>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
 }
 
 // How the spans of a call are calibrated, chosen once per call.
@@ -177,26 +186,28 @@ struct Loops {
   void (*mixed)(const Span&, const PixelRules&, FrameCounts&);
 };
 
-template <Encoding E, bool Round, bool Photons, bool Write>
+template <Encoding E, bool Round, bool Photons, Output O>
 Loops choose_loops(const CalibrateCall& c) {
   Loops loops{};
-  loops.uniform = calibrate_uniform<0, Round, Photons, Write>;
-  loops.mixed = c.table_planes == math::kForcedPlanes ? calibrate_mixed<E, true, Round, Photons, Write>
-                                                      : calibrate_mixed<E, false, Round, Photons, Write>;
+  loops.uniform = calibrate_uniform<0, Round, Photons, O>;
+  loops.mixed = c.table_planes == math::kForcedPlanes ? calibrate_mixed<E, true, Round, Photons, O>
+                                                      : calibrate_mixed<E, false, Round, Photons, O>;
   if (E == Encoding::kCode) {
     loops.all_high_gain = all_codes_zero;
     return loops;
   }
   if (c.rules.fixed_stage < 0) loops.all_high_gain = all_below_threshold;
-  if (c.rules.fixed_stage == 1) loops.uniform = calibrate_uniform<1, Round, Photons, Write>;
-  if (c.rules.fixed_stage == 2) loops.uniform = calibrate_uniform<2, Round, Photons, Write>;
+  if (c.rules.fixed_stage == 1) loops.uniform = calibrate_uniform<1, Round, Photons, O>;
+  if (c.rules.fixed_stage == 2) loops.uniform = calibrate_uniform<2, Round, Photons, O>;
   return loops;
 }
 
 template <Encoding E, bool Round, bool Photons>
 Loops choose_loops(const CalibrateCall& c) {
-  return c.pixels != nullptr ? choose_loops<E, Round, Photons, true>(c)
-                             : choose_loops<E, Round, Photons, false>(c);
+  if (c.pixels != nullptr) return choose_loops<E, Round, Photons, Output::kPixels>(c);
+  return std::isnan(c.rules.candidate_threshold)
+             ? choose_loops<E, Round, Photons, Output::kCounts>(c)
+             : choose_loops<E, Round, Photons, Output::kCandidateCounts>(c);
 }
 
 template <Encoding E, bool Round>
@@ -233,11 +244,30 @@ void calibrate_span(const Span& s, const Loops& loops, const CalibrateCall& c, F
   }
 }
 
+// Counts the candidates among the written pixels of a span, which are still in cache, and writes their bits
+// where those are wanted; spans are whole words then.
+void mark_candidates(const CalibrateCall& c, const Span& s, FrameCounts& counts) {
+  const float threshold = c.rules.candidate_threshold;
+  std::uint32_t unused[kSpan / 32];
+  std::uint32_t* words = c.candidates != nullptr ? c.candidates + (s.pixels - c.pixels) / 32 : unused;
+  std::int64_t i = 0;
+  std::int64_t found = 0;
+  for (; i + 32 <= s.n; i += 32) {
+    const std::uint32_t word = cpu::candidate_word(s.pixels + i, threshold);
+    found += __builtin_popcount(word);
+    words[i / 32] = word;
+  }
+  for (; i < s.n; ++i) found += s.pixels[i] >= threshold ? 1 : 0;
+  counts.candidates += found;
+}
+
 void mark_no_constants(const CalibrateCall& c, std::int64_t frame) {
   c.counts[frame] = FrameCounts{};
   if (c.pixels == nullptr) return;
   std::fill_n(c.pixels + frame * c.n_pixels, c.n_pixels, std::numeric_limits<float>::quiet_NaN());
   std::fill_n(c.stage + frame * c.n_pixels, c.n_pixels, static_cast<std::uint8_t>(math::kNoConstants));
+  if (c.candidates == nullptr) return;
+  std::fill_n(c.candidates + frame * (c.n_pixels / 32), c.n_pixels / 32, std::uint32_t{0});
 }
 
 // The words of one tile of one frame.
@@ -270,9 +300,13 @@ void prefetch(const Span& s, bool constants_too) {
 // Calibrates a tile of one frame, and fetches what comes after it.
 void calibrate_tile(const CalibrateCall& c, const Loops& loops, const Span& tile, const Span& next,
                     bool new_constants, FrameCounts& counts) {
+  const bool mark =
+      c.candidates != nullptr || (c.pixels != nullptr && !std::isnan(c.rules.candidate_threshold));
   for (std::int64_t at = 0; at < tile.n; at += kSpan) {
     if (at < next.n) prefetch(next.part(at, std::min(kSpan, next.n - at)), new_constants);
-    calibrate_span(tile.part(at, std::min(kSpan, tile.n - at)), loops, c, counts);
+    const Span span = tile.part(at, std::min(kSpan, tile.n - at));
+    calibrate_span(span, loops, c, counts);
+    if (mark) mark_candidates(c, span, counts);
   }
 }
 

@@ -46,18 +46,20 @@ constexpr float kMaxPhotonCount = 2147483000.0f;
 
 // What is the same for every pixel of a call.
 struct PixelRules {
-  float rounding_threshold;  // photons are rounded up from this fraction on
-  float value_limit;         // |x| above this is out of range
-  float lit_threshold;       // a pixel is lit strictly above this; NaN counts nothing
-  float to_photon;           // photons per unit of x; 0 counts nothing
-  float medium_floor;        // medium-gain values below this become 0: 0 or -inf
-  int fixed_stage;           // -1 adaptive, else the only stage of the run
+  float rounding_threshold;   // photons are rounded up from this fraction on
+  float value_limit;          // |x| above this is out of range
+  float lit_threshold;        // a pixel is lit strictly above this; NaN counts nothing
+  float candidate_threshold;  // a pixel is a candidate of a peak from this on; NaN counts nothing
+  float to_photon;            // photons per unit of x; 0 counts nothing
+  float medium_floor;         // medium-gain values below this become 0: 0 or -inf
+  int fixed_stage;            // -1 adaptive, else the only stage of the run
 };
 
 struct PixelResult {
   float value;    // NaN 0x7fc00000 where the pixel does not count
   int flags;      // StageFlag bits
   int tally;      // 1 where the pixel counts, plus kLitUnit where it is lit as well
+  int candidate;  // 1 where value, as written, is at least candidate_threshold
   int intensity;  // rint(value * 128), 0 where the pixel does not count
   int photons;    // rounded photons, never negative, 0 where the pixel does not count
 };
@@ -144,6 +146,7 @@ SS_HD PixelResult measure_pixel(float x, int flags, const PixelRules& rules) {
   r.value = checked <= rules.value_limit ? x : kNaN;
   r.flags = flags | (1 - finite) * kNotFinite | (finite & (1 - in_range)) * kOutOfRange;
   r.tally = checked <= rules.value_limit ? lit + 1 : 0;
+  r.candidate = r.value >= rules.candidate_threshold ? 1 : 0;
   r.intensity = round_to_int(counted * kIntensityScale);
   r.photons = Photons ? count_photons(counted * rules.to_photon, rules.rounding_threshold) : 0;
   return r;

@@ -33,6 +33,12 @@ ENCODINGS = {"threshold": 0, "code": 1}
 INTENSITY_SCALE = 128
 """Intensities are counted as integers in units of 1/128, so that a sum does not depend on its order."""
 
+COUNTS = 5
+"""Numbers that are counted in every frame: lit, unmasked, intensity, photons, candidates of peaks."""
+
+CANDIDATES = 4
+"""Which of them are the candidates."""
+
 MAX_GROUP = 16
 """Frames that share one reading of their constants; longer groups would leave threads idle."""
 
@@ -57,6 +63,9 @@ class CalibrateParams:
         In the unit of the table; NaN counts nothing.
     to_photon : float
         Photons per unit of the table; 0 counts no photons.
+    candidate_threshold : float
+        In the unit of the table: a pixel that counts is a candidate of a Bragg peak from this value on; NaN
+        makes none.
     """
 
     encoding: int
@@ -67,6 +76,7 @@ class CalibrateParams:
     value_limit: float = 1e7
     lit_threshold: float = float("nan")
     to_photon: float = 0.0
+    candidate_threshold: float = float("nan")
 
     @classmethod
     def from_steps(
@@ -225,6 +235,7 @@ def queue_calibration(
     *,
     pixels: Any = None,
     stage: Any = None,
+    candidates: Any = None,
     stream: Any = None,
 ) -> None:
     """Queue the calibration of listed frames on a stream; returns at once and never waits.
@@ -240,11 +251,16 @@ def queue_calibration(
         From `list_frames`.
     table : float32 (R, 8 or 10, n_pixels)
         From `make_tables`.
-    counts : int64 (F, 4)
-        Receives lit pixels, unmasked pixels, intensity in 1/128 of the unit, photons; of listed frames only.
+    counts : int64 (F, 5)
+        Receives lit pixels, unmasked pixels, intensity in 1/128 of the unit, photons and candidates of peaks;
+        of listed frames only.
     params : CalibrateParams
     pixels, stage : float32 (F, n_pixels) and uint8 (F, n_pixels), or None
         Receive the calibrated values, NaN where a pixel does not count, and the stage byte.
+    candidates : uint32 (F, n_pixels // 32), or None
+        Receives one bit per pixel: bit p % 32 of word p // 32 is set where pixel p counts and its value is at
+        least ``params.candidate_threshold``. Only together with ``pixels``, and n_pixels is then a multiple
+        of 32.
     stream : object
         A stream of ``backend.device``.
 
@@ -265,6 +281,7 @@ def queue_calibration(
         counts,
         pixels,
         stage,
+        candidates,
         stream=backend.device.handle(stream),
         threads=backend.threads,
         **params.kernel_args(),

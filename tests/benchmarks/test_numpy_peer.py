@@ -20,7 +20,7 @@ def test_the_case_is_what_it_says(case):
     assert case.switched_share == pytest.approx(13 / 65536)
     assert case.table.shape == (2, 8, 65536)
     per_frame = case.least_bytes() / case.frames
-    assert per_frame == 65536 * 4 + 32 + 65536 * 12 / 2
+    assert per_frame == 65536 * 4 + 40 + 65536 * 12 / 2
 
 
 @pytest.mark.parametrize("photons", [False, True])
@@ -41,7 +41,7 @@ def test_modules_on_a_device_have_words_of_their_own(case, backend_name):
     device = OnDevice(case, backends.get(backend_name), modules=2)
     device.run(case.params(True))
     counts = device.result()
-    assert counts.shape == (4, 2, 4)
+    assert counts.shape == (4, 2, 5)
     np.testing.assert_array_equal(counts[:, 0], counts[:, 1])
     assert device.raw.shape[0] == 8
     assert device.table.shape[0] == 4

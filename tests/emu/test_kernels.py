@@ -42,6 +42,11 @@ FAULTS = {
         "gather_rows",
         "crash",
     ),
+    "calibrate, bits a byte too far": (
+        Fault(CALIBRATE, "[at / kPixelsPerThread]", "[at / kPixelsPerThread + 1]"),
+        "calibrate",
+        "device memory overrun",
+    ),
     "calibrate, a pixel too many": (
         Fault(CALIBRATE, "pixel < n;", "pixel <= n;"),
         "calibrate",

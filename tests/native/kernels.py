@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from shotsieve.backend import Backend
-from shotsieve.calibrate import CalibrateParams, list_frames, queue_calibration
+from shotsieve.calibrate import COUNTS, CalibrateParams, list_frames, queue_calibration
 from shotsieve.compact import queue_compaction
 
-POISON = {"counts": -7, "pixels": 3.25, "stage": 0xEE}
+POISON = {"counts": -7, "pixels": 3.25, "stage": 0xEE, "candidates": 0xDEADBEEF}
 
 
 @dataclass
@@ -46,15 +46,24 @@ def download(backend: Backend, array: Any, stream: Any) -> np.ndarray:
     return target
 
 
+def poisoned(case: Case, pixels: bool = True) -> dict[str, np.ndarray]:
+    """Return arrays for the results, with bits of candidates where the frames are whole words of them."""
+    n_frames, _, n_pixels = case.flat_raw().shape
+    out = {"counts": np.full((n_frames, COUNTS), POISON["counts"], "i8")}
+    if pixels:
+        out["pixels"] = np.full((n_frames, n_pixels), POISON["pixels"], "f4")
+        out["stage"] = np.full((n_frames, n_pixels), POISON["stage"], "u1")
+    if pixels and n_pixels % 32 == 0:
+        out["candidates"] = np.full((n_frames, n_pixels // 32), POISON["candidates"], "u4")
+    return out
+
+
 def calibrate(backend: Backend, case: Case, pixels: bool = True) -> dict[str, np.ndarray]:
     """Run `calibrate_count`; results start out poisoned, so that what is not written shows."""
     stream = backend.device.stream()
     raw = case.flat_raw()
     frames, groups = case.lists()
-    out = {"counts": np.full((len(raw), 4), POISON["counts"], "i8")}
-    if pixels:
-        out["pixels"] = np.full((len(raw), raw.shape[-1]), POISON["pixels"], "f4")
-        out["stage"] = np.full((len(raw), raw.shape[-1]), POISON["stage"], "u1")
+    out = poisoned(case, pixels)
     on_device = {name: upload(backend, array, stream) for name, array in out.items()}
     inputs = [upload(backend, array, stream) for array in (raw, frames, groups, case.table)]
     queue_calibration(
@@ -64,6 +73,7 @@ def calibrate(backend: Backend, case: Case, pixels: bool = True) -> dict[str, np
         CalibrateParams(**case.params),
         pixels=on_device.get("pixels"),
         stage=on_device.get("stage"),
+        candidates=on_device.get("candidates"),
         stream=stream,
     )
     return {name: download(backend, array, stream) for name, array in on_device.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kernels import POISON, Case, calibrate, random_case, random_table
+from kernels import Case, calibrate, poisoned, random_case, random_table
 from shotsieve.calibrate import MAX_GROUP, list_frames
 from shotsieve.reference.calibrate import calibrate_count_folded
 
@@ -33,14 +33,11 @@ SWITCHES = {
 
 def expected(case: Case) -> dict[str, np.ndarray]:
     """The reference for every present frame, poison elsewhere."""
-    raw = case.flat_raw()
     listed = np.flatnonzero(case.present)
-    result = calibrate_count_folded(raw[listed], case.rows.reshape(-1)[listed], case.table, **case.params)
-    out = {
-        "counts": np.full((len(raw), 4), POISON["counts"], "i8"),
-        "pixels": np.full((len(raw), raw.shape[-1]), POISON["pixels"], "f4"),
-        "stage": np.full((len(raw), raw.shape[-1]), POISON["stage"], "u1"),
-    }
+    result = calibrate_count_folded(
+        case.flat_raw()[listed], case.rows.reshape(-1)[listed], case.table, **case.params
+    )
+    out = poisoned(case)
     for name, values in out.items():
         values[listed] = getattr(result, name)
     return out
@@ -192,6 +189,7 @@ BAD_CALLS = {
     "row": (lambda a: a.update(groups=np.array([[0, 1, 7]], "i4")), "a row of table or -1"),
     "limit": (lambda a: a.update(value_limit=1e9), "value_limit"),
     "to_photon": (lambda a: a.update(to_photon=1e6), "to_photon"),
+    "counts": (lambda a: a.update(counts=np.zeros((1, 4), "i8")), "counts: expected dtype <i8 and shape"),
     "encoding": (lambda a: a.update(encoding=7), "encoding"),
 }
 
@@ -205,12 +203,12 @@ def test_wrong_arguments_are_refused(native_backend, change, text):
         "frames": np.zeros(1, "i4"),
         "groups": np.array([[0, 1, 0]], "i4"),
         "table": np.zeros((1, 8, 16), "f4"),
-        "counts": np.zeros((1, 4), "i8"),
+        "counts": np.zeros((1, 5), "i8"),
         "encoding": 0,
     }
     change(args)
     if args["raw"] is not None and getattr(args["raw"], "shape", (0,))[0] == 2:
-        args["counts"] = np.zeros((2, 4), "i8")
+        args["counts"] = np.zeros((2, 5), "i8")
     with pytest.raises((ValueError, TypeError), match=text):
         native_backend.native.calibrate_count(**args)
 
@@ -218,7 +216,7 @@ def test_wrong_arguments_are_refused(native_backend, change, text):
 def test_read_only_output_is_refused(native_backend):
     if native_backend.name != "cpu":
         pytest.skip("device arrays are never read-only")
-    counts = np.zeros((1, 4), "i8")
+    counts = np.zeros((1, 5), "i8")
     counts.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         native_backend.native.calibrate_count(

@@ -62,11 +62,25 @@ def test_fixed_gain_ignores_thresholds_and_forcing():
 def test_lit_is_strictly_above():
     raw = words((10, 0), (11, 0), (12, 0))
     result = run(raw, PLAIN, encoding=0, lit_threshold=1.0)
-    assert result.counts[0].tolist() == [1, 3, 3 * 128, 0]
+    assert result.counts[0].tolist() == [1, 3, 3 * 128, 0, 0]
     # 0.7 in float32 is not above 0.7 in float32.
     planes = (100, 200, 0, 0, 0, 0.7, 1, 1)
     assert run(words((1, 0)), planes, encoding=0, lit_threshold=0.7).counts[0, 0] == 0
     assert run(raw, PLAIN, encoding=0).counts[0, 0] == 0
+
+
+def test_candidates_are_from_the_threshold_on():
+    raw = words((10, 0), (11, 0), (12, 0), *[(0, 0)] * 29, (20, 0))
+    result = run(raw, PLAIN, encoding=0, candidate_threshold=1.0)
+    assert result.counts[0, 4] == 3
+    assert result.candidates.tolist() == [[0b110, 0b1]]
+    # 0.7 in float32 is not below 0.7 in float32.
+    planes = (100, 200, 0, 0, 0, 0.7, 1, 1)
+    assert run(words((1, 0)), planes, encoding=0, candidate_threshold=0.7).counts[0, 4] == 1
+    masked = (100, 200, 0, 0, 0, np.nan, 1, 1)
+    assert run(words((1, 0)), masked, encoding=0, candidate_threshold=-1.0).counts[0, 4] == 0
+    without = run(raw, PLAIN, encoding=0)
+    assert (without.counts[0, 4], without.candidates.tolist()) == (0, [[0, 0]])
 
 
 def test_masked_pixels_count_nothing():
@@ -74,7 +88,7 @@ def test_masked_pixels_count_nothing():
     result = run(
         words((1000, 0), (1000, 150), (1000, 250)), planes, encoding=0, lit_threshold=-1, to_photon=1
     )
-    assert result.counts[0].tolist() == [0, 0, 0, 0]
+    assert result.counts[0].tolist() == [0, 0, 0, 0, 0]
     assert (result.pixels.view(np.uint32) == NAN_BITS).all()
     assert result.stage[0].tolist() == [0x10, 0x11, 0x12]
 
@@ -90,7 +104,7 @@ def test_out_of_range_and_infinite():
 def test_no_constants():
     result = run(words((1000, 150)), PLAIN, cell_row=(-1,), encoding=0, lit_threshold=0, to_photon=1)
     assert result.stage.tolist() == [[0x80]]
-    assert result.counts.tolist() == [[0, 0, 0, 0]]
+    assert result.counts.tolist() == [[0, 0, 0, 0, 0]]
     assert result.pixels.view(np.uint32).tolist() == [[NAN_BITS]]
 
 
@@ -112,7 +126,7 @@ def test_rounding(adc, threshold, photons):
     options = {"encoding": 0, "rounding_threshold": float(np.float32(threshold))}
     rounded = run(words((1, 0)), planes, round_photons=True, to_photon=1, **options)
     assert rounded.pixels[0, 0] == photons
-    assert rounded.counts[0].tolist()[2:] == [photons * 128, max(photons, 0)]
+    assert rounded.counts[0].tolist()[2:4] == [photons * 128, max(photons, 0)]
     plain = run(words((1, 0)), planes, to_photon=1, **options)
     assert plain.pixels[0, 0] == gain
     assert plain.counts[0, 3] == max(photons, 0)
@@ -138,7 +152,7 @@ def test_intensity_rounds_half_to_even():
 
 def test_frames_and_groups():
     raw = np.concatenate([words((100 * i, 0)) for i in range(4)])
-    counts = np.full((4, 4), -7, np.int64)
+    counts = np.full((4, 5), -7, np.int64)
     pixels = np.full((4, 1), -7, np.float32)
     stage = np.full((4, 1), 7, np.uint8)
     rows = np.concatenate([table(*PLAIN), table(100, 200, 0, 0, 0, 1, 1, 1)])
@@ -146,7 +160,7 @@ def test_frames_and_groups():
     calibrate_count(
         raw, np.int32([3, 0, 1]), groups, rows, counts, pixels, stage, encoding=0, lit_threshold=5
     )
-    assert counts.tolist() == [[0, 1, 0, 0], [0] * 4, [-7] * 4, [1, 1, 300 * 128, 0]]
+    assert counts.tolist() == [[0, 1, 0, 0, 0], [0] * 5, [-7] * 5, [1, 1, 300 * 128, 0, 0]]
     assert pixels[:, 0].tolist()[2:] == [-7, 300]
     assert stage[:, 0].tolist() == [0, 0x80, 7, 0]
 

@@ -30,17 +30,20 @@ class FoldedResult(NamedTuple):
 
     Attributes
     ----------
-    counts : ndarray of int64, shape (F, 4)
-        Lit pixels, unmasked pixels, intensity in 1/128 of the unit, photons.
+    counts : ndarray of int64, shape (F, 5)
+        Lit pixels, unmasked pixels, intensity in 1/128 of the unit, photons, candidates of peaks.
     pixels : ndarray of float32, shape (F, npix)
         Calibrated values, NaN (0x7fc00000) where a pixel does not count.
     stage : ndarray of uint8, shape (F, npix)
         Stage in bits 0-1; 0x10 not finite, 0x20 out of range, 0x40 wrong gain, 0x80 no constants.
+    candidates : ndarray of uint32, shape (F, ceil(npix / 32))
+        Bit p % 32 of word p // 32 is set where pixel p is a candidate of a peak.
     """
 
     counts: np.ndarray
     pixels: np.ndarray
     stage: np.ndarray
+    candidates: np.ndarray
 
 
 def calibrate_count(
@@ -51,6 +54,7 @@ def calibrate_count(
     counts,
     pixels=None,
     stage=None,
+    candidates=None,
     *,
     encoding,
     fixed_stage=-1,
@@ -60,6 +64,7 @@ def calibrate_count(
     value_limit=1e7,
     lit_threshold=float("nan"),
     to_photon=0.0,
+    candidate_threshold=float("nan"),
     stream=None,
     threads=1,
 ):
@@ -77,13 +82,17 @@ def calibrate_count(
         start, stop into `frames` and the row of `table`; row -1: no constants.
     table : ndarray of float32, shape (R, 8 or 10, npix)
         Planes: two thresholds, three offsets, three gains, and with 10 two forcing levels.
-    counts : ndarray of int64, shape (F, 4)
+    counts : ndarray of int64, shape (F, 5)
         Written for every listed frame.
     pixels : ndarray of float32, shape (F, npix), or None
         Written for every listed frame.
     stage : ndarray of uint8, shape (F, npix), or None
         Written for every listed frame.
+    candidates : ndarray of uint32, shape (F, npix // 32), or None
+        Written for every listed frame.
     encoding, fixed_stage, set_min, round_photons, rounding_threshold, value_limit, lit_threshold, to_photon
+        As for `calibrate_count_folded`.
+    candidate_threshold
         As for `calibrate_count_folded`.
     stream, threads
         Not used; there so that the reference can stand in for a backend.
@@ -92,10 +101,10 @@ def calibrate_count(
     --------
     >>> raw = np.array([[[100], [0]]], np.uint16)
     >>> table = np.array([[50, 60, 20, 0, 0, 0.5, 1, 1]], np.float32).reshape(1, 8, 1)
-    >>> counts = np.zeros((1, 4), np.int64)
+    >>> counts = np.zeros((1, 5), np.int64)
     >>> calibrate_count(raw, [0], [(0, 1, 0)], table, counts, encoding=0, lit_threshold=39)
     >>> counts
-    array([[   1,    1, 5120,    0]])
+    array([[   1,    1, 5120,    0,    0]])
     """
     rows = np.full(len(raw), -2, np.int64)
     for start, stop, row in np.asarray(groups).reshape(-1, 3):
@@ -113,12 +122,15 @@ def calibrate_count(
         value_limit=value_limit,
         lit_threshold=lit_threshold,
         to_photon=to_photon,
+        candidate_threshold=candidate_threshold,
     )
     counts[listed] = result.counts
     if pixels is not None:
         pixels[listed] = result.pixels
     if stage is not None:
         stage[listed] = result.stage
+    if candidates is not None:
+        candidates[listed] = result.candidates
 
 
 def calibrate_count_folded(
@@ -134,6 +146,7 @@ def calibrate_count_folded(
     value_limit=1e7,
     lit_threshold=float("nan"),
     to_photon=0.0,
+    candidate_threshold=float("nan"),
 ):
     """Calibrate frames with folded constants in float32, and count their pixels.
 
@@ -160,6 +173,8 @@ def calibrate_count_folded(
         A pixel is lit strictly above it; NaN counts none.
     to_photon : float
         Photons per unit of the values; 0 counts none.
+    candidate_threshold : float
+        A pixel that counts is a candidate from this value on; NaN makes none.
 
     Returns
     -------
@@ -174,9 +189,10 @@ def calibrate_count_folded(
     """
     n_frames, _, n_pixels = raw.shape
     result = FoldedResult(
-        np.zeros((n_frames, 4), np.int64),
+        np.zeros((n_frames, 5), np.int64),
         np.full((n_frames, n_pixels), NAN, np.float32),
         np.full((n_frames, n_pixels), NO_CONSTANTS, np.uint8),
+        np.zeros((n_frames, -(-n_pixels // 32)), np.uint32),
     )
     for frame, row in enumerate(cell_row):
         if row < 0:
@@ -196,13 +212,16 @@ def calibrate_count_folded(
             flags |= np.where(finite, 0, NOT_FINITE) | np.where(finite & ~inside, OUT_OF_RANGE, 0)
             good = flags == 0
             lit = good & (x > np.float32(lit_threshold))
+            candidate = good & (x >= np.float32(candidate_threshold))
             counted = np.where(good, x, np.float32(0))
             photons = _round(counted * np.float32(to_photon), rounding_threshold)
         intensity = np.rint(counted * INTENSITY_SCALE).astype(np.int64)
         photons = np.maximum(photons, np.float32(0)).astype(np.int64)
-        result.counts[frame] = lit.sum(), good.sum(), intensity.sum(), photons.sum()
+        result.counts[frame] = lit.sum(), good.sum(), intensity.sum(), photons.sum(), candidate.sum()
         result.pixels[frame] = np.where(good, x, NAN)
         result.stage[frame] = stage | flags
+        for pixel in np.flatnonzero(candidate):
+            result.candidates[frame, pixel // 32] |= np.uint32(1 << (pixel % 32))
     return result
 
 

@@ -117,11 +117,12 @@ Pixel pixel_alone(const std::uint16_t* raw, const float* table, std::size_t n, s
 }
 
 void calibrate_once(const shotsieve::Where& where) {
-  constexpr std::size_t kPixels = 2048 + 8 * 37;  // the second tile is not full
+  constexpr std::size_t kPixels = 2048 + 32 * 9;  // the second tile is not full
   constexpr std::size_t kFrames = 6;
   constexpr std::size_t kRows = 2;
   constexpr std::size_t kPlanes = 8;
   constexpr float kLit = 40000.0f;
+  constexpr float kCandidate = 60000.0f;
   constexpr float kToPhoton = 0.01f;
   std::vector<std::uint16_t> raw(kFrames * 2 * kPixels);
   for (std::uint16_t& word : raw) word = static_cast<std::uint16_t>(generator() % 16384);
@@ -142,6 +143,7 @@ void calibrate_once(const shotsieve::Where& where) {
   c.counts = device_only<FrameCounts>(kFrames);
   c.pixels = device_only<float>(kFrames * kPixels);
   c.stage = device_only<std::uint8_t>(kFrames * kPixels);
+  c.candidates = device_only<std::uint32_t>(kFrames * kPixels / 32);
   c.n_frames = kFrames;
   c.n_listed = kFrames;
   c.n_groups = static_cast<std::int64_t>(groups.size());
@@ -153,21 +155,24 @@ void calibrate_once(const shotsieve::Where& where) {
   c.rules.rounding_threshold = 0.5f;
   c.rules.value_limit = 1e7f;
   c.rules.lit_threshold = kLit;
+  c.rules.candidate_threshold = kCandidate;
   c.rules.to_photon = kToPhoton;
   c.rules.medium_floor = -INFINITY;
   c.rules.fixed_stage = -1;
   shotsieve::calibrate_count(c, where);
   const std::vector<FrameCounts> counts = to_host(c.counts, kFrames);
   const std::vector<float> pixels = to_host(c.pixels, kFrames * kPixels);
+  const std::vector<std::uint32_t> candidates = to_host(c.candidates, kFrames * kPixels / 32);
   const std::vector<std::uint8_t> stages = to_host(c.stage, kFrames * kPixels);
   for (const FrameGroup& group : groups) {
     for (std::int32_t k = group.start; k < group.stop; ++k) {
       const auto frame = static_cast<std::size_t>(frames[static_cast<std::size_t>(k)]);
-      FrameCounts sum{0, 0, 0, 0};
+      FrameCounts sum{};
       for (std::size_t p = 0; p < kPixels; ++p) {
         const std::size_t at = frame * kPixels + p;
+        const bool marked = ((candidates[at / 32] >> (at % 32)) & 1u) != 0;
         if (group.table_row < 0) {
-          wrong += !std::isnan(pixels[at]) || stages[at] != 0x80;
+          wrong += !std::isnan(pixels[at]) || stages[at] != 0x80 || marked;
           continue;
         }
         const float* rows = table.data() + static_cast<std::size_t>(group.table_row) * kPlanes * kPixels;
@@ -175,7 +180,9 @@ void calibrate_once(const shotsieve::Where& where) {
         expect_same(pixels[at], wanted.x);
         expect_same(stages[at], wanted.stage);
         const float photons = wanted.x * kToPhoton;
+        expect_same(marked, wanted.x >= kCandidate);
         sum.lit += wanted.x > kLit;
+        sum.candidates += wanted.x >= kCandidate;
         sum.unmasked += 1;
         sum.intensity += std::lrint(wanted.x * 128.0f);
         sum.photons +=
@@ -185,7 +192,8 @@ void calibrate_once(const shotsieve::Where& where) {
     }
   }
   release(const_cast<std::uint16_t*>(c.raw), const_cast<std::int32_t*>(c.frames),
-          const_cast<FrameGroup*>(c.groups), const_cast<float*>(c.table), c.counts, c.pixels, c.stage);
+          const_cast<FrameGroup*>(c.groups), const_cast<float*>(c.table), c.counts, c.pixels, c.stage,
+          c.candidates);
 }
 
 }  // namespace
