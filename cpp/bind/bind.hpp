@@ -7,5 +7,6 @@ namespace shotsieve::bind {
 
 void bind_calibrate(pybind11::module_& m);
 void bind_compact(pybind11::module_& m);
+void bind_peaks(pybind11::module_& m);
 
 }  // namespace shotsieve::bind

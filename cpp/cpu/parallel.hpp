@@ -9,12 +9,14 @@
 
 namespace shotsieve::cpu {
 
-// Calls body(i) for i in [0, n) from up to `threads` threads. body must not throw.
-template <class Body>
-void parallel_for(std::int64_t n, int threads, const Body& body) {
+// Calls body(state, i) for i in [0, n) from up to `threads` threads, each with a state of its own from
+// make(). Neither may throw.
+template <class Make, class Body>
+void parallel_for(std::int64_t n, int threads, const Make& make, const Body& body) {
   std::atomic<std::int64_t> next{0};
   const auto work = [&] {
-    for (std::int64_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) body(i);
+    auto state = make();
+    for (std::int64_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) body(state, i);
   };
   const std::int64_t wanted = threads < n ? threads : n;
   std::vector<std::thread> others;
@@ -25,6 +27,12 @@ void parallel_for(std::int64_t n, int threads, const Body& body) {
   }
   work();
   for (auto& thread : others) thread.join();
+}
+
+// The same for a body(i) that needs no state.
+template <class Body>
+void parallel_for(std::int64_t n, int threads, const Body& body) {
+  parallel_for(n, threads, [] { return 0; }, [&](int, std::int64_t i) { body(i); });
 }
 
 }  // namespace shotsieve::cpu

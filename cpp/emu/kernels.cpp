@@ -1,3 +1,4 @@
 // Every file of cuda/ that holds kernels, compiled by the host compiler against the emulator.
 #include "../../cuda/calibrate.cu"
 #include "../../cuda/compact.cu"
+#include "../../cuda/peaks.cu"

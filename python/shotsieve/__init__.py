@@ -17,6 +17,9 @@ from .errors import BackendUnavailable, BadInput, OutputError, ShotsieveError, U
 if TYPE_CHECKING:
     from .constants.container import Constants
     from .engine import Result, reduce
+    from .measure.peak_finder import Peaks
+    from .measure.peakfinder8 import peakfinder8
+    from .measure.peaks import PeakParams, PeakPlan
     from .recipe import Recipe
     from .sources.run import open_run
     from .table import Table
@@ -27,6 +30,9 @@ __all__ = [
     "BadInput",
     "Constants",
     "OutputError",
+    "PeakParams",
+    "PeakPlan",
+    "Peaks",
     "Recipe",
     "Result",
     "ShotsieveError",
@@ -35,6 +41,7 @@ __all__ = [
     "__version__",
     "backends",
     "open_run",
+    "peakfinder8",
     "reduce",
 ]
 
@@ -44,7 +51,11 @@ _LAZY = {
     "Recipe": "recipe",
     "Result": "engine",
     "Table": "table",
+    "PeakParams": "measure.peaks",
+    "PeakPlan": "measure.peaks",
+    "Peaks": "measure.peak_finder",
     "open_run": "sources.run",
+    "peakfinder8": "measure.peakfinder8",
     "reduce": "engine",
 }
 

@@ -14,6 +14,7 @@ def calibrate_count(
     counts: Any,
     pixels: Any = None,
     stage: Any = None,
+    candidates: Any = None,
     *,
     encoding: int,
     fixed_stage: int = -1,
@@ -23,6 +24,7 @@ def calibrate_count(
     value_limit: float = 1e7,
     lit_threshold: float = ...,
     to_photon: float = 0.0,
+    candidate_threshold: float = ...,
     stream: int = 0,
     threads: int = 1,
 ) -> None: ...
@@ -30,4 +32,38 @@ def keep_list(keep: Any, index: Any, count: Any, *, stream: int = 0, threads: in
 def gather_rows(
     source: Any, index: Any, count: Any, target: Any, *, stream: int = 0, threads: int = 1
 ) -> None: ...
+def find_peaks(
+    pixels: Any,
+    candidates: Any,
+    good: Any,
+    bin_of: Any,
+    order: Any,
+    place: Any,
+    bin_start: Any,
+    panels: Any,
+    ring: Any,
+    peaks: Any,
+    first: Any,
+    panel_counts: Any,
+    rejected: Any,
+    overflow: Any,
+    scratch: Any,
+    *,
+    rows: int,
+    columns: int,
+    panel_words: int,
+    threshold: float,
+    min_snr: float,
+    noise_floor: float,
+    min_pix_count: int,
+    max_pix_count: int,
+    max_num_peaks: int,
+    slots: int,
+    all_bins: bool = False,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
+def peaks_scratch_bytes(
+    *, n_shots: int, rows: int, columns: int, n_bins: int, n_panels: int, panel_words: int, slots: int
+) -> int: ...
 def cpu_level() -> int: ...

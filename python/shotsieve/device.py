@@ -32,6 +32,9 @@ class Device(Protocol):
     def stream(self) -> Any:
         """Return a new stream; work queued on it runs in order."""
 
+    def given_stream(self, stream: Any) -> Any:
+        """Return a caller's stream (an object or integer handle) as one of ours; None: the current one."""
+
     def handle(self, stream: Any) -> int:
         """Return the integer that the native functions take as ``stream``."""
 
@@ -77,6 +80,9 @@ class HostDevice:
     def stream(self) -> None:
         return None
 
+    def given_stream(self, stream: Any) -> None:
+        return None
+
     def handle(self, stream: None) -> int:
         return 0
 
@@ -118,6 +124,11 @@ class CupyDevice:
 
     def stream(self) -> Any:
         return self._cupy.cuda.Stream(non_blocking=True)
+
+    def given_stream(self, stream: Any) -> Any:
+        if stream is None:
+            return self._cupy.cuda.get_current_stream()
+        return self._cupy.cuda.ExternalStream(stream) if isinstance(stream, int) else stream
 
     def handle(self, stream: Any) -> int:
         return stream.ptr
@@ -212,6 +223,9 @@ class EmulatedDevice:
 
     def stream(self) -> int:
         return self._native.stream_create()
+
+    def given_stream(self, stream: int | None) -> int:
+        return self.stream() if stream is None else stream
 
     def handle(self, stream: int) -> int:
         return stream

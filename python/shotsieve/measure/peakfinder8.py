@@ -1,0 +1,243 @@
+"""peakfinder8 on arrays, for those who embed it: NumPy, CuPy, or whatever speaks DLPack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInput
+from .peak_finder import PeakFinder, Peaks
+from .peaks import PeakParams, PeakPlan
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+
+BATCH_BYTES = 64_000_000
+"""Frames that a device handles at once."""
+
+SHOTS_PER_THREAD = 16
+"""Frames that a thread of the CPU handles in one call."""
+
+DLPACK_CUDA = 2
+"""DLPack's number for memory of a CUDA device."""
+
+
+def peakfinder8(
+    frames: Any,
+    mask: Any = None,
+    radius: Any = None,
+    panels: Any = None,
+    *,
+    threshold: float | None = None,
+    min_snr: float = 5.0,
+    min_pix_count: int = 2,
+    max_pix_count: int = 200,
+    local_bg_radius: int = 3,
+    min_res: float = 0.0,
+    max_res: float = 0.0,
+    max_num_peaks: int = 2048,
+    noise_floor: float = 0.0,
+    statistics: str = "lazy",
+    plan: PeakPlan | None = None,
+    backend: str | Backend = "auto",
+    threads: int | None = None,
+    stream: Any = None,
+) -> Peaks:
+    """Find the Bragg peaks of frames.
+
+    Promise: exact. The same peaks, order and numbers on every backend, batch size and thread count.
+
+    Parameters
+    ----------
+    frames : float32 array, shape (S, rows, columns) or (rows, columns)
+        Calibrated frames of the whole detector, modules stacked along the rows. NaN and infinities count as
+        masked. A NumPy array or anything that gives one without loss (small integers, float16, DLPack on the
+        CPU); for ``cuda`` also a CuPy array, which stays where it is.
+    mask : bool array, shape (rows, columns), or None
+        True where a pixel may be used.
+    radius : float32 array, shape (rows, columns)
+        Distance of each pixel from the beam, in pixels; `shotsieve.geometry.Geometry.radius` makes it.
+    panels : int array, shape (n, 4), or None
+        ss_start, ss_stop, fs_start, fs_stop of the panels, stop exclusive; None is one panel. Peaks never
+        cross a panel's border, so give the real ones: `shotsieve.geometry.Geometry.rectangles`.
+    threshold : float
+        Lowest value of a strong pixel, in the unit of the frames.
+    min_snr, min_pix_count, max_pix_count, local_bg_radius, min_res, max_res, max_num_peaks, noise_floor
+        See `PeakParams`.
+    statistics : {"lazy", "full"}
+        ``lazy`` computes the statistics of those radial bins only that can hold a peak; same result.
+    plan : PeakPlan or None
+        Made once with `PeakPlan.make` for many calls; then no mask, radius, panels or parameters are given.
+    backend : {"auto", "cpu", "cuda", "emu"} or Backend
+    threads : int or None
+        CPU threads; None takes all that the process may use.
+    stream : CUDA stream or None
+        A CuPy stream (or its integer handle) on which the work is queued, in order with what made the frames.
+        None takes the stream that the array names, else CuPy's current one. The call waits for its result.
+
+    Returns
+    -------
+    Peaks
+        Ragged lists in host memory; ``peaks[k]`` are the peaks of frame k.
+
+    Raises
+    ------
+    BadInput
+        If shapes disagree, a value is out of range, or the frames cannot become float32 without loss.
+    BackendUnavailable
+        If the backend asked for does not exist here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> frame = np.random.default_rng(0).normal(0, 1, (64, 128)).astype("f4")
+    >>> frame[30, 60:62] = 50
+    >>> radius = np.hypot(*np.mgrid[-32:32, -64:64]).astype("f4")
+    >>> peaks = peakfinder8(frame, radius=radius, threshold=10, backend="cpu")
+    >>> peaks.n_peaks.tolist(), round(float(peaks[0]["fs"][0]), 3), peaks[0]["n_pixels"].tolist()
+    ([1], 60.5, [2])
+    """
+    if plan is None:
+        if radius is None or threshold is None:
+            missing = "radius" if radius is None else "threshold"
+            raise BadInput(f"peakfinder8: {missing} is missing; give it, or a plan from PeakPlan.make")
+        params = PeakParams(
+            threshold,
+            min_snr,
+            min_pix_count,
+            max_pix_count,
+            local_bg_radius,
+            min_res,
+            max_res,
+            max_num_peaks,
+            noise_floor,
+        )
+        plan = PeakPlan.make(params, radius, panels, mask)
+    elif any(given is not None for given in (mask, radius, panels, threshold)):
+        raise BadInput("peakfinder8: mask, radius, panels and threshold belong to the plan that is given")
+    if statistics not in ("lazy", "full"):
+        raise BadInput(f"peakfinder8: statistics = {statistics!r}: expected 'lazy' or 'full'")
+    if threads is not None and threads < 1:
+        raise BadInput(f"peakfinder8: threads = {threads}: expected at least 1")
+    chosen = _backend(backend)
+    search = _Search(plan, chosen, statistics == "full", threads)
+    on_device = _on_device(frames, chosen)
+    if on_device is None:
+        return search.host(_host_frames(frames, plan), stream)
+    return search.device(on_device, stream)
+
+
+def _backend(backend: str | Backend) -> Backend:
+    if not isinstance(backend, str):
+        return backend
+    from .. import backend as backends
+
+    return backends.get(backend)
+
+
+def _check_shape(shape: tuple[int, ...], plan: PeakPlan) -> None:
+    if len(shape) not in (2, 3) or tuple(shape[-2:]) != plan.shape:
+        raise BadInput(
+            f"peakfinder8: frames have shape {tuple(shape)}: expected {plan.shape} as the radius map, or "
+            "that with a number of frames before it"
+        )
+
+
+def _host_frames(frames: Any, plan: PeakPlan) -> np.ndarray:
+    """Return frames as float32 (S, n_pixels), without a copy where they are that already."""
+    if not hasattr(frames, "__array__") and hasattr(frames, "__dlpack__"):
+        frames = np.from_dlpack(frames)
+    frames = np.asarray(frames)
+    if not np.can_cast(frames.dtype, "f4", "safe"):
+        raise BadInput(
+            f"peakfinder8: frames of dtype {frames.dtype} do not fit into float32 without loss: "
+            'convert them with frames.astype("f4") if that is what you want'
+        )
+    _check_shape(frames.shape, plan)
+    return np.ascontiguousarray(frames, "f4").reshape(-1, plan.pixels)
+
+
+def _on_device(frames: Any, backend: Backend) -> Any:
+    """Return frames that live on a GPU as an array with the CUDA array interface, None for all others."""
+    found = frames if hasattr(frames, "__cuda_array_interface__") else None
+    if (
+        found is None
+        and hasattr(frames, "__dlpack_device__")
+        and frames.__dlpack_device__()[0] == DLPACK_CUDA
+    ):
+        import cupy
+
+        found = cupy.from_dlpack(frames)
+    if found is not None and backend.name == "cpu":
+        raise BadInput(
+            'peakfinder8: the frames are on a GPU, and the backend is cpu: take backend="cuda", or copy them '
+            "to the host"
+        )
+    return found
+
+
+class _Search:
+    """A plan on a backend, and the batches of one call."""
+
+    def __init__(self, plan: PeakPlan, backend: Backend, all_bins: bool, threads: int | None) -> None:
+        self.plan, self.backend, self.all_bins = plan, backend, all_bins
+        self.threads = threads or backend.threads
+
+    def _prepare(self, shots: int, together: int) -> None:
+        """Allocate for batches of at most `together` shots."""
+        self.room = max(1, min(shots, together))
+        self.finder = PeakFinder(self.backend, self.plan, self.room)
+        self.parts = [Peaks.empty(0, len(self.plan.arrays["panels"]))]
+
+    def _batches(self, shots: int) -> Iterator[slice]:
+        return (slice(start, min(start + self.room, shots)) for start in range(0, shots, self.room))
+
+    def _find(self, pixels: Any, stream: Any) -> None:
+        self.parts.append(
+            self.finder.find(pixels, None, stream, all_bins=self.all_bins, threads=self.threads)
+        )
+
+    def host(self, frames: np.ndarray, stream: Any) -> Peaks:
+        """Search frames in host memory; to a device they are copied batch by batch."""
+        device, shots = self.backend.device, len(frames)
+        if self.backend.name == "cpu":
+            self._prepare(shots, SHOTS_PER_THREAD * self.threads)
+            for batch in self._batches(shots):
+                self._find(frames[batch], None)
+            return Peaks.joined(self.parts)
+        self._prepare(shots, BATCH_BYTES // (4 * self.plan.pixels))
+        stream = device.stream() if stream is None else device.given_stream(stream)
+        pinned = device.empty_pinned((self.room, self.plan.pixels), "f4")
+        pixels = device.twin(pinned)
+        for batch in self._batches(shots):
+            n = batch.stop - batch.start
+            pinned[:n] = frames[batch]
+            device.to_device(pixels[:n], pinned[:n], stream)
+            self._find(pixels[:n], stream)
+        return Peaks.joined(self.parts)
+
+    def device(self, frames: Any, stream: Any) -> Peaks:
+        """Search frames that are on the device already, in order with the stream that made them."""
+        interface = frames.__cuda_array_interface__
+        shape = tuple(interface["shape"])
+        _check_shape(shape, self.plan)
+        if np.dtype(interface["typestr"]) != np.dtype("f4"):
+            raise BadInput(
+                f"peakfinder8: frames on the device have dtype {interface['typestr']}: expected float32"
+            )
+        strides = interface.get("strides")
+        if strides is not None and tuple(strides) != _packed_strides(shape):
+            raise BadInput("peakfinder8: frames on the device are not C-contiguous: make such a copy first")
+        shots = shape[0] if len(shape) == 3 else 1
+        stream = self.backend.device.given_stream(interface.get("stream") if stream is None else stream)
+        pixels = frames.reshape(shots, self.plan.pixels)
+        self._prepare(shots, BATCH_BYTES // (4 * self.plan.pixels))
+        for batch in self._batches(shots):
+            self._find(pixels[batch], stream)
+        return Peaks.joined(self.parts)
+
+
+def _packed_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(4 * int(np.prod(shape[axis + 1 :], dtype="i8")) for axis in range(len(shape)))
