@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
 
 from ..cpus import usable_cpus
-
-LEVEL = 1
-"""Deflate level: higher ones cost several times the time for a few per cent of size."""
+from .encoded import LEVEL, encode_chunk
 
 
 class RowDataset:
@@ -59,13 +56,13 @@ class RowDataset:
             **filters,
         )
 
-    def encode(self, row: np.ndarray) -> bytes | np.ndarray:
+    def encode(self, row: np.ndarray | bytes) -> bytes | np.ndarray:
         """Return the bytes of one chunk; safe to call from several threads.
 
         Parameters
         ----------
-        row : ndarray, shape `row_shape`
-            One row, of any dtype that converts to the dataset's.
+        row : ndarray, shape `row_shape`, or bytes
+            One row, of any dtype that converts to the dataset's; or what it was encoded to before.
 
         Returns
         -------
@@ -76,12 +73,9 @@ class RowDataset:
         --------
         >>> chunk = data.encode(frame)    # doctest: +SKIP
         """
-        row = np.ascontiguousarray(row, self.dtype).reshape(self.row_shape)
-        if not self.compressed:
+        if isinstance(row, bytes):
             return row
-        if self.dtype.itemsize > 1:
-            row = np.ascontiguousarray(row.reshape(-1, 1).view("u1").T)
-        return zlib.compress(row, LEVEL)
+        return encode_chunk(row, self.dtype, self.compressed)
 
     def grow(self, count: int) -> int:
         """Make room for rows and return the index of the first of them.
@@ -126,7 +120,7 @@ class RowDataset:
         self.dataset.id.write_direct_chunk((index, *(0,) * len(self.row_shape)), chunk)
 
 
-def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray]]], threads: int | None = None) -> None:
+def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], threads: int | None = None) -> None:
     """Append the same number of rows to several datasets of one file.
 
     Compression runs in threads. Chunks go to the file row by row, not dataset by dataset: so the bytes do
@@ -134,8 +128,8 @@ def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray]]], threads: int | 
 
     Parameters
     ----------
-    jobs : list of (RowDataset, list of ndarray)
-        Rows for each dataset.
+    jobs : list of (RowDataset, list of ndarray or bytes)
+        Rows for each dataset; bytes were encoded before.
     threads : int, optional
         Number of threads; by default the cores this process may use.
 

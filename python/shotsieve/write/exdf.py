@@ -19,6 +19,7 @@ from .exdf_file import ExdfFile
 if TYPE_CHECKING:
     from ..sources.base import Source
     from ..table import Table
+    from .encoded import EncodedFrames
 
 CONTENTS = ("corrected", "raw")
 COMPRESSIONS = ("none", "gzip")
@@ -89,7 +90,7 @@ class ReducedRunWriter:
         self.content = content
         self.unit = "ADU" if content == "raw" else unit
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
-        self._compressed = compression == "gzip"
+        self.compressed = {"data": compression == "gzip", "gain": True, "mask": True}
         # Train 0 is padding for every reader of the format, so such a row could only mislead.
         self._trains = source.trains.train_id > 0
         self.train_ids = source.trains.train_id[self._trains]
@@ -118,7 +119,13 @@ class ReducedRunWriter:
         # Files that were finished are closed already; the rest is not a usable run.
         self.abort()
 
-    def append(self, shots: np.ndarray, present: np.ndarray, frames: Mapping[str, np.ndarray]) -> None:
+    def append(
+        self,
+        shots: np.ndarray,
+        present: np.ndarray,
+        frames: Mapping[str, np.ndarray],
+        encoded: EncodedFrames | None = None,
+    ) -> None:
         """Append kept shots.
 
         Parameters
@@ -130,12 +137,14 @@ class ReducedRunWriter:
         frames : mapping of str to ndarray
             Corrected: ``data`` float32 in the writer's unit, ``gain`` uint8, ``mask`` uint32: (K, M, ss, fs).
             Raw: ``raw`` uint16 (K, M, planes, ss, fs). Frames that are not present are not looked at.
+        encoded : EncodedFrames, optional
+            The same corrected frames, encoded as the attribute `compressed` says.
 
         Raises
         ------
         BadInput
-            If shapes, names or order are wrong, a module keeps other shots of a train than the others, or a
-            detector that stores whole trains gets a part of one.
+            If shapes, names, order or compression are wrong, a module keeps other shots of a train than the
+            others, or a detector that stores whole trains gets a part of one.
         OutputError
             If the disk refuses.
 
@@ -152,7 +161,7 @@ class ReducedRunWriter:
             rows = np.flatnonzero(present[:, m])
             if self._whole_trains:
                 rows = rows.reshape(-1, self._cells)
-            jobs = [(self._data[m][name], [array[row, m] for row in rows]) for name, array in planes.items()]
+            jobs = [(self._data[m][n], self._rows(n, array, m, rows, encoded)) for n, array in planes.items()]
             try:
                 append_rows(jobs)
             except (OSError, RuntimeError) as err:
@@ -266,12 +275,12 @@ class ReducedRunWriter:
         if self.content == "raw":
             inner = frame if len(detector.planes) > 1 else (detector.plane_count, *frame)
             specs = {
-                name: (inner, "<u1" if plane else "<u2", self._compressed)
+                name: (inner, "<u1" if plane else "<u2", self.compressed["data"])
                 for plane, name in enumerate(detector.planes)
             }
         else:
             specs = {
-                detector.planes[0]: (frame, "<f4", self._compressed),
+                detector.planes[0]: (frame, "<f4", self.compressed["data"]),
                 "gain": (frame, "<u1", True),
                 "mask": (frame, "<u4", True),
             }
@@ -285,6 +294,15 @@ class ReducedRunWriter:
         pixels.attrs["units"] = pixels.attrs["unitSymbol"] = self.unit
 
     # ------------------------------------------------------------------ appending
+
+    def _rows(self, name: str, array: Any, m: int, rows: Any, encoded: EncodedFrames | None) -> list[Any]:
+        """Return what goes into the chunks of one dataset: arrays, or what they were encoded to before."""
+        if encoded is None or self._cells > 1:
+            return [array[row, m] for row in rows]
+        plane = "data" if name == self.detector.planes[0] else name
+        if encoded.compressed.get(plane) != self.compressed[plane]:
+            raise BadInput(f"write: frames were encoded as {encoded.compressed}; needed {self.compressed}")
+        return [encoded.chunk(plane, shot, m) for shot in rows.ravel()]
 
     def _planes(
         self, frames: Mapping[str, np.ndarray], lead: tuple[int, int], present: tuple[int, ...]

@@ -15,12 +15,12 @@ from .hdf5 import sync
 SIDE = "shotsieve"
 """Folder beside the data files for the table, the recipe and the accounts."""
 
-SIDE_FILES = ("table.h5", "recipe.toml", "accounts.json", "machine.json", "settings.json")
+SIDE_FILES = ("table.h5", "peaks.h5", "recipe.toml", "accounts.json", "machine.json", "settings.json")
 """All that we write into it; ``accounts.json`` marks a folder as an output of shotsieve."""
 
 _MARK = "accounts.json"
 # EXtra-data leaves the map, a cache, in every run that it opens.
-_DATA = re.compile(r"(RAW|CORR)-R\d+-\w+-S\d{5}\.h5|karabo_data_map\.json")
+_DATA = re.compile(r"(RAW|CORR)-R\d+-[\w-]+-S\d{5}\.(h5|cxi|geom|lst|indexamajig\.sh)|karabo_data_map\.json")
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
