@@ -23,12 +23,13 @@ from .recipe_sections import (
     Key,
     Lit,
     Measure,
+    Peaks,
     Write,
 )
 from .toml_text import dumps_toml
 from .units import Quantity, check_photon_energy, parse_quantity
 
-__all__ = ["Calibrate", "Detector", "Keep", "Lit", "Measure", "Recipe", "Write"]
+__all__ = ["Calibrate", "Detector", "Keep", "Lit", "Measure", "Peaks", "Recipe", "Write"]
 
 _KINDS = {
     str: "a text",
@@ -130,26 +131,52 @@ class Recipe:
         recipe = cls(
             detector=Detector(**values.get("detector", {})),
             calibrate=_calibrate(values.get("calibrate"), name),
-            measure=Measure(lit=Lit(**values["measure.lit"]) if "measure.lit" in values else None),
+            measure=Measure(
+                lit=Lit(**values["measure.lit"]) if "measure.lit" in values else None,
+                peaks=Peaks(**values["measure.peaks"]) if "measure.peaks" in values else None,
+            ),
             keep=Keep(**values["keep"]) if "keep" in values else None,
             write=Write(**values["write"]) if "write" in values else None,
             folder=Path(folder),
             _given=copy.deepcopy(dict(given)),
         )
-        if recipe.calibrate is None:
-            if recipe.measure.lit is not None:
+        recipe._check_sections(name)
+        return recipe
+
+    def _check_sections(self, name: str) -> None:
+        """Refuse a section without another one that it needs."""
+        measure, write = self.measure, self.write
+        if self.calibrate is None:
+            if measure.lit is not None:
                 raise BadInput(f"{name}: [measure.lit] counts calibrated pixels; add a [calibrate] section")
-            if recipe.write is not None and recipe.write.content == "corrected":
+            if measure.peaks is not None:
+                raise BadInput(
+                    f"{name}: [measure.peaks] searches calibrated pixels; add a [calibrate] section"
+                )
+            if write is not None and write.content == "corrected":
                 raise BadInput(
                     f'{name}: [write] content = "corrected" needs [calibrate]; add it, or write "raw"'
                 )
-        return recipe
+        if measure.peaks is not None and self.detector.geometry is None:
+            raise BadInput(
+                f"{name}: [measure.peaks] needs to know where the pixels are: set [[detector]] geometry = "
+                '"detector.geom", a CrystFEL geometry file'
+            )
+        if write is not None and write.cxi and (measure.peaks is None or write.content != "corrected"):
+            raise BadInput(
+                f"{name}: [write] cxi = true writes corrected frames with their peaks: it needs a section "
+                '[measure.peaks] and content = "corrected"'
+            )
+
+    def path_of(self, written: str) -> Path:
+        """Return a path of the recipe, seen from the recipe's own folder."""
+        return self.folder / Path(written).expanduser()
 
     def constants_path(self) -> Path | None:
-        """Return the constants as a path, seen from the recipe's own folder; None where none are named."""
+        """Return the constants as a path; None where none are named."""
         if self.calibrate is None or self.calibrate.constants is None:
             return None
-        return self.folder / Path(self.calibrate.constants).expanduser()
+        return self.path_of(self.calibrate.constants)
 
     def filled(self) -> dict[str, Any]:
         """Return the recipe as a dictionary with every default written out.

@@ -53,6 +53,7 @@ def _step_keys() -> dict[str, Key]:
 STEP_KEYS = _step_keys()
 # Quantities of the operating mode; the unit ends the field's name, as in `OperatingMode`.
 MODE_UNITS = {"rate": "mhz", "photon_energy": "kev", "distance": "m"}
+PIXEL_UNITS = ("ADU", "keV", "photon", "sigma")
 # One entry per section; what is not here is not a section, and what a section does not list is not a key.
 SECTIONS: dict[str, dict[str, Key]] = {
     "detector": {"name": Key(str), "source": Key(str), "geometry": Key(str)},
@@ -67,9 +68,23 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "unit": Key(str, choices=("ADU", "keV", "photon")),
         **STEP_KEYS,
     },
-    "measure.lit": {"threshold": Key(Quantity, "0.7 photon", units=("ADU", "keV", "photon", "sigma"))},
+    "measure.lit": {"threshold": Key(Quantity, "0.7 photon", units=PIXEL_UNITS)},
+    "measure.peaks": {
+        "threshold": Key(Quantity, units=PIXEL_UNITS, required=True),
+        "min_snr": Key(float, 5.0),
+        "min_pix_count": Key(int, 2),
+        "max_pix_count": Key(int, 200),
+        "local_bg_radius": Key(int, 3),
+        "min_res": Key(float, 0.0),
+        "max_res": Key(float, 0.0),
+        "max_num_peaks": Key(int, 2048),
+        "noise_floor": Key(Quantity, units=PIXEL_UNITS),
+        "radius": Key(str, "float", choices=("float", "crystfel")),
+        "panels": Key(str, "geometry"),
+        "mask": Key(str),
+    },
     "keep": {"rule": Key(str, required=True), "undecided": Key(str, "keep", choices=("keep", "drop"))},
-    "write": {"content": Key(str, "corrected", choices=("corrected", "raw"))},
+    "write": {"content": Key(str, "corrected", choices=("corrected", "raw")), "cxi": Key(bool, False)},
 }
 
 
@@ -122,10 +137,44 @@ class Lit:
 
 
 @dataclass(frozen=True)
+class Peaks:
+    """``[measure.peaks]``: Bragg peaks; see `shotsieve.measure.peaks.PeakParams` for what is not here.
+
+    Attributes
+    ----------
+    threshold : Quantity
+        Lowest value of a strong pixel.
+    noise_floor : Quantity or None
+        Noise added to that of the background; None is none.
+    radius : {"float", "crystfel"}
+        How the radius map is made from the geometry.
+    panels : str
+        ``"geometry"``, ``"modules"`` or a size such as ``"512x128"`` (slow scan, fast scan) that divides the
+        modules.
+    mask : str or None
+        NumPy file of bool, True where a pixel may be used; as written, see `Recipe.path_of`.
+    """
+
+    threshold: Quantity
+    min_snr: float = 5.0
+    min_pix_count: int = 2
+    max_pix_count: int = 200
+    local_bg_radius: int = 3
+    min_res: float = 0.0
+    max_res: float = 0.0
+    max_num_peaks: int = 2048
+    noise_floor: Quantity | None = None
+    radius: str = "float"
+    panels: str = "geometry"
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
 class Measure:
     """``[measure.*]``: what is measured on every shot; None where it is not computed."""
 
     lit: Lit | None = None
+    peaks: Peaks | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +187,15 @@ class Keep:
 
 @dataclass(frozen=True)
 class Write:
-    """``[write]``: what is written of the kept shots, ``"corrected"`` or ``"raw"`` frames."""
+    """``[write]``: what is written of the kept shots.
+
+    Attributes
+    ----------
+    content : {"corrected", "raw"}
+        Frames of the EuXFEL files.
+    cxi : bool
+        Also one CXI file with frames and peaks for CrystFEL.
+    """
 
     content: str = "corrected"
+    cxi: bool = False

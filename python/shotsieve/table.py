@@ -58,6 +58,7 @@ MEASURES = {
     "unmasked_pixels": Column("", "pixels that are not masked", "i8", 0),
     "intensity": Column("unit of the calibration", "sum over unmasked pixels, in steps of 1/128"),
     "photons": Column("photon", "sum over unmasked pixels of whole photons", "i8", 0),
+    "n_peaks": Column("", "Bragg peaks, also those beyond max_num_peaks", "i8", 0),
 }
 # Known by name even where the run does not hold them: a rule may use them, and every value is unknown.
 KNOWN_COLUMNS = {
@@ -76,6 +77,7 @@ EXPLAIN = {
     "lit_fraction": _LIT,
     "intensity": _LIT,
     "photons": _LIT + "; it also needs the photon energy",
+    "n_peaks": "add a section [measure.peaks] to the recipe, which finds them",
 }
 
 

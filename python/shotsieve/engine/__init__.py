@@ -18,11 +18,11 @@ from ..constants.container import Constants
 from ..recipe import Recipe
 from ..sources.base import Source
 from ..table import Table
-from ..write.exdf import ReducedRunWriter
 from ..write.output import OutputFolder
 from .blocks import BlockRunner
 from .job import Job, make_job
 from .ring import run_ring
+from .writers import KeptWriters
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -129,7 +129,7 @@ def reduce(
         prepared = time.perf_counter()
         files, bytes_read = _run(job, chosen, folder, progress, block_bytes)
         bytes_out = sum(file.stat().st_size for file in files)
-        job.add_advice()
+        job.finish_notes()
         accounts = Accounts.from_run(
             source, job.table, bytes_in=bytes_read, bytes_out=bytes_out, notes=job.notes
         )
@@ -168,13 +168,13 @@ def _run(
     cuts = job.source.cuts(block_bytes)
     writer, slots = None, []
     if job.content is not None:
-        writer = ReducedRunWriter(folder.folder, job.source, job.content, job.unit, job.settings)
+        writer = KeptWriters(job, folder.folder)
     try:
         block_shots = max((stop - start for start, stop in cuts), default=1)
         runner = BlockRunner(job, backend, writer, block_shots, progress)
         slots = [runner.make_slot() for _ in range(min(SLOTS, max(1, len(cuts))))]
         run_ring(slots, cuts, runner.fill, runner.submit, runner.collect)
-        files = writer.finish(job.table) if writer is not None else []
+        files = writer.finish() if writer is not None else []
     except BaseException:
         if writer is not None:
             writer.abort()
@@ -201,6 +201,8 @@ def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> 
 def _write_side(side: Path, job: Job, accounts: Accounts) -> None:
     """Write table, recipe, settings and accounts; what depends on the machine stands in a file of its own."""
     job.table.save(side / "table.h5")
+    if job.peaks is not None:
+        job.peaks.found.finish().save(side / "peaks.h5")
     (side / "recipe.toml").write_text(job.recipe.dumps_toml(), encoding="utf-8")
     settings = json.dumps({"unit": job.unit, **job.settings}, indent=2, sort_keys=True)
     (side / "settings.json").write_text(settings + "\n", encoding="utf-8")

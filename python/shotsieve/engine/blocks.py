@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibrate import list_frames, make_masks, queue_calibration
-from ..compact import queue_compaction
+from ..calibrate import CANDIDATES, COUNTS, list_frames, make_masks, queue_calibration
 from ..measure.lit import lit_measures
+from ..measure.peak_finder import PeakFinder, Peaks
+from ..measure.peaks import PEAK_DTYPE
 from .job import Job, module_status
+from .pixels import PixelPass
 
 if TYPE_CHECKING:
     from ..backend import Backend
-    from ..write.exdf import ReducedRunWriter
-
-KEPT_BYTES = 32_000_000
-"""Raw bytes of kept shots that are calibrated to pixels at once; bounds the memory of the second pass."""
+    from .writers import KeptWriters
+NO_PEAKS = np.zeros(0, PEAK_DTYPE)
 
 
 class Slot:
@@ -29,37 +29,13 @@ class Slot:
         self.raw = device.empty_pinned((shots, modules, planes, pixels), "u2")
         self.frames = device.empty_pinned((shots * modules,), "i4")
         self.groups = device.empty_pinned((shots * modules, 3), "i4")
-        self.counts = device.empty_pinned((shots * modules, 4), "i8")
+        self.counts = device.empty_pinned((shots * modules, COUNTS), "i8")
         self.device_raw = device.twin(self.raw)
         self.device_frames = device.twin(self.frames)
         self.device_groups = device.twin(self.groups)
         self.device_counts = device.twin(self.counts)
         self.stream = device.stream()
         self.event: Any = None
-
-
-class KeptFrames:
-    """Buffers of the second pass, in which kept shots are gathered and calibrated to pixels."""
-
-    def __init__(
-        self, backend: Backend, block: int, shots: int, modules: int, planes: int, pixels: int
-    ) -> None:
-        device = backend.device
-        self.shots = shots
-        self.keep = device.empty_pinned((block,), "u1")
-        self.frames = device.empty_pinned((shots * modules,), "i4")
-        self.groups = device.empty_pinned((shots * modules, 3), "i4")
-        self.pixels = device.empty_pinned((shots, modules, pixels), "f4")
-        self.stage = device.empty_pinned((shots, modules, pixels), "u1")
-        self.device_keep = device.twin(self.keep)
-        self.device_frames = device.twin(self.frames)
-        self.device_groups = device.twin(self.groups)
-        self.device_pixels = device.twin(self.pixels)
-        self.device_stage = device.twin(self.stage)
-        self.device_index = device.empty((block,), "i4")
-        self.device_count = device.empty((1,), "i4")
-        self.device_raw = device.empty((shots, modules, planes, pixels), "u2")
-        self.device_counts = device.empty((shots * modules, 4), "i8")
 
 
 class BlockRunner:
@@ -69,7 +45,7 @@ class BlockRunner:
     ----------
     job : Job
     backend : Backend
-    writer : ReducedRunWriter or None
+    writer : KeptWriters or None
         Takes kept frames; None where only the table is wanted.
     block_shots : int
         Shots of the largest block.
@@ -81,7 +57,7 @@ class BlockRunner:
         self,
         job: Job,
         backend: Backend,
-        writer: ReducedRunWriter | None,
+        writer: KeptWriters | None,
         block_shots: int,
         progress: Callable[[int, int, int], None] | None = None,
     ) -> None:
@@ -97,10 +73,11 @@ class BlockRunner:
         self.on_device = job.params is not None and (job.counts_frames or job.content == "corrected")
         if self.on_device:
             self.table = self._upload(job.tables.table)
-        if self.on_device and writer is not None and job.content == "corrected":
-            together = detector.row_cells if detector.keep_unit == "train" else 1
-            shots = max(together, min(block_shots, KEPT_BYTES // (self.modules * self.frame_bytes)))
-            self.kept = KeptFrames(backend, block_shots, shots, self.modules, self.planes, self.pixels)
+        if self.on_device and (job.content == "corrected" or job.peaks is not None):
+            self.second = PixelPass(backend, job, self.table, block_shots)
+        if job.peaks is not None:
+            self.finder = PeakFinder(backend, job.peaks.plan, self.second.shots)
+        self.records: dict[int, np.ndarray] = {}  # peaks of the block that is being collected
 
     def make_slot(self) -> Slot:
         """Return the buffers of one more block in flight."""
@@ -133,12 +110,12 @@ class BlockRunner:
         if not self.job.counts_frames:
             return
         present, rows = self._block(start, stop)
-        self._list(slot, present, rows, slot.stream)
+        frames, groups = self._list(slot, present, rows)
         queue_calibration(
             self.backend,
             slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels),
-            slot.device_frames[: self._listed],
-            slot.device_groups[: self._grouped],
+            frames,
+            groups,
             self.table,
             slot.device_counts[: n * self.modules],
             self.job.params,
@@ -157,10 +134,13 @@ class BlockRunner:
         table.set_module_status(shots, module_status(present, rows if self.on_device else None))
         if self.on_device and job.counts_frames:
             self.device.wait(slot.event)
-            counts = slot.counts[: n * self.modules].reshape(n, self.modules, 4)
+            counts = slot.counts[: n * self.modules].reshape(n, self.modules, COUNTS)
             counts = np.where((present & (rows >= 0))[..., None], counts, 0)  # absent frames were not counted
-            for name, values in lit_measures(counts, job.params.to_photon > 0).items():
-                table.set_measure(name, shots, values)
+            if job.recipe.measure.lit is not None:
+                for name, values in lit_measures(counts, job.params.to_photon > 0).items():
+                    table.set_measure(name, shots, values)
+            if job.peaks is not None:
+                self._search(slot, shots, counts[..., CANDIDATES].any(axis=1), present, rows)
         keep = self._decide(shots)
         if self.writer is not None and keep.any():
             self._write(slot, start, np.flatnonzero(keep), present, rows)
@@ -179,14 +159,31 @@ class BlockRunner:
             return present, np.full(present.shape, -1, "i4")
         return present, self.job.tables.rows(source.shots.cell_id[shots])
 
-    def _list(self, buffers: Slot | KeptFrames, present: np.ndarray, rows: np.ndarray, stream: Any) -> None:
-        """Queue the upload of the list of frames; remembers how long the lists are."""
+    def _list(self, slot: Slot, present: np.ndarray, rows: np.ndarray) -> tuple[Any, Any]:
+        """Queue the upload of the lists of a block's frames and groups; return both on the device."""
         frames, groups = list_frames(present, rows)
-        self._listed, self._grouped = len(frames), len(groups)
-        buffers.frames[: len(frames)] = frames
-        buffers.groups[: len(groups)] = groups
-        self.device.to_device(buffers.device_frames[: len(frames)], buffers.frames[: len(frames)], stream)
-        self.device.to_device(buffers.device_groups[: len(groups)], buffers.groups[: len(groups)], stream)
+        listed, grouped = len(frames), len(groups)
+        slot.frames[:listed] = frames
+        slot.groups[:grouped] = groups
+        self.device.to_device(slot.device_frames[:listed], slot.frames[:listed], slot.stream)
+        self.device.to_device(slot.device_groups[:grouped], slot.groups[:grouped], slot.stream)
+        return slot.device_frames[:listed], slot.device_groups[:grouped]
+
+    def _search(
+        self, slot: Slot, shots: np.ndarray, worth: np.ndarray, present: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """Find the peaks of a block; shots without a candidate pixel have none and are not looked at."""
+        peaks = self.job.peaks
+        self.records = {}
+        without = shots[~worth]
+        empty = Peaks.empty(len(without), len(peaks.module_of_panel))
+        self.job.table.set_measure("n_peaks", without, peaks.store(without, empty))
+        for part in _cut(np.flatnonzero(worth), self.second.shots):
+            self.second.queue(slot, part, present[part], rows[part])
+            pixels = self.second.pixels[: len(part)].reshape(len(part), self.modules * self.pixels)
+            found = self.finder.find(pixels, self.second.candidates[: len(part)], slot.stream)
+            self.job.table.set_measure("n_peaks", shots[part], peaks.store(shots[part], found))
+            self.records |= zip(shots[part].tolist(), found, strict=True)
 
     def _decide(self, shots: np.ndarray) -> np.ndarray:
         """Give every shot of a block its verdict and its fate; return which are kept, bool (n,)."""
@@ -212,10 +209,9 @@ class BlockRunner:
             raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
             self.writer.append(shots, present[at], {"raw": raw})
             return
-        room = self._room(shots)
-        for first in range(0, len(at), room):
-            part = at[first : first + room]
-            data, stage = self._calibrate_kept(slot, part, present[part], rows[part])
+        for part in _cut(at, self._room(shots)):
+            self.second.queue(slot, part, present[part], rows[part])
+            data, stage = self.second.fetch(len(part), slot.stream)
             mask = make_masks(stage, np.where(present[part], rows[part], -1), self.job.tables)
             shape = (len(part), self.modules, *frame)
             frames = {
@@ -223,50 +219,23 @@ class BlockRunner:
                 "gain": (stage & 3).reshape(shape),
                 "mask": mask.reshape(shape),
             }
-            self.writer.append(shots[first : first + room], present[part], frames)
+            kept = self.job.source.readable[start + part]
+            peaks = [self.records.get(shot, NO_PEAKS) for shot in kept.tolist()]
+            self.writer.append(kept, present[part], frames, peaks)
 
     def _room(self, shots: np.ndarray) -> int:
         """Shots per call of the writer; where trains are kept whole, it gets whole trains."""
         if self.job.source.detector.keep_unit == "shot":
-            return self.kept.shots
+            return self.second.shots
         trains = self.job.table.train_id[shots]
         cells = int(np.count_nonzero(trains == trains[0]))
-        return self.kept.shots - self.kept.shots % cells
+        return self.second.shots - self.second.shots % cells
 
-    def _calibrate_kept(
-        self, slot: Slot, at: np.ndarray, present: np.ndarray, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Gather kept shots on the device and calibrate them to pixels: float32 and uint8, (K, M,
-        n_pixels)."""
-        k, n, device, stream = len(at), self.block_shots, self.device, slot.stream
-        buffers = self.kept
-        buffers.keep[:] = 0
-        buffers.keep[at] = 1
-        device.to_device(buffers.device_keep, buffers.keep, stream)
-        row_bytes = self.modules * self.frame_bytes
-        queue_compaction(
-            self.backend,
-            slot.device_raw.reshape(n, row_bytes // 2).view("u1"),
-            buffers.device_keep,
-            buffers.device_index,
-            buffers.device_count,
-            buffers.device_raw.reshape(buffers.shots, row_bytes // 2).view("u1"),
-            stream,
-        )
-        self._list(buffers, present, rows, stream)
-        queue_calibration(
-            self.backend,
-            buffers.device_raw[:k].reshape(k * self.modules, self.planes, self.pixels),
-            buffers.device_frames[: self._listed],
-            buffers.device_groups[: self._grouped],
-            self.table,
-            buffers.device_counts[: k * self.modules],
-            self.job.params,
-            pixels=buffers.device_pixels[:k].reshape(k * self.modules, self.pixels),
-            stage=buffers.device_stage[:k].reshape(k * self.modules, self.pixels),
-            stream=stream,
-        )
-        device.to_host(buffers.pixels[:k], buffers.device_pixels[:k], stream)
-        device.to_host(buffers.stage[:k], buffers.device_stage[:k], stream)
-        device.wait(device.record(stream))
-        return buffers.pixels[:k], buffers.stage[:k]
+
+def _cut(positions: np.ndarray, most: int) -> list[np.ndarray]:
+    """Cut positions into parts of at most so many.
+
+    >>> [part.tolist() for part in _cut(np.arange(5), 2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    return [positions[first : first + most] for first in range(0, len(positions), most)]

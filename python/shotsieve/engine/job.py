@@ -13,9 +13,11 @@ from ..calibrate import CalibrateParams, Tables, make_tables
 from ..constants.fold import required
 from ..decide import Rule
 from ..errors import BadInput
-from ..measure.lit import median_noise, photons_per_unit, threshold_in_unit
+from ..measure.lit import photons_per_unit
+from ..measure.threshold import median_noise, threshold_in_unit
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
+from .peaks import PeakJob, make_peak_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +51,8 @@ class Job:
         Unit of calibrated values.
     tables, params : Tables, CalibrateParams or None
         None where the recipe has no [calibrate].
+    peaks : PeakJob or None
+        None where the recipe has no [measure.peaks].
     rule : Rule or None
         None keeps everything.
     settings : dict
@@ -64,6 +68,7 @@ class Job:
     unit: str = "ADU"
     tables: Tables | None = None
     params: CalibrateParams | None = None
+    peaks: PeakJob | None = None
     rule: Rule | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -71,9 +76,15 @@ class Job:
     @property
     def counts_frames(self) -> bool:
         """Whether every frame is calibrated and counted."""
-        return self.recipe.measure.lit is not None
+        return self.recipe.measure.lit is not None or self.recipe.measure.peaks is not None
 
-    def add_advice(self) -> None:
+    def finish_notes(self) -> None:
+        """Add what is known only once every shot was seen."""
+        if self.peaks is not None:
+            self.notes.append(self.peaks.summary())
+        self._advise()
+
+    def _advise(self) -> None:
         """Note what a user can do about shots that stayed undecided since a module was missing."""
         undecided = (self.table.verdict == -1) & (self.table.fate <= FATES.index("dropped"))
         partial = undecided & ~self.table.ok().all(axis=1)
@@ -125,8 +136,6 @@ def make_job(source: Source, recipe: Recipe, constants: Constants | None, force:
                 'or in the recipe as [calibrate] constants = "constants.h5".'
             )
         _calibration(job, constants, force)
-    elif recipe.measure.lit is not None:
-        raise BadInput("[measure.lit] counts calibrated pixels: add [calibrate] to the recipe.")
     if recipe.keep is not None:
         job.rule = Rule.parse(recipe.keep.rule, table.names(), explain=table.explain())
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
@@ -175,21 +184,34 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         mode.gain_mode,
     )
     _note_unknown(job, constants)
-    threshold, to_photon = float("nan"), 0.0
+    threshold, to_photon, candidate = float("nan"), 0.0, float("nan")
+    unlit = max(detector.fixed_stage(mode.gain_mode), 0)
+    sigma = float("nan")
+    if _uses_sigma(job.recipe):
+        sigma = median_noise(constants, job.tables, source.modules, unlit)
     if job.recipe.measure.lit is not None:
         asked = job.recipe.measure.lit.threshold
-        sigma = float("nan")
-        if asked.unit == "sigma":
-            unlit = max(detector.fixed_stage(mode.gain_mode), 0)
-            sigma = median_noise(constants, job.tables, source.modules, unlit)
-        threshold = threshold_in_unit(asked, job.unit, energy, sigma)
+        threshold = threshold_in_unit(asked, job.unit, energy, sigma, option="[measure.lit] threshold")
         to_photon = photons_per_unit(job.unit, energy)
         for name in ("lit_pixels", "unmasked_pixels", "intensity", *(("photons",) if to_photon else ())):
             job.table.declare_measure(name)
         # The table says the unit that this run's intensities have.
         meaning = job.table.meanings["intensity"]
         job.table.meanings["intensity"] = dataclasses.replace(meaning, unit=job.unit)
-    job.params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
+    if job.recipe.measure.peaks is not None:
+        job.peaks = make_peak_job(job, sigma)
+        job.table.declare_measure("n_peaks")
+        candidate = job.peaks.plan.params.threshold
+    params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
+    job.params = dataclasses.replace(params, candidate_threshold=candidate)
+
+
+def _uses_sigma(recipe: Recipe) -> bool:
+    """Whether a threshold is a multiple of the noise, which then has to be looked up."""
+    lit, peaks = recipe.measure.lit, recipe.measure.peaks
+    asked = [lit.threshold] if lit else []
+    asked += [peaks.threshold, peaks.noise_floor] if peaks else []
+    return any(quantity is not None and quantity.unit == "sigma" for quantity in asked)
 
 
 def _lacking(job: Job, constants: Constants, modules: Sequence[int]) -> str:
@@ -247,9 +269,13 @@ def _describe(job: Job, constants: Constants | None) -> None:
         settings[f"constants.{name}"] = text
     for name, value in constants.conditions.items():
         settings[f"constants_conditions.{name}"] = str(value)
-    if job.counts_frames:
+    if job.recipe.measure.lit is not None:
         settings["lit_threshold"] = job.params.lit_threshold
         settings["intensity_unit"] = job.unit
+    if job.peaks is not None:
+        for name, value in vars(job.peaks.plan.params).items():
+            settings[f"peaks.{name}"] = value
+        settings["peaks.unit"] = job.unit
 
 
 def module_status(present: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

@@ -1,0 +1,127 @@
+"""The second pass: some shots of a block gathered on the device and calibrated to pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..calibrate import COUNTS, list_frames, queue_calibration
+from ..compact import queue_compaction
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from .blocks import Slot
+    from .job import Job
+
+PASS_BYTES = 32_000_000
+"""Raw bytes of shots that are calibrated to pixels at once; bounds the memory of the pass."""
+
+
+class PixelPass:
+    """Buffers for a few shots, and the way from a block's raw words to pixels on the device.
+
+    Parameters
+    ----------
+    backend : Backend
+    job : Job
+    table : float32 (R, P, n_pixels) on the device
+        Folded constants.
+    block_shots : int
+        Shots of the largest block.
+
+    Attributes
+    ----------
+    shots : int
+        Most shots of a pass.
+    pixels, stage : float32 and uint8 (shots, M, n_pixels) on the device
+        What the last pass left. Frames that were not recorded, or have no constants, are NaN.
+    candidates : uint32 (shots, M * n_pixels / 32) on the device, or None
+        Bits of the pixels that may belong to a peak; None where no peaks are searched.
+    """
+
+    def __init__(self, backend: Backend, job: Job, table: Any, block_shots: int) -> None:
+        self.backend, self.job, self.table, self.block_shots = backend, job, table, block_shots
+        detector, device = job.source.detector, backend.device
+        self.modules, self.n_pixels = len(job.source.modules), detector.pixels
+        self.planes = detector.plane_count
+        self.shot_bytes = 2 * self.modules * self.planes * self.n_pixels
+        together = detector.row_cells if detector.keep_unit == "train" else 1
+        self.shots = max(together, min(block_shots, PASS_BYTES // self.shot_bytes))
+        frames = self.shots * self.modules
+        self._keep = device.empty_pinned((block_shots,), "u1")
+        self._frames = device.empty_pinned((frames,), "i4")
+        self._groups = device.empty_pinned((frames, 3), "i4")
+        self._pinned: dict[str, np.ndarray] = {}
+        self._device_keep = device.twin(self._keep)
+        self._device_frames = device.twin(self._frames)
+        self._device_groups = device.twin(self._groups)
+        self._device_index = device.empty((block_shots,), "i4")
+        self._device_count = device.empty((1,), "i4")
+        self._device_raw = device.empty((self.shots, self.modules, self.planes, self.n_pixels), "u2")
+        self._device_counts = device.empty((frames, COUNTS), "i8")
+        self.pixels = device.empty((self.shots, self.modules, self.n_pixels), "f4")
+        self.stage = device.empty((self.shots, self.modules, self.n_pixels), "u1")
+        self.candidates = None
+        if job.peaks is not None:
+            self.candidates = device.empty((self.shots, self.modules * self.n_pixels // 32), "u4")
+
+    def queue(self, slot: Slot, at: np.ndarray, present: np.ndarray, rows: np.ndarray) -> None:
+        """Queue the gathering and calibration of some shots of a slot on its stream.
+
+        Parameters
+        ----------
+        slot : Slot
+        at : ndarray of int, shape (k,)
+            Positions of the shots in the block, ascending.
+        present : ndarray of bool, shape (k, M)
+        rows : ndarray of int32, shape (k, M)
+            Rows of the table, -1 without constants.
+        """
+        k, device, stream = len(at), self.backend.device, slot.stream
+        self._keep[:] = 0
+        self._keep[at] = 1
+        device.to_device(self._device_keep, self._keep, stream)
+        queue_compaction(
+            self.backend,
+            slot.device_raw.reshape(self.block_shots, self.shot_bytes // 2).view("u1"),
+            self._device_keep,
+            self._device_index,
+            self._device_count,
+            self._device_raw.reshape(self.shots, self.shot_bytes // 2).view("u1"),
+            stream,
+        )
+        # Frames that were not recorded are listed too, without constants: their pixels become NaN.
+        frames, groups = list_frames(np.ones_like(present), np.where(present, rows, np.int32(-1)))
+        for name, values in (("frames", frames), ("groups", groups)):
+            pinned, target = getattr(self, f"_{name}"), getattr(self, f"_device_{name}")
+            pinned[: len(values)] = values
+            device.to_device(target[: len(values)], pinned[: len(values)], stream)
+        flat = k * self.modules
+        candidates = None
+        if self.candidates is not None:
+            candidates = self.candidates[:k].reshape(flat, self.n_pixels // 32)
+        queue_calibration(
+            self.backend,
+            self._device_raw[:k].reshape(flat, self.planes, self.n_pixels),
+            self._device_frames[: len(frames)],
+            self._device_groups[: len(groups)],
+            self.table,
+            self._device_counts[:flat],
+            self.job.params,
+            pixels=self.pixels[:k].reshape(flat, self.n_pixels),
+            stage=self.stage[:k].reshape(flat, self.n_pixels),
+            candidates=candidates,
+            stream=stream,
+        )
+
+    def fetch(self, k: int, stream: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Copy pixels and stages of the first `k` shots to the host, and wait: float32, uint8 (k, M, n)."""
+        device = self.backend.device
+        for name in ("pixels", "stage"):
+            source = getattr(self, name)
+            if name not in self._pinned:
+                self._pinned[name] = device.empty_pinned(source.shape, source.dtype)
+            device.to_host(self._pinned[name][:k], source[:k], stream)
+        device.wait(device.record(stream))
+        return self._pinned["pixels"][:k], self._pinned["stage"][:k]

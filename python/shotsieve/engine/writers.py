@@ -1,0 +1,114 @@
+"""Kept shots on their way to every file that gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..write.cxi import CxiWriter
+from ..write.encoded import EncodedFrames
+from ..write.exdf import ReducedRunWriter
+
+if TYPE_CHECKING:
+    from .job import Job
+
+
+class KeptWriters:
+    """The EuXFEL files of a reduction and, where the recipe asks for it, the CXI file.
+
+    Parameters
+    ----------
+    job : Job
+        With something to write.
+    folder : Path
+        Where the files grow.
+
+    Raises
+    ------
+    BadInput, OutputError
+        As the writers.
+    """
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self.job = job
+        self._exdf = ReducedRunWriter(folder, job.source, job.content, job.unit, job.settings)
+        self._cxi = None
+        if job.recipe.write.cxi:
+            try:
+                self._cxi = self._open_cxi(folder)
+            except BaseException:
+                self._exdf.abort()
+                raise
+
+    def _open_cxi(self, folder: Path) -> CxiWriter:
+        job, source = self.job, self.job.source
+        detector, peaks = source.detector, job.peaks
+        return CxiWriter(
+            folder / f"CORR-R{source.meta.run:04d}-{source.name}-S00000.cxi",
+            source_name=source.name,
+            modules=source.modules,
+            module_shape=detector.shape,
+            geometry=peaks.geometry,
+            max_peaks=peaks.plan.params.max_num_peaks,
+            unit=job.unit,
+            photon_energy_kev=peaks.photon_energy_kev,
+            distance_m=peaks.distance_m,
+            pixel_size_m=detector.pixel_size_m,
+            params=job.settings,
+            mask_bad=job.tables.bad_bits,
+            meta=source.meta,
+        )
+
+    def append(
+        self,
+        shots: np.ndarray,
+        present: np.ndarray,
+        frames: Mapping[str, np.ndarray],
+        peaks: Sequence[np.ndarray] = (),
+    ) -> None:
+        """Append kept shots; each frame is compressed once, whatever the number of files.
+
+        Parameters
+        ----------
+        shots : ndarray of int, shape (K,)
+            Rows of the table, ascending.
+        present : ndarray of bool, shape (K, M)
+        frames : mapping of str to ndarray
+            As `ReducedRunWriter.append` takes them.
+        peaks : sequence of K ndarray of PEAK_DTYPE
+            For the CXI file.
+        """
+        if self._cxi is None:
+            self._exdf.append(shots, present, frames)
+            return
+        encoded = EncodedFrames(frames, present, self._exdf.compressed)
+        self._exdf.append(shots, present, frames, encoded)
+        table = self.job.table
+        self._cxi.append(
+            table.train_id[shots],
+            table.pulse_id[shots],
+            table.cell_id[shots],
+            frames["data"],
+            frames["mask"],
+            peaks,
+            n_peaks=self.job.peaks.found.n_peaks[shots],
+            present=present,
+            encoded=encoded,
+        )
+
+    def finish(self) -> list[Path]:
+        """Complete all files and return them."""
+        files = self._exdf.finish(self.job.table)
+        if self._cxi is not None:
+            files += self._cxi.finish()
+            self.job.notes.extend(self._cxi.notes)
+        return files
+
+    def abort(self) -> None:
+        """Give up what is not finished."""
+        self._exdf.abort()
+        if self._cxi is not None:
+            self._cxi.abort()

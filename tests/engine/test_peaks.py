@@ -1,0 +1,232 @@
+"""Bragg peaks in the pipeline: the same as the array API finds in the calibrated frames, decided, written."""
+
+import h5py
+import numpy as np
+import pytest
+import shotsieve
+from shotsieve.engine import BLOCK_BYTES
+from shotsieve.errors import BadInput
+from shotsieve.geometry import Geometry
+from shotsieve.peak_list import PeakList
+from shotsieve.simulate import SpiParameters
+from shotsieve.simulate.constants import constants_in_memory
+from shotsieve.simulate.frames import FrameMaker
+from shotsieve.simulate.geometry import write_geometry
+from shotsieve.simulate.memory import build
+from shotsieve.simulate.run import write_run
+
+MODULES = (3, 4)
+SPOTS = 25  # on each module of a hit
+RULE = "n_peaks >= 20"
+PEAKS = {"threshold": "4.3 photon", "min_snr": 5.0, "max_pix_count": 30}
+
+
+class SpotMaker(FrameMaker):
+    """Draws Bragg spots where the simulation has hits: Gaussians, away from the borders of the panels."""
+
+    def _hit(self, shot, row):
+        if self.schedule.strength[shot] == 0:
+            return None
+        expected = np.zeros((512, 128), np.float32)
+        spots = np.random.default_rng((shot, row))
+        for _ in range(SPOTS):
+            ss = 64 * spots.integers(8) + spots.integers(6, 58)
+            fs = spots.integers(6, 122)
+            y, x = np.mgrid[-4:5, -4:5]
+            shape = np.exp(-((y - spots.uniform(-0.5, 0.5)) ** 2 + (x - spots.uniform(-0.5, 0.5)) ** 2) / 1.0)
+            expected[ss - 4 : ss + 5, fs - 4 : fs + 5] += spots.uniform(100, 2000) * shape / shape.sum()
+        return expected.reshape(-1)
+
+
+class Run:
+    """A simulated run with spots, its constants and geometry."""
+
+    def __init__(self, folder, **options):
+        options = {
+            "n_trains": 3,
+            "n_cells": 4,
+            "modules": MODULES,
+            "hit_rate": 0.5,
+            "background": 0.05,
+        } | options
+        self.parameters = p = SpiParameters(seed=5, **options)
+        self.raw = folder / "raw" / "r0001"
+        self.raw.mkdir(parents=True)
+        schedule, model, _ = build(p)
+        write_run(self.raw, p, schedule, SpotMaker(p, schedule, model), lambda *_: None)
+        self.constants = constants_in_memory(p, model)
+        self.geometry = write_geometry(folder / "agipd.geom", p.distance_m, p.photon_energy_kev)
+        self.strength = schedule.strength
+
+    def recipe(self, **sections):
+        sections = {"calibrate": {}, "measure": {"peaks": PEAKS}, **sections}
+        sections = {name: section for name, section in sections.items() if section is not None}
+        return {"detector": [{"name": "AGIPD1M", "geometry": str(self.geometry)}], **sections}
+
+    def reduce(self, out, backend="cpu", block_bytes=BLOCK_BYTES, **sections):
+        return shotsieve.reduce(
+            self.raw,
+            self.recipe(**sections),
+            out,
+            constants=self.constants,
+            backend=backend,
+            block_bytes=block_bytes,
+        )
+
+
+@pytest.fixture(scope="module")
+def spots(tmp_path_factory):
+    return Run(tmp_path_factory.mktemp("spots"))
+
+
+@pytest.fixture(scope="module")
+def everything(spots, tmp_path_factory):
+    """The run reduced without a rule: every frame and every peak."""
+    out = tmp_path_factory.mktemp("all") / "r0001"
+    return spots.reduce(out, write={"content": "corrected", "cxi": True})
+
+
+def test_the_same_peaks_as_the_array_api_finds(spots, everything, read_module):
+    """The engine searches shots with candidates only, in passes of a few; frames are those written."""
+    slab = np.full((len(everything.table), 16, 512, 128), np.nan, np.float32)
+    for module in MODULES:
+        slab[:, module] = read_module(everything, module)["image.data"]
+    geometry = Geometry.load(spots.geometry, module_shape=(512, 128))
+    params = {name: value for name, value in PEAKS.items() if name != "threshold"}
+    threshold = np.float32(4.3 * spots.parameters.photon_energy_kev)
+    expected = shotsieve.peakfinder8(
+        slab.reshape(-1, 8192, 128),
+        radius=geometry.radius("float"),
+        panels=geometry.rectangles(),
+        threshold=float(threshold),
+        backend="cpu",
+        **params,
+    )
+    found = PeakList.open(everything.out)
+    assert found.n_peaks.tolist() == expected.n_peaks.tolist()
+    assert np.array_equal(found.rejected, expected.rejected)
+    for shot in range(len(found)):
+        assert np.array_equal(found.records(shot), expected[shot])
+    assert found.n_peaks.sum() > 100
+    low, high = everything.table.bounds("n_peaks[3]")
+    assert (low == high).all()
+    assert low.sum() == np.count_nonzero(found.module == 3)
+
+
+def test_hits_are_kept_and_blanks_dropped(spots, everything, tmp_path):
+    result = spots.reduce(tmp_path / "r", keep={"rule": "n_peaks[3] + n_peaks[4] >= 20"})
+    hit = spots.strength > 0
+    assert 0 < hit.sum() < len(hit)
+    assert np.array_equal(result.table.fate == 0, hit)
+    # Two of sixteen modules recorded: the others might have had any number.
+    rule = spots.reduce(tmp_path / "all", keep={"rule": RULE, "undecided": "drop"})
+    assert np.array_equal(rule.table.fate == 0, hit)
+    assert set(rule.table.verdict[~hit].tolist()) == {-1}
+    assert any(note.startswith("peaks: ") and "rejected" in note for note in everything.accounts.notes)
+
+
+def test_every_peak_knows_its_place(spots, everything):
+    found = PeakList.open(everything.out)
+    geometry = Geometry.load(spots.geometry, module_shape=(512, 128))
+    panels = geometry.rectangles()[found.panel]
+    ss = found.slab_ss()
+    assert ((ss >= panels[:, 0]) & (ss <= panels[:, 1] - 1)).all()
+    assert ((found.fs >= panels[:, 2]) & (found.fs <= panels[:, 3] - 1)).all()
+    # q of the pixel nearest to the peak, which is at most 0.71 pixels away.
+    q = geometry.momentum_transfer(spots.parameters.distance_m, spots.parameters.photon_energy_kev)
+    near = q[np.rint(ss).astype(int), np.rint(found.fs).astype(int)]
+    step = q[1, 0] - q[0, 0], q[0, 1] - q[0, 0]
+    assert np.abs(found.q - near).max() < 1.5 * np.abs(step).max() + 1e-9
+
+
+def test_the_cxi_file_holds_the_kept_frames_and_their_peaks(everything, read_module):
+    [path] = everything.out.glob("*.cxi")
+    found = PeakList.open(everything.out)
+    with h5py.File(path) as file:
+        data = file["entry_1/data_1/data"]
+        count = file["entry_1/result_1/nPeaks"][()]
+        fs = file["entry_1/result_1/peakXPosRaw"][()]
+        assert data.shape == (len(everything.table), 8192, 128)
+        assert count.tolist() == found.n_peaks.tolist()
+        for module in MODULES:
+            written = read_module(everything, module)["image.data"]
+            slab = data[:, 512 * module : 512 * (module + 1)]
+            assert np.array_equal(slab, written, equal_nan=True)
+        for shot in range(len(found)):
+            assert np.array_equal(fs[shot, : count[shot]], found.records(shot)["fs"].astype("f4"))
+        assert (file["entry_1/instrument_1/detector_1/mask"][0, :512] == 0xFFFFFFFF).all()
+    for end in (".geom", ".lst", ".indexamajig.sh"):
+        assert path.with_suffix(end).is_file()
+
+
+@pytest.mark.parametrize("block_bytes", [BLOCK_BYTES, 1])
+def test_backends_and_blocks_change_no_byte(spots, everything, backend_name, block_bytes, tmp_path):
+    if backend_name == "cpu" and block_bytes == BLOCK_BYTES:
+        pytest.skip("the others are compared with it")
+    sections = {"write": {"content": "corrected", "cxi": True}}
+    result = spots.reduce(tmp_path / "r", backend_name, block_bytes, **sections)
+    for name in ("shotsieve/table.h5", "shotsieve/peaks.h5"):
+        assert (result.out / name).read_bytes() == (everything.out / name).read_bytes(), name
+    [path], [expected] = result.out.glob("*.cxi"), everything.out.glob("*.cxi")
+    assert path.read_bytes() == expected.read_bytes()
+
+
+def test_fewer_peaks_are_stored_than_counted(spots, everything, tmp_path):
+    result = spots.reduce(tmp_path / "r", measure={"peaks": {**PEAKS, "max_num_peaks": 3}})
+    few, every = PeakList.open(result.out), PeakList.open(everything.out)
+    assert np.array_equal(few.n_peaks, every.n_peaks)
+    assert np.array_equal(np.diff(few.first), np.minimum(every.n_peaks, 3))
+    assert result.table == everything.table
+    assert any("more than the 3" in note for note in result.accounts.notes)
+
+
+def test_a_mask_and_other_panels(spots, everything, tmp_path):
+    mask = np.ones((16, 512, 128), bool)
+    mask[3] = False
+    np.save(tmp_path / "mask.npy", mask)
+    peaks = {**PEAKS, "mask": str(tmp_path / "mask.npy"), "panels": "512x128", "radius": "crystfel"}
+    result = spots.reduce(tmp_path / "r", measure={"peaks": peaks})
+    found = PeakList.open(result.out)
+    assert set(found.module.tolist()) == {4}
+    assert set(found.panel.tolist()) == {4}
+
+
+WRONG = {
+    "no geometry": ({"detector": [{"name": "AGIPD1M"}]}, "[[detector]] geometry"),
+    "no threshold": ({"measure": {"peaks": {}}}, "[measure.peaks] threshold is missing"),
+    "no unit": ({"measure": {"peaks": {"threshold": "4.3"}}}, "[measure.peaks] threshold"),
+    "ADU": ({"measure": {"peaks": {**PEAKS, "threshold": "40 ADU"}}}, "[measure.peaks] threshold"),
+    "min above max": ({"measure": {"peaks": {**PEAKS, "min_pix_count": 31}}}, "min_pix_count = 31"),
+    "range": ({"measure": {"peaks": {**PEAKS, "min_res": 9.0, "max_res": 9.0}}}, "min_res"),
+    "panels": ({"measure": {"peaks": {**PEAKS, "panels": "60x128"}}}, "60 x 128"),
+    "panel word": ({"measure": {"peaks": {**PEAKS, "panels": "asics"}}}, "asics"),
+    "no mask file": ({"measure": {"peaks": {**PEAKS, "mask": "nowhere.npy"}}}, "nowhere.npy"),
+    "raw cxi": ({"write": {"content": "raw", "cxi": True}}, "cxi"),
+    "cxi alone": ({"measure": {"lit": {}}, "write": {"cxi": True}}, "[measure.peaks]"),
+    "no calibration": ({"calibrate": None}, "[calibrate]"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_bad_input(spots, what, tmp_path):
+    changes, text = WRONG[what]
+    given = {**spots.recipe(), **changes}
+    given = {name: section for name, section in given.items() if section is not None}
+    with pytest.raises(BadInput) as error:
+        shotsieve.reduce(spots.raw, given, tmp_path / "r", constants=spots.constants, backend="cpu")
+    assert text in str(error.value)
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_geometry_of_another_detector(spots, real_data, tmp_path):
+    given = spots.recipe()
+    given["detector"][0]["geometry"] = str(real_data / "geometry" / "jf4m_vds.geom")
+    with pytest.raises(BadInput, match="module"):
+        shotsieve.reduce(spots.raw, given, tmp_path / "r", constants=spots.constants, backend="cpu")
+
+
+def test_a_wrong_mask(spots, tmp_path):
+    np.save(tmp_path / "mask.npy", np.ones((8, 512, 128), bool))
+    peaks = {**PEAKS, "mask": str(tmp_path / "mask.npy")}
+    with pytest.raises(BadInput, match=r"\(8, 512, 128\).*True where a pixel may be used"):
+        spots.reduce(tmp_path / "r", measure={"peaks": peaks})
