@@ -3,6 +3,8 @@
 #include "../core/peaks.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -17,9 +19,11 @@ using math::PeakRecord;
 
 // Above this share of the good pixels, sorting the whole shot by bin is faster than gathering bin by bin.
 constexpr double kSortShare = 0.6;
-constexpr std::int64_t kAhead = 48;      // pixels that are asked for before they are gathered
-constexpr std::int64_t kFarAhead = 256;  // the same where they are read in order
-constexpr std::int64_t kLine = 16;       // pixels of a cache line
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr std::int64_t kManyCandidates = 64;  // one of so many good pixels: hardly a bin is without one
+constexpr std::int64_t kAhead = 48;           // pixels that are asked for before they are gathered
+constexpr std::int64_t kFarAhead = 256;       // the same where they are read in order
+constexpr std::int64_t kLine = 16;            // pixels of a cache line
 
 template <class Visit>
 void for_each_bit(std::uint32_t word, const Visit& visit) {
@@ -50,40 +54,50 @@ class ShotSearch {
     rejected_ = call_.rejected + shot * math::kFilters;
     std::fill_n(panel_counts_, plan_.n_panels, 0);
     std::fill_n(rejected_, math::kFilters, 0);
-    list_candidates(call_.candidates != nullptr ? call_.candidates + shot * plan_.words() : nullptr);
-    if (candidates_.empty() && !call_.all_bins) return;
+    if (!find_needed_bins(call_.candidates != nullptr ? call_.candidates + shot * plan_.words() : nullptr)) {
+      return;
+    }
     clip_needed_bins();
-    if (!mark_strong()) return;
+    if (strong_pixels_.empty()) return;
     for (std::int32_t panel = 0; panel < plan_.n_panels; ++panel) search_panel(panel, found);
-    for (const std::int32_t p : candidates_) strong_[static_cast<std::size_t>(p / 32)] = 0;
+    for (const std::int32_t p : strong_pixels_) strong_[static_cast<std::size_t>(p / 32)] = 0;
   }
 
  private:
   bool is_good(std::int64_t p) const { return (plan_.good[p / 32] >> (p % 32) & 1u) != 0; }
 
-  void list_candidates(const std::uint32_t* words) {
-    candidates_.clear();
-    for (std::int64_t w = 0; w < plan_.words(); ++w) {
-      const std::uint32_t word = words != nullptr ? words[w] : mark_candidates(w);
-      for_each_bit(word & plan_.good[w],
-                   [&](int bit) { candidates_.push_back(static_cast<std::int32_t>(32 * w + bit)); });
+  // Bins that own a candidate; false: there is none. With many candidates nearly every bin owns one, and all
+  // are taken without looking further, which changes no result.
+  bool find_needed_bins(const std::uint32_t* words) {
+    const std::int64_t many = plan_.n_good / kManyCandidates;
+    std::int64_t candidates = 0;
+    std::fill(known_.begin(), known_.end(), 0);
+    for (std::int64_t w = 0; w < plan_.words() && candidates <= many && !call_.all_bins; ++w) {
+      const std::uint32_t word = (words != nullptr ? words[w] : mark_candidates(w)) & plan_.good[w];
+      candidates += __builtin_popcount(word);
+      for_each_bit(word, [&](int bit) { known_[plan_.bin_of[32 * w + bit]] = 1; });
     }
+    if (call_.all_bins || candidates > many) std::fill(known_.begin(), known_.end(), 1);
+    return call_.all_bins || candidates > 0;
   }
 
   std::uint32_t mark_candidates(std::int64_t w) const {
-    const auto threshold = static_cast<float>(call_.rules.threshold);
-    if (32 * w + 32 <= plan_.n_pixels) return cpu::candidate_word(pixels_ + 32 * w, threshold);
+    return word_of(pixels_ + 32 * w, plan_.n_pixels - 32 * w, static_cast<float>(call_.rules.threshold));
+  }
+
+  // Bits of those of up to 32 values that are finite and reach the threshold.
+  static std::uint32_t word_of(const float* values, std::int64_t n, float threshold) {
+    if (n >= 32) return cpu::candidate_word(values, threshold);
     float rest[32];
     std::fill_n(rest, 32, std::numeric_limits<float>::quiet_NaN());
-    std::copy(pixels_ + 32 * w, pixels_ + plan_.n_pixels, rest);
+    std::copy_n(values, n, rest);
     return cpu::candidate_word(rest, threshold);
   }
 
   std::int64_t bin_size(std::int32_t bin) const { return plan_.bin_start[bin + 1] - plan_.bin_start[bin]; }
 
   void clip_needed_bins() {
-    std::fill(known_.begin(), known_.end(), call_.all_bins ? 1 : 0);
-    for (const std::int32_t p : candidates_) known_[plan_.bin_of[p]] = 1;
+    strong_pixels_.clear();
     std::int64_t needed = 0;
     for (std::int32_t bin = 0; bin < plan_.n_bins; ++bin) needed += known_[bin] != 0 ? bin_size(bin) : 0;
     const bool sort = static_cast<double>(needed) > kSortShare * static_cast<double>(plan_.n_good);
@@ -92,6 +106,7 @@ class ShotSearch {
       if (known_[bin] == 0) continue;
       const float* values = sort ? values_.data() + plan_.bin_start[bin] : gather(bin);
       limits_[bin] = cpu::clip_bin(values, bin_size(bin), call_.rules);
+      mark_strong(bin, values);
     }
   }
 
@@ -132,14 +147,19 @@ class ShotSearch {
     return limits_[bin].mean;
   }
 
-  bool mark_strong() {
-    bool any = false;
-    for (const std::int32_t p : candidates_) {
-      const bool is_strong = static_cast<double>(pixels_[p]) > limits_[plan_.bin_of[p]].upper;
-      strong_[static_cast<std::size_t>(p / 32)] |= static_cast<std::uint32_t>(is_strong) << (p % 32);
-      any |= is_strong;
+  // Strong pixels of a bin, while its values are in cache.
+  void mark_strong(std::int32_t bin, const float* values) {
+    // `>` a float64 threshold is `>=` the next float32 above it.
+    const float threshold = nextafterf(math::floor_to_float(limits_[bin].upper), kInfinity);
+    const std::int64_t n = bin_size(bin);
+    const std::int32_t* order = plan_.order + plan_.bin_start[bin];
+    for (std::int64_t first = 0; first < n; first += 32) {
+      for_each_bit(word_of(values + first, n - first, threshold), [&](int bit) {
+        const std::int32_t p = order[first + bit];
+        strong_[static_cast<std::size_t>(p / 32)] |= 1u << (p % 32);
+        strong_pixels_.push_back(p);
+      });
     }
-    return any;
   }
 
   // Strong pixels of a row of the slab between two columns, from left to right.
@@ -286,7 +306,7 @@ class ShotSearch {
   std::vector<math::ClipLimits> limits_;  // of the bins that are known
   std::vector<std::uint8_t> known_;
   std::vector<std::uint32_t> strong_;  // all zero between two shots
-  std::vector<std::int32_t> candidates_, members_;
+  std::vector<std::int32_t> strong_pixels_, members_;
   std::vector<float> values_;
 };
 
