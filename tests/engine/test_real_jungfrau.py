@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 import shotsieve
 from shotsieve.constants import Constants
+from shotsieve.geometry import Geometry
+from shotsieve.peak_list import PeakList
+from shotsieve.recipe import Recipe
 from shotsieve.sources.base import RunMeta
 from shotsieve.table import FATES
 from shotsieve.write.exdf_file import ExdfFile
@@ -157,3 +160,48 @@ def test_extra_data_opens_it(run, constants, tmp_path):
         data = file[f"INSTRUMENT/{DETECTOR}/CORR/JNGFR01:daqOutput/data/adc"][()]
     np.testing.assert_array_equal(masked.reshape(data.shape), data)
     assert validation.main([str(result.out)]) in (None, 0)
+
+
+def test_peaks_of_real_diffraction(run, constants, real_data, backend_name, tmp_path):
+    """Module 1 of a geometry of eight; the frames of kept shots and their peaks also in a CXI file."""
+    geometry = real_data / "geometry" / "jf4m_vds.geom"
+    # The first rows and columns of a chip are pixels of twice the size, which no constant marks here.
+    usable = np.ones((1, 512, 1024), bool)
+    usable[:, [0, 255, 256, 511]] = False
+    usable[:, :, np.r_[0, 255:1023:256, 256:1023:256, 1023]] = False
+    np.save(tmp_path / "usable.npy", usable)
+    peaks = {"threshold": "20 photon", "min_pix_count": 1, "max_pix_count": 50, "mask": "usable.npy"}
+    given = {
+        **RECIPE,
+        "detector": [{"name": "JUNGFRAU", "geometry": str(geometry)}],
+        "measure": {"peaks": peaks},
+        "keep": {"rule": "n_peaks >= 20"},
+        "write": {"content": "corrected", "cxi": True},
+    }
+    recipe = Recipe.from_dict(given, folder=tmp_path)
+    result = shotsieve.reduce(run, recipe, tmp_path / "r", constants=constants, backend=backend_name)
+    found = PeakList.open(result.out)
+    kept = result.table.fate == FATES.index("kept")
+    assert np.array_equal(kept, found.n_peaks >= 20)
+    assert kept.any()
+    [path] = [file for file in result.files if "JNGFR01" in file.name]
+    with h5py.File(path) as file:
+        frames = file[f"INSTRUMENT/{DETECTOR}/CORR/JNGFR01:daqOutput/data/adc"][:, 0]
+    part = Geometry.load(geometry, module_shape=(512, 1024)).part([0])
+    expected = shotsieve.peakfinder8(
+        frames,
+        mask=part.good_pixels() & usable[0],
+        radius=part.radius(),
+        panels=part.rectangles(),
+        threshold=20.0,
+        min_pix_count=1,
+        max_pix_count=50,
+        backend="cpu",
+    )
+    assert [found.records(shot).tolist() for shot in np.flatnonzero(kept)] == [p.tolist() for p in expected]
+    [cxi] = result.out.glob("*.cxi")
+    with h5py.File(cxi) as file:
+        assert np.array_equal(file["entry_1/data_1/data"][()], frames, equal_nan=True)
+        assert file["entry_1/result_1/nPeaks"][()].tolist() == found.n_peaks[kept].tolist()
+    written = Geometry.load(cxi.with_suffix(".geom"), module_shape=(512, 1024))
+    assert np.array_equal(written.rectangles(), part.rectangles())

@@ -23,8 +23,6 @@ def prepared(make, *arguments):
 
 def agree(backend, least, make, *arguments):
     """Assert that a backend finds what the oracle does, at least so many peaks."""
-    if backend.name == "emu":
-        pytest.skip("emu: real frames take too long")
     case, found = prepared(make, *arguments)
     peaks = case.search(backend=backend)
     inside = compare_shot(found, peaks)
