@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import BadInput, OutputError, UnreadableData
+from .errors import BadInput, UnreadableData
 from .measure.peaks import FILTERS
 from .peak_list import PEAKS, SHOTS, PeakList
+from .side_file import created, opened, put
 
 if TYPE_CHECKING:
     import pandas
@@ -48,33 +48,18 @@ def save(peaks: PeakList, path: str | os.PathLike[str]) -> None:
     --------
     >>> save(peaks, "peaks.h5")    # doctest: +SKIP
     """
-    import h5py
-
     described = peaks.describe()
-
-    def put(group: h5py.Group, name: str, values: np.ndarray, unit: str, meaning: str) -> None:
-        packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if values.size else {}
-        dataset = group.create_dataset(name, data=values, track_times=False, **packed)
-        dataset.attrs["unit"] = unit
-        dataset.attrs["meaning"] = meaning
-
-    try:
-        # A fixed format version keeps the bytes from depending on the HDF5 library that is installed.
-        with h5py.File(path, "w", libver=("earliest", "v110")) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = VERSION
-            file.attrs["modules"] = np.array(peaks.modules, "i4")
-            file.attrs["module_shape"] = np.array(peaks.module_shape, "i4")
-            file.attrs["unit"] = peaks.unit
-            file.attrs["filters"] = ",".join(FILTERS)
-            for title, columns in (("shots", SHOTS), ("peaks", PEAKS)):
-                group = file.create_group(title, track_order=True)
-                for name in columns:
-                    put(group, name, getattr(peaks, name), described[name].unit, described[name].meaning)
-            if peaks.panels is not None:
-                put(file, "panels", peaks.panels, "pixel", _PANELS)
-    except OSError as err:
-        raise OutputError(f"the list of peaks {path} cannot be written: {err}") from err
+    with created(path, FORMAT, VERSION, "the list of peaks") as file:
+        file.attrs["modules"] = np.array(peaks.modules, "i4")
+        file.attrs["module_shape"] = np.array(peaks.module_shape, "i4")
+        file.attrs["unit"] = peaks.unit
+        file.attrs["filters"] = ",".join(FILTERS)
+        for title, columns in (("shots", SHOTS), ("peaks", PEAKS)):
+            group = file.create_group(title, track_order=True)
+            for name in columns:
+                put(group, name, getattr(peaks, name), described[name].unit, described[name].meaning)
+        if peaks.panels is not None:
+            put(file, "panels", peaks.panels, "pixel", _PANELS)
 
 
 def load(path: str | os.PathLike[str]) -> PeakList:
@@ -101,29 +86,15 @@ def load(path: str | os.PathLike[str]) -> PeakList:
     --------
     >>> peaks = load("red/r0001")    # doctest: +SKIP
     """
-    import h5py
-
-    path = Path(path)
-    if path.is_dir():
-        path = path / "shotsieve" / FILE_NAME
-    try:
-        with h5py.File(path, "r") as file:
-            found, version = file.attrs.get("format"), file.attrs.get("version", 0)
-            if found != FORMAT or version > VERSION:
-                raise BadInput(
-                    f"{path} is not a {FORMAT} file of version {VERSION}: its format is {found!r}, version"
-                    f" {int(version)}"
-                )
-            columns = {name: file["shots"][name][()] for name in SHOTS}
-            columns |= {name: file["peaks"][name][()] for name in PEAKS}
-            about = {
-                "modules": file.attrs["modules"].tolist(),
-                "module_shape": file.attrs["module_shape"].tolist(),
-                "unit": str(file.attrs["unit"]),
-                "panels": file["panels"][()] if "panels" in file else None,
-            }
-    except (OSError, KeyError) as err:
-        raise UnreadableData(f"the list of peaks {path} cannot be read: {err}") from err
+    with opened(path, FILE_NAME, FORMAT, VERSION, "the list of peaks") as file:
+        columns = {name: file["shots"][name][()] for name in SHOTS}
+        columns |= {name: file["peaks"][name][()] for name in PEAKS}
+        about = {
+            "modules": file.attrs["modules"].tolist(),
+            "module_shape": file.attrs["module_shape"].tolist(),
+            "unit": str(file.attrs["unit"]),
+            "panels": file["panels"][()] if "panels" in file else None,
+        }
     try:
         return PeakList(**columns, **about)
     except BadInput as err:

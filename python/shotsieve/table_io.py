@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import BadInput, OutputError, UnreadableData
+from .side_file import created, opened, put
 from .table import FATES, Column, ModuleStatus, Table
 
 if TYPE_CHECKING:
+    import h5py
     import pandas
     import xarray
 
@@ -51,36 +51,25 @@ def save(table: Table, path: str | os.PathLike[str]) -> None:
     -----
     Promise: exact; the same table gives the same bytes (no dates are stored, the order is fixed).
     """
-    import h5py
-
     described = {**table.describe(), **_STATE}
 
-    def put(group: h5py.Group, name: str, values: np.ndarray) -> None:
-        packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if values.size else {}
-        dataset = group.create_dataset(name, data=values, track_times=False, **packed)
-        dataset.attrs["unit"] = described[name].unit
-        dataset.attrs["meaning"] = described[name].meaning
+    def store(group: h5py.Group, name: str, values: np.ndarray) -> None:
+        put(group, name, values, described[name].unit, described[name].meaning)
 
-    try:
-        # A fixed format version keeps the bytes from depending on the HDF5 library that is installed.
-        with h5py.File(path, "w", libver=("earliest", "v110")) as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["version"] = VERSION
-            file.attrs["modules"] = np.array(table.modules, "i4")
-            file.attrs["module_pixels"] = table.module_pixels
-            file.attrs["fates"] = ",".join(FATES)
-            shots = file.create_group("shots")
-            for name in ("train_id", "pulse_id", "cell_id", "fate", "verdict"):
-                put(shots, name, getattr(table, name))
-            columns = file.create_group("columns", track_order=True)
-            for name, values in table.columns.items():
-                put(columns, name, values)
-            measures = file.create_group("measures", track_order=True)
-            put(measures, "module_status", table.module_status)
-            for name, values in table.measures.items():
-                put(measures, name, values)
-    except OSError as err:
-        raise OutputError(f"the table {path} cannot be written: {err}") from err
+    with created(path, FORMAT, VERSION, "the table") as file:
+        file.attrs["modules"] = np.array(table.modules, "i4")
+        file.attrs["module_pixels"] = table.module_pixels
+        file.attrs["fates"] = ",".join(FATES)
+        shots = file.create_group("shots")
+        for name in ("train_id", "pulse_id", "cell_id", "fate", "verdict"):
+            store(shots, name, getattr(table, name))
+        columns = file.create_group("columns", track_order=True)
+        for name, values in table.columns.items():
+            store(columns, name, values)
+        measures = file.create_group("measures", track_order=True)
+        store(measures, "module_status", table.module_status)
+        for name, values in table.measures.items():
+            store(measures, name, values)
 
 
 def load(path: str | os.PathLike[str]) -> Table:
@@ -103,39 +92,26 @@ def load(path: str | os.PathLike[str]) -> Table:
     UnreadableData
         If it cannot be read.
     """
-    import h5py
-
-    path = Path(path)
-    if path.is_dir():
-        path = path / "shotsieve" / "table.h5"
-    try:
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("format") != FORMAT or file.attrs.get("version", 0) > VERSION:
-                raise BadInput(
-                    f"{path} is not a {FORMAT} of version {VERSION}: "
-                    f"its format is {file.attrs.get('format')!r}, version {file.attrs.get('version')!r}"
-                )
-            shots = {name: dataset[()] for name, dataset in file["shots"].items()}
-            table = Table(
-                shots["train_id"],
-                shots["pulse_id"],
-                shots["cell_id"],
-                file.attrs["modules"].tolist(),
-                int(file.attrs["module_pixels"]),
-            )
-            table.fate[:] = shots["fate"]
-            table.verdict[:] = shots["verdict"]
-            for name, dataset in file["columns"].items():
-                table.add_column(name, dataset[()], dataset.attrs["unit"], dataset.attrs["meaning"])
-            for name, dataset in file["measures"].items():
-                if name == "module_status":
-                    table.set_module_status(slice(None), dataset[()])
-                else:
-                    table.set_measure(name, slice(None), dataset[()])
-                    table.meanings[name] = replace(table.meanings[name], unit=dataset.attrs["unit"])
-            return table
-    except (OSError, KeyError) as err:
-        raise UnreadableData(f"the table {path} cannot be read: {err}") from err
+    with opened(path, "table.h5", FORMAT, VERSION, "the table") as file:
+        shots = {name: dataset[()] for name, dataset in file["shots"].items()}
+        table = Table(
+            shots["train_id"],
+            shots["pulse_id"],
+            shots["cell_id"],
+            file.attrs["modules"].tolist(),
+            int(file.attrs["module_pixels"]),
+        )
+        table.fate[:] = shots["fate"]
+        table.verdict[:] = shots["verdict"]
+        for name, dataset in file["columns"].items():
+            table.add_column(name, dataset[()], dataset.attrs["unit"], dataset.attrs["meaning"])
+        for name, dataset in file["measures"].items():
+            if name == "module_status":
+                table.set_module_status(slice(None), dataset[()])
+            else:
+                table.set_measure(name, slice(None), dataset[()])
+                table.meanings[name] = replace(table.meanings[name], unit=dataset.attrs["unit"])
+        return table
 
 
 def to_dataframe(table: Table) -> pandas.DataFrame:

@@ -131,7 +131,7 @@ LAYERS = [
     ("detectors", "geometry"),
     ("sources", "constants", "reference"),
     ("calibrate", "compact", "measure"),
-    ("table", "table_io", "peak_list", "peak_list_io", "decide"),
+    ("table", "table_io", "side_file", "peak_list", "peak_list_io", "decide"),
     ("accounts", "write"),
     ("engine",),
     ("cli", "cli_simulate", "__main__"),
