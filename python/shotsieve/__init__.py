@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .measure.peak_finder import Peaks
     from .measure.peakfinder8 import peakfinder8
     from .measure.peaks import PeakParams, PeakPlan
+    from .peak_list import PeakList
     from .recipe import Recipe
     from .sources.run import open_run
     from .table import Table
@@ -30,6 +31,7 @@ __all__ = [
     "BadInput",
     "Constants",
     "OutputError",
+    "PeakList",
     "PeakParams",
     "PeakPlan",
     "Peaks",
@@ -51,6 +53,7 @@ _LAZY = {
     "Recipe": "recipe",
     "Result": "engine",
     "Table": "table",
+    "PeakList": "peak_list",
     "PeakParams": "measure.peaks",
     "PeakPlan": "measure.peaks",
     "Peaks": "measure.peak_finder",

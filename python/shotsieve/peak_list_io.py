@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from .errors import BadInput, UnreadableData
 from .measure.peaks import FILTERS
 from .peak_list import PEAKS, SHOTS, PeakList
-from .side_file import created, opened, put
+from .side_file import FOLDER, created, opened, put
 
 if TYPE_CHECKING:
     import pandas
@@ -86,6 +87,8 @@ def load(path: str | os.PathLike[str]) -> PeakList:
     --------
     >>> peaks = load("red/r0001")    # doctest: +SKIP
     """
+    if Path(path).is_dir() and not (Path(path) / FOLDER / FILE_NAME).exists():
+        raise BadInput(f"{path} holds no list of peaks ({FOLDER}/{FILE_NAME}): [measure.peaks] makes one")
     with opened(path, FILE_NAME, FORMAT, VERSION, "the list of peaks") as file:
         columns = {name: file["shots"][name][()] for name in SHOTS}
         columns |= {name: file["peaks"][name][()] for name in PEAKS}

@@ -1,5 +1,8 @@
 """Bragg peaks in the pipeline: the same as the array API finds in the calibrated frames, decided, written."""
 
+import dataclasses
+import json
+
 import h5py
 import numpy as np
 import pytest
@@ -230,3 +233,74 @@ def test_a_wrong_mask(spots, tmp_path):
     peaks = {**PEAKS, "mask": str(tmp_path / "mask.npy")}
     with pytest.raises(BadInput, match=r"\(8, 512, 128\).*True where a pixel may be used"):
         spots.reduce(tmp_path / "r", measure={"peaks": peaks})
+
+
+def test_a_shot_that_could_not_be_searched_is_unknown(tmp_path_factory, tmp_path):
+    """Two of four memory cells have no constants: not 0 peaks, which would be a measurement."""
+    run = Run(tmp_path_factory.mktemp("half"), constants_without_cells=(2, 3))
+    result = run.reduce(tmp_path / "r", keep={"rule": "n_peaks[3] < 5"}, write={"cxi": True})
+    found = PeakList.open(result.out)
+    searched = result.table.cell_id < 2
+    assert (found.n_peaks[~searched] == -1).all()
+    assert (found.n_peaks[searched] >= 0).all()
+    assert (result.table.verdict[~searched] == -1).all()
+    [path] = result.out.glob("*.cxi")
+    with h5py.File(path) as file:
+        full = file["entry_1/result_1/nPeaksFull"][()]
+    assert np.array_equal(full, found.n_peaks[result.table.fate == 0])
+
+
+@pytest.mark.parametrize("stage_m", [0.0, -0.5])
+def test_the_position_of_a_stage_may_be_no_distance(spots, stage_m, tmp_path):
+    text = "\n".join(line for line in spots.geometry.read_text().splitlines() if not line.startswith("clen"))
+    (tmp_path / "no_clen.geom").write_text(text + "\n")
+    source = shotsieve.open_run(spots.raw)
+    source.mode = dataclasses.replace(source.mode, distance_m=stage_m)
+    given = spots.recipe()
+    given["detector"][0]["geometry"] = str(tmp_path / "no_clen.geom")
+    result = shotsieve.reduce(source, given, tmp_path / "r", constants=spots.constants, backend="cpu")
+    assert np.isnan(PeakList.open(result.out).q).all()
+    assert any("which is no distance" in note for note in result.accounts.notes)
+
+
+def test_whole_photons_get_a_noise_floor(spots, tmp_path):
+    photons = {"unit": "photon", "round_photons": True}
+    result = spots.reduce(tmp_path / "r", calibrate=photons)
+    settings = json.loads((result.out / "shotsieve" / "settings.json").read_text())
+    assert settings["peaks.noise_floor"] == 0.1
+    assert any("noise_floor is set to 0.1 photon" in note for note in result.accounts.notes)
+    hit = spots.strength > 0
+    assert (PeakList.open(result.out).n_peaks[hit] >= 20).all()
+    own = spots.reduce(
+        tmp_path / "own", calibrate=photons, measure={"peaks": {**PEAKS, "noise_floor": "0.3 photon"}}
+    )
+    settings = json.loads((own.out / "shotsieve" / "settings.json").read_text())
+    assert settings["peaks.noise_floor"] == 0.3
+    assert {"peaks.geometry_sha256", "peaks.distance_m", "peaks.threshold", "peaks.unit"} <= settings.keys()
+
+
+def test_the_users_mask_is_in_the_cxi_file(spots, tmp_path):
+    mask = np.ones((8192, 128), bool)
+    mask[3 * 512 + 7, 5] = False
+    np.save(tmp_path / "mask.npy", mask)
+    peaks = {**PEAKS, "mask": str(tmp_path / "mask.npy")}
+    result = spots.reduce(tmp_path / "r", measure={"peaks": peaks}, write={"cxi": True})
+    [path] = result.out.glob("*.cxi")
+    with h5py.File(path) as file:
+        bits = file["entry_1/data_1/mask"][:, 3 * 512 : 4 * 512]
+    user = bits & np.uint32(1 << 30) != 0
+    assert user[:, 7, 5].all()
+    assert user.sum() == len(user)
+
+
+def test_nothing_kept_and_replaced(spots, tmp_path):
+    """A CXI file without frames; and an output with CXI files that is overwritten by one without."""
+    none = {"keep": {"rule": "n_peaks[3] >= 100000"}, "write": {"cxi": True}}
+    result = spots.reduce(tmp_path / "r", **none)
+    [path] = result.out.glob("*.cxi")
+    with h5py.File(path) as file:
+        assert file["entry_1/data_1/data"].shape == (0, 8192, 128)
+    again = shotsieve.reduce(
+        spots.raw, spots.recipe(), tmp_path / "r", constants=spots.constants, backend="cpu", overwrite=True
+    )
+    assert sorted(file.name for file in again.out.iterdir()) == ["shotsieve"]

@@ -156,6 +156,17 @@ WRONG = {
     "flat radius": ({"radius": RADIUS.ravel()}, "radius map has shape"),
     "negative radius": ({"radius": RADIUS - 1}, "radii run from"),
     "infinite radius": ({"radius": np.where(RADIUS < 1, np.inf, RADIUS)}, "radii run from"),
+    "radius in metres": ({"radius": RADIUS * 1e-4}, "not in metres"),
+    "masked array": ({"frames": np.ma.zeros(SHAPE, "f4")}, "filled"),
+    "threshold with a unit": ({"threshold": "4 photon"}, "threshold = '4 photon'"),
+    "endless pixels": ({"max_pix_count": np.inf}, "max_pix_count"),
+    "too many pixels": ({"max_pix_count": 10**10}, "max_pix_count"),
+    "parameters as plan": ({"plan": PeakParams(5.0)}, "expected a PeakPlan"),
+    "plan and parameters": (
+        {"plan": PeakPlan.make(PeakParams(5.0), RADIUS), "radius": None, "threshold": None, "min_snr": 500.0},
+        "min_snr = 500.0 belongs to the plan",
+    ),
+    "half a thread": ({"threads": 1.5}, "threads = 1.5"),
     "radius in micrometres": ({"radius": RADIUS * 1e4}, "in pixels"),
     "no radius": ({"radius": None}, "radius is missing"),
     "no threshold": ({"threshold": None}, "threshold is missing"),
@@ -196,11 +207,11 @@ def test_a_bin_with_few_pixels_is_said_once():
     few = np.flatnonzero((size > 0) & (size < MIN_BIN_PIXELS))
     assert len(few) > 0
     [note] = plan.notes
-    assert f"{len(few)} radial bins" in note
+    assert f"{len(few)} of {np.count_nonzero(size)} radial bins" in note
     wide = PeakPlan.make(PeakParams(5.0, min_res=10, max_res=11.4), RADIUS)
     assert wide.notes == []
-    nothing = PeakPlan.make(PeakParams(5.0), RADIUS, mask=np.zeros(SHAPE, bool))
-    assert "no pixel is left" in nothing.notes[0]
+    with pytest.warns(UserWarning, match="no pixel is left"):
+        assert call(mask=np.zeros(SHAPE, bool)).n_peaks.tolist() == [0]
 
 
 def test_a_pixel_without_radius_is_not_used(plan, rng):
@@ -239,3 +250,17 @@ def test_a_missing_wait_is_noticed(native_backend, plan, rng, monkeypatch, seed)
         found = None
     assert skipped
     assert found is None or not same(found, expected)
+
+
+def test_no_limit_of_stored_peaks_costs_no_memory(native_backend, rng):
+    """As many as can lie side by side are room enough."""
+    frames = frames_with_peaks(rng, shots=2)
+    endless = PeakPlan.make(PeakParams(threshold=20.0, max_num_peaks=10**9), RADIUS)
+    assert endless.stored_peaks == 12 * 35
+    usual = PeakPlan.make(PeakParams(threshold=20.0), RADIUS)
+    assert same(
+        shotsieve.peakfinder8(frames, plan=endless, backend=native_backend),
+        shotsieve.peakfinder8(frames, plan=usual, backend=native_backend),
+    )
+    with pytest.raises(ValueError, match="read-only"):
+        endless.arrays["order"][0] = 10**9

@@ -70,7 +70,7 @@ def test_jungfrau(native_backend, real_data, shot, threshold, least):
 
 
 def lysozyme(folder, background, unit):
-    rng, modules = np.random.default_rng(), slice(4 * 512, 8 * 512)
+    rng, modules = np.random.default_rng(int(100 * background)), slice(4 * 512, 8 * 512)
     geometry = Geometry.load(folder / "sim" / "agipd_p700000_slab.geom")
     with h5py.File(folder / "sim" / "pattern_sim_agipd_hewl_3.h5") as file:
         photons = file["data"][int(rng.integers(3)), modules].astype("f4")

@@ -172,10 +172,13 @@ class BlockRunner:
     def _search(
         self, slot: Slot, shots: np.ndarray, worth: np.ndarray, present: np.ndarray, rows: np.ndarray
     ) -> None:
-        """Find the peaks of a block; shots without a candidate pixel have none and are not looked at."""
+        """Find the peaks of a block; shots without a candidate pixel have none and are not looked at.
+
+        A shot without one frame that could be calibrated stays unknown.
+        """
         peaks = self.job.peaks
         self.records = {}
-        without = shots[~worth]
+        without = shots[~worth & (present & (rows >= 0)).any(axis=1)]
         empty = Peaks.empty(len(without), len(peaks.module_of_panel))
         self.job.table.set_measure("n_peaks", without, peaks.store(without, empty))
         for part in _cut(np.flatnonzero(worth), self.second.shots):

@@ -91,8 +91,14 @@ class Job:
         if partial.any():
             self.notes.append(
                 f"{int(partial.sum())} shots are undecided since a module is missing or has no constants: "
-                "name the modules that count in the rule (as lit_pixels[3]), or set [keep] undecided"
+                f"name the modules that count in the rule (as {self._countable()}[3]), or set [keep] "
+                "undecided"
             )
+
+    def _countable(self) -> str:
+        """Return a measure of the rule of which single modules can be named."""
+        names = [] if self.rule is None else [name.partition("[")[0] for name in self.rule.names]
+        return next((name for name in names if name in self.table.measures), "lit_pixels")
 
     @property
     def content(self) -> str | None:
@@ -273,9 +279,7 @@ def _describe(job: Job, constants: Constants | None) -> None:
         settings["lit_threshold"] = job.params.lit_threshold
         settings["intensity_unit"] = job.unit
     if job.peaks is not None:
-        for name, value in vars(job.peaks.plan.params).items():
-            settings[f"peaks.{name}"] = value
-        settings["peaks.unit"] = job.unit
+        settings |= job.peaks.settings(job.unit)
 
 
 def module_status(present: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

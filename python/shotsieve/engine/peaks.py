@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import BadInput
 from ..geometry import Geometry
-from ..measure.peaks import FILTERS, PeakParams, PeakPlan
+from ..measure.peaks import FILTERS, PeakParams, PeakPlan, thin_bins
 from ..measure.threshold import threshold_in_unit
 from ..peak_list import PeakListBuilder
 
@@ -17,6 +19,12 @@ if TYPE_CHECKING:
     from ..measure.peak_finder import Peaks
     from ..recipe import Peaks as Section
     from .job import Job
+
+GAIN_PLANES = slice(5, 8)
+"""Planes of the folded table that are NaN where a pixel is bad."""
+
+PHOTON_NOISE_FLOOR = 0.1
+"""In photons: what `noise_floor` is where values are whole photons and the recipe says nothing."""
 
 
 @dataclass
@@ -33,6 +41,10 @@ class PeakJob:
     distance_m, photon_energy_kev : float or None
         For q; None is unknown.
     found : PeakListBuilder
+    files : dict of str to str
+        sha256 of the geometry file and of the mask, since both are part of the result.
+    user_mask : ndarray of bool, shape (rows, columns), or None
+        True where a pixel may be used.
     """
 
     plan: PeakPlan
@@ -41,6 +53,18 @@ class PeakJob:
     distance_m: float | None
     photon_energy_kev: float | None
     found: PeakListBuilder
+    files: dict[str, str]
+    user_mask: np.ndarray | None = None
+
+    def settings(self, unit: str) -> dict[str, Any]:
+        """Return what the output says of the search."""
+        told = {f"peaks.{name}": value for name, value in vars(self.plan.params).items()}
+        told |= {"peaks.unit": unit, "peaks.panels": len(self.module_of_panel)}
+        told |= {f"peaks.{name}": value for name, value in self.files.items()}
+        for name in ("distance_m", "photon_energy_kev"):
+            if (value := getattr(self, name)) is not None:
+                told[f"peaks.{name}"] = value
+        return told
 
     def store(self, shots: np.ndarray, peaks: Peaks) -> np.ndarray:
         """Add the peaks of some shots to the list of the run.
@@ -104,16 +128,16 @@ def make_peak_job(job: Job, sigma: float) -> PeakJob:
     section, source = job.recipe.measure.peaks, job.source
     geometry = _geometry(job)
     params = _params(section, job, sigma)
-    good = geometry.good_pixels()
+    files = {"geometry_sha256": _sha256(job.recipe.path_of(job.recipe.detector.geometry))}
+    good, user_mask = geometry.good_pixels(), None
     if section.mask is not None:
-        good &= _mask(job, geometry.shape)
+        user_mask = _mask(job, geometry.shape)
+        files["mask_sha256"] = _sha256(job.recipe.path_of(section.mask))
+        good &= user_mask
     rects = _panels(section.panels, geometry, source.detector.shape)
     plan = PeakPlan.make(params, geometry.radius(section.radius), rects, good)
-    job.notes.extend(plan.notes)
-    origin = job.mode.origin.get("distance_m")
-    # The recipe is asked for its own sake; a motor's zero is not the sample, so the geometry goes before it.
-    known = geometry.clen_m is not None and origin != "recipe"
-    distance = geometry.clen_m if known else job.mode.distance_m
+    job.notes.extend(thin_bins(plan.arrays["bin_of"], good & _calibrated(job)))
+    distance = _distance(job, geometry)
     energy = job.mode.photon_energy_kev or geometry.photon_energy_kev
     shots = source.shots
     return PeakJob(
@@ -131,7 +155,46 @@ def make_peak_job(job: Job, sigma: float) -> PeakJob:
             job.unit,
             rects,
         ),
+        files,
+        user_mask,
     )
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _distance(job: Job, geometry: Geometry) -> float | None:
+    """Return the distance from sample to detector: the recipe's, else the geometry's, else the run's.
+
+    The run tells the position of a stage, whose zero need not be the sample.
+    """
+    told, origin = job.mode.distance_m, job.mode.origin.get("distance_m")
+    if geometry.clen_m is not None and origin != "recipe":
+        if told is not None and abs(told - geometry.clen_m) > 0.01 * geometry.clen_m:
+            job.notes.append(
+                f"distance {geometry.clen_m:g} m is the geometry's; the run's stage says {told:g} m "
+                f"({origin})"
+            )
+        return geometry.clen_m
+    if told is not None and not told > 0:
+        job.notes.append(
+            f"the run's stage stands at {told:g} m ({origin}), which is no distance: q of the peaks is "
+            "unknown; set [calibrate] distance, or clen in the geometry"
+        )
+        return None
+    return told
+
+
+def _calibrated(job: Job) -> np.ndarray:
+    """Which pixels of the slab have frames in the run and good constants, bool (rows, columns)."""
+    source, tables = job.source, job.tables
+    good = np.zeros((len(source.modules), source.detector.pixels), bool)
+    here = source.shots.present[source.readable].any(axis=0)
+    for module in np.flatnonzero(here & (tables.row_of >= 0).any(axis=1)):
+        row = tables.row_of[module].max()  # one cell stands for all
+        good[module] = np.isfinite(tables.table[row, GAIN_PLANES]).any(axis=0)
+    return good.reshape(-1, source.detector.shape[1])
 
 
 def _geometry(job: Job) -> Geometry:
@@ -153,7 +216,13 @@ def _params(section: Section, job: Job, sigma: float) -> PeakParams:
             quantity, job.unit, job.mode.photon_energy_kev, sigma, option=f"[measure.peaks] {option}"
         )
 
-    floor = section.noise_floor
+    floor = None if section.noise_floor is None else value(section.noise_floor, "noise_floor")
+    if floor is None and job.recipe.calibrate.steps.round_photons:
+        floor = PHOTON_NOISE_FLOOR
+        job.notes.append(
+            f"[measure.peaks] noise_floor is set to {floor:g} photon, since values are whole photons: "
+            "without it peaks on a nearly empty background are lost"
+        )
     return PeakParams(
         threshold=value(section.threshold, "threshold"),
         min_snr=section.min_snr,
@@ -163,7 +232,7 @@ def _params(section: Section, job: Job, sigma: float) -> PeakParams:
         min_res=section.min_res,
         max_res=section.max_res,
         max_num_peaks=section.max_num_peaks,
-        noise_floor=0.0 if floor is None else value(floor, "noise_floor"),
+        noise_floor=floor or 0.0,
     )
 
 

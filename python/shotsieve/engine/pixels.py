@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .blocks import Slot
     from .job import Job
 
-PASS_BYTES = 32_000_000
+PASS_BYTES = 64_000_000
 """Raw bytes of shots that are calibrated to pixels at once; bounds the memory of the pass."""
 
 
@@ -47,7 +47,9 @@ class PixelPass:
         self.planes = detector.plane_count
         self.shot_bytes = 2 * self.modules * self.planes * self.n_pixels
         together = detector.row_cells if detector.keep_unit == "train" else 1
-        self.shots = max(together, min(block_shots, PASS_BYTES // self.shot_bytes))
+        # No fewer than there are threads: the peak finder works shot by shot.
+        wanted = max(PASS_BYTES // self.shot_bytes, backend.threads)
+        self.shots = max(together, min(block_shots, wanted))
         frames = self.shots * self.modules
         self._keep = device.empty_pinned((block_shots,), "u1")
         self._frames = device.empty_pinned((frames,), "i4")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..constants.bad_pixels import BadPixels
 from ..write.cxi import CxiWriter
 from ..write.encoded import EncodedFrames
 from ..write.exdf import ReducedRunWriter
@@ -58,7 +59,7 @@ class KeptWriters:
             distance_m=peaks.distance_m,
             pixel_size_m=detector.pixel_size_m,
             params=job.settings,
-            mask_bad=job.tables.bad_bits,
+            mask_bad=job.tables.bad_bits | BadPixels.USER1,
             meta=source.meta,
         )
 
@@ -69,7 +70,7 @@ class KeptWriters:
         frames: Mapping[str, np.ndarray],
         peaks: Sequence[np.ndarray] = (),
     ) -> None:
-        """Append kept shots; each frame is compressed once, whatever the number of files.
+        """Append kept shots; a frame that is the same in several files is compressed once.
 
         Parameters
         ----------
@@ -86,13 +87,18 @@ class KeptWriters:
             return
         encoded = EncodedFrames(frames, present, self._exdf.compressed)
         self._exdf.append(shots, present, frames, encoded)
-        table = self.job.table
+        table, mask = self.job.table, frames["mask"]
+        if self.job.peaks.user_mask is not None:
+            # What was not searched is not to be integrated either; the EuXFEL files keep their own bits.
+            outside = ~self.job.peaks.user_mask.reshape(mask.shape[1:])
+            mask = mask | np.where(outside, np.uint32(BadPixels.USER1), np.uint32(0))
+            encoded = None
         self._cxi.append(
             table.train_id[shots],
             table.pulse_id[shots],
             table.cell_id[shots],
             frames["data"],
-            frames["mask"],
+            mask,
             peaks,
             n_peaks=self.job.peaks.found.n_peaks[shots],
             present=present,

@@ -92,7 +92,7 @@ def geometry_text(
         _one_dataset(geometry)
     lines = [f"; {line}".rstrip() for comment in comments for line in comment.splitlines()]
     lines += ["; CrystFEL geometry, written by shotsieve", *geometry.motors, ""]
-    beam = _beam(geometry, clen_m, photon_energy_kev, remarks)
+    beam = _beam(geometry, clen_m, photon_energy_kev, data_path is not None, remarks)
     shared, own = _shared(geometry.panels, values)
     lines += [f"; {remark}" for remark in remarks]
     lines += shared
@@ -288,7 +288,11 @@ def _shown(value: Any) -> str | None:
 
 
 def _beam(
-    geometry: Geometry, clen_m: float | None, photon_energy_kev: float | None, remarks: list[str]
+    geometry: Geometry,
+    clen_m: float | None,
+    photon_energy_kev: float | None,
+    other_data: bool,
+    remarks: list[str],
 ) -> list[str]:
     lines = []
     if clen_m is not None:
@@ -318,7 +322,9 @@ def _beam(
     if geometry.bandwidth is not None:
         lines.append(f"bandwidth = {number(geometry.bandwidth)}")
     for axis, value in zip("xy", geometry.detector_shift, strict=True):
-        if value:
+        if value and other_data and value.path:
+            remarks.append(f"left out: detector_shift_{axis} = {value}, which is in the file of other data")
+        elif value:
             lines.append(f"detector_shift_{axis} = {value}")
     return lines
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -83,6 +84,22 @@ class Peaks:
         )
 
 
+_UPLOADED: WeakKeyDictionary[PeakPlan, dict[int, tuple[Any, dict[str, Any]]]] = WeakKeyDictionary()
+
+
+def _on_device(plan: PeakPlan, device: Any) -> dict[str, Any]:
+    """Return the arrays of a plan on a device; they are copied once and stay as long as the plan does."""
+    known = _UPLOADED.setdefault(plan, {})
+    if id(device) not in known:
+        stream = device.stream()
+        arrays = {name: device.twin(array) for name, array in plan.arrays.items()}
+        for name, array in plan.arrays.items():
+            device.to_device(arrays[name], array, stream)
+        device.wait(device.record(stream))
+        known[id(device)] = (device, arrays)
+    return known[id(device)][1]
+
+
 class PeakFinder:
     """A plan on a backend, with buffers for so many shots at once.
 
@@ -99,11 +116,7 @@ class PeakFinder:
     def __init__(self, backend: Backend, plan: PeakPlan, shots: int, slots: int = SLOTS) -> None:
         self.backend, self.plan, self.shots = backend, plan, shots
         device = backend.device
-        stream = device.stream()
-        self._plan = {name: device.twin(array) for name, array in plan.arrays.items()}
-        for name, array in plan.arrays.items():
-            device.to_device(self._plan[name], array, stream)
-        device.wait(device.record(stream))
+        self._plan = _on_device(plan, device)
         panels = len(plan.arrays["panels"])
         small = {"first": (shots + 1,), "panel_counts": (shots, panels), "rejected": (shots, len(FILTERS))}
         self._host = {name: device.empty_pinned(shape, "i4") for name, shape in small.items()}
@@ -115,7 +128,7 @@ class PeakFinder:
         """Allocate what depends on the number of peaks a panel may have."""
         device, plan = self.backend.device, self.plan
         panels = len(plan.arrays["panels"])
-        most = plan.params.max_num_peaks
+        most = plan.stored_peaks
         if self.backend.name != "cpu":
             most = min(most, panels * slots)
         self.slots = slots
@@ -180,6 +193,7 @@ class PeakFinder:
                 columns=self.plan.shape[1],
                 panel_words=self.plan.panel_words,
                 **self.plan.params.kernel_args(),
+                max_num_peaks=self.plan.stored_peaks,
                 slots=self.slots,
                 all_bins=all_bins,
                 stream=device.handle(stream),

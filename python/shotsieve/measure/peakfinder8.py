@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +16,13 @@ if TYPE_CHECKING:
     from ..backend import Backend
 
 BATCH_BYTES = 64_000_000
-"""Frames that a device handles at once."""
+"""Frames that are copied to a device at once."""
 
 SHOTS_PER_THREAD = 16
 """Frames that a thread of the CPU handles in one call."""
+
+SHOTS_ON_DEVICE = 256
+"""Frames in one call where they are on the device already; each needs about half a megabyte of scratch."""
 
 DLPACK_CUDA = 2
 """DLPack's number for memory of a CUDA device."""
@@ -82,6 +86,12 @@ def peakfinder8(
     Peaks
         Ragged lists in host memory; ``peaks[k]`` are the peaks of frame k.
 
+    Warns
+    -----
+    UserWarning
+        If no pixel is left to search. What else one should know of mask and radius map, such as bins with
+        too few pixels, stands in `PeakPlan.notes`.
+
     Raises
     ------
     BadInput
@@ -93,11 +103,11 @@ def peakfinder8(
     --------
     >>> import numpy as np
     >>> frame = np.random.default_rng(0).normal(0, 1, (64, 128)).astype("f4")
-    >>> frame[30, 60:62] = 50
+    >>> frame[10, 20:22] = 50
     >>> radius = np.hypot(*np.mgrid[-32:32, -64:64]).astype("f4")
     >>> peaks = peakfinder8(frame, radius=radius, threshold=10, backend="cpu")
     >>> peaks.n_peaks.tolist(), round(float(peaks[0]["fs"][0]), 3), peaks[0]["n_pixels"].tolist()
-    ([1], 60.5, [2])
+    ([1], 20.5, [2])
     """
     if plan is None:
         if radius is None or threshold is None:
@@ -115,18 +125,48 @@ def peakfinder8(
             noise_floor,
         )
         plan = PeakPlan.make(params, radius, panels, mask)
-    elif any(given is not None for given in (mask, radius, panels, threshold)):
-        raise BadInput("peakfinder8: mask, radius, panels and threshold belong to the plan that is given")
+        if len(plan.arrays["order"]) == 0:
+            warnings.warn(plan.notes[0], UserWarning, stacklevel=2)
+    elif not isinstance(plan, PeakPlan):
+        raise BadInput(
+            f"peakfinder8: plan is a {type(plan).__name__}: expected a PeakPlan, from PeakPlan.make"
+        )
+    else:
+        _refuse_beside_plan(
+            plan,
+            (mask, radius, panels, threshold),
+            min_snr=min_snr,
+            min_pix_count=min_pix_count,
+            max_pix_count=max_pix_count,
+            local_bg_radius=local_bg_radius,
+            min_res=min_res,
+            max_res=max_res,
+            max_num_peaks=max_num_peaks,
+            noise_floor=noise_floor,
+        )
     if statistics not in ("lazy", "full"):
         raise BadInput(f"peakfinder8: statistics = {statistics!r}: expected 'lazy' or 'full'")
-    if threads is not None and threads < 1:
-        raise BadInput(f"peakfinder8: threads = {threads}: expected at least 1")
+    if threads is not None and not (isinstance(threads, int) and threads >= 1):
+        raise BadInput(f"peakfinder8: threads = {threads!r}: expected a whole number of at least 1")
     chosen = _backend(backend)
     search = _Search(plan, chosen, statistics == "full", threads)
     on_device = _on_device(frames, chosen)
     if on_device is None:
         return search.host(_host_frames(frames, plan), stream)
     return search.device(on_device, stream)
+
+
+def _refuse_beside_plan(plan: PeakPlan, inputs: tuple[Any, ...], **params: Any) -> None:
+    """Refuse what a plan already holds and what is given all the same."""
+    if any(given is not None for given in inputs):
+        raise BadInput("peakfinder8: mask, radius, panels and threshold belong to the plan that is given")
+    default = PeakParams(0.0)
+    for name, value in params.items():
+        if value not in (getattr(default, name), getattr(plan.params, name)):
+            raise BadInput(
+                f"peakfinder8: {name} = {value!r} belongs to the plan that is given, which has "
+                f"{getattr(plan.params, name)!r}: make another plan"
+            )
 
 
 def _backend(backend: str | Backend) -> Backend:
@@ -149,6 +189,10 @@ def _host_frames(frames: Any, plan: PeakPlan) -> np.ndarray:
     """Return frames as float32 (S, n_pixels), without a copy where they are that already."""
     if not hasattr(frames, "__array__") and hasattr(frames, "__dlpack__"):
         frames = np.from_dlpack(frames)
+    if isinstance(frames, np.ma.MaskedArray):
+        raise BadInput(
+            "peakfinder8: frames are a masked array, whose mask would be lost: give frames.filled(np.nan)"
+        )
     frames = np.asarray(frames)
     if not np.can_cast(frames.dtype, "f4", "safe"):
         raise BadInput(
@@ -233,7 +277,7 @@ class _Search:
         shots = shape[0] if len(shape) == 3 else 1
         stream = self.backend.device.given_stream(interface.get("stream") if stream is None else stream)
         pixels = frames.reshape(shots, self.plan.pixels)
-        self._prepare(shots, BATCH_BYTES // (4 * self.plan.pixels))
+        self._prepare(shots, SHOTS_ON_DEVICE)
         for batch in self._batches(shots):
             self._find(pixels[batch], stream)
         return Peaks.joined(self.parts)

@@ -49,6 +49,7 @@ MIN_BIN_PIXELS = 30
 """A radial bin with fewer good pixels has statistics that nobody should trust."""
 
 MAX_RADIUS = 65534
+MAX_COUNT = 2**31 - 1
 
 PLAN_ARRAYS = ("good", "bin_of", "order", "place", "bin_start", "panels", "ring")
 """What the native function takes of a plan, in its order; see there."""
@@ -100,19 +101,22 @@ class PeakParams:
 
     def __post_init__(self) -> None:
         for name in ("threshold", "min_snr", "min_res", "max_res", "noise_floor"):
-            value = float(getattr(self, name))
+            given = getattr(self, name)
+            value = float(given) if isinstance(given, (int, float, np.number)) else np.nan
             if not np.isfinite(value) or (name != "threshold" and value < 0):
                 least = "a finite number" if name == "threshold" else "a finite number of at least 0"
-                raise BadInput(f"peaks: {name} = {getattr(self, name)!r}: expected {least}")
+                raise BadInput(f"peaks: {name} = {given!r}: expected {least}")
+            object.__setattr__(self, name, value)
         with np.errstate(over="ignore"):
             rounded = float(np.float32(self.threshold))
         if not np.isfinite(rounded):
             raise BadInput(f"peaks: threshold = {self.threshold!r} is beyond the range of float32")
         object.__setattr__(self, "threshold", rounded)
         for name in ("min_pix_count", "max_pix_count", "local_bg_radius", "max_num_peaks"):
-            value = getattr(self, name)
-            if int(value) != value or value < 1:
-                raise BadInput(f"peaks: {name} = {value!r}: expected a whole number of at least 1")
+            given = getattr(self, name)
+            value = float(given) if isinstance(given, (int, float, np.number)) else np.nan
+            if not (value.is_integer() and 1 <= value <= MAX_COUNT):
+                raise BadInput(f"peaks: {name} = {given!r}: expected a whole number from 1 to {MAX_COUNT}")
             object.__setattr__(self, name, int(value))
         if self.min_pix_count > self.max_pix_count:
             raise BadInput(
@@ -128,8 +132,8 @@ class PeakParams:
             raise BadInput(f"peaks: local_bg_radius = {self.local_bg_radius}: expected at most 100 pixels")
 
     def kernel_args(self) -> dict[str, Any]:
-        """Return those that the native function takes."""
-        names = ("threshold", "min_snr", "noise_floor", "min_pix_count", "max_pix_count", "max_num_peaks")
+        """Return those that the native function takes; how many peaks are stored, the caller says."""
+        names = ("threshold", "min_snr", "noise_floor", "min_pix_count", "max_pix_count")
         return {name: getattr(self, name) for name in names}
 
     def ring(self) -> np.ndarray:
@@ -143,7 +147,7 @@ class PeakParams:
         return np.stack([ss[inside], fs[inside]], axis=1).astype("i4")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PeakPlan:
     """What does not change from frame to frame; built once for a geometry, a mask and parameters.
 
@@ -197,6 +201,8 @@ class PeakPlan:
         >>> plan.shape, len(plan.arrays["panels"])
         ((64, 128), 1)
         """
+        if not isinstance(params, PeakParams):
+            raise BadInput(f"peaks: params is a {type(params).__name__}: expected PeakParams(threshold=...)")
         radius = np.asarray(radius, "f4")
         if radius.ndim != 2 or radius.size == 0:
             raise BadInput(f"peaks: the radius map has shape {radius.shape}: expected (rows, columns)")
@@ -206,6 +212,11 @@ class PeakPlan:
             raise BadInput(
                 f"peaks: radii run from {np.nanmin(radius)} to {np.nanmax(radius)}: expected 0 to "
                 f"{MAX_RADIUS} pixels (a radius map is in pixels, not in metres or millimetres)"
+            )
+        if 0 < np.nanmax(radius, initial=0) < 1 and radius.size > 1000:
+            raise BadInput(
+                f"peaks: no pixel is further than {np.nanmax(radius, initial=0):g} from the beam: expected a "
+                "radius map in pixels, not in metres"
             )
         covered = np.zeros(radius.shape, bool)
         for top, bottom, left, right in rects:
@@ -217,14 +228,23 @@ class PeakPlan:
             good &= radius < params.max_res
         arrays = _sorted_by_bin(np.nan_to_num(radius, nan=0.0), good.ravel())
         arrays |= {"panels": rects, "ring": params.ring()}
+        for array in arrays.values():
+            array.flags.writeable = False  # the kernels trust the indices in them
         plan = cls(params, radius.shape, arrays)
-        plan.notes.extend(_notes(arrays["bin_start"], good))
+        plan.notes.extend(thin_bins(arrays["bin_of"], good))
         return plan
 
     @property
     def pixels(self) -> int:
         """Number of pixels of a slab."""
         return self.shape[0] * self.shape[1]
+
+    @property
+    def stored_peaks(self) -> int:
+        """Most peaks of a shot that can be stored: as asked for, or as many as can exist side by side."""
+        rects = self.arrays["panels"].astype("i8")
+        room = -(-(rects[:, 1] - rects[:, 0]) // 2) * -(-(rects[:, 3] - rects[:, 2]) // 2)
+        return min(self.params.max_num_peaks, int(room.sum()))
 
     @property
     def panel_words(self) -> int:
@@ -304,14 +324,23 @@ def _sorted_by_bin(radius: np.ndarray, good: np.ndarray) -> dict[str, np.ndarray
     return {"good": pack_bits(good), "bin_of": bins, "order": order, "place": place, "bin_start": start}
 
 
-def _notes(bin_start: np.ndarray, good: np.ndarray) -> list[str]:
+def thin_bins(bin_of: np.ndarray, good: np.ndarray) -> list[str]:
+    """Say in one sentence which radial bins have too few good pixels, if any has.
+
+    Parameters
+    ----------
+    bin_of : ndarray of uint16, shape (n_pixels,)
+    good : ndarray of bool, shape (rows, columns) or (n_pixels,)
+    """
     if not good.any():
         return ["peaks: no pixel is left to search: mask, panels and resolution range exclude all of them"]
-    size = np.diff(bin_start)
+    size = np.bincount(bin_of[good.ravel()])
     few = np.flatnonzero((size > 0) & (size < MIN_BIN_PIXELS))
     if len(few) == 0:
         return []
+    shown = ", ".join(map(str, few[:12])) + (f" ... {few[-1]}" if len(few) > 12 else "")
     return [
-        f"peaks: {len(few)} radial bins have fewer than {MIN_BIN_PIXELS} good pixels (radius {few[0]} to "
-        f"{few[-1]} px): their thresholds are uncertain; check the beam centre, or set min_res and max_res"
+        f"peaks: {len(few)} of {np.count_nonzero(size)} radial bins have fewer than {MIN_BIN_PIXELS} good "
+        f"pixels (radius {shown} px), so that their thresholds are uncertain: usual for the innermost and "
+        "outermost ones, a wrong beam centre or mask where it is more; min_res and max_res leave them out"
     ]

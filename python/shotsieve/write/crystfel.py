@@ -20,7 +20,7 @@ SUFFIXES = (".geom", ".lst", ".indexamajig.sh")
 _SHORTEST_LIST = 8
 
 PHOTON_NOTE = (
-    "the frames hold whole photons: where the background is nearly empty its variance is zero, and a search"
+    "the frames are in photons: if they are rounded, a nearly empty background has no variance, and a search"
     " with peakfinder8 without a noise floor loses peaks, bright ones first. Use the peaks of this file"
     " (--peaks=cxi); to search again use shotsieve with noise_floor (about 0.1 photon)"
 )

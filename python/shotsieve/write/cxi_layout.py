@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 
 from ..errors import BadInput
+from ..units import kev_to_nm
 from .encoded import DTYPES, LEVEL
 from .hdf5 import STRING, storable, stored_dtype
 
@@ -19,8 +20,6 @@ MISSING = 0xFFFFFFFF
 """Mask of a module without data. EXtra-data's virtual CXI files have the same; some bit of it is bad for
 every reader, whatever bits it asks for."""
 
-WAVELENGTH_A_KEV = 12.398419843320026
-"""Wavelength in Angstrom times photon energy in keV (exact constants of the SI)."""
 
 DETECTOR = "entry_1/instrument_1/detector_1"
 RESULT = "entry_1/result_1"
@@ -212,7 +211,7 @@ def write_keys(
         entry.create_dataset(name, data=values, track_times=False)
     energies = {
         "photon_energy_eV": (1000 * photon_energy_kev, "eV"),
-        "photon_wavelength_A": (WAVELENGTH_A_KEV / photon_energy_kev, "angstrom"),
+        "photon_wavelength_A": (10 * kev_to_nm(photon_energy_kev), "angstrom"),
     }
     for name, (value, unit) in energies.items():
         made = instrument.create_dataset(name, data=np.full(len(train), value), track_times=False)
