@@ -11,8 +11,8 @@
 
 namespace shotsieve::cpu {
 
-// Calls body(state, i) for i in [0, n) from up to `threads` threads, each with a state of its own from make().
-// What the first of them throws (memory may run out) is thrown here, once all have come to rest.
+// Calls body(state, i) for i in [0, n) from up to `threads` threads, each with a state of its own from
+// make(). What the first of them throws (memory may run out) is thrown here, once all have come to rest.
 template <class Make, class Body>
 void parallel_for(std::int64_t n, int threads, const Make& make, const Body& body) {
   std::atomic<std::int64_t> next{0};
