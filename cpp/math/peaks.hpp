@@ -8,6 +8,8 @@
 // added as one fixed tree (lane i gets lane i + 16, then i + 8, ... i + 1). Which value falls into which lane
 // depends on the geometry alone: the rank of a pixel in its bin, of an offset in the ring, the row of a
 // member in its panel, each modulo 32.
+//
+// This is arithmetic of a bin or a peak, not of every pixel, so that it may branch.
 #pragma once
 
 #include <cmath>

@@ -164,7 +164,16 @@ WRONG = {
     "parameters as plan": ({"plan": PeakParams(5.0)}, "expected a PeakPlan"),
     "plan and parameters": (
         {"plan": PeakPlan.make(PeakParams(5.0), RADIUS), "radius": None, "threshold": None, "min_snr": 500.0},
-        "min_snr = 500.0 belongs to the plan",
+        "min_snr belong to the plan",
+    ),
+    "plan and a default": (
+        {
+            "plan": PeakPlan.make(PeakParams(5.0, 7.0), RADIUS),
+            "radius": None,
+            "threshold": None,
+            "min_snr": 5.0,
+        },
+        "min_snr belong to the plan",
     ),
     "half a thread": ({"threads": 1.5}, "threads = 1.5"),
     "radius in micrometres": ({"radius": RADIUS * 1e4}, "in pixels"),

@@ -35,14 +35,14 @@ def peakfinder8(
     panels: Any = None,
     *,
     threshold: float | None = None,
-    min_snr: float = 5.0,
-    min_pix_count: int = 2,
-    max_pix_count: int = 200,
-    local_bg_radius: int = 3,
-    min_res: float = 0.0,
-    max_res: float = 0.0,
-    max_num_peaks: int = 2048,
-    noise_floor: float = 0.0,
+    min_snr: float | None = None,
+    min_pix_count: int | None = None,
+    max_pix_count: int | None = None,
+    local_bg_radius: int | None = None,
+    min_res: float | None = None,
+    max_res: float | None = None,
+    max_num_peaks: int | None = None,
+    noise_floor: float | None = None,
     statistics: str = "lazy",
     plan: PeakPlan | None = None,
     backend: str | Backend = "auto",
@@ -69,7 +69,7 @@ def peakfinder8(
     threshold : float
         Lowest value of a strong pixel, in the unit of the frames.
     min_snr, min_pix_count, max_pix_count, local_bg_radius, min_res, max_res, max_num_peaks, noise_floor
-        See `PeakParams`.
+        See `PeakParams`; None takes its default.
     statistics : {"lazy", "full"}
         ``lazy`` computes the statistics of those radial bins only that can hold a peak; same result.
     plan : PeakPlan or None
@@ -109,41 +109,27 @@ def peakfinder8(
     >>> peaks.n_peaks.tolist(), round(float(peaks[0]["fs"][0]), 3), peaks[0]["n_pixels"].tolist()
     ([1], 20.5, [2])
     """
+    params = {
+        "min_snr": min_snr,
+        "min_pix_count": min_pix_count,
+        "max_pix_count": max_pix_count,
+        "local_bg_radius": local_bg_radius,
+        "min_res": min_res,
+        "max_res": max_res,
+        "max_num_peaks": max_num_peaks,
+        "noise_floor": noise_floor,
+    }
+    params = {name: value for name, value in params.items() if value is not None}
     if plan is None:
         if radius is None or threshold is None:
             missing = "radius" if radius is None else "threshold"
             raise BadInput(f"peakfinder8: {missing} is missing; give it, or a plan from PeakPlan.make")
-        params = PeakParams(
-            threshold,
-            min_snr,
-            min_pix_count,
-            max_pix_count,
-            local_bg_radius,
-            min_res,
-            max_res,
-            max_num_peaks,
-            noise_floor,
-        )
-        plan = PeakPlan.make(params, radius, panels, mask)
+        plan = PeakPlan.make(PeakParams(threshold, **params), radius, panels, mask)
         if len(plan.arrays["order"]) == 0:
             warnings.warn(plan.notes[0], UserWarning, stacklevel=2)
-    elif not isinstance(plan, PeakPlan):
-        raise BadInput(
-            f"peakfinder8: plan is a {type(plan).__name__}: expected a PeakPlan, from PeakPlan.make"
-        )
     else:
-        _refuse_beside_plan(
-            plan,
-            (mask, radius, panels, threshold),
-            min_snr=min_snr,
-            min_pix_count=min_pix_count,
-            max_pix_count=max_pix_count,
-            local_bg_radius=local_bg_radius,
-            min_res=min_res,
-            max_res=max_res,
-            max_num_peaks=max_num_peaks,
-            noise_floor=noise_floor,
-        )
+        inputs = {"mask": mask, "radius": radius, "panels": panels, "threshold": threshold}
+        _check_plan(plan, [*params, *(name for name, value in inputs.items() if value is not None)])
     if statistics not in ("lazy", "full"):
         raise BadInput(f"peakfinder8: statistics = {statistics!r}: expected 'lazy' or 'full'")
     if threads is not None and not (isinstance(threads, int) and threads >= 1):
@@ -156,17 +142,17 @@ def peakfinder8(
     return search.device(on_device, stream)
 
 
-def _refuse_beside_plan(plan: PeakPlan, inputs: tuple[Any, ...], **params: Any) -> None:
-    """Refuse what a plan already holds and what is given all the same."""
-    if any(given is not None for given in inputs):
-        raise BadInput("peakfinder8: mask, radius, panels and threshold belong to the plan that is given")
-    default = PeakParams(0.0)
-    for name, value in params.items():
-        if value not in (getattr(default, name), getattr(plan.params, name)):
-            raise BadInput(
-                f"peakfinder8: {name} = {value!r} belongs to the plan that is given, which has "
-                f"{getattr(plan.params, name)!r}: make another plan"
-            )
+def _check_plan(plan: Any, beside: list[str]) -> None:
+    """Refuse what is no plan, and whatever is given beside one."""
+    if not isinstance(plan, PeakPlan):
+        raise BadInput(
+            f"peakfinder8: plan is a {type(plan).__name__}: expected a PeakPlan, from PeakPlan.make"
+        )
+    if beside:
+        raise BadInput(
+            f"peakfinder8: {', '.join(beside)} belong to the plan that is given: leave them out, or make "
+            "another plan"
+        )
 
 
 def _backend(backend: str | Backend) -> Backend:
