@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .peaks import FILTERS, PEAK_DTYPE, PLAN_ARRAYS, PeakPlan
+from .uploads import uploaded
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -84,22 +84,6 @@ class Peaks:
         )
 
 
-_UPLOADED: WeakKeyDictionary[PeakPlan, dict[int, tuple[Any, dict[str, Any]]]] = WeakKeyDictionary()
-
-
-def _on_device(plan: PeakPlan, device: Any) -> dict[str, Any]:
-    """Return the arrays of a plan on a device; they are copied once and stay as long as the plan does."""
-    known = _UPLOADED.setdefault(plan, {})
-    if id(device) not in known:
-        stream = device.stream()
-        arrays = {name: device.twin(array) for name, array in plan.arrays.items()}
-        for name, array in plan.arrays.items():
-            device.to_device(arrays[name], array, stream)
-        device.wait(device.record(stream))
-        known[id(device)] = (device, arrays)
-    return known[id(device)][1]
-
-
 class PeakFinder:
     """A plan on a backend, with buffers for so many shots at once.
 
@@ -116,7 +100,7 @@ class PeakFinder:
     def __init__(self, backend: Backend, plan: PeakPlan, shots: int, slots: int = SLOTS) -> None:
         self.backend, self.plan, self.shots = backend, plan, shots
         device = backend.device
-        self._plan = _on_device(plan, device)
+        self._plan = uploaded(plan, plan.arrays, device)
         panels = len(plan.arrays["panels"])
         small = {"first": (shots + 1,), "panel_counts": (shots, panels), "rejected": (shots, len(FILTERS))}
         self._host = {name: device.empty_pinned(shape, "i4") for name, shape in small.items()}

@@ -1,0 +1,71 @@
+#include "bins.cuh"
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "launch.cuh"
+
+namespace shotsieve {
+namespace {
+
+constexpr std::int64_t kMostBlocks = 65535;  // along the second axis of a grid
+
+// Lays the parts out one after the other, the widest elements first; returns how many bytes they take.
+std::int64_t lay_out(std::uint8_t* base, std::int64_t n_frames, const BinPlan& plan, BinMode mode,
+                     device::BinScratch& scratch) {
+  const std::int64_t groups = (n_frames + device::kBinLanes - 1) / device::kBinLanes;
+  scratch.padded = groups * device::kBinLanes;
+  const std::int64_t cells = scratch.padded * plan.n_slots;
+  const auto begin = reinterpret_cast<std::uintptr_t>(base);  // 0 where only the size is asked for
+  std::uintptr_t used = 0;
+  const auto take = [&](auto*& part, std::int64_t n) {
+    part = n == 0 ? nullptr : reinterpret_cast<std::remove_reference_t<decltype(part)>>(begin + used);
+    used += static_cast<std::uintptr_t>(n) * sizeof(*part);
+  };
+  take(scratch.signal, cells);
+  take(scratch.second, mode == BinMode::kPlain ? 0 : cells);
+  take(scratch.lost, cells * plan.n_columns);
+  take(scratch.maximum, mode == BinMode::kMoments ? cells : 0);
+  return static_cast<std::int64_t>(used);
+}
+
+template <BinMode Mode>
+void run_mode(const BinsCall& c, const device::BinScratch& scratch, cudaStream_t stream) {
+  const auto groups = static_cast<unsigned>(scratch.padded / device::kBinLanes);
+  const std::int64_t cells = scratch.padded * c.plan.n_slots;
+  const std::int64_t lost = cells * c.plan.n_columns;
+  const auto clearing = static_cast<unsigned>(std::min<std::int64_t>((lost + 255) / 256, 4096));
+  const auto parts = static_cast<unsigned>(std::min<std::int64_t>(c.plan.n_parts, kMostBlocks));
+  const std::int64_t rows = (std::int64_t{c.plan.n_bins} + kBinWarps - 1) / kBinWarps;
+  const auto bins = static_cast<unsigned>(std::min(rows, kMostBlocks));
+  if (cells > 0) {
+    SS_LAUNCH(device::clear_slots_kernel, clearing, 256, 0, stream, scratch, cells, lost);
+    check_launch("clear_slots");
+    SS_LAUNCH((device::part_sums_kernel<Mode>), dim3(groups, parts), device::kBinThreads, 0, stream, c, scratch);
+    check_launch("part_sums");
+  }
+  SS_LAUNCH((device::add_parts_kernel<Mode>), dim3(groups, bins), device::kBinThreads, 0, stream, c, scratch);
+  check_launch("add_parts");
+}
+
+}  // namespace
+
+std::int64_t bins_scratch_bytes(std::int64_t n_frames, const BinPlan& plan, BinMode mode) {
+  device::BinScratch scratch{};
+  return lay_out(nullptr, n_frames, plan, mode, scratch);
+}
+
+void bin_sums(const BinsCall& call, const Where& where) {
+  device::BinScratch scratch{};
+  lay_out(call.scratch, call.n_frames, call.plan, call.mode, scratch);
+  const cudaStream_t stream = stream_of(where);
+  switch (call.mode) {
+    case BinMode::kPlain: return run_mode<BinMode::kPlain>(call, scratch, stream);
+    case BinMode::kVariance: return run_mode<BinMode::kVariance>(call, scratch, stream);
+    case BinMode::kMoments: return run_mode<BinMode::kMoments>(call, scratch, stream);
+    case BinMode::kResidual: return run_mode<BinMode::kResidual>(call, scratch, stream);
+  }
+}
+
+}  // namespace shotsieve
