@@ -42,7 +42,8 @@ void run_mode(const BinsCall& c, const device::BinScratch& scratch, cudaStream_t
   if (cells > 0) {
     SS_LAUNCH(device::clear_slots_kernel, clearing, 256, 0, stream, scratch, cells, lost);
     check_launch("clear_slots");
-    SS_LAUNCH((device::part_sums_kernel<Mode>), dim3(groups, parts), device::kBinThreads, 0, stream, c, scratch);
+    SS_LAUNCH((device::part_sums_kernel<Mode>), dim3(groups, parts), device::kBinThreads, 0, stream, c,
+              scratch);
     check_launch("part_sums");
   }
   SS_LAUNCH((device::add_parts_kernel<Mode>), dim3(groups, bins), device::kBinThreads, 0, stream, c, scratch);
@@ -61,10 +62,14 @@ void bin_sums(const BinsCall& call, const Where& where) {
   lay_out(call.scratch, call.n_frames, call.plan, call.mode, scratch);
   const cudaStream_t stream = stream_of(where);
   switch (call.mode) {
-    case BinMode::kPlain: return run_mode<BinMode::kPlain>(call, scratch, stream);
-    case BinMode::kVariance: return run_mode<BinMode::kVariance>(call, scratch, stream);
-    case BinMode::kMoments: return run_mode<BinMode::kMoments>(call, scratch, stream);
-    case BinMode::kResidual: return run_mode<BinMode::kResidual>(call, scratch, stream);
+    case BinMode::kPlain:
+      return run_mode<BinMode::kPlain>(call, scratch, stream);
+    case BinMode::kVariance:
+      return run_mode<BinMode::kVariance>(call, scratch, stream);
+    case BinMode::kMoments:
+      return run_mode<BinMode::kMoments>(call, scratch, stream);
+    case BinMode::kResidual:
+      return run_mode<BinMode::kResidual>(call, scratch, stream);
   }
 }
 

@@ -12,7 +12,7 @@
 namespace shotsieve::device {
 
 constexpr int kBinThreads = 32 * kBinWarps;
-constexpr int kBinLanes = 32;              // frames of a block
+constexpr int kBinLanes = 32;               // frames of a block
 constexpr int kTileStride = kBinLanes + 1;  // neither loading nor adding meets a bank twice
 constexpr float kLeastValue = -std::numeric_limits<float>::infinity();
 constexpr float kNotThere = std::numeric_limits<float>::quiet_NaN();
@@ -81,8 +81,8 @@ __device__ inline bool is_masked(const BinsCall& c, std::int64_t at) {
   return false;
 }
 
-// Brings a chunk of a part into shared memory, NaN for what must not count; one frame after the other, so that
-// neighbouring threads read neighbouring pixels.
+// Brings a chunk of a part into shared memory, NaN for what must not count; one frame after the other, so
+// that neighbouring threads read neighbouring pixels.
 template <BinMode Mode>
 __device__ inline void load_chunk(const BinsCall& c, const PartRect& part, std::int32_t first_pixel,
                                   std::int64_t first_frame, float* tile, float* variance) {
@@ -113,7 +113,7 @@ __device__ inline void lose(const BinPlan& plan, const BinScratch& s, std::int64
                             std::int64_t entry) {
   for (std::int32_t q = 0; q < plan.n_columns; ++q) {
     s.lost[(std::int64_t{q} * plan.n_slots + slot) * s.padded + frame] +=
-        plan.columns[q * plan.n_entries + entry];
+        plan.columns[entry * plan.n_columns + q];
   }
 }
 

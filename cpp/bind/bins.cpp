@@ -108,8 +108,8 @@ BinPlan view_plan(const py::dict& arrays, int row_pixels, int n_bins, int most_s
   const std::int64_t runs = reader.size(0);
   plan.run_pixel = reader.need<std::uint8_t>("run_pixel", "|u1", {runs});
   plan.run_bin = reader.need<std::uint16_t>("run_bin", "<u2", {runs});
-  plan.columns = reader.need<double>("columns", "<f8", {kAny, plan.n_entries});
-  plan.n_columns = reader.size(0);
+  plan.columns = reader.need<double>("columns", "<f8", {plan.n_entries, kAny});
+  plan.n_columns = reader.size(1);
   plan.norm = reader.read<double>("norm", "<f8", {kAny});
   plan.dark = reader.read<double>("dark", "<f8", {kAny});
   plan.row_pixels = row_pixels;
@@ -171,7 +171,8 @@ void bin_sums_py(const py::object& pixels, const py::object& variance, const py:
 }
 
 std::int64_t scratch_bytes_py(std::int64_t n_frames, int n_slots, int n_columns, const std::string& mode) {
-  expect(n_frames >= 0 && n_slots >= 0 && n_columns >= 1, "bins_scratch_bytes", "sizes that are not negative");
+  expect(n_frames >= 0 && n_slots >= 0 && n_columns >= 1, "bins_scratch_bytes",
+         "sizes that are not negative");
   BinPlan plan{};
   plan.n_slots = n_slots;
   plan.n_columns = n_columns;

@@ -31,25 +31,25 @@ struct PartRect {
 // the bins that a part meets are its slots, numbered part by part, and a local bin is a slot within its part.
 // Without splitting a pixel has one entry, its own number; with splitting a list of them.
 struct BinPlan {
-  const PartRect* parts;              // (n_parts,)
-  const std::int32_t* part_start;     // (n_parts + 1,) first part pixel of each part
-  const std::uint16_t* local;         // (n_part_pixels,) local bin or kNoBin; null with splitting
-  const std::int32_t* entry_start;    // (n_part_pixels + 1,) entries of each pixel; null without splitting
-  const std::uint16_t* entry_bin;     // (n_entries,) local bin
-  const double* coef;                 // (n_entries,) share of the pixel; null without splitting
-  const std::int32_t* slot_start;     // (n_parts + 1,)
-  const std::int32_t* slot_bin;       // (n_slots,) bin of each slot, ascending inside a part
-  const std::int32_t* bin_start;      // (n_bins + 1,) where bin_slot has the slots of each bin
-  const std::int32_t* bin_slot;       // (n_slots,) slots of every bin, in the order of parts
-  const std::int32_t* chunk_start;    // (n_parts + 1,) first chunk of each part
-  const std::int32_t* run_start;      // (n_chunks * kBinWarps + 1,) what each warp adds, in the three below
-  const std::uint8_t* run_pixel;      // (n_runs,) pixel of the chunk; sorted by bin, then by pixel
-  const std::uint16_t* run_bin;       // (n_runs,) local bin
-  const std::int32_t* run_entry;      // (n_runs,) entry
-  const double* columns;              // (n_columns, n_entries) what a lost entry takes from the static sums
-  const double* norm;                 // (n_part_pixels,) for kResidual; else null
-  const double* dark;                 // (n_part_pixels,) for kResidual; else null
-  std::int64_t n_pixels, n_entries;   // of the slab; with splitting n_entries, else the number of part pixels
+  const PartRect* parts;             // (n_parts,)
+  const std::int32_t* part_start;    // (n_parts + 1,) first part pixel of each part
+  const std::uint16_t* local;        // (n_part_pixels,) local bin or kNoBin; null with splitting
+  const std::int32_t* entry_start;   // (n_part_pixels + 1,) entries of each pixel; null without splitting
+  const std::uint16_t* entry_bin;    // (n_entries,) local bin
+  const double* coef;                // (n_entries,) share of the pixel; null without splitting
+  const std::int32_t* slot_start;    // (n_parts + 1,)
+  const std::int32_t* slot_bin;      // (n_slots,) bin of each slot, ascending inside a part
+  const std::int32_t* bin_start;     // (n_bins + 1,) where bin_slot has the slots of each bin
+  const std::int32_t* bin_slot;      // (n_slots,) slots of every bin, in the order of parts
+  const std::int32_t* chunk_start;   // (n_parts + 1,) first chunk of each part
+  const std::int32_t* run_start;     // (n_chunks * kBinWarps + 1,) what each warp adds, in the three below
+  const std::uint8_t* run_pixel;     // (n_runs,) pixel of the chunk; sorted by bin, then by pixel
+  const std::uint16_t* run_bin;      // (n_runs,) local bin
+  const std::int32_t* run_entry;     // (n_runs,) entry
+  const double* columns;             // (n_entries, n_columns) what a lost entry takes from the static sums
+  const double* norm;                // (n_part_pixels,) for kResidual; else null
+  const double* dark;                // (n_part_pixels,) for kResidual; else null
+  std::int64_t n_pixels, n_entries;  // of the slab; with splitting n_entries, else the number of part pixels
   std::int32_t n_parts, n_bins, n_slots, n_columns, row_pixels, most_slots;
 
   SS_HD std::int64_t slab_pixel(const PartRect& part, std::int32_t i) const {
@@ -60,9 +60,9 @@ struct BinPlan {
 struct BinsCall {
   BinPlan plan;
   BinMode mode;
-  const float* pixels;            // (n_frames, n_pixels)
-  const float* variance;          // the same, for kVariance; else null
-  const std::uint8_t* bad_bytes;  // (n_frames, n_pixels) not 0: left out; or null
+  const float* pixels;             // (n_frames, n_pixels)
+  const float* variance;           // the same, for kVariance; else null
+  const std::uint8_t* bad_bytes;   // (n_frames, n_pixels) not 0: left out; or null
   const std::uint32_t* bad_words;  // the same with 32-bit masks; at most one of the two is given
   const double* limits;            // (3, n_frames, n_bins) low, high, centre, for kResidual; else null
   double* signal;                  // (n_frames, n_bins)

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <vector>
 
 #include "lanes.hpp"
 #include "parallel.hpp"
@@ -11,20 +10,25 @@ namespace shotsieve {
 namespace {
 
 constexpr float kLeast = -std::numeric_limits<float>::infinity();
+constexpr float kNotThere = std::numeric_limits<float>::quiet_NaN();
 
 // The sums of L frames; each row of L numbers belongs to a slot or a bin. One per thread.
 template <int L>
 struct Sums {
-  std::vector<double> part_signal, part_second;  // (most_slots, L) of the part at hand
-  std::vector<double> signal, second;            // (n_bins, L)
-  std::vector<double> limits;                    // (n_bins, 3, L) low, high, centre
-  std::vector<float> maximum;                    // (n_bins, L)
+  cpu::Aligned<double> part_signal, part_second;  // (most_slots, L) of the part at hand
+  cpu::Aligned<double> part_lost;                 // (most_slots, n_columns, L), 0 but while a part is summed
+  cpu::Aligned<double> signal, second;            // (n_bins, L)
+  cpu::Aligned<double> lost;                      // (n_bins, n_columns, L)
+  cpu::Aligned<double> limits;                    // (n_bins, 3, L) low, high, centre
+  cpu::Aligned<float> maximum;                    // (n_bins, L)
 
   Sums(const BinPlan& plan, BinMode mode) {
     const auto slots = static_cast<std::size_t>(plan.most_slots) * L;
     const auto bins = static_cast<std::size_t>(plan.n_bins) * L;
     part_signal.resize(slots);
     signal.resize(bins);
+    part_lost.resize(slots * static_cast<std::size_t>(plan.n_columns));
+    lost.resize(bins * static_cast<std::size_t>(plan.n_columns));
     if (mode != BinMode::kPlain) {
       part_second.resize(slots);
       second.resize(bins);
@@ -69,9 +73,10 @@ class Group {
 
  private:
   void begin() {
-    std::fill(sums_.signal.begin(), sums_.signal.end(), 0.0);
-    std::fill(sums_.second.begin(), sums_.second.end(), 0.0);
-    std::fill(sums_.maximum.begin(), sums_.maximum.end(), kLeast);
+    std::fill_n(sums_.signal.data(), sums_.signal.size(), 0.0);
+    std::fill_n(sums_.second.data(), sums_.second.size(), 0.0);
+    std::fill_n(sums_.lost.data(), sums_.lost.size(), 0.0);
+    std::fill_n(sums_.maximum.data(), sums_.maximum.size(), kLeast);
     if (Mode != BinMode::kResidual) return;
     for (std::int32_t which = 0; which < 3; ++which) {
       for (int k = 0; k < L; ++k) {
@@ -85,18 +90,27 @@ class Group {
 
   void clear_part(std::int32_t slots) {
     const auto n = static_cast<std::size_t>(slots) * L;
-    std::fill_n(sums_.part_signal.begin(), n, 0.0);
-    if (Mode != BinMode::kPlain) std::fill_n(sums_.part_second.begin(), n, 0.0);
+    std::fill_n(sums_.part_signal.data(), n, 0.0);
+    if (Mode != BinMode::kPlain) std::fill_n(sums_.part_second.data(), n, 0.0);
   }
 
   void add_part(std::int32_t slots) {
+    const auto columns = static_cast<std::size_t>(plan_.n_columns);
     for (std::int32_t s = 0; s < slots; ++s) {
       const std::size_t bin = static_cast<std::size_t>(plan_.slot_bin[slot_ + s]) * L;
       const std::size_t own = static_cast<std::size_t>(s) * L;
-      for (int k = 0; k < L; ++k) sums_.signal[bin + k] += sums_.part_signal[own + k];
-      if (Mode == BinMode::kPlain) continue;
-      for (int k = 0; k < L; ++k) sums_.second[bin + k] += sums_.part_second[own + k];
+      cpu::add_lanes<L>(sums_.signal.data() + bin, sums_.part_signal.data() + own);
+      if (Mode != BinMode::kPlain) {
+        cpu::add_lanes<L>(sums_.second.data() + bin, sums_.part_second.data() + own);
+      }
+      if (!any_lost_) continue;
+      for (std::size_t q = 0; q < columns; ++q) {
+        cpu::add_lanes<L>(sums_.lost.data() + bin * columns + q * L,
+                          sums_.part_lost.data() + own * columns + q * L);
+      }
     }
+    if (any_lost_) std::fill_n(sums_.part_lost.data(), static_cast<std::size_t>(slots) * columns * L, 0.0);
+    any_lost_ = false;
   }
 
   void finish() {
@@ -104,21 +118,22 @@ class Group {
       const std::int64_t at = (first_ + k) * plan_.n_bins;
       for (std::int32_t b = 0; b < plan_.n_bins; ++b) {
         const std::size_t from = static_cast<std::size_t>(b) * L + k;
-        c_.signal[at + b] = sums_.signal[from];
-        if (Mode != BinMode::kPlain) c_.second[at + b] = sums_.second[from];
-        if (Mode == BinMode::kMoments) c_.maximum[at + b] = sums_.maximum[from];
+        c_.signal[at + b] = sums_.signal.data()[from];
+        if (Mode != BinMode::kPlain) c_.second[at + b] = sums_.second.data()[from];
+        if (Mode == BinMode::kMoments) c_.maximum[at + b] = sums_.maximum.data()[from];
+        for (std::int32_t q = 0; q < plan_.n_columns; ++q) {
+          const std::size_t lost = (static_cast<std::size_t>(b) * plan_.n_columns + q) * L + k;
+          c_.lost[q * c_.n_frames * plan_.n_bins + at + b] = sums_.lost.data()[lost];
+        }
       }
     }
   }
 
   // Bit j: pixel j of the square has an entry.
   std::uint32_t used_pixels(std::int64_t own, int n) const {
+    if (!Split && n == kPixels) return cpu::bins_present<kPixels>(plan_.local + own);
     std::uint32_t bits = 0;
-    if (n == kPixels) {
-      for (int j = 0; j < kPixels; ++j) bits |= static_cast<std::uint32_t>(has_entry(own + j)) << j;
-    } else {
-      for (int j = 0; j < n; ++j) bits |= static_cast<std::uint32_t>(has_entry(own + j)) << j;
-    }
+    for (int j = 0; j < n; ++j) bits |= static_cast<std::uint32_t>(has_entry(own + j)) << j;
     return bits;
   }
 
@@ -139,8 +154,8 @@ class Group {
     return bits;
   }
 
-  // Loads n pixels of all frames; those that must not count become 0, and their bits are returned in lost.
-  // Lanes without a frame repeat the last one.
+  // Loads n pixels of all frames, and adds the bits of those that are not finite to lost; returns whether any
+  // is lost. Lanes without a frame repeat the last one.
   bool load(Wide& wide, const float* frames, std::int64_t pixel, int n, std::uint32_t used,
             std::uint32_t (&lost)[L]) const {
     std::uint32_t any = 0;
@@ -175,22 +190,25 @@ class Group {
       Wide other;
       any = load(other, c_.variance, pixel, n, used, lost);
       if (any) {
-        for (int k = 0; k < L; ++k) other.clear(k, lost[k]);
+        for (int k = 0; k < L; ++k) other.replace(k, lost[k], 0.0f);
       }
       other.turn(variance);
     }
+    // NaN lies within no limits and above no maximum.
+    constexpr bool kNeedsNaN = Mode == BinMode::kResidual || Mode == BinMode::kMoments;
+    constexpr float kReplaced = kNeedsNaN ? kNotThere : 0.0f;
     if (any) {
-      for (int k = 0; k < L; ++k) wide.clear(k, lost[k]);
+      for (int k = 0; k < L; ++k) wide.replace(k, lost[k], kReplaced);
     }
     wide.turn(value);
     if (used == kAll) {
-      for (int j = 0; j < kPixels; ++j) add_pixel(own + j, j, value + j * L, variance_of(variance, j), lost);
+      for (int j = 0; j < kPixels; ++j) add_pixel(own + j, value + j * L, variance_of(variance, j));
     } else {
       for (int j = 0; j < n; ++j) {
-        if ((used >> j & 1u) != 0) add_pixel(own + j, j, value + j * L, variance_of(variance, j), lost);
+        if ((used >> j & 1u) != 0) add_pixel(own + j, value + j * L, variance_of(variance, j));
       }
     }
-    if (any) lose_all(own, lost);
+    if (any && Mode != BinMode::kResidual) lose_all(own, lost);  // there they are outside of the limits
   }
 
   static const float* variance_of(const float* variance, int j) {
@@ -198,97 +216,77 @@ class Group {
   }
 
   // Adds a pixel of all frames to its bins.
-  void add_pixel(std::int64_t own, int j, const float* value, const float* variance,
-                 std::uint32_t (&lost)[L]) {
+  void add_pixel(std::int64_t own, const float* value, const float* variance) {
     if (!Split) {
-      add_entry(own, own, plan_.local[own], 1.0, j, value, variance, lost);
+      add_entry(own, own, plan_.local[own], 1.0, value, variance);
       return;
     }
     for (std::int32_t e = plan_.entry_start[own]; e < plan_.entry_start[own + 1]; ++e) {
-      add_entry(own, e, plan_.entry_bin[e], plan_.coef[e], j, value, variance, lost);
+      add_entry(own, e, plan_.entry_bin[e], plan_.coef[e], value, variance);
     }
   }
 
-  void add_entry(std::int64_t own, std::int64_t entry, std::int32_t local, double coef, int j,
-                 const float* __restrict__ value, const float* __restrict__ variance,
-                 std::uint32_t (&lost)[L]) {
-    double* __restrict__ signal = sums_.part_signal.data() + static_cast<std::size_t>(local) * L;
-    double* __restrict__ second = sums_.part_second.data() + static_cast<std::size_t>(local) * L;
+  void add_entry(std::int64_t own, std::int64_t entry, std::int32_t local, double coef, const float* value,
+                 const float* variance) {
     if constexpr (Mode == BinMode::kResidual) {
-      add_residual(own, entry, local, coef, j, value, lost);
+      add_residual(own, entry, local, coef, value);
       return;
     }
-    for (int k = 0; k < L; ++k) {
-      signal[k] += Split ? static_cast<double>(value[k]) * coef : static_cast<double>(value[k]);
+    const std::size_t at = static_cast<std::size_t>(local) * L;
+    double* signal = sums_.part_signal.data() + at;
+    if constexpr (Mode == BinMode::kMoments) {
+      float* most = sums_.maximum.data() + static_cast<std::size_t>(plan_.slot_bin[slot_ + local]) * L;
+      cpu::add_moments<L>(signal, sums_.part_second.data() + at, most, value, coef);
+      return;
+    }
+    if constexpr (Split) {
+      cpu::add_lanes<L>(signal, value, coef);
+    } else {
+      cpu::add_lanes<L>(signal, value);
     }
     if constexpr (Mode == BinMode::kVariance) {
-      for (int k = 0; k < L; ++k) second[k] += static_cast<double>(variance[k]) * (coef * coef);
-    } else if constexpr (Mode == BinMode::kMoments) {
-      for (int k = 0; k < L; ++k) {
-        const double v = static_cast<double>(value[k]) * coef;
-        second[k] += v * v;
-      }
-      float* __restrict__ most = sums_.maximum.data() + static_cast<std::size_t>(plan_.slot_bin[slot_ + local]) * L;
-      for (int k = 0; k < L; ++k) {
-        const float candidate = (lost[k] >> j & 1u) != 0 ? kLeast : value[k];
-        most[k] = most[k] > candidate ? most[k] : candidate;
-      }
+      cpu::add_lanes<L>(sums_.part_second.data() + at, variance, coef * coef);
     }
   }
 
   // The same around a centre; a value outside of the limits is lost too.
-  void add_residual(std::int64_t own, std::int64_t entry, std::int32_t local, double coef, int j,
-                    const float* __restrict__ value, std::uint32_t (&lost)[L]) {
-    double* __restrict__ signal = sums_.part_signal.data() + static_cast<std::size_t>(local) * L;
-    double* __restrict__ second = sums_.part_second.data() + static_cast<std::size_t>(local) * L;
-    const std::int32_t bin = plan_.slot_bin[slot_ + local];
-    const double* __restrict__ low = sums_.limits.data() + static_cast<std::size_t>(bin) * 3 * L;
-    const double* __restrict__ high = low + L;
-    const double* __restrict__ centre = low + 2 * L;
-    const double norm = plan_.norm[own];
-    const double dark = plan_.dark[own];
-    alignas(64) double inside[L];
-    double outside = 0.0;
-    for (int k = 0; k < L; ++k) {
-      const double v = static_cast<double>(value[k]) - dark;
-      const bool here = ((lost[k] >> j & 1u) == 0) & math::in_limits(v, norm, low[k], high[k]);
-      inside[k] = here ? 1.0 : 0.0;
-      outside += 1.0 - inside[k];
-    }
-    for (int k = 0; k < L; ++k) {
-      const double v = static_cast<double>(value[k]) - dark;
-      const double signal_term = Split ? static_cast<double>(value[k]) * coef : static_cast<double>(value[k]);
-      const double second_term = math::residual(v, norm, centre[k], coef);
-      signal[k] += inside[k] != 0.0 ? signal_term : 0.0;
-      second[k] += inside[k] != 0.0 ? second_term : 0.0;
-    }
-    if (outside == 0.0) return;
-    for (int k = 0; k < frames_; ++k) {
-      // Those that were lost before are counted with all others of the square.
-      if (inside[k] == 0.0 && (lost[k] >> j & 1u) == 0) lose(first_ + k, entry, bin);
+  void add_residual(std::int64_t own, std::int64_t entry, std::int32_t local, double coef,
+                    const float* value) {
+    const std::size_t at = static_cast<std::size_t>(local) * L;
+    const double* limits =
+        sums_.limits.data() + static_cast<std::size_t>(plan_.slot_bin[slot_ + local]) * 3 * L;
+    alignas(64) long long inside[L];
+    const bool all = cpu::add_residuals<L>(sums_.part_signal.data() + at, sums_.part_second.data() + at,
+                                           value, limits, plan_.norm[own], plan_.dark[own], coef, inside);
+    if (all) return;
+    any_lost_ = true;
+    double* sum = sums_.part_lost.data() + at * static_cast<std::size_t>(plan_.n_columns);
+    for (std::int32_t q = 0; q < plan_.n_columns; ++q) {
+      cpu::add_outside<L>(sum + q * L, plan_.columns[entry * plan_.n_columns + q], inside);
     }
   }
 
   // Takes the lost pixels of a square out of the static sums.
   void lose_all(std::int64_t own, const std::uint32_t (&lost)[L]) {
+    any_lost_ = true;
     for (int k = 0; k < frames_; ++k) {
       for (std::uint32_t bits = lost[k]; bits != 0; bits &= bits - 1) {
         const std::int64_t pixel = own + __builtin_ctz(bits);
         if (!Split) {
-          lose(first_ + k, pixel, plan_.slot_bin[slot_ + plan_.local[pixel]]);
+          lose(k, pixel, plan_.local[pixel]);
           continue;
         }
         for (std::int32_t e = plan_.entry_start[pixel]; e < plan_.entry_start[pixel + 1]; ++e) {
-          lose(first_ + k, e, plan_.slot_bin[slot_ + plan_.entry_bin[e]]);
+          lose(k, e, plan_.entry_bin[e]);
         }
       }
     }
   }
 
-  void lose(std::int64_t frame, std::int64_t entry, std::int32_t bin) {
-    for (std::int32_t q = 0; q < plan_.n_columns; ++q) {
-      c_.lost[(q * c_.n_frames + frame) * plan_.n_bins + bin] += plan_.columns[q * plan_.n_entries + entry];
-    }
+  void lose(int k, std::int64_t entry, std::int32_t local) {
+    const double* column = plan_.columns + entry * plan_.n_columns;
+    double* sum = sums_.part_lost.data() + static_cast<std::size_t>(local) * plan_.n_columns * L + k;
+    for (std::int32_t q = 0; q < plan_.n_columns; ++q) sum[q * L] += column[q];
   }
 
   const BinsCall& c_;
@@ -297,6 +295,7 @@ class Group {
   std::int64_t first_;
   int frames_;
   std::int32_t slot_ = 0;
+  bool any_lost_ = false;
 };
 
 // Frames from `first` on, in groups of L; returns how far it got: a last group that is less than half full is
@@ -343,13 +342,15 @@ void run_split(const BinsCall& call, int threads) {
 std::int64_t bins_scratch_bytes(std::int64_t, const BinPlan&, BinMode) { return 0; }
 
 void bin_sums(const BinsCall& call, const Where& where) {
-  const std::int64_t lost = call.plan.n_columns * call.n_frames * call.plan.n_bins;
-  std::fill_n(call.lost, lost, 0.0);
   switch (call.mode) {
-    case BinMode::kPlain: return run_split<BinMode::kPlain>(call, where.threads);
-    case BinMode::kVariance: return run_split<BinMode::kVariance>(call, where.threads);
-    case BinMode::kMoments: return run_split<BinMode::kMoments>(call, where.threads);
-    case BinMode::kResidual: return run_split<BinMode::kResidual>(call, where.threads);
+    case BinMode::kPlain:
+      return run_split<BinMode::kPlain>(call, where.threads);
+    case BinMode::kVariance:
+      return run_split<BinMode::kVariance>(call, where.threads);
+    case BinMode::kMoments:
+      return run_split<BinMode::kMoments>(call, where.threads);
+    case BinMode::kResidual:
+      return run_split<BinMode::kResidual>(call, where.threads);
   }
 }
 

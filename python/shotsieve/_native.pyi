@@ -66,4 +66,24 @@ def find_peaks(
 def peaks_scratch_bytes(
     *, n_shots: int, rows: int, columns: int, n_bins: int, n_panels: int, panel_words: int, slots: int
 ) -> int: ...
+def bin_sums(
+    pixels: Any,
+    variance: Any,
+    bad: Any,
+    limits: Any,
+    signal: Any,
+    lost: Any,
+    second: Any,
+    maximum: Any,
+    scratch: Any,
+    *,
+    plan: dict[str, Any],
+    mode: str,
+    row_pixels: int,
+    n_bins: int,
+    most_slots: int,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
+def bins_scratch_bytes(*, n_frames: int, n_slots: int, n_columns: int, mode: str) -> int: ...
 def cpu_level() -> int: ...

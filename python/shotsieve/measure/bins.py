@@ -134,7 +134,9 @@ class BinPlan:
         """
         n_pixels = shape[0] * shape[1]
         if not 0 < n_pixels <= MOST_PIXELS or n_bins < 1:
-            raise BadInput(f"bins: a slab of {shape} pixels with {n_bins} bins: expected at least one of each")
+            raise BadInput(
+                f"bins: a slab of {shape} pixels with {n_bins} bins: expected at least one of each"
+            )
         _check_entries(entries, n_pixels, n_bins)
         rects = cut_parts(shape, parts)
         pixels, part_start = part_pixels(rects, shape)
@@ -143,8 +145,8 @@ class BinPlan:
         own = place[entries.pixel]
         if (own < 0).any():
             raise BadInput(
-                f"bins: {np.count_nonzero(own < 0)} pixels that belong to a bin lie in no part: expected parts "
-                "that cover them"
+                f"bins: {np.count_nonzero(own < 0)} pixels that belong to a bin lie in no part: "
+                "expected parts that cover them"
             )
         order = np.argsort(own, kind="stable")
         own, bins = own[order], entries.bin[order]
@@ -153,14 +155,16 @@ class BinPlan:
         local = arrays.pop("local_of_entry")
         arrays |= {"parts": rects, "part_start": part_start.astype("i4")}
         names = tuple(columns)
-        values = np.stack([exactly_summed(columns[name], entries.bin, n_bins)[order] for name in names])
-        totals = np.stack([np.bincount(bins, row, n_bins) for row in values])
+        values = np.stack(
+            [exactly_summed(columns[name], entries.bin, n_bins)[order] for name in names], axis=1
+        )
+        totals = np.stack([np.bincount(bins, column, n_bins) for column in values.T])
         entry = own
         if entries.coef is None:
             arrays["local"] = np.full(len(pixels), NO_BIN, "u2")
             arrays["local"][own] = local
-            arrays["columns"] = np.zeros((len(names), len(pixels)))
-            arrays["columns"][:, own] = values
+            arrays["columns"] = np.zeros((len(pixels), len(names)))
+            arrays["columns"][own] = values
         else:
             entry = np.arange(len(own))
             arrays["entry_start"] = np.searchsorted(own, np.arange(len(pixels) + 1)).astype("i4")
@@ -394,9 +398,7 @@ class BinSummer:
         views = self._views(self._host, n)
         totals = self.plan.totals[:, None]
         columns = dict(zip(self.plan.names, totals - views["lost"], strict=True))
-        second, maximum = (
-            views[name].copy() if name in views else None for name in ("second", "maximum")
-        )
+        second, maximum = (views[name].copy() if name in views else None for name in ("second", "maximum"))
         return Sums(views["signal"].copy(), columns, second, maximum)
 
     def sum(self, pixels: Any, stream: Any, **given: Any) -> Sums:
@@ -408,4 +410,4 @@ class BinSummer:
     def _views(self, arrays: dict[str, Any], n: int) -> dict[str, Any]:
         shape = (len(self.plan.names), n, self.plan.n_bins)
         views = {name: array[:n] for name, array in arrays.items() if name != "lost"}
-        return views | {"lost": arrays["lost"][: int(np.prod(shape))].reshape(shape)}
+        return views | {"lost": arrays["lost"][: int(np.prod(shape))].reshape(*shape)}
