@@ -17,6 +17,8 @@ from .errors import BackendUnavailable, BadInput, OutputError, ShotsieveError, U
 if TYPE_CHECKING:
     from .constants.container import Constants
     from .engine import Result, reduce
+    from .measure.azint import AzintResult
+    from .measure.integrator import AzimuthalIntegrator
     from .measure.peak_finder import Peaks
     from .measure.peakfinder8 import peakfinder8
     from .measure.peaks import PeakParams, PeakPlan
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from .table import Table
 
 __all__ = [
+    "AzimuthalIntegrator",
+    "AzintResult",
     "BackendStatus",
     "BackendUnavailable",
     "BadInput",
@@ -49,6 +53,8 @@ __all__ = [
 
 # Loaded on first use, so that importing the package stays quick.
 _LAZY = {
+    "AzimuthalIntegrator": "measure.integrator",
+    "AzintResult": "measure.azint",
     "Constants": "constants.container",
     "Recipe": "recipe",
     "Result": "engine",

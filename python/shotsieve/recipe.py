@@ -17,6 +17,7 @@ from .recipe_sections import (
     MODE_UNITS,
     SECTIONS,
     STEP_KEYS,
+    Azint,
     Calibrate,
     Detector,
     Keep,
@@ -29,7 +30,7 @@ from .recipe_sections import (
 from .toml_text import dumps_toml
 from .units import Quantity, check_photon_energy, parse_quantity
 
-__all__ = ["Calibrate", "Detector", "Keep", "Lit", "Measure", "Peaks", "Recipe", "Write"]
+__all__ = ["Azint", "Calibrate", "Detector", "Keep", "Lit", "Measure", "Peaks", "Recipe", "Write"]
 
 _KINDS = {
     str: "a text",
@@ -134,6 +135,7 @@ class Recipe:
             measure=Measure(
                 lit=Lit(**values["measure.lit"]) if "measure.lit" in values else None,
                 peaks=Peaks(**values["measure.peaks"]) if "measure.peaks" in values else None,
+                azint=Azint(**values["measure.azint"]) if "measure.azint" in values else None,
             ),
             keep=Keep(**values["keep"]) if "keep" in values else None,
             write=Write(**values["write"]) if "write" in values else None,
@@ -153,19 +155,40 @@ class Recipe:
                 raise BadInput(
                     f"{name}: [measure.peaks] searches calibrated pixels; add a [calibrate] section"
                 )
+            if measure.azint is not None:
+                raise BadInput(
+                    f"{name}: [measure.azint] integrates calibrated pixels; add a [calibrate] section"
+                )
             if write is not None and write.content == "corrected":
                 raise BadInput(
                     f'{name}: [write] content = "corrected" needs [calibrate]; add it, or write "raw"'
                 )
-        if measure.peaks is not None and self.detector.geometry is None:
-            raise BadInput(
-                f"{name}: [measure.peaks] needs to know where the pixels are: set [[detector]] geometry = "
-                '"detector.geom", a CrystFEL geometry file'
-            )
+        for section, needs in (("peaks", measure.peaks), ("azint", measure.azint)):
+            if needs is not None and self.detector.geometry is None:
+                raise BadInput(
+                    f"{name}: [measure.{section}] needs to know where the pixels are: set [[detector]] "
+                    'geometry = "detector.geom", a CrystFEL geometry file'
+                )
+        if measure.azint is not None:
+            self._check_azint(name)
         if write is not None and write.cxi and (measure.peaks is None or write.content != "corrected"):
             raise BadInput(
                 f"{name}: [write] cxi = true writes corrected frames with their peaks: it needs a section "
                 '[measure.peaks] and content = "corrected"'
+            )
+
+    def _check_azint(self, name: str) -> None:
+        section = self.measure.azint
+        low, high = section.radial_min, section.radial_max
+        if (low is None) != (high is None) or (low is not None and not low < high):
+            raise BadInput(
+                f"{name}: [measure.azint] radial_min = {low}, radial_max = {high}: expected both, the first "
+                "below the second, or none"
+            )
+        if section.read_noise is not None and section.error_model != "detector":
+            raise BadInput(
+                f'{name}: [measure.azint] read_noise goes with error_model = "detector", not with '
+                f'"{section.error_model}"'
             )
 
     def path_of(self, written: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from .constants.steps import Steps
 from .detectors import GAIN_MODES
+from .measure.average import ESTIMATORS
 from .units import Quantity
 
 
@@ -82,6 +83,23 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "radius": Key(str, "float", choices=("float", "crystfel")),
         "panels": Key(str, "geometry"),
         "mask": Key(str),
+    },
+    "measure.azint": {
+        "npt": Key(int, 500),
+        "unit": Key(str, "q_A^-1"),
+        "radial_min": Key(float),
+        "radial_max": Key(float),
+        "splitting": Key(str, "no", choices=("no", "full")),
+        "solid_angle": Key(bool, True),
+        "polarisation": Key(float),
+        "absorption": Key(float),
+        "error_model": Key(str, "none", choices=("none", "poisson", "detector", "azimuthal")),
+        "read_noise": Key(Quantity, units=PIXEL_UNITS),
+        "mask": Key(str),
+        "normalise": Key(str),
+        "estimator": Key(str, "ratio_of_sums", choices=ESTIMATORS),
+        "average": Key(str),
+        "per_shot": Key(bool, True),
     },
     "keep": {"rule": Key(str, required=True), "undecided": Key(str, "keep", choices=("keep", "drop"))},
     "write": {"content": Key(str, "corrected", choices=("corrected", "raw")), "cxi": Key(bool, False)},
@@ -170,11 +188,53 @@ class Peaks:
 
 
 @dataclass(frozen=True)
+class Azint:
+    """``[measure.azint]``: azimuthal integration; see `shotsieve.measure.azint.AzintParams`.
+
+    Attributes
+    ----------
+    radial_min, radial_max : float or None
+        Both or none; in the unit of the axis.
+    error_model : {"none", "poisson", "detector", "azimuthal"}
+        ``poisson`` counts photons, also where values are in keV; ``detector`` adds the read noise.
+    read_noise : Quantity or None
+        Of one pixel.
+    mask : str or None
+        NumPy file of bool, True where a pixel may be used; as written, see `Recipe.path_of`.
+    normalise : str or None
+        Column that profiles are divided by, such as ``"pulse_energy"``.
+    estimator : {"ratio_of_sums", "mean_of_ratios"}
+        How averages are made.
+    average : str or None
+        ``"train"``, ``"cell"`` or a column: averages are made for each of its values, beside that of the run.
+    per_shot : bool
+        Write the profile of every shot.
+    """
+
+    npt: int = 500
+    unit: str = "q_A^-1"
+    radial_min: float | None = None
+    radial_max: float | None = None
+    splitting: str = "no"
+    solid_angle: bool = True
+    polarisation: float | None = None
+    absorption: float | None = None
+    error_model: str = "none"
+    read_noise: Quantity | None = None
+    mask: str | None = None
+    normalise: str | None = None
+    estimator: str = "ratio_of_sums"
+    average: str | None = None
+    per_shot: bool = True
+
+
+@dataclass(frozen=True)
 class Measure:
     """``[measure.*]``: what is measured on every shot; None where it is not computed."""
 
     lit: Lit | None = None
     peaks: Peaks | None = None
+    azint: Azint | None = None
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,8 @@ def call(**changes):
 OVERLAP = [[0, 24, 0, 40], [0, 24, 39, 70]]
 WRONG = {
     "frame of another shape": ({"frames": np.zeros((24, 71), "f4")}, r"\(24, 71\): expected \(24, 70\)"),
-    "four axes": ({"frames": np.zeros((1, 1, *SHAPE), "f4")}, "shape"),
+    "five axes": ({"frames": np.zeros((1, 1, 1, *SHAPE), "f4")}, "shape"),
+    "too many modules": ({"frames": np.zeros((1, 2, *SHAPE), "f4")}, "shape"),
     "float64": ({"frames": np.zeros(SHAPE)}, "float64 do not fit into float32"),
     "complex": ({"frames": np.zeros(SHAPE, "c8")}, "complex64"),
     "mask of another shape": ({"mask": np.ones((24, 71), bool)}, r"mask has shape \(24, 71\)"),

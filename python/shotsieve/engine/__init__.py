@@ -171,11 +171,17 @@ def _run(
         writer = KeptWriters(job, folder.folder)
     try:
         block_shots = max((stop - start for start, stop in cuts), default=1)
+        for part in job.pixel_jobs:
+            part.open(folder.side)
         runner = BlockRunner(job, backend, writer, block_shots, progress)
         slots = [runner.make_slot() for _ in range(min(SLOTS, max(1, len(cuts))))]
         run_ring(slots, cuts, runner.fill, runner.submit, runner.collect)
         files = writer.finish() if writer is not None else []
+        for part in job.pixel_jobs:
+            part.close()
     except BaseException:
+        for part in job.pixel_jobs:
+            part.close(complete=False)
         if writer is not None:
             writer.abort()
         raise

@@ -9,10 +9,10 @@ import numpy as np
 
 from ..calibrate import CANDIDATES, COUNTS, list_frames, make_masks, queue_calibration
 from ..measure.lit import lit_measures
-from ..measure.peak_finder import PeakFinder, Peaks
 from ..measure.peaks import PEAK_DTYPE
 from .job import Job, module_status
 from .pixels import PixelPass
+from .stages import PixelStages, cut
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -70,14 +70,14 @@ class BlockRunner:
         self.frame_bytes = 2 * self.planes * self.pixels
         self.block_shots = block_shots
         # A recipe without rule and without counting needs no pass over all frames.
-        self.on_device = job.params is not None and (job.counts_frames or job.content == "corrected")
+        self.on_device = job.params is not None and (
+            job.counts_frames or job.needs_pixels or job.content == "corrected"
+        )
         if self.on_device:
             self.table = self._upload(job.tables.table)
-        if self.on_device and (job.content == "corrected" or job.peaks is not None):
+        if self.on_device and (job.content == "corrected" or job.needs_pixels):
             self.second = PixelPass(backend, job, self.table, block_shots)
-        if job.peaks is not None:
-            self.finder = PeakFinder(backend, job.peaks.plan, self.second.shots)
-        self.records: dict[int, np.ndarray] = {}  # peaks of the block that is being collected
+        self.stages = PixelStages(backend, job, self.second) if job.needs_pixels else None
 
     def make_slot(self) -> Slot:
         """Return the buffers of one more block in flight."""
@@ -132,6 +132,7 @@ class BlockRunner:
         shots = job.source.readable[start:stop]
         present, rows = self._block(start, stop)
         table.set_module_status(shots, module_status(present, rows if self.on_device else None))
+        worth = np.zeros(n, bool)
         if self.on_device and job.counts_frames:
             self.device.wait(slot.event)
             counts = slot.counts[: n * self.modules].reshape(n, self.modules, COUNTS)
@@ -139,8 +140,9 @@ class BlockRunner:
             if job.recipe.measure.lit is not None:
                 for name, values in lit_measures(counts, job.params.to_photon > 0).items():
                     table.set_measure(name, shots, values)
-            if job.peaks is not None:
-                self._search(slot, shots, counts[..., CANDIDATES].any(axis=1), present, rows)
+            worth = counts[..., CANDIDATES].any(axis=1)
+        if self.stages is not None:
+            self.stages.measure(slot, shots, worth, present, rows)
         keep = self._decide(shots)
         if self.writer is not None and keep.any():
             self._write(slot, start, np.flatnonzero(keep), present, rows)
@@ -169,25 +171,6 @@ class BlockRunner:
         self.device.to_device(slot.device_groups[:grouped], slot.groups[:grouped], slot.stream)
         return slot.device_frames[:listed], slot.device_groups[:grouped]
 
-    def _search(
-        self, slot: Slot, shots: np.ndarray, worth: np.ndarray, present: np.ndarray, rows: np.ndarray
-    ) -> None:
-        """Find the peaks of a block; shots without a candidate pixel have none and are not looked at.
-
-        A shot without one frame that could be calibrated stays unknown.
-        """
-        peaks = self.job.peaks
-        self.records = {}
-        without = shots[~worth & (present & (rows >= 0)).any(axis=1)]
-        empty = Peaks.empty(len(without), len(peaks.module_of_panel))
-        self.job.table.set_measure("n_peaks", without, peaks.store(without, empty))
-        for part in _cut(np.flatnonzero(worth), self.second.shots):
-            self.second.queue(slot, part, present[part], rows[part])
-            pixels = self.second.pixels[: len(part)].reshape(len(part), self.modules * self.pixels)
-            found = self.finder.find(pixels, self.second.candidates[: len(part)], slot.stream)
-            self.job.table.set_measure("n_peaks", shots[part], peaks.store(shots[part], found))
-            self.records |= zip(shots[part].tolist(), found, strict=True)
-
     def _decide(self, shots: np.ndarray) -> np.ndarray:
         """Give every shot of a block its verdict and its fate; return which are kept, bool (n,)."""
         job, table = self.job, self.job.table
@@ -212,7 +195,7 @@ class BlockRunner:
             raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
             self.writer.append(shots, present[at], {"raw": raw})
             return
-        for part in _cut(at, self._room(shots)):
+        for part in cut(at, self._room(shots)):
             self.second.queue(slot, part, present[part], rows[part])
             data, stage = self.second.fetch(len(part), slot.stream)
             mask = make_masks(stage, np.where(present[part], rows[part], -1), self.job.tables)
@@ -223,7 +206,8 @@ class BlockRunner:
                 "mask": mask.reshape(shape),
             }
             kept = self.job.source.readable[start + part]
-            peaks = [self.records.get(shot, NO_PEAKS) for shot in kept.tolist()]
+            records = {} if self.stages is None else self.stages.records
+            peaks = [records.get(shot, NO_PEAKS) for shot in kept.tolist()]
             self.writer.append(kept, present[part], frames, peaks)
 
     def _room(self, shots: np.ndarray) -> int:
@@ -233,12 +217,3 @@ class BlockRunner:
         trains = self.job.table.train_id[shots]
         cells = int(np.count_nonzero(trains == trains[0]))
         return self.second.shots - self.second.shots % cells
-
-
-def _cut(positions: np.ndarray, most: int) -> list[np.ndarray]:
-    """Cut positions into parts of at most so many.
-
-    >>> [part.tolist() for part in _cut(np.arange(5), 2)]
-    [[0, 1], [2, 3], [4]]
-    """
-    return [positions[first : first + most] for first in range(0, len(positions), most)]

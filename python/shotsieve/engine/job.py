@@ -18,6 +18,7 @@ from ..measure.threshold import median_noise, threshold_in_unit
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from .peaks import PeakJob, make_peak_job
+from .profiles import ProfileJob, make_profile_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,8 @@ class Job:
         None where the recipe has no [calibrate].
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
+    pixel_jobs : list of ProfileJob
+        What else is measured on the pixels of every shot: profiles, regions of interest.
     rule : Rule or None
         None keeps everything.
     settings : dict
@@ -69,6 +72,7 @@ class Job:
     tables: Tables | None = None
     params: CalibrateParams | None = None
     peaks: PeakJob | None = None
+    pixel_jobs: list[ProfileJob] = field(default_factory=list)
     rule: Rule | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -78,10 +82,15 @@ class Job:
         """Whether every frame is calibrated and counted."""
         return self.recipe.measure.lit is not None or self.recipe.measure.peaks is not None
 
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether something is measured on pixels, before a shot is kept or dropped."""
+        return self.peaks is not None or bool(self.pixel_jobs)
+
     def finish_notes(self) -> None:
         """Add what is known only once every shot was seen."""
-        if self.peaks is not None:
-            self.notes.append(self.peaks.summary())
+        for part in [self.peaks] * (self.peaks is not None) + self.pixel_jobs:
+            self.notes.append(part.summary())
         self._advise()
 
     def _advise(self) -> None:
@@ -208,15 +217,18 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         job.peaks = make_peak_job(job, sigma)
         job.table.declare_measure("n_peaks")
         candidate = job.peaks.plan.params.threshold
+    if job.recipe.measure.azint is not None:
+        job.pixel_jobs.append(make_profile_job(job, sigma))
     params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
 
 
 def _uses_sigma(recipe: Recipe) -> bool:
     """Whether a threshold is a multiple of the noise, which then has to be looked up."""
-    lit, peaks = recipe.measure.lit, recipe.measure.peaks
+    lit, peaks, azint = recipe.measure.lit, recipe.measure.peaks, recipe.measure.azint
     asked = [lit.threshold] if lit else []
     asked += [peaks.threshold, peaks.noise_floor] if peaks else []
+    asked += [azint.read_noise] if azint else []
     return any(quantity is not None and quantity.unit == "sigma" for quantity in asked)
 
 
@@ -278,8 +290,8 @@ def _describe(job: Job, constants: Constants | None) -> None:
     if job.recipe.measure.lit is not None:
         settings["lit_threshold"] = job.params.lit_threshold
         settings["intensity_unit"] = job.unit
-    if job.peaks is not None:
-        settings |= job.peaks.settings(job.unit)
+    for part in [job.peaks] * (job.peaks is not None) + job.pixel_jobs:
+        settings |= part.settings(job.unit)
 
 
 def module_status(present: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from ..geometry import Geometry
 from ..measure.peaks import FILTERS, PeakParams, PeakPlan, thin_bins
 from ..measure.threshold import threshold_in_unit
 from ..peak_list import PeakListBuilder
+from .place import distance_of, geometry_of, mask_of, sha256_of
 
 if TYPE_CHECKING:
     from ..measure.peak_finder import Peaks
@@ -126,18 +125,18 @@ def make_peak_job(job: Job, sigma: float) -> PeakJob:
         If geometry, mask, panels or parameters do not fit the detector or each other.
     """
     section, source = job.recipe.measure.peaks, job.source
-    geometry = _geometry(job)
+    geometry = geometry_of(job)
     params = _params(section, job, sigma)
-    files = {"geometry_sha256": _sha256(job.recipe.path_of(job.recipe.detector.geometry))}
+    files = {"geometry_sha256": sha256_of(job.recipe.path_of(job.recipe.detector.geometry))}
     good, user_mask = geometry.good_pixels(), None
     if section.mask is not None:
-        user_mask = _mask(job, geometry.shape)
-        files["mask_sha256"] = _sha256(job.recipe.path_of(section.mask))
+        user_mask = mask_of(job, section.mask, "measure.peaks", geometry.shape)
+        files["mask_sha256"] = sha256_of(job.recipe.path_of(section.mask))
         good &= user_mask
     rects = _panels(section.panels, geometry, source.detector.shape)
     plan = PeakPlan.make(params, geometry.radius(section.radius), rects, good)
     job.notes.extend(thin_bins(plan.arrays["bin_of"], good & _calibrated(job)))
-    distance = _distance(job, geometry)
+    distance = distance_of(job, geometry)
     energy = job.mode.photon_energy_kev or geometry.photon_energy_kev
     shots = source.shots
     return PeakJob(
@@ -160,32 +159,6 @@ def make_peak_job(job: Job, sigma: float) -> PeakJob:
     )
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _distance(job: Job, geometry: Geometry) -> float | None:
-    """Return the distance from sample to detector: the recipe's, else the geometry's, else the run's.
-
-    The run tells the position of a stage, whose zero need not be the sample.
-    """
-    told, origin = job.mode.distance_m, job.mode.origin.get("distance_m")
-    if geometry.clen_m is not None and origin != "recipe":
-        if told is not None and abs(told - geometry.clen_m) > 0.01 * geometry.clen_m:
-            job.notes.append(
-                f"distance {geometry.clen_m:g} m is the geometry's; the run's stage says {told:g} m "
-                f"({origin})"
-            )
-        return geometry.clen_m
-    if told is not None and not told > 0:
-        job.notes.append(
-            f"the run's stage stands at {told:g} m ({origin}), which is no distance: q of the peaks is "
-            "unknown; set [calibrate] distance, or clen in the geometry"
-        )
-        return None
-    return told
-
-
 def _calibrated(job: Job) -> np.ndarray:
     """Which pixels of the slab have frames in the run and good constants, bool (rows, columns)."""
     source, tables = job.source, job.tables
@@ -195,19 +168,6 @@ def _calibrated(job: Job) -> np.ndarray:
         row = tables.row_of[module].max()  # one cell stands for all
         good[module] = np.isfinite(tables.table[row, GAIN_PLANES]).any(axis=0)
     return good.reshape(-1, source.detector.shape[1])
-
-
-def _geometry(job: Job) -> Geometry:
-    source, path = job.source, job.recipe.path_of(job.recipe.detector.geometry)
-    geometry = Geometry.load(path, module_shape=source.detector.shape)
-    places = [module - source.detector.first_module for module in source.modules]
-    if geometry.modules < max(places) + 1:
-        raise BadInput(
-            f"{path} describes {geometry.modules} modules, and the run has module {max(source.modules)} of "
-            f"{source.name}: give the geometry of this detector."
-        )
-    job.notes.extend(f"{path.name}: {note}" for note in geometry.notes)
-    return geometry if places == list(range(geometry.modules)) else geometry.part(places)
 
 
 def _params(section: Section, job: Job, sigma: float) -> PeakParams:
@@ -234,22 +194,6 @@ def _params(section: Section, job: Job, sigma: float) -> PeakParams:
         max_num_peaks=section.max_num_peaks,
         noise_floor=floor or 0.0,
     )
-
-
-def _mask(job: Job, shape: tuple[int, int]) -> np.ndarray:
-    """Read the user's mask, bool (rows, columns), True where a pixel may be used."""
-    path = job.recipe.path_of(job.recipe.measure.peaks.mask)
-    try:
-        mask = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise BadInput(f"[measure.peaks] mask: {path} cannot be read as a NumPy file: {error}") from error
-    modules = (len(job.source.modules), *job.source.detector.shape)
-    if mask.dtype != bool or mask.shape not in (shape, modules):
-        raise BadInput(
-            f"[measure.peaks] mask: {path} holds {mask.dtype} {mask.shape}: expected bool {shape} or "
-            f"{modules}, True where a pixel may be used"
-        )
-    return mask.reshape(shape)
 
 
 def _panels(asked: str, geometry: Geometry, module_shape: tuple[int, int]) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
+from .arrays import check_threads, chosen_backend, device_frames, frames_on_device, host_frames
 from .peak_finder import PeakFinder, Peaks
 from .peaks import PeakParams, PeakPlan
 
@@ -24,8 +25,7 @@ SHOTS_PER_THREAD = 16
 SHOTS_ON_DEVICE = 256
 """Frames in one call where they are on the device already; each needs about half a megabyte of scratch."""
 
-DLPACK_CUDA = 2
-"""DLPack's number for memory of a CUDA device."""
+WHO = "peakfinder8"
 
 
 def peakfinder8(
@@ -56,9 +56,9 @@ def peakfinder8(
     Parameters
     ----------
     frames : float32 array, shape (S, rows, columns) or (rows, columns)
-        Calibrated frames of the whole detector, modules stacked along the rows. NaN and infinities count as
-        masked. A NumPy array or anything that gives one without loss (small integers, float16, DLPack on the
-        CPU); for ``cuda`` also a CuPy array, which stays where it is.
+        Calibrated frames of the whole detector, modules stacked along the rows, or (S, modules, ss, fs). NaN
+        and infinities count as masked. A NumPy array or anything that gives one without loss (small integers,
+        float16, DLPack on the CPU); for ``cuda`` also a CuPy array, which stays where it is.
     mask : bool array, shape (rows, columns), or None
         True where a pixel may be used.
     radius : float32 array, shape (rows, columns)
@@ -132,13 +132,12 @@ def peakfinder8(
         _check_plan(plan, [*params, *(name for name, value in inputs.items() if value is not None)])
     if statistics not in ("lazy", "full"):
         raise BadInput(f"peakfinder8: statistics = {statistics!r}: expected 'lazy' or 'full'")
-    if threads is not None and not (isinstance(threads, int) and threads >= 1):
-        raise BadInput(f"peakfinder8: threads = {threads!r}: expected a whole number of at least 1")
-    chosen = _backend(backend)
+    check_threads(threads, WHO)
+    chosen = chosen_backend(backend)
     search = _Search(plan, chosen, statistics == "full", threads)
-    on_device = _on_device(frames, chosen)
+    on_device = frames_on_device(frames, chosen, WHO)
     if on_device is None:
-        return search.host(_host_frames(frames, plan), stream)
+        return search.host(host_frames(frames, plan.shape, WHO)[0], stream)
     return search.device(on_device, stream)
 
 
@@ -153,59 +152,6 @@ def _check_plan(plan: Any, beside: list[str]) -> None:
             f"peakfinder8: {', '.join(beside)} belong to the plan that is given: leave them out, or make "
             "another plan"
         )
-
-
-def _backend(backend: str | Backend) -> Backend:
-    if not isinstance(backend, str):
-        return backend
-    from .. import backend as backends
-
-    return backends.get(backend)
-
-
-def _check_shape(shape: tuple[int, ...], plan: PeakPlan) -> None:
-    if len(shape) not in (2, 3) or tuple(shape[-2:]) != plan.shape:
-        raise BadInput(
-            f"peakfinder8: frames have shape {tuple(shape)}: expected {plan.shape} as the radius map, or "
-            "that with a number of frames before it"
-        )
-
-
-def _host_frames(frames: Any, plan: PeakPlan) -> np.ndarray:
-    """Return frames as float32 (S, n_pixels), without a copy where they are that already."""
-    if not hasattr(frames, "__array__") and hasattr(frames, "__dlpack__"):
-        frames = np.from_dlpack(frames)
-    if isinstance(frames, np.ma.MaskedArray):
-        raise BadInput(
-            "peakfinder8: frames are a masked array, whose mask would be lost: give frames.filled(np.nan)"
-        )
-    frames = np.asarray(frames)
-    if not np.can_cast(frames.dtype, "f4", "safe"):
-        raise BadInput(
-            f"peakfinder8: frames of dtype {frames.dtype} do not fit into float32 without loss: "
-            'convert them with frames.astype("f4") if that is what you want'
-        )
-    _check_shape(frames.shape, plan)
-    return np.ascontiguousarray(frames, "f4").reshape(-1, plan.pixels)
-
-
-def _on_device(frames: Any, backend: Backend) -> Any:
-    """Return frames that live on a GPU as an array with the CUDA array interface, None for all others."""
-    found = frames if hasattr(frames, "__cuda_array_interface__") else None
-    if (
-        found is None
-        and hasattr(frames, "__dlpack_device__")
-        and frames.__dlpack_device__()[0] == DLPACK_CUDA
-    ):
-        import cupy
-
-        found = cupy.from_dlpack(frames)
-    if found is not None and backend.name == "cpu":
-        raise BadInput(
-            'peakfinder8: the frames are on a GPU, and the backend is cpu: take backend="cuda", or copy them '
-            "to the host"
-        )
-    return found
 
 
 class _Search:
@@ -250,24 +196,9 @@ class _Search:
 
     def device(self, frames: Any, stream: Any) -> Peaks:
         """Search frames that are on the device already, in order with the stream that made them."""
-        interface = frames.__cuda_array_interface__
-        shape = tuple(interface["shape"])
-        _check_shape(shape, self.plan)
-        if np.dtype(interface["typestr"]) != np.dtype("f4"):
-            raise BadInput(
-                f"peakfinder8: frames on the device have dtype {interface['typestr']}: expected float32"
-            )
-        strides = interface.get("strides")
-        if strides is not None and tuple(strides) != _packed_strides(shape):
-            raise BadInput("peakfinder8: frames on the device are not C-contiguous: make such a copy first")
-        shots = shape[0] if len(shape) == 3 else 1
-        stream = self.backend.device.given_stream(interface.get("stream") if stream is None else stream)
-        pixels = frames.reshape(shots, self.plan.pixels)
+        pixels, _, stream = device_frames(frames, self.plan.shape, self.backend, stream, WHO)
+        shots = pixels.shape[0]
         self._prepare(shots, SHOTS_ON_DEVICE)
         for batch in self._batches(shots):
             self._find(pixels[batch], stream)
         return Peaks.joined(self.parts)
-
-
-def _packed_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(4 * int(np.prod(shape[axis + 1 :], dtype="i8")) for axis in range(len(shape)))

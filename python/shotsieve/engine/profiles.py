@@ -1,0 +1,218 @@
+"""Profiles of a run: what is prepared from recipe and geometry, and where the profiles of the shots go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInput
+from ..geometry import PixelMap
+from ..measure.average import GroupedAverages, ProfileAverage
+from ..measure.azint import AzintParams, AzintPlan
+from ..measure.azint_summer import AzintSummer
+from ..measure.threshold import threshold_in_unit
+from ..write.profiles import FILE_NAME, ProfileFile
+from .place import distance_of, geometry_of, mask_of, sha256_of
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from ..recipe import Azint as Section
+    from ..table import Table
+    from .job import Job
+
+GROUPS = {"train": "train_id", "cell": "cell_id"}
+
+
+@dataclass
+class ProfileJob:
+    """The azimuthal integration of a run, decided in all its parts.
+
+    Attributes
+    ----------
+    plan : AzintPlan
+    section : Section
+    table : Table
+        Keys of the shots, and the columns that normalise and group.
+    unit : str
+        Of the frames.
+    files : dict of str to str
+        sha256 of the geometry file and of the mask, since both are part of the result.
+    average : ProfileAverage
+        Of the run.
+    groups : GroupedAverages or None
+    left_out : int
+        Shots that no average holds, since what they are divided by is unknown or not above 0.
+    """
+
+    plan: AzintPlan
+    section: Section
+    table: Table
+    unit: str
+    files: dict[str, str]
+    average: ProfileAverage
+    groups: GroupedAverages | None = None
+    left_out: int = 0
+    measured: int = 0
+    _file: ProfileFile | None = field(default=None, repr=False)
+
+    def stage(self, backend: Backend, shots: int) -> ProfileStage:
+        """Return the measure with buffers for so many shots."""
+        return ProfileStage(self, AzintSummer(backend, self.plan, shots))
+
+    def open(self, folder: Path) -> None:
+        """Begin the file in a folder."""
+        normalised = f" / {self.section.normalise}" if self.section.normalise else ""
+        self._file = ProfileFile(
+            folder / FILE_NAME,
+            self.plan.axis,
+            self.plan.params.unit,
+            self.unit + normalised,
+            self.plan.centres,
+            self.plan.edges,
+            self.settings(self.unit),
+        )
+
+    def close(self, complete: bool = True) -> None:
+        """Write the averages, if all shots were seen, and close the file."""
+        if self._file is None:
+            return
+        with self._file as file:
+            self._file = None
+            if not complete:
+                return
+            file.put_average(self.average.result())
+            if self.groups is not None:
+                file.put_average(self.groups.result(), self.section.average, self.groups.values())
+
+    def settings(self, unit: str) -> dict[str, Any]:
+        """Return what the output says of the integration."""
+        told = {f"azint.{name}": value for name, value in self.plan.describe().items()}
+        told |= {"azint.estimator": self.section.estimator, "azint.intensity_unit": unit}
+        return told | {f"azint.{name}": value for name, value in self.files.items()}
+
+    def summary(self) -> str:
+        """Return one sentence for the accounts."""
+        text = f"profiles: {self.measured} shots in {len(self.plan.centres)} bins"
+        if self.left_out:
+            why = f"{self.section.normalise} is unknown or not above 0"
+            text += f"; {self.left_out} in no average, since {why}"
+        return text
+
+    def store(self, shots: np.ndarray, profiles: Any) -> None:
+        """Take the profiles of some shots, in the order of the run."""
+        monitor = np.ones(len(shots))
+        if self.section.normalise is not None:
+            monitor = self._column(self.section.normalise)[shots]
+        group = self._column(GROUPS.get(self.section.average, self.section.average))
+        for k, shot in enumerate(shots.tolist()):
+            if not monitor[k] > 0:
+                self.left_out += 1
+                continue
+            variance = None if profiles.sum_variance is None else profiles.sum_variance[k]
+            sums = (profiles.sum_signal[k], profiles.sum_normalization[k] * monitor[k], variance)
+            self.average.add(*sums)
+            if self.groups is not None and not np.isnan(group[shot]):
+                self.groups.at(float(group[shot])).add(*sums)
+        self.measured += len(shots)
+        if self._file is not None and self.section.per_shot:
+            scale = np.where(monitor > 0, monitor, np.nan)[:, None]
+            keys = {
+                "trainId": self.table.train_id[shots],
+                "pulseId": self.table.pulse_id[shots],
+                "cellId": self.table.cell_id[shots],
+            }
+            errors = np.full(profiles.intensity.shape, np.nan) if profiles.sigma is None else profiles.sigma
+            self._file.append(keys, profiles.intensity / scale, errors / scale, profiles.count)
+
+    def _column(self, name: str | None) -> np.ndarray | None:
+        if name is None:
+            return None
+        if name in GROUPS.values():
+            return getattr(self.table, name).astype("f8")
+        return self.table.columns[name]
+
+
+class ProfileStage:
+    """Integrates the shots of a block; see `shotsieve.engine.stages.PixelStage`."""
+
+    def __init__(self, job: ProfileJob, summer: AzintSummer) -> None:
+        self.job, self.summer = job, summer
+
+    def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
+        """Measure some shots, and wait for the result."""
+        self.job.store(shots, self.summer.integrate(pixels, stream))
+
+
+def make_profile_job(job: Job, sigma: float) -> ProfileJob:
+    """Prepare the integration from a job whose calibration is decided.
+
+    Parameters
+    ----------
+    job : Job
+    sigma : float
+        Noise of a typical pixel in the job's unit, for a read noise in sigma; NaN unknown.
+
+    Returns
+    -------
+    ProfileJob
+
+    Raises
+    ------
+    BadInput
+        If geometry, mask or parameters do not fit the detector or each other, or a column does not exist.
+    """
+    section = job.recipe.measure.azint
+    geometry = geometry_of(job)
+    files = {"geometry_sha256": sha256_of(job.recipe.path_of(job.recipe.detector.geometry))}
+    mask = geometry.good_pixels()
+    if section.mask is not None:
+        mask = mask & mask_of(job, section.mask, "measure.azint", geometry.shape)
+        files["mask_sha256"] = sha256_of(job.recipe.path_of(section.mask))
+    pixels = PixelMap.from_geometry(geometry, distance_of(job, geometry))
+    plan = AzintPlan.make(pixels, mask, _params(section, job, sigma))
+    for option, name in (("normalise", section.normalise), ("average", section.average)):
+        if name is not None and GROUPS.get(name) is None and name not in job.table.columns:
+            known = ", ".join([*GROUPS, *job.table.columns] if option == "average" else job.table.columns)
+            raise BadInput(
+                f'[measure.azint] {option} = "{name}": the run has no such column; expected one of '
+                f"{known or '(there is none)'}"
+            )
+    bins = len(plan.centres)
+    groups = None if section.average is None else GroupedAverages(bins, section.estimator)
+    average = ProfileAverage(bins, section.estimator)
+    return ProfileJob(plan, section, job.table, job.unit, files, average, groups)
+
+
+def _params(section: Section, job: Job, sigma: float) -> AzintParams:
+    """Turn the section into the parameters of the integration, in the unit of the job."""
+    energy = job.mode.photon_energy_kev
+    model, gain, noise = section.error_model, 1.0, 0.0
+    if model in ("poisson", "detector"):
+        if job.unit == "ADU" or (job.unit == "keV" and energy is None):
+            raise BadInput(
+                f'[measure.azint] error_model = "{model}" needs to know what a photon is in {job.unit}: '
+                'calibrate to photons or keV with a photon energy, or take error_model = "azimuthal"'
+            )
+        # Photons are counted: in keV a photon's energy turns the counted variance into that of the sum.
+        gain = energy if job.unit == "keV" else 1.0
+        model = "detector"
+    if section.read_noise is not None:
+        noise = threshold_in_unit(
+            section.read_noise, job.unit, energy, sigma, option="[measure.azint] read_noise"
+        )
+    return AzintParams(
+        npt=section.npt,
+        unit=section.unit,
+        radial_range=None if section.radial_min is None else (section.radial_min, section.radial_max),
+        splitting=section.splitting,
+        solid_angle=section.solid_angle,
+        polarisation=section.polarisation,
+        absorption=section.absorption,
+        error_model=None if model == "none" else model,
+        gain=gain,
+        read_noise=noise,
+        photon_energy_kev=energy,
+    )

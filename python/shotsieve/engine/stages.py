@@ -1,0 +1,101 @@
+"""What is measured on calibrated pixels: Bragg peaks, profiles, regions of interest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ..measure.peak_finder import PeakFinder, Peaks
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from .blocks import Slot
+    from .job import Job
+    from .pixels import PixelPass
+
+
+class PixelStage(Protocol):
+    """A measure that looks at the pixels of every shot."""
+
+    def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
+        """Measure some shots, and wait for the result.
+
+        Parameters
+        ----------
+        pixels : float32 (k, rows * columns) on the device
+        shots : ndarray of int, shape (k,)
+            Rows of the table.
+        stream : stream of the device
+        """
+
+
+class PixelStages:
+    """All measures of a job that need pixels, over one pass of calibration.
+
+    Parameters
+    ----------
+    backend : Backend
+    job : Job
+    second : PixelPass
+
+    Attributes
+    ----------
+    records : dict of int to ndarray
+        Peaks of the shots of the block that was measured last.
+    """
+
+    def __init__(self, backend: Backend, job: Job, second: PixelPass) -> None:
+        self.job, self.second = job, second
+        self.finder = None
+        if job.peaks is not None:
+            self.finder = PeakFinder(backend, job.peaks.plan, second.shots)
+        self.stages: list[PixelStage] = [part.stage(backend, second.shots) for part in job.pixel_jobs]
+        self.records: dict[int, np.ndarray] = {}
+
+    def measure(
+        self, slot: Slot, shots: np.ndarray, worth: np.ndarray, present: np.ndarray, rows: np.ndarray
+    ) -> None:
+        """Measure the shots of a block; one without a frame that could be calibrated stays unknown.
+
+        Parameters
+        ----------
+        slot : Slot
+        shots : ndarray of int, shape (n,)
+            Rows of the table.
+        worth : ndarray of bool, shape (n,)
+            Shots with a candidate pixel: the others have no peaks, and for these alone are not looked at.
+        present : ndarray of bool, shape (n, M)
+        rows : ndarray of int32, shape (n, M)
+            Rows of the constants, -1 without.
+        """
+        self.records = {}
+        known = (present & (rows >= 0)).any(axis=1)
+        looked_at = known if self.stages else worth
+        if self.finder is not None:
+            without = shots[known & ~looked_at]
+            self._store(without, Peaks.empty(len(without), len(self.job.peaks.module_of_panel)))
+        for part in cut(np.flatnonzero(looked_at), self.second.shots):
+            self.second.queue(slot, part, present[part], rows[part])
+            k, stream = len(part), slot.stream
+            pixels = self.second.pixels[:k].reshape(k, self.second.modules * self.second.n_pixels)
+            if self.finder is not None:
+                found = self.finder.find(pixels, self.second.candidates[:k], stream)
+                self._store(shots[part], found)
+                self.records |= zip(shots[part].tolist(), found, strict=True)
+            for stage in self.stages:
+                stage.measure(pixels, shots[part], stream)
+
+    def _store(self, shots: np.ndarray, found: Peaks) -> None:
+        self.job.table.set_measure("n_peaks", shots, self.job.peaks.store(shots, found))
+
+
+def cut(positions: np.ndarray, most: int) -> list[np.ndarray]:
+    """Cut positions into parts of at most so many.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in cut(np.arange(5), 2)]
+    [[0, 1], [2, 3], [4]]
+    """
+    return [positions[first : first + most] for first in range(0, len(positions), most)]

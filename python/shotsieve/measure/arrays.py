@@ -1,0 +1,198 @@
+"""Frames that callers hand over: NumPy, CuPy, or whatever speaks DLPack, checked and as rows of pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInput
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+
+DLPACK_CUDA = 2
+"""DLPack's number for memory of a CUDA device."""
+
+LARGEST_EXACT = 2**24
+"""Whole numbers up to here are float32 numbers."""
+
+
+def chosen_backend(backend: str | Backend) -> Backend:
+    """Return a backend by name, or the one that was given."""
+    if not isinstance(backend, str):
+        return backend
+    from .. import backend as backends
+
+    return backends.get(backend)
+
+
+def check_threads(threads: int | None, who: str) -> None:
+    """Refuse a number of threads that is none."""
+    if threads is not None and not (isinstance(threads, int) and threads >= 1):
+        raise BadInput(f"{who}: threads = {threads!r}: expected a whole number of at least 1")
+
+
+def is_batch(shape: tuple[int, ...], slab: tuple[int, int], who: str) -> bool:
+    """Return whether frames of a shape are several, after refusing any that are not of the slab.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (rows, columns) or (modules, ss, fs) for one frame, and these with a number of frames before.
+    slab : (int, int)
+    who : str
+        Begins the error's text.
+
+    Examples
+    --------
+    >>> is_batch((8192, 128), (8192, 128), "f"), is_batch((5, 16, 512, 128), (8192, 128), "f")
+    (False, True)
+    """
+    rows, columns = slab
+    for lead in (0, 1):
+        frame = tuple(shape[lead:])
+        fits = len(frame) in (2, 3) and frame[-1] == columns and int(np.prod(frame[:-1])) == rows
+        if fits and (len(frame) == 2 or lead or len(shape) == 3) and len(shape) >= 2:
+            return bool(lead)
+    raise BadInput(
+        f"{who}: frames have shape {tuple(shape)}: expected {slab}, or that with a number of frames before it"
+    )
+
+
+def host_frames(frames: Any, slab: tuple[int, int], who: str) -> tuple[np.ndarray, bool]:
+    """Return frames in host memory as float32 (S, n_pixels), without a copy where they are that already.
+
+    Parameters
+    ----------
+    frames : array
+        float32, or what fits into it without loss: small integers, float16, and whole numbers up to 2^24.
+    slab : (int, int)
+        Rows and columns of a frame.
+    who : str
+        Begins the errors' texts.
+
+    Returns
+    -------
+    frames : ndarray of float32, shape (S, n_pixels)
+    batch : bool
+        Whether several frames were given.
+
+    Raises
+    ------
+    BadInput
+        If the shape is wrong, values would be rounded, or it is a masked array.
+    """
+    if not hasattr(frames, "__array__") and hasattr(frames, "__dlpack__"):
+        frames = np.from_dlpack(frames)
+    if isinstance(frames, np.ma.MaskedArray):
+        raise BadInput(
+            f"{who}: frames are a masked array, whose mask would be lost: give frames.filled(np.nan)"
+        )
+    frames = np.asarray(frames)
+    batch = is_batch(frames.shape, slab, who)
+    if not np.can_cast(frames.dtype, "f4", "safe"):
+        exact = frames.dtype.kind in "iu" and (
+            frames.size == 0 or (frames.max() <= LARGEST_EXACT and frames.min() >= -LARGEST_EXACT)
+        )
+        if not exact:
+            raise BadInput(
+                f"{who}: frames of dtype {frames.dtype} do not fit into float32 without loss: "
+                'convert them with frames.astype("f4") if that is what you want'
+            )
+    return np.ascontiguousarray(frames, "f4").reshape(-1, slab[0] * slab[1]), batch
+
+
+def frames_on_device(frames: Any, backend: Backend, who: str) -> Any:
+    """Return frames that live on a GPU as an array with the CUDA array interface, None for all others."""
+    found = frames if hasattr(frames, "__cuda_array_interface__") else None
+    if (
+        found is None
+        and hasattr(frames, "__dlpack_device__")
+        and frames.__dlpack_device__()[0] == DLPACK_CUDA
+    ):
+        import cupy
+
+        found = cupy.from_dlpack(frames)
+    if found is not None and backend.name == "cpu":
+        raise BadInput(
+            f'{who}: the frames are on a GPU, and the backend is cpu: take backend="cuda", or copy them '
+            "to the host"
+        )
+    return found
+
+
+def device_frames(
+    frames: Any, slab: tuple[int, int], backend: Backend, stream: Any, who: str
+) -> tuple[Any, bool, Any]:
+    """Return frames on the device as float32 (S, n_pixels), whether they are several, and the stream to use.
+
+    Parameters
+    ----------
+    frames : array with the CUDA array interface
+    slab : (int, int)
+    backend : Backend
+    stream : stream, int or None
+        None takes the one that the array names, else the current one.
+    who : str
+
+    Raises
+    ------
+    BadInput
+        If shape or dtype is wrong, or the array is not C-contiguous.
+    """
+    interface = frames.__cuda_array_interface__
+    shape = tuple(interface["shape"])
+    batch = is_batch(shape, slab, who)
+    if np.dtype(interface["typestr"]) != np.dtype("f4"):
+        raise BadInput(f"{who}: frames on the device have dtype {interface['typestr']}: expected float32")
+    strides = interface.get("strides")
+    if strides is not None and tuple(strides) != _packed_strides(shape):
+        raise BadInput(f"{who}: frames on the device are not C-contiguous: make such a copy first")
+    stream = backend.device.given_stream(interface.get("stream") if stream is None else stream)
+    pixels = slab[0] * slab[1]
+    return frames.reshape(int(np.prod(shape)) // pixels, pixels), batch, stream
+
+
+def _packed_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(4 * int(np.prod(shape[axis + 1 :], dtype="i8")) for axis in range(len(shape)))
+
+
+def bad_pixels(mask: Any, slab: tuple[int, int], shots: int, who: str) -> np.ndarray | None:
+    """Return the masks of frames as uint8 or uint32 (S, n_pixels), not 0 where a pixel is bad; None for None.
+
+    Raises
+    ------
+    BadInput
+        If dtype or shape is another.
+    """
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    pixels = slab[0] * slab[1]
+    if mask.dtype not in (np.dtype(bool), np.dtype("u1"), np.dtype("u4")) or mask.size != shots * pixels:
+        raise BadInput(
+            f"{who}: the mask of the frames is {mask.dtype} {mask.shape}: expected bool, uint8 or uint32 in "
+            "the shape of the frames, not 0 where a pixel is bad"
+        )
+    mask = np.ascontiguousarray(mask).reshape(shots, pixels)
+    return mask.view("u1") if mask.dtype == bool else mask
+
+
+class Mover:
+    """Pinned buffers, one for each array, through which batches go to a device."""
+
+    def __init__(self, device: Any, stream: Any, room: int) -> None:
+        self.device, self.stream, self.room = device, stream, room
+        self._buffers: dict[str, tuple[np.ndarray, Any]] = {}
+
+    def moved(self, name: str, values: np.ndarray) -> Any:
+        """Return a batch on the device; the batch before is done, since each is waited for."""
+        if name not in self._buffers:
+            pinned = self.device.empty_pinned((self.room, *values.shape[1:]), values.dtype)
+            self._buffers[name] = (pinned, self.device.twin(pinned))
+        pinned, there = self._buffers[name]
+        n = len(values)
+        pinned[:n] = values
+        self.device.to_device(there[:n], pinned[:n], self.stream)
+        return there[:n]
