@@ -46,15 +46,14 @@ def is_batch(shape: tuple[int, ...], slab: tuple[int, int], who: str) -> bool:
 
     Examples
     --------
-    >>> is_batch((8192, 128), (8192, 128), "f"), is_batch((5, 16, 512, 128), (8192, 128), "f")
-    (False, True)
+    >>> [is_batch(shape, (8, 3), "f") for shape in [(8, 3), (2, 4, 3), (1, 8, 3), (5, 2, 4, 3)]]
+    [False, False, True, True]
     """
-    rows, columns = slab
-    for lead in (0, 1):
-        frame = tuple(shape[lead:])
-        fits = len(frame) in (2, 3) and frame[-1] == columns and int(np.prod(frame[:-1])) == rows
-        if fits and (len(frame) == 2 or lead or len(shape) == 3) and len(shape) >= 2:
-            return bool(lead)
+    modules_fit = len(shape) > 2 and shape[-1] == slab[1] and shape[-3] * shape[-2] == slab[0]
+    if tuple(shape) == slab or (len(shape) == 3 and tuple(shape[1:]) != slab and modules_fit):
+        return False
+    if (len(shape) == 3 and tuple(shape[1:]) == slab) or (len(shape) == 4 and modules_fit):
+        return True
     raise BadInput(
         f"{who}: frames have shape {tuple(shape)}: expected {slab}, or that with a number of frames before it"
     )

@@ -125,8 +125,8 @@ class AzintResult:
     intensity : ndarray
         sum_signal / sum_normalization: the weighted mean.
     sigma, std, sem : ndarray or None
-        `sem` is the standard error of the mean, `std` the spread of one pixel; `sigma` is `sem`, but `std`
-        after sigma clipping, as in pyFAI. None without an error model.
+        `sem` is the standard error of the mean, `std` the spread of one pixel; `sigma` is `sem`. None without
+        an error model.
     sum_signal, sum_normalization, sum_normalization2, count : ndarray
         Sums over valid pixels: values less dark, norms, their squares, and pixels (their shares where split).
     sum_variance : ndarray or None

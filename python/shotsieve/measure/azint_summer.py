@@ -97,7 +97,7 @@ class AzintSummer:
         Returns
         -------
         AzintResult
-            `sigma` is `std`, as in pyFAI.
+            Of the pixels that were kept.
         """
         model = self.plan.params.error_model
         given = {"bad": bad, "threads": threads}
@@ -120,8 +120,7 @@ class AzintSummer:
             result = self.plan.profiles(_plain(sums), None, spread)
             if np.array_equal(counts, result.count):
                 break
-        result = self.plan.profiles(_plain(sums), monitor, spread)
-        return dataclasses.replace(result, sigma=result.std)
+        return self.plan.profiles(_plain(sums), monitor, spread)
 
     def _around(self, pixels: Any, stream: Any, limits: np.ndarray, **given: Any) -> Sums:
         if self._residuals is None:

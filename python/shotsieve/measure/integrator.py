@@ -240,7 +240,7 @@ class AzimuthalIntegrator:
         Returns
         -------
         AzintResult
-            `sigma` is `std`, the spread of one pixel; counts and sums are those of the pixels that were kept.
+            Counts and sums are those of the pixels that were kept.
 
         Raises
         ------
