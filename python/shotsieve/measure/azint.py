@@ -190,7 +190,7 @@ class AzintPlan:
         edges : ndarray of float64, shape (npt + 1,), or None
             Explicit edges of the radial bins, ascending; `npt` and `radial_range` are then not used.
         dark, dark_variance, flat : ndarray, shape (rows, columns), or None
-            Subtracted; added to the variance (for "poisson" the dark itself, unless given); part of the norm.
+            Subtracted; added to the variance; part of the norm.
             A pixel where one of them is not finite, or whose norm is not above 0, is not used.
 
         Returns
@@ -211,8 +211,6 @@ class AzintPlan:
                 maps[name] = _checked_map(name, given, pixels.shape)
                 good &= np.isfinite(maps[name])
         dark, flat = maps["dark"], maps["flat"]
-        if params.error_model == "poisson" and maps["dark_variance"] is None:
-            maps["dark_variance"] = dark
         norm = _norm(pixels, params) * (1.0 if flat is None else flat)
         with np.errstate(invalid="ignore"):
             good &= norm > 0

@@ -60,7 +60,7 @@ def integrate(
         if error_model == "variance":
             v = variance[good].astype("f8")
         elif error_model == "poisson":
-            v = raw if dark is None else raw + dark[good]
+            v = raw
         elif error_model == "detector":
             v = gain * raw + read_noise**2
         else:
