@@ -10,28 +10,15 @@ import numpy as np
 
 from ..errors import BadInput
 from ..geometry.given import pixel_map_of
-from .arrays import (
-    Mover,
-    bad_pixels,
-    check_threads,
-    chosen_backend,
-    device_frames,
-    frames_on_device,
-    host_frames,
-)
+from .arrays import chosen_backend
 from .azint import AzintParams, AzintPlan, AzintResult
 from .azint_summer import AzintSummer, check_clip
+from .batches import Batches
 
 if TYPE_CHECKING:
     from ..backend import Backend
 
 WHO = "azint"
-
-FRAMES_PER_THREAD = 16
-"""Frames that a thread of the CPU handles in one call: as many as a vector has lanes."""
-
-BATCH_BYTES = 256_000_000
-"""Frames that are copied to a device at once, or read where they are on it."""
 
 FRAME_ARRAYS = ("intensity", "sigma", "std", "sem", "count")
 SUM_ARRAYS = ("sum_signal", "sum_variance", "sum_normalization", "sum_normalization2")
@@ -266,58 +253,17 @@ class AzimuthalIntegrator:
         stream: Any,
     ) -> AzintResult:
         """Pass frames through in batches that bound memory."""
-        check_threads(threads, WHO)
-        slab = self.plan.bins.shape
-        on_device = frames_on_device(frames, self.backend, WHO)
-        device = self.backend.device
-        if on_device is None:
-            pixels, batch = host_frames(frames, slab, WHO)
-            stream = device.stream() if stream is None else device.given_stream(stream)
-            given = {
-                "variance": _beside(variance, slab, len(pixels), "variance"),
-                "bad": bad_pixels(mask, slab, len(pixels), WHO),
-            }
-        else:
-            pixels, batch, stream = device_frames(on_device, slab, self.backend, stream, WHO)
-            given = {"variance": variance, "bad": mask}
-            given = {
-                name: array if array is None else array.reshape(*pixels.shape)
-                for name, array in given.items()
-            }
-        shots = pixels.shape[0]
-        monitor = _monitor(monitor, shots)
-        room = self._room(shots, threads)
-        if self._summer is None or self._summer.frames < room:
-            self._summer = AzintSummer(self.backend, self.plan, room)
-        mover = None if on_device is not None else Mover(device, stream, room)
+        batches = Batches(
+            frames, self.plan.bins.shape, self.backend, stream, threads, WHO, variance=variance, mask=mask
+        )
+        monitor = _monitor(monitor, batches.shots)
+        if self._summer is None or self._summer.frames < batches.room:
+            self._summer = AzintSummer(self.backend, self.plan, batches.room)
         parts = []
-        for start in range(0, max(shots, 1), room):
-            part = slice(start, min(start + room, shots))
-            arrays = {name: None if array is None else array[part] for name, array in given.items()}
-            here = pixels[part]
-            if mover is not None and self.backend.name != "cpu":
-                here = mover.moved("pixels", here)
-                arrays = {n: None if a is None else mover.moved(n, a) for n, a in arrays.items()}
+        for part, pixels, given in batches:
             own = None if monitor is None else monitor[part]
-            parts.append(work(self._summer, here, stream, monitor=own, threads=threads, **arrays))
-        return _joined(parts, batch)
-
-    def _room(self, shots: int, threads: int | None) -> int:
-        """Frames of a batch."""
-        if self.backend.name == "cpu":
-            most = FRAMES_PER_THREAD * (threads or self.backend.threads)
-        else:
-            most = BATCH_BYTES // (4 * self.plan.bins.pixels)
-        return max(1, min(shots, most))
-
-
-def _beside(given: Any, slab: tuple[int, int], shots: int, name: str) -> np.ndarray | None:
-    if given is None:
-        return None
-    values, _ = host_frames(given, slab, f"{WHO}: {name}")
-    if len(values) != shots:
-        raise BadInput(f"{WHO}: {name} of {len(values)} frames, and {shots} frames: expected one of each")
-    return values
+            parts.append(work(self._summer, pixels, batches.stream, monitor=own, threads=threads, **given))
+        return _joined(parts, batches.several)
 
 
 def _monitor(given: Any, shots: int) -> np.ndarray | None:

@@ -1,0 +1,152 @@
+"""Frames in batches that bound memory, on their way through a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInput
+from .arrays import check_threads, device_frames, frames_on_device, host_frames
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+
+FRAMES_PER_THREAD = 16
+"""Frames that a thread of the CPU handles in one call: as many as a vector has lanes."""
+
+BATCH_BYTES = 256_000_000
+"""Frames that are copied to a device at once, or read where they are on it."""
+
+
+class Batches:
+    """Frames of a caller, checked, and cut into batches on the device.
+
+    Parameters
+    ----------
+    frames : array, shape (F, rows, columns), (F, modules, ss, fs), or one frame
+        See `shotsieve.measure.arrays.host_frames`.
+    slab : (int, int)
+    backend : Backend
+    stream : stream, int or None
+    threads : int or None
+    who : str
+        Begins the errors' texts.
+    variance, mask : array of the frames' shape, or None
+
+    Attributes
+    ----------
+    shots : int
+    room : int
+        Most frames of a batch.
+    several : bool
+        Whether the frames had an axis of frames.
+    stream : stream of the device
+
+    Raises
+    ------
+    BadInput
+        If shapes disagree, or values cannot become float32 without loss.
+    """
+
+    def __init__(
+        self,
+        frames: Any,
+        slab: tuple[int, int],
+        backend: Backend,
+        stream: Any,
+        threads: int | None,
+        who: str,
+        *,
+        variance: Any = None,
+        mask: Any = None,
+    ) -> None:
+        check_threads(threads, who)
+        device, self.backend = backend.device, backend
+        there = frames_on_device(frames, backend, who)
+        self._mover = None
+        if there is None:
+            self._pixels, self.several = host_frames(frames, slab, who)
+            self.shots = len(self._pixels)
+            self.stream = device.stream() if stream is None else device.given_stream(stream)
+            self._given = {
+                "variance": _beside(variance, slab, self.shots, who),
+                "bad": bad_pixels(mask, slab, self.shots, who),
+            }
+        else:
+            self._pixels, self.several, self.stream = device_frames(there, slab, backend, stream, who)
+            self.shots = self._pixels.shape[0]
+            self._given = {
+                name: None if array is None else array.reshape(*self._pixels.shape)
+                for name, array in (("variance", variance), ("bad", mask))
+            }
+        most = FRAMES_PER_THREAD * (threads or backend.threads)
+        if backend.name != "cpu":
+            most = BATCH_BYTES // (4 * slab[0] * slab[1])
+        self.room = max(1, min(self.shots, most))
+        if there is None and backend.name != "cpu":
+            self._mover = Mover(device, self.stream, self.room)
+
+    def __iter__(self) -> Iterator[tuple[slice, Any, dict[str, Any]]]:
+        """Yield which frames, their pixels, and variance and bad pixels, all on the device.
+
+        Each batch has to be done before the next is asked for. Without frames there is one empty batch.
+        """
+        for start in range(0, max(self.shots, 1), self.room):
+            part = slice(start, min(start + self.room, self.shots))
+            given = {name: None if array is None else array[part] for name, array in self._given.items()}
+            pixels = self._pixels[part]
+            if self._mover is not None:
+                pixels = self._mover.moved("pixels", pixels)
+                given = {n: None if a is None else self._mover.moved(n, a) for n, a in given.items()}
+            yield part, pixels, given
+
+
+class Mover:
+    """Pinned buffers, one for each array, through which batches go to a device."""
+
+    def __init__(self, device: Any, stream: Any, room: int) -> None:
+        self.device, self.stream, self.room = device, stream, room
+        self._buffers: dict[str, tuple[np.ndarray, Any]] = {}
+
+    def moved(self, name: str, values: np.ndarray) -> Any:
+        """Return a batch on the device; the batch before is done, since each is waited for."""
+        if name not in self._buffers:
+            pinned = self.device.empty_pinned((self.room, *values.shape[1:]), values.dtype)
+            self._buffers[name] = (pinned, self.device.twin(pinned))
+        pinned, there = self._buffers[name]
+        n = len(values)
+        pinned[:n] = values
+        self.device.to_device(there[:n], pinned[:n], self.stream)
+        return there[:n]
+
+
+def bad_pixels(mask: Any, slab: tuple[int, int], shots: int, who: str) -> np.ndarray | None:
+    """Return the masks of frames as uint8 or uint32 (S, n_pixels), not 0 where a pixel is bad; None for None.
+
+    Raises
+    ------
+    BadInput
+        If dtype or shape is another.
+    """
+    if mask is None:
+        return None
+    mask = np.asarray(mask)
+    pixels = slab[0] * slab[1]
+    if mask.dtype not in (np.dtype(bool), np.dtype("u1"), np.dtype("u4")) or mask.size != shots * pixels:
+        raise BadInput(
+            f"{who}: the mask of the frames is {mask.dtype} {mask.shape}: expected bool, uint8 or uint32 in "
+            "the shape of the frames, not 0 where a pixel is bad"
+        )
+    mask = np.ascontiguousarray(mask).reshape(shots, pixels)
+    return mask.view("u1") if mask.dtype == bool else mask
+
+
+def _beside(given: Any, slab: tuple[int, int], shots: int, who: str) -> np.ndarray | None:
+    if given is None:
+        return None
+    values, _ = host_frames(given, slab, f"{who}: variance")
+    if len(values) != shots:
+        raise BadInput(f"{who}: variance of {len(values)} frames, and {shots} frames: expected one of each")
+    return values
