@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .measure.peak_finder import Peaks
     from .measure.peakfinder8 import peakfinder8
     from .measure.peaks import PeakParams, PeakPlan
+    from .measure.roi import RegionSums, RoiResult
     from .peak_list import PeakList
     from .recipe import Recipe
     from .sources.run import open_run
@@ -40,7 +41,9 @@ __all__ = [
     "PeakPlan",
     "Peaks",
     "Recipe",
+    "RegionSums",
     "Result",
+    "RoiResult",
     "ShotsieveError",
     "Table",
     "UnreadableData",
@@ -53,6 +56,8 @@ __all__ = [
 
 # Loaded on first use, so that importing the package stays quick.
 _LAZY = {
+    "RegionSums": "measure.roi",
+    "RoiResult": "measure.roi",
     "AzimuthalIntegrator": "measure.integrator",
     "AzintResult": "measure.azint",
     "Constants": "constants.container",

@@ -15,6 +15,9 @@ from .constants.steps import Steps
 from .errors import BadInput, nearest
 from .recipe_sections import (
     MODE_UNITS,
+    PLACED_KINDS,
+    REGION_KEYS,
+    REGION_NEEDS,
     SECTIONS,
     STEP_KEYS,
     Azint,
@@ -25,12 +28,13 @@ from .recipe_sections import (
     Lit,
     Measure,
     Peaks,
+    Region,
     Write,
 )
 from .toml_text import dumps_toml
 from .units import Quantity, check_photon_energy, parse_quantity
 
-__all__ = ["Azint", "Calibrate", "Detector", "Keep", "Lit", "Measure", "Peaks", "Recipe", "Write"]
+__all__ = ["Azint", "Calibrate", "Detector", "Keep", "Lit", "Measure", "Peaks", "Recipe", "Region", "Write"]
 
 _KINDS = {
     str: "a text",
@@ -136,6 +140,7 @@ class Recipe:
                 lit=Lit(**values["measure.lit"]) if "measure.lit" in values else None,
                 peaks=Peaks(**values["measure.peaks"]) if "measure.peaks" in values else None,
                 azint=Azint(**values["measure.azint"]) if "measure.azint" in values else None,
+                roi=_regions(values["measure.roi"], name) if values.get("measure.roi") else None,
             ),
             keep=Keep(**values["keep"]) if "keep" in values else None,
             write=Write(**values["write"]) if "write" in values else None,
@@ -159,11 +164,14 @@ class Recipe:
                 raise BadInput(
                     f"{name}: [measure.azint] integrates calibrated pixels; add a [calibrate] section"
                 )
+            if measure.roi is not None:
+                raise BadInput(f"{name}: [measure.roi] sums calibrated pixels; add a [calibrate] section")
             if write is not None and write.content == "corrected":
                 raise BadInput(
                     f'{name}: [write] content = "corrected" needs [calibrate]; add it, or write "raw"'
                 )
-        for section, needs in (("peaks", measure.peaks), ("azint", measure.azint)):
+        placed = [region for region in (measure.roi or {}).values() if region.kind in PLACED_KINDS]
+        for section, needs in (("peaks", measure.peaks), ("azint", measure.azint), ("roi", placed or None)):
             if needs is not None and self.detector.geometry is None:
                 raise BadInput(
                     f"{name}: [measure.{section}] needs to know where the pixels are: set [[detector]] "
@@ -209,12 +217,10 @@ class Recipe:
         """
         out: dict[str, Any] = {}
         for section, table in _sections(self._given, "recipe"):
-            values = {key: table.get(key, spec.default) for key, spec in SECTIONS[section].items()}
-            filled = {
-                key: f"{value.value!r} {value.unit}" if isinstance(value, Quantity) else value
-                for key, value in values.items()
-                if value is not None
-            }
+            if section == "measure.roi":
+                filled = {name: _filled(region, REGION_KEYS) for name, region in table.items()}
+            else:
+                filled = _filled(table, SECTIONS[section])
             if section == "detector":
                 out["detector"] = [filled]
             else:
@@ -259,7 +265,7 @@ class Recipe:
         }.items():
             *path, key = dotted.split(".")
             section = ".".join(path)
-            if section not in SECTIONS:
+            if section not in SECTIONS and not section.startswith("measure.roi."):
                 raise BadInput(
                     f"option {dotted!r}: expected section.key with one of the sections {', '.join(SECTIONS)}."
                     + nearest(section, SECTIONS)
@@ -274,6 +280,16 @@ class Recipe:
             else:
                 table[key] = value
         return Recipe.from_dict(given, name="recipe with options", folder=self.folder)
+
+
+def _filled(table: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
+    """Return a section with its defaults written out; what is not set and has no default is left out."""
+    values = {key: table.get(key, spec.default) for key, spec in keys.items()}
+    return {
+        key: f"{value.value!r} {value.unit}" if isinstance(value, Quantity) else value
+        for key, value in values.items()
+        if value is not None
+    }
 
 
 def _nest(tree: dict[str, Any], path: list[str]) -> dict[str, Any]:
@@ -311,8 +327,16 @@ def _sections(given: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mappin
 
 
 def _checked(section: str, table: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return every key of a section with its checked value or its default."""
-    keys = SECTIONS[section]
+    """Return every key of a section with its checked value or its default; of regions, each of them."""
+    if section == "measure.roi":
+        for region, inner in table.items():
+            if not isinstance(inner, Mapping) or not region.isidentifier():
+                raise BadInput(
+                    f"{name}: [measure.roi] {region}: expected a region as a section of its own, "
+                    "[measure.roi.NAME], whose name is a word"
+                )
+        return {region: _checked(f"measure.roi.{region}", inner, name) for region, inner in table.items()}
+    keys = SECTIONS.get(section, REGION_KEYS)
     for key in table:
         if key not in keys:
             known = ", ".join(keys)
@@ -346,6 +370,22 @@ def _value(value: Any, spec: Key, where: str) -> Any:
     if spec.kind is str and not value.strip():
         raise BadInput(f"{where} is empty; give it a value or leave the key out")
     return spec.kind(value)
+
+
+def _regions(values: Mapping[str, dict[str, Any]], name: str) -> dict[str, Region]:
+    """Build the regions of interest, after refusing keys that a kind lacks or does not have."""
+    for region, keys in values.items():
+        needs, may_have = REGION_NEEDS[keys["kind"]]
+        missing = [key for key in needs if keys[key] is None]
+        given = {key for key, spec in REGION_KEYS.items() if keys[key] not in (None, spec.default)}
+        beside = sorted(given - {"kind", *needs, *may_have})
+        if missing or beside:
+            wrong = f"lacks {', '.join(missing)}" if missing else f"does not take {', '.join(beside)}"
+            raise BadInput(
+                f'{name}: [measure.roi.{region}] of kind "{keys["kind"]}" {wrong}; it takes '
+                f"{', '.join([*needs, *may_have])}"
+            )
+    return {region: Region(**keys) for region, keys in values.items()}
 
 
 def _calibrate(values: dict[str, Any] | None, name: str) -> Calibrate | None:

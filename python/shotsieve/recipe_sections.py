@@ -101,8 +101,36 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "average": Key(str),
         "per_shot": Key(bool, True),
     },
+    "measure.roi": {},  # named regions; each is a section of `REGION_KEYS`
     "keep": {"rule": Key(str, required=True), "undecided": Key(str, "keep", choices=("keep", "drop"))},
     "write": {"content": Key(str, "corrected", choices=("corrected", "raw")), "cxi": Key(bool, False)},
+}
+
+
+REGION_KINDS = ("rectangle", "ring", "sector", "polygon", "mask")
+PLACED_KINDS = ("ring", "sector", "polygon")  # they need to know where the pixels are
+REGION_KEYS: dict[str, Key] = {
+    "kind": Key(str, choices=REGION_KINDS, required=True),
+    "module": Key(int),
+    "ss_start": Key(int),
+    "ss_stop": Key(int),
+    "fs_start": Key(int),
+    "fs_stop": Key(int),
+    "unit": Key(str, "q_A^-1"),
+    "low": Key(float),
+    "high": Key(float),
+    "chi_low": Key(float),
+    "chi_high": Key(float),
+    "vertices": Key(str),
+    "mask": Key(str),
+}
+# What a region of each kind needs, and may have beside.
+REGION_NEEDS = {
+    "rectangle": (("ss_start", "ss_stop", "fs_start", "fs_stop"), ("module",)),
+    "ring": (("low", "high"), ("unit",)),
+    "sector": (("low", "high", "chi_low", "chi_high"), ("unit",)),
+    "polygon": (("vertices",), ()),
+    "mask": (("mask",), ()),
 }
 
 
@@ -229,12 +257,43 @@ class Azint:
 
 
 @dataclass(frozen=True)
+class Region:
+    """``[measure.roi.NAME]``: one region of interest; see `shotsieve.measure.regions`.
+
+    Attributes
+    ----------
+    kind : {"rectangle", "ring", "sector", "polygon", "mask"}
+    module : int or None
+        Number of the module that a rectangle counts in; None counts in the slab.
+    vertices : str or None
+        x and y in mm in the laboratory: ``"-5 -5, 5 -5, 5 5, -5 5"``.
+    mask : str or None
+        NumPy file of bool, True inside; as written, see `Recipe.path_of`.
+    """
+
+    kind: str
+    module: int | None = None
+    ss_start: int | None = None
+    ss_stop: int | None = None
+    fs_start: int | None = None
+    fs_stop: int | None = None
+    unit: str = "q_A^-1"
+    low: float | None = None
+    high: float | None = None
+    chi_low: float | None = None
+    chi_high: float | None = None
+    vertices: str | None = None
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
 class Measure:
     """``[measure.*]``: what is measured on every shot; None where it is not computed."""
 
     lit: Lit | None = None
     peaks: Peaks | None = None
     azint: Azint | None = None
+    roi: dict[str, Region] | None = None
 
 
 @dataclass(frozen=True)

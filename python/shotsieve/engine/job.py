@@ -19,6 +19,7 @@ from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
+from .regions import RegionJob, make_region_job
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ class Job:
         None where the recipe has no [calibrate].
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
-    pixel_jobs : list of ProfileJob
+    pixel_jobs : list of ProfileJob or RegionJob
         What else is measured on the pixels of every shot: profiles, regions of interest.
     rule : Rule or None
         None keeps everything.
@@ -72,7 +73,7 @@ class Job:
     tables: Tables | None = None
     params: CalibrateParams | None = None
     peaks: PeakJob | None = None
-    pixel_jobs: list[ProfileJob] = field(default_factory=list)
+    pixel_jobs: list[ProfileJob | RegionJob] = field(default_factory=list)
     rule: Rule | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -219,6 +220,8 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         candidate = job.peaks.plan.params.threshold
     if job.recipe.measure.azint is not None:
         job.pixel_jobs.append(make_profile_job(job, sigma))
+    if job.recipe.measure.roi is not None:
+        job.pixel_jobs.append(make_region_job(job))
     params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
 

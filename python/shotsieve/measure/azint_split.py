@@ -146,10 +146,10 @@ def _clip(polygon: np.ndarray, axis: int, at: np.ndarray, above: bool) -> np.nda
         along = np.where(crosses, from_line / (from_line - to_line), 0.0)
     crossing = start + along[..., None] * (stop - start)
     crossing[..., axis] = np.where(crosses, at[:, None], crossing[..., axis])
-    out = np.stack([start, crossing], axis=2).reshape(len(polygon), -1, 2)
-    known = np.stack([inside, crosses], axis=2).reshape(len(polygon), -1)
+    n = 2 * polygon.shape[1]
+    out = np.stack([start, crossing], axis=2).reshape(len(polygon), n, 2)
+    known = np.stack([inside, crosses], axis=2).reshape(len(polygon), n)
     # A corner that is cut away becomes the one before it, around the polygon: no area lies between them.
-    n = known.shape[1]
     place = np.where(np.concatenate([known, known], axis=1), np.arange(2 * n), -1)
     place = np.maximum.accumulate(place, axis=1)[:, n:]
     filled = np.take_along_axis(out, np.maximum(place, 0)[..., None] % n, axis=1)

@@ -1,0 +1,171 @@
+"""Regions of interest of a run: what is prepared from the recipe, and how sums become columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInput
+from ..geometry import PixelMap
+from ..measure import regions
+from ..measure.bins import BinSummer
+from ..measure.roi import RoiPlan, RoiResult
+from ..table import ModuleStatus, Table
+from .place import distance_of, geometry_of, mask_of, sha256_of
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from ..recipe import Region
+    from .job import Job
+
+WORDS = {
+    "sum": "sum over the valid pixels of the region",
+    "mean": "mean of the valid pixels of the region",
+    "std": "standard deviation of the valid pixels of the region",
+    "max": "largest valid pixel of the region",
+    "count": "valid pixels of the region",
+}
+
+
+@dataclass
+class RegionJob:
+    """The regions of a run, decided in all their parts.
+
+    Attributes
+    ----------
+    plan : RoiPlan
+    touches : ndarray of bool, shape (n, M)
+        Which modules each region has pixels in.
+    table : Table
+    unit : str
+        Of the frames.
+    files : dict of str to str
+        sha256 of files that are part of the result.
+    """
+
+    plan: RoiPlan
+    touches: np.ndarray
+    table: Table
+    unit: str
+    files: dict[str, str]
+
+    def declare(self) -> None:
+        """Make room in the table: every value is unknown until it is measured."""
+        for name in self.plan.names:
+            for word, meaning in WORDS.items():
+                unit = "" if word == "count" else self.unit
+                nothing = np.full(len(self.table), np.nan)
+                self.table.add_column(f"roi_{name}_{word}", nothing, unit, f"{meaning} {name}")
+
+    def stage(self, backend: Backend, shots: int) -> RegionStage:
+        """Return the measure with buffers for so many shots."""
+        return RegionStage(self, self.plan.summer(backend, shots))
+
+    def open(self, folder: Path) -> None:
+        """Do nothing: regions have no file."""
+
+    def close(self, complete: bool = True) -> None:
+        """Do nothing: regions have no file."""
+
+    def settings(self, unit: str) -> dict[str, Any]:
+        """Return what the output says of the regions."""
+        return {"roi.unit": unit, **{f"roi.{name}": value for name, value in self.files.items()}}
+
+    def summary(self) -> str:
+        """Return one sentence for the accounts."""
+        return f"regions of interest: {', '.join(self.plan.names)}"
+
+    def store(self, shots: np.ndarray, found: RoiResult) -> None:
+        """Put what was found into the table; a region that a missing module has a part in stays unknown."""
+        ok = self.table.module_status[shots] == ModuleStatus.OK
+        for at, name in enumerate(self.plan.names):
+            known = ok[:, self.touches[at]].all(axis=1)
+            for word, values in found[name].items():
+                if word in WORDS:
+                    self.table.columns[f"roi_{name}_{word}"][shots] = np.where(known, values, np.nan)
+
+
+class RegionStage:
+    """Sums the shots of a block; see `shotsieve.engine.stages.PixelStage`."""
+
+    def __init__(self, job: RegionJob, summer: BinSummer) -> None:
+        self.job, self.summer = job, summer
+
+    def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
+        """Measure some shots, and wait for the result."""
+        self.job.store(shots, self.job.plan.result(self.summer.sum(pixels, stream)))
+
+
+def make_region_job(job: Job) -> RegionJob:
+    """Prepare the regions from a job whose calibration is decided.
+
+    Parameters
+    ----------
+    job : Job
+
+    Returns
+    -------
+    RegionJob
+        Its columns are in the table.
+
+    Raises
+    ------
+    BadInput
+        If a region is empty or does not fit the detector, or a file is not right.
+    """
+    source, wanted, files = job.source, job.recipe.measure.roi, {}
+    shape = (len(source.modules) * source.detector.shape[0], source.detector.shape[1])
+    pixels = None
+    written = job.recipe.detector.geometry
+    if written is not None:
+        geometry = geometry_of(job)
+        files["geometry_sha256"] = sha256_of(job.recipe.path_of(written))
+        # Rectangles and masks need no distance.
+        if any(region.kind in ("ring", "sector", "polygon") for region in wanted.values()):
+            pixels = PixelMap.from_geometry(geometry, distance_of(job, geometry))
+    masks = {}
+    for name, region in wanted.items():
+        try:
+            masks[name] = _mask(job, name, region, shape, pixels)
+        except BadInput as err:
+            raise BadInput(f"[measure.roi.{name}] {err}") from None
+        if region.mask is not None:
+            files[f"{name}_sha256"] = sha256_of(job.recipe.path_of(region.mask))
+    plan = RoiPlan.make(masks, shape)
+    per_module = np.stack([mask.reshape(len(source.modules), -1) for mask in masks.values()])
+    found = RegionJob(plan, per_module.any(axis=2), job.table, job.unit, files)
+    found.declare()
+    return found
+
+
+def _mask(job: Job, name: str, region: Region, shape: tuple[int, int], pixels: PixelMap | None) -> np.ndarray:
+    source = job.source
+    if region.kind == "rectangle":
+        place = region.module
+        if place is not None:
+            if place not in source.modules:
+                raise BadInput(f"module = {place}: the run has modules {', '.join(map(str, source.modules))}")
+            place = list(source.modules).index(place)
+        ss, fs = (region.ss_start, region.ss_stop), (region.fs_start, region.fs_stop)
+        return regions.rectangle(shape, ss, fs, module=place, module_ss=source.detector.shape[0])
+    if region.kind == "mask":
+        return mask_of(job, region.mask, f"measure.roi.{name}", shape)
+    if region.kind == "polygon":
+        x, y = (pixels.centres[..., axis] * 1e3 for axis in range(2))
+        return regions.polygon(x, y, _vertices(region.vertices))
+    limits, energy = (region.unit, region.low, region.high), job.mode.photon_energy_kev
+    if region.kind == "ring":
+        return regions.ring(pixels, *limits, photon_energy_kev=energy)
+    return regions.sector(pixels, *limits, region.chi_low, region.chi_high, photon_energy_kev=energy)
+
+
+def _vertices(text: str) -> list[tuple[float, float]]:
+    try:
+        return [(float(x), float(y)) for x, y in (pair.split() for pair in text.split(","))]
+    except ValueError:
+        raise BadInput(
+            f'vertices = "{text}": expected x and y in mm of each corner, as in "-5 -5, 5 -5, 5 5"'
+        ) from None
