@@ -51,6 +51,7 @@ __all__ = [
     "backends",
     "open_run",
     "peakfinder8",
+    "plot",
     "reduce",
 ]
 
@@ -75,10 +76,12 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
+    if name not in _LAZY and name != "plot":
         raise AttributeError(f"module 'shotsieve' has no attribute '{name}'")
     from importlib import import_module
 
+    if name == "plot":
+        return import_module(".plot", __name__)
     value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
     globals()[name] = value
     return value
