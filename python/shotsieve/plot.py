@@ -141,8 +141,8 @@ def profiles(
     places = np.arange(len(rows), dtype="f8") if against is None else np.asarray(against, "f8")
     if places.shape != (len(rows),) or not (np.diff(places) > 0).all():
         raise BadInput(
-            f"plot.profiles: against of shape {places.shape}: expected {len(rows)} ascending numbers, one per "
-            "curve"
+            f"plot.profiles: against of shape {places.shape}: expected {len(rows)} ascending numbers, one "
+            "per curve"
         )
     ax = _axes(ax)
     _mesh(ax, result.edges, _edges_between(places), rows, log)

@@ -217,7 +217,7 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Azint:
-    """``[measure.azint]``: azimuthal integration; see `shotsieve.measure.azint.AzintParams`.
+    """``[measure.azint]``: azimuthal integration; see `shotsieve.measure.azint_params.AzintParams`.
 
     Attributes
     ----------

@@ -134,7 +134,7 @@ LAYERS = [
     ("table", "table_io", "side_file", "peak_list", "peak_list_io", "decide"),
     ("accounts", "write"),
     ("engine",),
-    ("cli", "cli_simulate", "__main__"),
+    ("cli", "cli_simulate", "__main__", "plot"),
 ]
 # The recipe is read by everyone who is told what to do and knows only what may be said.
 FREE = {"recipe", "recipe_sections", "simulate", "__init__", "_version"}

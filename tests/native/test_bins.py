@@ -7,7 +7,8 @@ import pytest
 from kernels import upload
 from shotsieve.backend import Backend
 from shotsieve.errors import BadInput
-from shotsieve.measure.bins import MODES, BinPlan, BinSummer, Entries, exactly_summed
+from shotsieve.measure.bin_summer import MODES, BinSummer
+from shotsieve.measure.bins import BinPlan, Entries, exactly_summed
 from shotsieve.measure.parts import cut_parts
 from shotsieve.reference import bins as reference
 

@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import BadInput
 from ..geometry import PixelMap
 from ..measure.average import GroupedAverages, ProfileAverage
-from ..measure.azint import AzintParams, AzintPlan
+from ..measure.azint import AzintPlan
+from ..measure.azint_params import AzintParams
 from ..measure.azint_summer import AzintSummer
 from ..measure.threshold import threshold_in_unit
 from ..write.profiles import FILE_NAME, ProfileFile

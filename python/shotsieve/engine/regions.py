@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import BadInput
 from ..geometry import PixelMap
 from ..measure import regions
-from ..measure.bins import BinSummer
+from ..measure.bin_summer import BinSummer
 from ..measure.roi import RoiPlan, RoiResult
 from ..table import ModuleStatus, Table
 from .place import distance_of, geometry_of, mask_of, sha256_of

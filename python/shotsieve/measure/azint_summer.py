@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import BadInput
 from .azint import AzintPlan, AzintResult
-from .bins import BinSummer, Sums
+from .bin_summer import BinSummer, Sums
 
 if TYPE_CHECKING:
     from ..backend import Backend

@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import BadInput
 from ..geometry.given import pixel_map_of
 from .arrays import chosen_backend
-from .azint import AzintParams, AzintPlan, AzintResult
+from .azint import AzintPlan, AzintResult
+from .azint_params import AzintParams
 from .azint_summer import AzintSummer, check_clip
 from .batches import Batches
 
@@ -48,7 +49,7 @@ class AzimuthalIntegrator:
     dark, dark_variance, flat : array, shape (rows, columns), or None
     backend : {"auto", "cpu", "cuda", "emu"} or Backend
     **params
-        All other fields of `shotsieve.measure.azint.AzintParams`: radial_range, npt_chi, chi_range,
+        All other fields of `shotsieve.measure.azint_params.AzintParams`: radial_range, npt_chi, chi_range,
         splitting, solid_angle, polarisation, absorption, error_model, gain, read_noise, photon_energy_kev.
 
     Attributes

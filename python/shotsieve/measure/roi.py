@@ -9,7 +9,8 @@ import numpy as np
 
 from .arrays import chosen_backend
 from .batches import Batches
-from .bins import BinPlan, BinSummer, Sums
+from .bin_summer import BinSummer, Sums
+from .bins import BinPlan
 from .regions import label_entries
 
 if TYPE_CHECKING:
