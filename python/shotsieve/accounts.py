@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import ShotsieveError
+from .keep import kept_misses
 from .table import FATES, ModuleStatus, Table
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Accounts:
         Of these, shots with a module that has no constants for their memory cell (bit NO_DARK_DATA).
     companions : int
         Shots that the rule refuses, kept because their train is kept whole.
+    misses : int
+        Shots that are kept by chance alone.
     modules : dict of str to dict of str to int
         For modules that are not complete: number of shots, of those kept or dropped, that are ``missing``,
         have ``no_constants`` or are ``unreadable``.
@@ -96,6 +99,7 @@ class Accounts:
     partial: Split = field(default_factory=Split)
     no_dark_data: Split = field(default_factory=Split)
     companions: int = 0
+    misses: int = 0
     modules: dict[str, dict[str, int]] = field(default_factory=dict)
     bytes_in: int | None = None
     bytes_out: int | None = None
@@ -139,6 +143,7 @@ class Accounts:
         """
         kept = table.fate == FATES.index("kept")
         dropped = table.fate == FATES.index("dropped")
+        by_chance = kept_misses(table)
         asked = (kept | dropped)[:, None]
 
         def split(which: np.ndarray) -> Split:
@@ -160,7 +165,8 @@ class Accounts:
             undecided=split(table.verdict < 0),
             partial=split(~table.ok().all(1)),
             no_dark_data=split((table.module_status == ModuleStatus.NO_CONSTANTS).any(1)),
-            companions=int((kept & (table.verdict == 0)).sum()),
+            companions=int((kept & (table.verdict == 0) & ~by_chance).sum()),
+            misses=int(by_chance.sum()),
             modules=modules,
             bytes_in=bytes_in,
             bytes_out=bytes_out,
@@ -258,6 +264,7 @@ class Accounts:
             "partial": getattr(self.partial, fate),
             "without constants": getattr(self.no_dark_data, fate),
             "companions": self.companions if fate == "kept" else 0,
+            "misses kept at random": self.misses if fate == "kept" else 0,
         }
         said = ", ".join(f"{number:,} {name}" for name, number in remarks.items() if number)
         return f"of these {said}" if said else ""

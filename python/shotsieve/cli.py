@@ -36,7 +36,24 @@ class _Terminated(BaseException):
     """SIGTERM came: not an Exception, so that nothing but the clean-up on the way out takes notice of it."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class _Commands(click.Group):
+    """Imports what a command needs when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "decide"])
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name != "decide":
+            return super().get_command(ctx, name)
+        from .cli_decide import decide_command
+
+        return decide_command
+
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(cls=_Commands, context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="shotsieve")
 def cli() -> None:
     """Reduce European XFEL detector runs: one read, every measure, only what matters kept."""

@@ -102,7 +102,12 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "per_shot": Key(bool, True),
     },
     "measure.roi": {},  # named regions; each is a section of `REGION_KEYS`
-    "keep": {"rule": Key(str, required=True), "undecided": Key(str, "keep", choices=("keep", "drop"))},
+    "keep": {
+        "rule": Key(str, required=True),
+        "undecided": Key(str, "keep", choices=("keep", "drop")),
+        "misses": Key(float, 0.0),
+        "seed": Key(int, 0),
+    },
     "write": {"content": Key(str, "corrected", choices=("corrected", "raw")), "cxi": Key(bool, False)},
 }
 
@@ -298,10 +303,12 @@ class Measure:
 
 @dataclass(frozen=True)
 class Keep:
-    """``[keep]``: the rule, and what happens to shots whose verdict is unknown (``"keep"`` or ``"drop"``)."""
+    """``[keep]``: the rule, and what else is kept; see `shotsieve.keep.Keeper`."""
 
     rule: str
     undecided: str = "keep"
+    misses: float = 0.0
+    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -333,7 +333,8 @@ class Table:
         return self.module_status == ModuleStatus.OK
 
     def _sum(self, name: str, picked: Any, ok: np.ndarray) -> np.ndarray:
-        return np.where(ok, self.measures[name][:, picked], 0).sum(1).astype("f8")
+        values = self.measures[name][:, picked]
+        return (values if ok.all() else np.where(ok, values, 0)).sum(1).astype("f8")
 
     def _fraction(self, picked: Any, ok: np.ndarray, unknown: np.ndarray) -> Bounds:
         """Lit over unmasked pixels: an unknown module pulls it down most when unlit, up most when all lit.

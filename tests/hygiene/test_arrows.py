@@ -131,10 +131,10 @@ LAYERS = [
     ("detectors", "geometry"),
     ("sources", "constants", "reference"),
     ("calibrate", "compact", "measure"),
-    ("table", "table_io", "side_file", "peak_list", "peak_list_io", "decide"),
+    ("table", "table_io", "side_file", "peak_list", "peak_list_io", "decide", "keep"),
     ("accounts", "write"),
     ("engine",),
-    ("cli", "cli_simulate", "__main__", "plot"),
+    ("cli", "cli_decide", "cli_simulate", "__main__", "plot"),
 ]
 # The recipe is read by everyone who is told what to do and knows only what may be said.
 FREE = {"recipe", "recipe_sections", "simulate", "__init__", "_version"}

@@ -143,7 +143,7 @@ class BlockRunner:
             worth = counts[..., CANDIDATES].any(axis=1)
         if self.stages is not None:
             self.stages.measure(slot, shots, worth, present, rows)
-        keep = self._decide(shots)
+        keep = job.keeper.decide(table, shots)
         if self.writer is not None and keep.any():
             self._write(slot, start, np.flatnonzero(keep), present, rows)
         self.bytes_read += int(present.sum()) * self.frame_bytes
@@ -170,22 +170,6 @@ class BlockRunner:
         self.device.to_device(slot.device_frames[:listed], slot.frames[:listed], slot.stream)
         self.device.to_device(slot.device_groups[:grouped], slot.groups[:grouped], slot.stream)
         return slot.device_frames[:listed], slot.device_groups[:grouped]
-
-    def _decide(self, shots: np.ndarray) -> np.ndarray:
-        """Give every shot of a block its verdict and its fate; return which are kept, bool (n,)."""
-        job, table = self.job, self.job.table
-        verdict = np.ones(len(shots), "i1")
-        if job.rule is not None:
-            part = table.part(shots)
-            verdict = job.rule.evaluate({name: part.bounds(name) for name in job.rule.names})
-        table.set_verdict(shots, verdict)
-        undecided = job.recipe.keep is None or job.recipe.keep.undecided == "keep"
-        keep = (verdict == 1) | ((verdict == -1) & undecided)
-        if job.source.detector.keep_unit == "train":
-            # One kept shot keeps its train: the file format cannot hold a part of one.
-            keep = np.isin(table.train_id[shots], table.train_id[shots][keep])
-        table.set_fate(shots[keep], "kept")
-        return keep
 
     def _write(self, slot: Slot, start: int, at: np.ndarray, present: np.ndarray, rows: np.ndarray) -> None:
         """Hand kept shots to the writer; `at` are their positions in the block."""

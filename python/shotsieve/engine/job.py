@@ -13,6 +13,7 @@ from ..calibrate import CalibrateParams, Tables, make_tables
 from ..constants.fold import required
 from ..decide import Rule
 from ..errors import BadInput
+from ..keep import Keeper, kept_misses
 from ..measure.lit import photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
 from ..sources.base import ShotStatus
@@ -57,8 +58,8 @@ class Job:
         None where the recipe has no [measure.peaks].
     pixel_jobs : list of ProfileJob or RegionJob
         What else is measured on the pixels of every shot: profiles, regions of interest.
-    rule : Rule or None
-        None keeps everything.
+    keeper : Keeper
+        Decides which shots are kept.
     settings : dict
         What the output says of its making.
     notes : list of str
@@ -74,7 +75,7 @@ class Job:
     params: CalibrateParams | None = None
     peaks: PeakJob | None = None
     pixel_jobs: list[ProfileJob | RegionJob] = field(default_factory=list)
-    rule: Rule | None = None
+    keeper: Keeper = field(default_factory=Keeper)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -92,6 +93,12 @@ class Job:
         """Add what is known only once every shot was seen."""
         for part in [self.peaks] * (self.peaks is not None) + self.pixel_jobs:
             self.notes.append(part.summary())
+        if self.keeper.misses > 0:
+            number = int(kept_misses(self.table).sum())
+            self.notes.append(
+                f"misses kept at random: {number}, a share of {self.keeper.misses:g}, seed "
+                f"{self.keeper.seed}; their keep_probability is in the table"
+            )
         self._advise()
 
     def _advise(self) -> None:
@@ -107,7 +114,8 @@ class Job:
 
     def _countable(self) -> str:
         """Return a measure of the rule of which single modules can be named."""
-        names = [] if self.rule is None else [name.partition("[")[0] for name in self.rule.names]
+        rule = self.keeper.rule
+        names = [] if rule is None else [name.partition("[")[0] for name in rule.names]
         return next((name for name in names if name in self.table.measures), "lit_pixels")
 
     @property
@@ -153,10 +161,22 @@ def make_job(source: Source, recipe: Recipe, constants: Constants | None, force:
             )
         _calibration(job, constants, force)
     if recipe.keep is not None:
-        job.rule = Rule.parse(recipe.keep.rule, table.names(), explain=table.explain())
+        job.keeper = _keeper(job)
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
+        job.keeper.prepare(table)
     _describe(job, constants)
     return job
+
+
+def _keeper(job: Job) -> Keeper:
+    """Build the decision of the recipe's [keep]."""
+    keep, table = job.recipe.keep, job.table
+    rule = Rule.parse(keep.rule, table.names(), explain=table.explain())
+    whole_trains = job.source.detector.keep_unit == "train"
+    try:
+        return Keeper(rule, keep.undecided, keep.misses, keep.seed, whole_trains)
+    except BadInput as err:
+        raise BadInput(f"[keep] {err}") from None
 
 
 def _override(mode: OperatingMode, recipe: Recipe) -> OperatingMode:

@@ -1,0 +1,125 @@
+"""The command ``shotsieve decide``: asks a rule of a table, without touching a frame."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from .decide import Rule
+from .errors import BadInput
+from .keep import PROBABILITY, Keeper, kept_misses
+from .table import FATES, Table
+
+
+@click.command(name="decide")
+@click.argument("table", type=click.Path(exists=True, path_type=Path))
+@click.option("--rule", required=True, help="The rule to be asked, an expression over columns of the table.")
+@click.option(
+    "--undecided",
+    type=click.Choice(["keep", "drop"]),
+    default="keep",
+    show_default=True,
+    help="What happens to shots whose verdict is unknown.",
+)
+@click.option(
+    "--misses",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Share of the dropped shots that is kept at random.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of that choice.")
+@click.option("--whole-trains", is_flag=True, help="One kept shot keeps its train (JUNGFRAU).")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table as it would be.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
+def decide_command(
+    table: Path, rule: str, undecided: str, misses: float, seed: int, whole_trains: bool, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Ask a rule of TABLE (a table.h5 or a reduced run), and say what it would change.
+
+    Nothing is read but the table, and nothing is written but what -o names.
+    """
+    if out is not None and out.exists():
+        raise BadInput(f"{out} is there already: give another name for the new table")
+    loaded = Table.open(table)
+    changed = replay(loaded, rule, undecided, misses, seed, whole_trains)
+    if out is not None:
+        loaded.save(out)
+    click.echo(json.dumps(changed) if as_json else _text(changed, out))
+
+
+def replay(
+    table: Table, rule: str, undecided: str = "keep", misses: float = 0.0, seed: int = 0,
+    whole_trains: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Decide about all shots of a table anew; the table then holds the new verdicts and fates.
+
+    Parameters
+    ----------
+    table : Table
+        Changed in place.
+    rule : str
+    undecided, misses, seed, whole_trains
+        See `shotsieve.keep.Keeper`.
+
+    Returns
+    -------
+    dict of str to int
+        Shots that were ``asked``; ``kept``, ``dropped``, ``undecided`` and ``misses`` (kept by chance) now;
+        ``kept_before``, and how many are ``newly_kept`` and ``newly_dropped``.
+
+    Raises
+    ------
+    BadInput
+        If the rule is not right, or asks for a column that the table lacks.
+
+    Examples
+    --------
+    >>> table = Table([7, 7], [0, 4], [0, 1], modules=(0,), module_pixels=100)
+    >>> replay(table, "cell_id > 0")["newly_dropped"]
+    1
+    """
+    # A probability of an earlier decision is no measure.
+    table.columns.pop(PROBABILITY, None)
+    table.meanings.pop(PROBABILITY, None)
+    parsed = Rule.parse(rule, table.names(), explain=table.explain())
+    keeper = Keeper(parsed, undecided, misses, seed, whole_trains)
+    keeper.prepare(table)
+    rows = np.flatnonzero(table.fate <= FATES.index("dropped"))  # the others were rejected
+    before = table.fate[rows] == FATES.index("kept")
+    kept = keeper.decide(table, rows)
+    return {
+        "asked": len(rows),
+        "kept": int(kept.sum()),
+        "dropped": int((~kept).sum()),
+        "undecided": int((table.verdict[rows] == -1).sum()),
+        "misses": int(kept_misses(table).sum()),
+        "kept_before": int(before.sum()),
+        "newly_kept": int((kept & ~before).sum()),
+        "newly_dropped": int((before & ~kept).sum()),
+    }
+
+
+def _text(changed: dict[str, Any], out: Path | None) -> str:
+    width = len(f"{changed['asked']:,}")
+
+    def line(name: str, key: str) -> str:
+        return f"  {name:<16}{changed[key]:>{width},}"
+
+    lines = [
+        line("asked", "asked"),
+        line("kept", "kept") + f"   before {changed['kept_before']:,}",
+        line("  by chance", "misses"),
+        line("dropped", "dropped"),
+        line("undecided", "undecided"),
+        line("newly kept", "newly_kept"),
+        line("newly dropped", "newly_dropped"),
+    ]
+    if changed["newly_kept"]:
+        lines.append("  the frames of newly kept shots are in the raw run only: reduce it again to have them")
+    return "\n".join([*lines, *([f"  written to {out}"] if out is not None else [])])

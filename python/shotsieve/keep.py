@@ -1,0 +1,154 @@
+"""Which shots are kept: by the rule's verdict, by what becomes of undecided shots, and by chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .decide import Rule
+from .errors import BadInput
+from .table import FATES, Table
+
+PROBABILITY = "keep_probability"
+"""Column that says with which probability a shot is kept; it is there where misses are kept."""
+
+_MEANING = "probability of the shot being kept: 1, or the share of the misses that is kept at random"
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """A decision about shots: what a recipe's ``[keep]`` says.
+
+    Promise: exact; the same for any order, cut or split of the shots, on every machine.
+
+    Attributes
+    ----------
+    rule : Rule or None
+        None keeps every shot.
+    undecided : {"keep", "drop"}
+        What happens to shots whose verdict is unknown.
+    misses : float
+        Share of the shots that are not kept otherwise which is kept at random, 0 to 1.
+    seed : int
+        Of the choice; from 0.
+    whole_trains : bool
+        One kept shot keeps its train; then misses are chosen by train.
+
+    Raises
+    ------
+    BadInput
+        If a value is out of range.
+
+    Examples
+    --------
+    >>> keeper = Keeper(Rule.parse("cell_id > 0", ["cell_id"]))
+    >>> table = Table([7, 7], [0, 4], [0, 1], modules=(0,), module_pixels=100)
+    >>> keeper.decide(table, np.arange(2)).tolist()
+    [False, True]
+    """
+
+    rule: Rule | None = None
+    undecided: str = "keep"
+    misses: float = 0.0
+    seed: int = 0
+    whole_trains: bool = False
+
+    def __post_init__(self) -> None:
+        if self.undecided not in ("keep", "drop"):
+            raise BadInput(f'undecided = "{self.undecided}": expected "keep" or "drop"')
+        if not 0 <= self.misses <= 1:
+            raise BadInput(f"misses = {self.misses:g}: expected a share from 0 to 1")
+        if not 0 <= self.seed < 2**63:
+            raise BadInput(f"seed = {self.seed}: expected a whole number from 0 to 2^63 - 1")
+
+    def prepare(self, table: Table) -> None:
+        """Make room in a table for the probability, where misses are kept."""
+        if self.misses > 0 and PROBABILITY not in table.columns:
+            table.add_column(PROBABILITY, np.full(len(table), np.nan), "", _MEANING)
+
+    def decide(self, table: Table, rows: np.ndarray) -> np.ndarray:
+        """Give some shots their verdict and their fate; return which are kept.
+
+        Parameters
+        ----------
+        table : Table
+            Holds whatever the rule asks for, of these shots.
+        rows : ndarray of int, shape (n,)
+            The shots; of every train all or none, where trains are kept whole.
+
+        Returns
+        -------
+        ndarray of bool, shape (n,)
+        """
+        verdict = np.ones(len(rows), "i1")
+        if self.rule is not None:
+            every = np.array_equal(rows, np.arange(len(table)))
+            part = table if every else table.part(rows)
+            verdict = self.rule.evaluate({name: part.bounds(name) for name in self.rule.names})
+        table.set_verdict(rows, verdict)
+        keep = (verdict == 1) | ((verdict == -1) & (self.undecided == "keep"))
+        train = table.train_id[rows]
+        if self.whole_trains:
+            keep = np.isin(train, train[keep])
+        if self.misses > 0:
+            table.columns[PROBABILITY][rows] = np.where(keep, 1.0, self.misses)
+            pulse = np.zeros(len(rows), "u8") if self.whole_trains else table.pulse_id[rows]
+            keep = keep | chosen(self.misses, self.seed, train, pulse)
+        table.set_fate(rows[keep], "kept")
+        table.set_fate(rows[~keep], "dropped")
+        return keep
+
+
+def chosen(share: float, seed: int, train_id: Any, pulse_id: Any) -> np.ndarray:
+    """Choose a share of shots at random, each by its own key alone.
+
+    Parameters
+    ----------
+    share : float
+        0 to 1.
+    seed : int
+    train_id, pulse_id : array of uint64, shape (S,)
+
+    Returns
+    -------
+    ndarray of bool, shape (S,)
+
+    Notes
+    -----
+    Seed, train and pulse go one after the other through the finaliser of splitmix64 (Steele, Lea and Flood,
+    OOPSLA 2014, 453), whose 64 bits are compared with share * 2^64.
+
+    Examples
+    --------
+    >>> int(chosen(0.25, 1, np.arange(10_000), np.zeros(10_000)).sum())
+    2463
+    """
+    if share >= 1:
+        return np.ones(len(np.asarray(train_id)), bool)
+    state = np.uint64(seed)
+    for part in (train_id, pulse_id):
+        state = _mixed(state ^ _mixed(np.asarray(part).astype("u8")))
+    return state < np.uint64(int(share * 2.0**64))
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        z = values + np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return z ^ (z >> np.uint64(31))
+
+
+def kept_misses(table: Table) -> np.ndarray:
+    """Return which shots are kept by chance alone, bool (S,).
+
+    Examples
+    --------
+    >>> kept_misses(Table([7], [0], [0], modules=(0,), module_pixels=100)).tolist()
+    [False]
+    """
+    if PROBABILITY not in table.columns:
+        return np.zeros(len(table), bool)
+    return (table.fate == FATES.index("kept")) & (table.columns[PROBABILITY] < 1)

@@ -1,0 +1,45 @@
+"""A random share of the dropped shots in the pipeline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shotsieve
+from shotsieve.errors import BadInput
+from shotsieve.keep import kept_misses
+
+KEEP = {"rule": "lit_pixels[3] > 1000", "misses": 0.5, "seed": 3}
+
+
+@pytest.fixture
+def reduce(simulated, make_recipe):
+    def run(out, keep, **options):
+        sim = simulated("usual")
+        return shotsieve.reduce(sim.raw, make_recipe(keep=keep), out, constants=sim.constants, **options)
+
+    return run
+
+
+def test_misses_are_kept_told_apart_and_written(reduce, reduced, tmp_path, backend_name, read_module):
+    result = reduce(tmp_path / "r", KEEP, backend=backend_name)
+    table, before = result.table, reduced("usual").table
+    np.testing.assert_array_equal(table.verdict, before.verdict)
+    chance = kept_misses(table)
+    np.testing.assert_array_equal(table.fate == 0, (before.fate == 0) | chance)
+    assert 0 < chance.sum() < (before.fate != 0).sum()
+    assert not chance[before.fate == 0].any()
+    assert result.accounts.misses == chance.sum()
+    assert f"{chance.sum()} misses kept at random" in result.accounts.summary()
+    assert len(read_module(result, 3)["image.data"]) == (table.fate == 0).sum()
+    again = shotsieve.Table.open(result.out)
+    np.testing.assert_array_equal(again.columns["keep_probability"], np.where(before.fate == 0, 1, 0.5))
+
+
+def test_blocks_change_no_byte(reduce, tmp_path, digest):
+    results = [reduce(tmp_path / str(n), KEEP, block_bytes=n) for n in (1, 256_000_000)]
+    assert digest(results[0].out) == digest(results[1].out)
+
+
+def test_a_share_beyond_all(reduce, tmp_path):
+    with pytest.raises(BadInput, match=r"\[keep\] misses = 2"):
+        reduce(tmp_path / "r", {**KEEP, "misses": 2})
