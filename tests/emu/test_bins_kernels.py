@@ -1,0 +1,73 @@
+"""The kernels of sums over bins against a sequential program, with every seed; planted faults show."""
+
+from __future__ import annotations
+
+import pytest
+
+from .workshop import Fault, Program, Variant, Workshop
+
+BINS = "cuda/bins.cuh"
+LAUNCH = "cuda/bins.cu"
+CASES = "4"
+SEEDS = range(6)
+
+# name -> (the fault, how it shows)
+FAULTS = {
+    "sums that are not closed": (
+        Fault(BINS, "if (open >= 0) sum.close(s, first_slot + open, frame);\n    }", "}"),
+        "wrong",
+    ),
+    "a frame too many": (
+        Fault(BINS, "area && frame < c.n_frames) {", "area) {"),
+        "crash|wrong|overrun",
+    ),
+    "slots of another part": (
+        Fault(BINS, "sum.open(c, s, first_slot + bin, frame)", "sum.open(c, s, bin, frame)"),
+        "wrong",
+    ),
+    "scratch without the lost": (
+        Fault(LAUNCH, "take(scratch.lost, cells * plan.n_columns)", "take(scratch.lost, cells)"),
+        "wrong|crash|overrun",
+    ),
+    "slots that are not cleared": (Fault(BINS, "s.signal[i] = 0.0;"), "wrong"),
+}
+WAIT = Fault(BINS, "__syncthreads();  // slower warps still add the chunk before", "//")
+
+
+@pytest.fixture(scope="module")
+def programs(workshop: Workshop) -> dict[str, Program]:
+    variants = {"clean": Variant("bins.cu")}
+    variants |= {name: Variant("bins.cu", (fault,)) for name, (fault, _) in FAULTS.items()}
+    return dict(zip(variants, workshop.build(variants.values()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def threads(workshop: Workshop) -> dict[str, Program]:
+    """The same under ThreadSanitizer, where it can run; each CUDA thread is an OS thread then."""
+    variants = {"clean": Variant("bins.cu"), "faulty": Variant("bins.cu", (WAIT,))}
+    built = dict(zip(variants, workshop.build(variants.values(), "thread"), strict=True))
+    if "FATAL: ThreadSanitizer" in (said := built["clean"].run("0").stderr):
+        pytest.skip(f"ThreadSanitizer cannot run here: {said.strip().splitlines()[0]}")
+    return built
+
+
+def test_sums_are_those_of_the_definition_with_every_seed(programs):
+    for seed in SEEDS:
+        done = programs["clean"].run(CASES, seed=seed)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "right\n", ""), f"seed {seed}: {done}"
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_planted_fault_is_noticed(programs, name):
+    programs[name].check_faulty(CASES, sign=FAULTS[name][1])
+
+
+def test_kernels_have_no_race(threads):
+    done = threads["clean"].run("1", "small")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "right\n", "")
+
+
+def test_removed_wait_is_a_race_with_its_line(threads):
+    done = threads["faulty"].run("1", "small")
+    assert "WARNING: ThreadSanitizer: data race" in done.stderr
+    assert "cuda/bins.cuh:" in done.stderr
