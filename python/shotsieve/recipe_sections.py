@@ -112,7 +112,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
 }
 
 
-REGION_KINDS = ("rectangle", "ring", "sector", "polygon", "mask")
+REGION_KINDS = ("rectangle", "ring", "sector", "polygon", "mask", "projection")
 PLACED_KINDS = ("ring", "sector", "polygon")  # they need to know where the pixels are
 REGION_KEYS: dict[str, Key] = {
     "kind": Key(str, choices=REGION_KINDS, required=True),
@@ -128,6 +128,7 @@ REGION_KEYS: dict[str, Key] = {
     "chi_high": Key(float),
     "vertices": Key(str),
     "mask": Key(str),
+    "axis": Key(str, choices=("ss", "fs")),
 }
 # What a region of each kind needs, and may have beside.
 REGION_NEEDS = {
@@ -136,6 +137,7 @@ REGION_NEEDS = {
     "sector": (("low", "high", "chi_low", "chi_high"), ("unit",)),
     "polygon": (("vertices",), ()),
     "mask": (("mask",), ()),
+    "projection": (("axis", "ss_start", "ss_stop", "fs_start", "fs_stop"), ("module",)),
 }
 
 
@@ -267,13 +269,15 @@ class Region:
 
     Attributes
     ----------
-    kind : {"rectangle", "ring", "sector", "polygon", "mask"}
+    kind : {"rectangle", "ring", "sector", "polygon", "mask", "projection"}
     module : int or None
         Number of the module that a rectangle counts in; None counts in the slab.
     vertices : str or None
         x and y in mm in the laboratory: ``"-5 -5, 5 -5, 5 5, -5 5"``.
     mask : str or None
         NumPy file of bool, True inside; as written, see `Recipe.path_of`.
+    axis : {"ss", "fs"} or None
+        Which axis of a rectangle a projection keeps.
     """
 
     kind: str
@@ -289,6 +293,7 @@ class Region:
     chi_high: float | None = None
     vertices: str | None = None
     mask: str | None = None
+    axis: str | None = None
 
 
 @dataclass(frozen=True)

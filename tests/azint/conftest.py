@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from shotsieve import backend as backends
+from shotsieve.errors import BackendUnavailable
 from shotsieve.geometry import PixelMap
 from shotsieve.geometry.tile import Tile
 
@@ -22,6 +24,29 @@ def detector(distance=0.05, energy=9.3):
         corner = np.array([x, y, distance + 0.0003 * number])
         tiles.append(Tile((20 * number, 20 * number + 20, 0, 40), corner, ss, fs))
     return PixelMap(tuple(tiles), (80, 40), distance, energy, "four tiles")
+
+
+@pytest.fixture
+def make_on_device():
+    """Backends with a memory of their own, each with a function that copies an array there."""
+    found = []
+    for name in ("emu", "cuda"):
+        try:
+            backend = backends.get(name)
+        except BackendUnavailable:
+            continue
+
+        def upload(array, backend=backend):
+            device, stream = backend.device, backend.device.stream()
+            target = device.empty(array.shape, array.dtype)
+            device.to_device(target, np.ascontiguousarray(array), stream)
+            device.wait(device.record(stream))
+            return target
+
+        found.append((backend, upload))
+    if not found:
+        pytest.skip("no backend with a memory of its own")
+    return found
 
 
 @pytest.fixture

@@ -139,6 +139,18 @@ def test_backends_agree_bit_for_bit(native_backend, pixels, mask, frames):
             np.testing.assert_array_equal(getattr(here, name), getattr(cpu, name))
 
 
+def test_frames_on_the_device_stay_there(pixels, mask, frames, rng, make_on_device):
+    variance, bad = rng.random(frames.shape).astype("f4"), (rng.random(frames.shape) < 0.1).astype("u1")
+    for backend, upload in make_on_device:
+        ai = shotsieve.AzimuthalIntegrator(pixels, mask, 20, error_model="variance", backend=backend)
+        host = ai(frames, variance=variance, mask=bad)
+        there = ai(upload(frames), variance=upload(variance), mask=upload(bad))
+        for name in ("intensity", "sigma", "count"):
+            np.testing.assert_array_equal(getattr(there, name), getattr(host, name))
+        with pytest.raises(BadInput, match="expected float32"):
+            ai(upload(frames.astype("f8")), variance=upload(variance))
+
+
 def test_a_thousand_frames(pixels, mask, rng):
     frames = rng.poisson(2, (1000, 80, 40)).astype("f4")
     ai = shotsieve.AzimuthalIntegrator(pixels, mask, 30, backend="cpu")

@@ -136,6 +136,28 @@ def test_the_file_is_nexus(everything):
             assert group[f"{signal}_errors"].shape == group[signal].shape
 
 
+def test_projections_are_spectra_of_every_shot(reduce, frames, everything, tmp_path):
+    box = {"module": 3, "ss_start": 10, "ss_stop": 200, "fs_start": 5, "fs_stop": 100}
+    roi = {axis: {"kind": "projection", "axis": axis, **box} for axis in ("ss", "fs")}
+    roi["beyond"] = {"kind": "projection", "axis": "fs", **box, "module": 9}
+    results = [
+        reduce(tmp_path / str(size), measure={"roi": roi}, block_bytes=size) for size in (1, BLOCK_BYTES)
+    ]
+    paths = [result.out / "shotsieve" / "projections.h5" for result in results]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    part = frames[:, 3 * 512 + 10 : 3 * 512 + 200, 5:100].astype("f8")
+    with h5py.File(paths[0]) as file:
+        for axis, along in (("ss", 2), ("fs", 1)):
+            group = file["entry"][axis]
+            np.testing.assert_allclose(group["sum"], np.nansum(part, axis=along), rtol=1e-12)
+            np.testing.assert_array_equal(group["pixels"], np.isfinite(part).sum(axis=along))
+            np.testing.assert_array_equal(group["trainId"], everything.table.train_id)
+        assert file["entry/ss/ss"][[0, -1]].tolist() == [3 * 512 + 10, 3 * 512 + 199]
+        assert file["entry/fs/fs"][[0, -1]].tolist() == [5, 99]
+        assert np.isnan(file["entry/beyond/sum"]).all()  # that module was not recorded
+    assert not any(name.startswith("roi_") for name in results[0].table.columns)
+
+
 def test_regions_are_columns_that_rules_may_use(everything, frames, reduce, tmp_path, simulated, geometry):
     table = everything.table
     box = frames[:, 3 * 512 + 10 : 3 * 512 + 200, 5:100].astype("f8")

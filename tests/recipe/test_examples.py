@@ -16,4 +16,4 @@ def test_an_example_loads(path):
 
 
 def test_there_are_examples():
-    assert {"spi.toml", "sfx.toml"} <= {path.name for path in EXAMPLES}
+    assert {"spi.toml", "sfx.toml", "saxs.toml"} <= {path.name for path in EXAMPLES}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ import numpy as np
 from ..errors import BadInput
 from ..geometry import PixelMap
 from ..measure import regions
-from ..measure.bin_summer import BinSummer
 from ..measure.roi import RoiPlan, RoiResult
 from ..table import ModuleStatus, Table
+from ..write.projections import FILE_NAME, ProjectionFile
 from .place import distance_of, geometry_of, mask_of, sha256_of
 
 if TYPE_CHECKING:
@@ -36,8 +36,11 @@ class RegionJob:
 
     Attributes
     ----------
-    plan : RoiPlan
-    touches : ndarray of bool, shape (n, M)
+    plan : RoiPlan or None
+        Regions that become columns.
+    projections : dict of str to Projection
+        Regions that become spectra.
+    touches : dict of str to ndarray of bool, shape (M,)
         Which modules each region has pixels in.
     table : Table
     unit : str
@@ -46,15 +49,17 @@ class RegionJob:
         sha256 of files that are part of the result.
     """
 
-    plan: RoiPlan
-    touches: np.ndarray
+    plan: RoiPlan | None
+    projections: dict[str, Projection]
+    touches: dict[str, np.ndarray]
     table: Table
     unit: str
     files: dict[str, str]
+    _file: ProjectionFile | None = field(default=None, repr=False)
 
     def declare(self) -> None:
         """Make room in the table: every value is unknown until it is measured."""
-        for name in self.plan.names:
+        for name in () if self.plan is None else self.plan.names:
             for word, meaning in WORDS.items():
                 unit = "" if word == "count" else self.unit
                 nothing = np.full(len(self.table), np.nan)
@@ -62,13 +67,18 @@ class RegionJob:
 
     def stage(self, backend: Backend, shots: int) -> RegionStage:
         """Return the measure with buffers for so many shots."""
-        return RegionStage(self, self.plan.summer(backend, shots))
+        return RegionStage(self, backend, shots)
 
     def open(self, folder: Path) -> None:
-        """Do nothing: regions have no file."""
+        """Begin the file of projections, if there are any."""
+        if self.projections:
+            places = {name: (one.axis, one.places) for name, one in self.projections.items()}
+            self._file = ProjectionFile(folder / FILE_NAME, places, self.unit, self.settings(self.unit))
 
     def close(self, complete: bool = True) -> None:
-        """Do nothing: regions have no file."""
+        """Close that file."""
+        if self._file is not None:
+            self._file.__exit__(None, None, None)
 
     def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of the regions."""
@@ -76,27 +86,65 @@ class RegionJob:
 
     def summary(self) -> str:
         """Return one sentence for the accounts."""
-        return f"regions of interest: {', '.join(self.plan.names)}"
+        return f"regions of interest: {', '.join(self.touches)}"
 
     def store(self, shots: np.ndarray, found: RoiResult) -> None:
         """Put what was found into the table; a region that a missing module has a part in stays unknown."""
-        ok = self.table.module_status[shots] == ModuleStatus.OK
-        for at, name in enumerate(self.plan.names):
-            known = ok[:, self.touches[at]].all(axis=1)
+        for name in found.names:
+            known = self._known(name, shots)
             for word, values in found[name].items():
                 if word in WORDS:
                     self.table.columns[f"roi_{name}_{word}"][shots] = np.where(known, values, np.nan)
+
+    def append(self, name: str, shots: np.ndarray, found: RoiResult) -> None:
+        """Put a projection into its file; unknown ones are NaN."""
+        known = self._known(name, shots)[:, None]
+        keys = {
+            "trainId": self.table.train_id[shots],
+            "pulseId": self.table.pulse_id[shots],
+            "cellId": self.table.cell_id[shots],
+        }
+        sums, pixels = (np.where(known, values, np.nan) for values in (found.sum, found.count))
+        self._file.append(name, keys, sums, pixels)
+
+    def _known(self, name: str, shots: np.ndarray) -> np.ndarray:
+        ok = self.table.module_status[shots] == ModuleStatus.OK
+        return ok[:, self.touches[name]].all(axis=1)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A region that keeps one of its axes.
+
+    Attributes
+    ----------
+    plan : RoiPlan
+        A region for every place.
+    axis : {"ss", "fs"}
+    places : ndarray of int, shape (n,)
+        In the slab.
+    """
+
+    plan: RoiPlan
+    axis: str
+    places: np.ndarray
 
 
 class RegionStage:
     """Sums the shots of a block; see `shotsieve.engine.stages.PixelStage`."""
 
-    def __init__(self, job: RegionJob, summer: BinSummer) -> None:
-        self.job, self.summer = job, summer
+    def __init__(self, job: RegionJob, backend: Backend, shots: int) -> None:
+        self.job = job
+        self.summer = None if job.plan is None else job.plan.summer(backend, shots)
+        self.projections = {name: one.plan.summer(backend, shots) for name, one in job.projections.items()}
 
     def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
         """Measure some shots, and wait for the result."""
-        self.job.store(shots, self.job.plan.result(self.summer.sum(pixels, stream)))
+        if self.summer is not None:
+            self.job.store(shots, self.job.plan.result(self.summer.sum(pixels, stream)))
+        for name, summer in self.projections.items():
+            found = self.job.projections[name].plan.result(summer.sum(pixels, stream))
+            self.job.append(name, shots, found)
 
 
 def make_region_job(job: Job) -> RegionJob:
@@ -126,7 +174,7 @@ def make_region_job(job: Job) -> RegionJob:
         # Rectangles and masks need no distance.
         if any(region.kind in ("ring", "sector", "polygon") for region in wanted.values()):
             pixels = PixelMap.from_geometry(geometry, distance_of(job, geometry))
-    masks = {}
+    masks, projections = {}, {}
     for name, region in wanted.items():
         try:
             masks[name] = _mask(job, name, region, shape, pixels)
@@ -134,16 +182,21 @@ def make_region_job(job: Job) -> RegionJob:
             raise BadInput(f"[measure.roi.{name}] {err}") from None
         if region.mask is not None:
             files[f"{name}_sha256"] = sha256_of(job.recipe.path_of(region.mask))
-    plan = RoiPlan.make(masks, shape)
-    per_module = np.stack([mask.reshape(len(source.modules), -1) for mask in masks.values()])
-    found = RegionJob(plan, per_module.any(axis=2), job.table, job.unit, files)
+    touches = {name: mask.reshape(len(source.modules), -1).any(axis=1) for name, mask in masks.items()}
+    for name in [name for name, region in wanted.items() if region.kind == "projection"]:
+        mask, axis = masks.pop(name), wanted[name].axis
+        labels = regions.projection(mask, axis)
+        places = np.flatnonzero(mask.any(axis=1 if axis == "ss" else 0))
+        projections[name] = Projection(RoiPlan.make(labels, shape), axis, places)
+    plan = RoiPlan.make(masks, shape) if masks else None
+    found = RegionJob(plan, projections, touches, job.table, job.unit, files)
     found.declare()
     return found
 
 
 def _mask(job: Job, name: str, region: Region, shape: tuple[int, int], pixels: PixelMap | None) -> np.ndarray:
     source = job.source
-    if region.kind == "rectangle":
+    if region.kind in ("rectangle", "projection"):
         place = region.module
         if place is not None:
             if place not in source.modules:
