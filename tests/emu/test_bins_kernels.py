@@ -13,6 +13,8 @@ SEEDS = range(6)
 
 # name -> (the fault, how it shows)
 FAULTS = {
+    "no barrier before a chunk is loaded": (Fault(BINS, "__syncthreads();", nth=0), "wrong"),
+    "no barrier after it is loaded": (Fault(BINS, "__syncthreads();", nth=1), "wrong"),
     "sums that are not closed": (
         Fault(BINS, "if (open >= 0) sum.close(s, first_slot + open, frame);\n    }", "}"),
         "wrong",
