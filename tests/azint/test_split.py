@@ -95,6 +95,16 @@ def test_every_pixel_is_shared_out_wholly(pixels):
     assert cake(np.ones((80, 40), "f4")).count.sum() == pytest.approx(3200, abs=1e-6)
 
 
+@pytest.mark.parametrize("npt_chi", [1, 2, 3])
+def test_bins_wider_than_half_a_turn(pixels, npt_chi):
+    """A pixel across the cut of the azimuth reaches such a bin from both sides, and is in it once."""
+    frame = np.ones((80, 40), "f4")
+    options = {"npt": 9, "splitting": "full", "backend": "cpu"}
+    cake = shotsieve.AzimuthalIntegrator(pixels, npt_chi=npt_chi, **options)(frame)
+    profile = shotsieve.AzimuthalIntegrator(pixels, **options)(frame)
+    np.testing.assert_allclose(cake.count.sum(axis=0), profile.count, rtol=1e-9)
+
+
 def test_hexagons_are_not_split(real_data):
     corners = [(-124.1, 3.1), (-133.1, -110.6), (1.0, -125.2), (4.5, -4.9)]
     dssc = PixelMap.dssc(real_data / "geometry" / "dssc_geo_june19.h5", corners, 0.5)

@@ -17,6 +17,7 @@ from ..measure.azint_summer import AzintSummer
 from ..measure.threshold import threshold_in_unit
 from ..write.profiles import FILE_NAME, ProfileFile
 from .place import distance_of, geometry_of, mask_of, sha256_of
+from .stages import shot_keys
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -120,13 +121,10 @@ class ProfileJob:
         self.measured += len(shots)
         if self._file is not None and self.section.per_shot:
             scale = np.where(monitor > 0, monitor, np.nan)[:, None]
-            keys = {
-                "trainId": self.table.train_id[shots],
-                "pulseId": self.table.pulse_id[shots],
-                "cellId": self.table.cell_id[shots],
-            }
             errors = np.full(profiles.intensity.shape, np.nan) if profiles.sigma is None else profiles.sigma
-            self._file.append(keys, profiles.intensity / scale, errors / scale, profiles.count)
+            self._file.append(
+                shot_keys(self.table, shots), profiles.intensity / scale, errors / scale, profiles.count
+            )
 
     def _column(self, name: str | None) -> np.ndarray | None:
         if name is None:

@@ -15,6 +15,7 @@ from ..measure.roi import RoiPlan, RoiResult
 from ..table import ModuleStatus, Table
 from ..write.projections import FILE_NAME, ProjectionFile
 from .place import distance_of, geometry_of, mask_of, sha256_of
+from .stages import shot_keys
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -99,13 +100,8 @@ class RegionJob:
     def append(self, name: str, shots: np.ndarray, found: RoiResult) -> None:
         """Put a projection into its file; unknown ones are NaN."""
         known = self._known(name, shots)[:, None]
-        keys = {
-            "trainId": self.table.train_id[shots],
-            "pulseId": self.table.pulse_id[shots],
-            "cellId": self.table.cell_id[shots],
-        }
         sums, pixels = (np.where(known, values, np.nan) for values in (found.sum, found.count))
-        self._file.append(name, keys, sums, pixels)
+        self._file.append(name, shot_keys(self.table, shots), sums, pixels)
 
     def _known(self, name: str, shots: np.ndarray) -> np.ndarray:
         ok = self.table.module_status[shots] == ModuleStatus.OK

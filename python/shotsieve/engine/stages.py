@@ -10,6 +10,7 @@ from ..measure.peak_finder import PeakFinder, Peaks
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..table import Table
     from .blocks import Slot
     from .job import Job
     from .pixels import PixelPass
@@ -88,6 +89,15 @@ class PixelStages:
 
     def _store(self, shots: np.ndarray, found: Peaks) -> None:
         self.job.table.set_measure("n_peaks", shots, self.job.peaks.store(shots, found))
+
+
+def shot_keys(table: Table, shots: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what a file says of the shots of its rows; see `shotsieve.write.nxdata.KEYS`."""
+    return {
+        "trainId": table.train_id[shots],
+        "pulseId": table.pulse_id[shots],
+        "cellId": table.cell_id[shots],
+    }
 
 
 def cut(positions: np.ndarray, most: int) -> list[np.ndarray]:

@@ -64,8 +64,11 @@ def split_pixels(
     if len(whole_turn):
         parts.append(_by_centre(whole_turn, radial.reshape(-1, 4), edges, chi_edges))
     pixel, bins, share = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    order = np.lexsort((bins, pixel))
-    return Entries(pixel[order], bins[order], share[order])
+    # A pixel across the cut of the azimuth may reach a wide bin from both sides.
+    n_bins = int(bins.max(initial=0)) + 1
+    key, place = np.unique(pixel * n_bins + bins, return_inverse=True)
+    pixel, bins = np.divmod(key, n_bins)
+    return Entries(pixel, bins, np.bincount(place, share, len(key)))
 
 
 def _split(

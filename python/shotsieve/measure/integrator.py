@@ -57,6 +57,10 @@ class AzimuthalIntegrator:
     plan : AzintPlan
     pixels : PixelMap
 
+    Notes
+    -----
+    An integrator has buffers of its own: call it from one thread at a time. It uses all threads itself.
+
     Raises
     ------
     BadInput
@@ -144,11 +148,9 @@ class AzimuthalIntegrator:
         good = np.ones(pixels.shape, bool) if mask is None else np.asarray(mask, bool).reshape(pixels.shape)
         if ai.detector.mask is not None:
             good &= np.asarray(ai.detector.mask).reshape(pixels.shape) == 0
-        for name in ("dark", "flat"):
-            current = getattr(ai.detector, f"get_{name}current", lambda: None)()
-            current = getattr(ai.detector, f"get_{name}field", lambda: None)() if current is None else current
-            if name not in params and current is not None:
-                params[name] = current
+        for name, get in (("dark", "get_darkcurrent"), ("flat", "get_flatfield")):
+            if name not in params and (found := getattr(ai.detector, get)()) is not None:
+                params[name] = found
         return cls(pixels, good, npt, unit, **params)
 
     def __call__(
@@ -202,8 +204,6 @@ class AzimuthalIntegrator:
             return summer.integrate(pixels, stream, **given)
 
         return self._run(integrate, frames, variance, mask, monitor, threads, stream)
-
-    integrate1d = integrate2d = __call__
 
     def sigma_clip(
         self,
