@@ -320,6 +320,8 @@ class Table:
             raise BadInput(f"the table has no column {name!r}.{nearest(name, self.names())}")
         picked = [self.modules.index(int(module[:-1]))] if module else slice(None)
         ok = self.ok()[:, picked]
+        if base != "lit_fraction" and ok.all():
+            return _point(self._sum(base, picked, ok))
         unknown = (~ok).sum(1)
         if base == "lit_fraction":
             return self._fraction(picked, ok, unknown)

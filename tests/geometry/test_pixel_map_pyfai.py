@@ -161,7 +161,9 @@ def test_named_detectors(rng, tmp_path):
         assert pixels.shape == ai.detector.shape
         np.testing.assert_array_equal(pixels.centres, PixelMap.from_pyfai(ai).centres)
         if pixels.n_corners == 4:
-            all_equal(pixels, ai)
+            # pyFAI rounds these centres to float32: beside the beam that shows at any relative tolerance.
+            radius = pixels.radial("r_m", ENERGY)
+            all_equal(pixels, ai, known=radius > radius.max() / 5)
         corners_equal(pixels, ai)
 
 
