@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import ShotsieveError
-from .keep import kept_misses
+from .keep import kept_misses, unread
 from .table import FATES, ModuleStatus, Table
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ class Accounts:
         Shots that the rule refuses, kept because their train is kept whole.
     misses : int
         Shots that are kept by chance alone.
+    not_read : int
+        Shots that were dropped without having been read, since the recipe selects others.
     modules : dict of str to dict of str to int
         For modules that are not complete: number of shots, of those kept or dropped, that are ``missing``,
         have ``no_constants`` or are ``unreadable``.
@@ -100,6 +102,7 @@ class Accounts:
     no_dark_data: Split = field(default_factory=Split)
     companions: int = 0
     misses: int = 0
+    not_read: int = 0
     modules: dict[str, dict[str, int]] = field(default_factory=dict)
     bytes_in: int | None = None
     bytes_out: int | None = None
@@ -144,7 +147,8 @@ class Accounts:
         kept = table.fate == FATES.index("kept")
         dropped = table.fate == FATES.index("dropped")
         by_chance = kept_misses(table)
-        asked = (kept | dropped)[:, None]
+        skipped = unread(table)
+        asked = ((kept | dropped) & ~skipped)[:, None]
 
         def split(which: np.ndarray) -> Split:
             return Split(int((which & kept).sum()), int((which & dropped).sum()))
@@ -163,10 +167,11 @@ class Accounts:
             missing=int(source.missing_shots),
             **table.counts(),
             undecided=split(table.verdict < 0),
-            partial=split(~table.ok().all(1)),
+            partial=split(~table.ok().all(1) & ~skipped),
             no_dark_data=split((table.module_status == ModuleStatus.NO_CONSTANTS).any(1)),
             companions=int((kept & (table.verdict == 0) & ~by_chance).sum()),
             misses=int(by_chance.sum()),
+            not_read=int(skipped.sum()),
             modules=modules,
             bytes_in=bytes_in,
             bytes_out=bytes_out,
@@ -212,7 +217,7 @@ class Accounts:
             Whether what depends on the machine goes in.
         """
         out = asdict(self)
-        asked = self.kept + self.dropped
+        asked = self.kept + self.dropped - self.not_read
         out["undecided_share"] = self.undecided.total / asked if asked else 0.0
         out["ratio"] = self.bytes_in / self.bytes_out if self.bytes_in and self.bytes_out else None
         out["rejected"] = self.rejected
@@ -265,6 +270,7 @@ class Accounts:
             "without constants": getattr(self.no_dark_data, fate),
             "companions": self.companions if fate == "kept" else 0,
             "misses kept at random": self.misses if fate == "kept" else 0,
+            "not read": self.not_read if fate == "dropped" else 0,
         }
         said = ", ".join(f"{number:,} {name}" for name, number in remarks.items() if number)
         return f"of these {said}" if said else ""

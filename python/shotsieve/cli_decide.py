@@ -11,7 +11,7 @@ import numpy as np
 
 from .decide import Rule
 from .errors import BadInput
-from .keep import PROBABILITY, Keeper, kept_misses
+from .keep import PROBABILITY, Keeper, kept_misses, unread
 from .table import FATES, Table
 
 
@@ -90,7 +90,8 @@ def replay(
     parsed = Rule.parse(rule, table.names(), explain=table.explain())
     keeper = Keeper(parsed, undecided, misses, seed, whole_trains)
     keeper.prepare(table)
-    rows = np.flatnonzero(table.fate <= FATES.index("dropped"))  # the others were rejected
+    # The others were rejected, or never looked at.
+    rows = np.flatnonzero((table.fate <= FATES.index("dropped")) & ~unread(table))
     before = table.fate[rows] == FATES.index("kept")
     kept = keeper.decide(table, rows)
     return {

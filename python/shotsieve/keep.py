@@ -9,7 +9,7 @@ import numpy as np
 
 from .decide import Rule
 from .errors import BadInput
-from .table import FATES, Table
+from .table import FATES, ModuleStatus, Table
 
 PROBABILITY = "keep_probability"
 """Column that says with which probability a shot is kept; it is there where misses are kept."""
@@ -66,7 +66,9 @@ class Keeper:
     def prepare(self, table: Table) -> None:
         """Make room in a table for the probability, where misses are kept."""
         if self.misses > 0 and PROBABILITY not in table.columns:
-            table.add_column(PROBABILITY, np.full(len(table), np.nan), "", _MEANING)
+            # What is dropped already is dropped for certain: nobody has looked at it.
+            gone = table.fate == FATES.index("dropped")
+            table.add_column(PROBABILITY, np.where(gone, 0.0, np.nan), "", _MEANING)
 
     def decide(self, table: Table, rows: np.ndarray) -> np.ndarray:
         """Give some shots their verdict and their fate; return which are kept.
@@ -139,6 +141,18 @@ def _mixed(values: np.ndarray) -> np.ndarray:
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return z ^ (z >> np.uint64(31))
+
+
+def unread(table: Table) -> np.ndarray:
+    """Return which shots were dropped without having been read, bool (S,).
+
+    Examples
+    --------
+    >>> unread(Table([7], [0], [0], modules=(0,), module_pixels=100)).tolist()
+    [False]
+    """
+    not_read = (table.module_status == ModuleStatus.NOT_READ).all(axis=1)
+    return (table.fate == FATES.index("dropped")) & not_read
 
 
 def kept_misses(table: Table) -> np.ndarray:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .constants.steps import Steps
 from .errors import BadInput, nearest
+from .recipe_check import checked, nest, sections, with_defaults
 from .recipe_sections import (
+    ANNOTATE_UNITS,
     MODE_UNITS,
     PLACED_KINDS,
     REGION_KEYS,
@@ -29,20 +30,27 @@ from .recipe_sections import (
     Measure,
     Peaks,
     Region,
+    Select,
     Write,
 )
+from .sources.annotate import AnnotateParams
 from .toml_text import dumps_toml
-from .units import Quantity, check_photon_energy, parse_quantity
+from .units import Quantity, check_photon_energy
 
-__all__ = ["Azint", "Calibrate", "Detector", "Keep", "Lit", "Measure", "Peaks", "Recipe", "Region", "Write"]
-
-_KINDS = {
-    str: "a text",
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    Quantity: "a text with a number and its unit",
-}
+__all__ = [
+    "AnnotateParams",
+    "Azint",
+    "Calibrate",
+    "Detector",
+    "Keep",
+    "Lit",
+    "Measure",
+    "Peaks",
+    "Recipe",
+    "Region",
+    "Select",
+    "Write",
+]
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,9 @@ class Recipe:
     Attributes
     ----------
     detector : Detector
+    annotate : AnnotateParams
+    select : Select or None
+        None reads every shot.
     calibrate : Calibrate or None
     measure : Measure
     keep : Keep or None
@@ -71,6 +82,8 @@ class Recipe:
     """
 
     detector: Detector = field(default_factory=Detector)
+    annotate: AnnotateParams = field(default_factory=AnnotateParams)
+    select: Select | None = None
     calibrate: Calibrate | None = None
     measure: Measure = field(default_factory=Measure)
     keep: Keep | None = None
@@ -131,10 +144,12 @@ class Recipe:
             As `load`.
         """
         values = {}
-        for section, table in _sections(given, name):
-            values[section] = _checked(section, table, name)
+        for section, table in sections(given, name):
+            values[section] = checked(section, table, name)
         recipe = cls(
             detector=Detector(**values.get("detector", {})),
+            annotate=_annotate(values.get("annotate", {}), values.get("annotate.columns", {}), name),
+            select=Select(**values["select"]) if "select" in values else None,
             calibrate=_calibrate(values.get("calibrate"), name),
             measure=Measure(
                 lit=Lit(**values["measure.lit"]) if "measure.lit" in values else None,
@@ -216,15 +231,17 @@ class Recipe:
         ``Recipe.from_dict(recipe.filled())`` equals the recipe.
         """
         out: dict[str, Any] = {}
-        for section, table in _sections(self._given, "recipe"):
-            if section == "measure.roi":
-                filled = {name: _filled(region, REGION_KEYS) for name, region in table.items()}
+        for section, table in sections(self._given, "recipe"):
+            if section == "annotate.columns":
+                filled = dict(table)
+            elif section == "measure.roi":
+                filled = {name: with_defaults(region, REGION_KEYS) for name, region in table.items()}
             else:
-                filled = _filled(table, SECTIONS[section])
+                filled = with_defaults(table, SECTIONS[section])
             if section == "detector":
                 out["detector"] = [filled]
             else:
-                _nest(out, section.split("."))[section.split(".")[-1]] = filled
+                nest(out, section.split("."))[section.split(".")[-1]] = filled
         return out
 
     def dumps_toml(self) -> str:
@@ -274,7 +291,7 @@ class Recipe:
                 given["detector"] = given.get("detector") or [{}]
                 table = given["detector"][0]
             else:
-                table = _nest(given, path).setdefault(path[-1], {})
+                table = nest(given, path).setdefault(path[-1], {})
             if value is None:
                 table.pop(key, None)
             else:
@@ -282,94 +299,14 @@ class Recipe:
         return Recipe.from_dict(given, name="recipe with options", folder=self.folder)
 
 
-def _filled(table: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
-    """Return a section with its defaults written out; what is not set and has no default is left out."""
-    values = {key: table.get(key, spec.default) for key, spec in keys.items()}
-    return {
-        key: f"{value.value!r} {value.unit}" if isinstance(value, Quantity) else value
-        for key, value in values.items()
-        if value is not None
-    }
-
-
-def _nest(tree: dict[str, Any], path: list[str]) -> dict[str, Any]:
-    """Return the dictionary that holds the last name of a path, making those on the way."""
-    for name in path[:-1]:
-        tree = tree.setdefault(name, {})
-    return tree
-
-
-def _sections(given: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield (section, table) in the order of `SECTIONS`, after refusing what is not a section."""
-    flat: dict[str, Any] = {}
-    for section, table in given.items():
-        if section == "measure" and isinstance(table, Mapping):
-            flat |= {f"measure.{measure}": inner for measure, inner in table.items()}
-        else:
-            flat[section] = table
-    for section, table in flat.items():
-        if section not in SECTIONS:
-            known = ", ".join(f"[{s}]" for s in SECTIONS)
-            raise BadInput(
-                f"{name}: there is no section [{section}].{nearest(section, SECTIONS)} Sections are {known}"
-            )
-        if section == "detector":
-            if not isinstance(table, list):
-                raise BadInput(f"{name}: write [[detector]] with two brackets: it is a list of detectors")
-            if len(table) > 1:
-                raise BadInput(
-                    f"{name}: {len(table)} sections [[detector]]; one detector per run is supported"
-                )
-            flat[section] = table[0] if table else {}
-        if not isinstance(flat[section], Mapping):
-            raise BadInput(f"{name}: [{section}] must be a section, got {_shown(table)}")
-    yield from ((section, flat[section]) for section in SECTIONS if section in flat)
-
-
-def _checked(section: str, table: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return every key of a section with its checked value or its default; of regions, each of them."""
-    if section == "measure.roi":
-        for region, inner in table.items():
-            if not isinstance(inner, Mapping) or not region.isidentifier():
-                raise BadInput(
-                    f"{name}: [measure.roi] {region}: expected a region as a section of its own, "
-                    "[measure.roi.NAME], whose name is a word"
-                )
-        return {region: _checked(f"measure.roi.{region}", inner, name) for region, inner in table.items()}
-    keys = SECTIONS.get(section, REGION_KEYS)
-    for key in table:
-        if key not in keys:
-            known = ", ".join(keys)
-            raise BadInput(
-                f"{name}: [{section}] has no key {key!r}.{nearest(key, keys)} Its keys are {known}"
-            )
-    out = {}
-    for key, spec in keys.items():
-        if key not in table and spec.required:
-            raise BadInput(f"{name}: [{section}] {key} is missing: a section [{section}] needs it")
-        value = table.get(key, spec.default)
-        try:
-            out[key] = None if value is None else _value(value, spec, f"[{section}] {key}")
-        except BadInput as err:
-            raise BadInput(f"{name}: {err}") from None
-    return out
-
-
-def _value(value: Any, spec: Key, where: str) -> Any:
-    """Check one value against its key; whole numbers pass as numbers, true and false never do."""
-    if spec.kind is Quantity:
-        return parse_quantity(value, option=where, units=spec.units)
-    good = isinstance(value, spec.kind) or (spec.kind is float and isinstance(value, int))
-    good &= spec.kind is bool or not isinstance(value, bool)
-    good &= spec.kind is not float or (good and math.isfinite(value))
-    if not good:
-        raise BadInput(f"{where}: expected {_KINDS[spec.kind]}, got {_shown(value)}")
-    if spec.choices and value not in spec.choices:
-        hint = nearest(value, spec.choices)
-        raise BadInput(f"{where}: expected one of {', '.join(spec.choices)}, got {value!r}.{hint}")
-    if spec.kind is str and not value.strip():
-        raise BadInput(f"{where} is empty; give it a value or leave the key out")
-    return spec.kind(value)
+def _annotate(values: dict[str, Any], columns: dict[str, str], name: str) -> AnnotateParams:
+    """Build the choices, under the names of `AnnotateParams`, which carry the units."""
+    values |= {f"{key}_{unit}": values.pop(key) for key, unit in ANNOTATE_UNITS.items() if key in values}
+    plain = {key: v.value if isinstance(v, Quantity) else v for key, v in values.items()}
+    try:
+        return AnnotateParams(**plain, columns=columns)
+    except BadInput as err:
+        raise BadInput(f"{name}: [annotate] {err}") from None
 
 
 def _regions(values: Mapping[str, dict[str, Any]], name: str) -> dict[str, Region]:
@@ -407,11 +344,3 @@ def _calibrate(values: dict[str, Any] | None, name: str) -> Calibrate | None:
         where = "" if str(err).startswith("[") else "[calibrate] "
         raise BadInput(f"{name}: {where}{err}") from None
     return Calibrate(**plain, steps=steps)
-
-
-def _shown(value: Any) -> str:
-    """Say what came, with its kind, since 5 and "5" look alike in a sentence."""
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return f"{_KINDS[kind]} ({value!r})"
-    return f"a {type(value).__name__}"

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 from .constants.steps import Steps
 from .detectors import GAIN_MODES
 from .measure.average import ESTIMATORS
+from .sources.annotate import ALIGNMENTS, PATTERNS
 from .units import Quantity
 
 
@@ -54,10 +55,34 @@ def _step_keys() -> dict[str, Key]:
 STEP_KEYS = _step_keys()
 # Quantities of the operating mode; the unit ends the field's name, as in `OperatingMode`.
 MODE_UNITS = {"rate": "mhz", "photon_energy": "kev", "distance": "m"}
+ANNOTATE_UNITS = {"reference_rate": "mhz", "reference_distance": "m"}
+FRAMES = ("all", "lit", "lit_rows", "super", "super_rows")
 PIXEL_UNITS = ("ADU", "keV", "photon", "sigma")
 # One entry per section; what is not here is not a section, and what a section does not list is not a key.
 SECTIONS: dict[str, dict[str, Key]] = {
     "detector": {"name": Key(str), "source": Key(str), "geometry": Key(str)},
+    "annotate": {
+        "pattern": Key(str, "auto", choices=PATTERNS),
+        "align": Key(str, "first_pulse", choices=ALIGNMENTS),
+        "reference_frame": Key(int, 1),
+        "reference_delay": Key(float),
+        "reference_rate": Key(Quantity, units=("MHz",)),
+        "reference_distance": Key(Quantity, units=("m",)),
+        "trigger": Key(str),
+        "stride": Key(int),
+        "exposure": Key(int),
+        "guess_missing": Key(bool, False),
+        "time_server": Key(str),
+        "litfrm": Key(str),
+        "xgm": Key(str),
+        "laser": Key(str),
+        "laser_position": Key(int),
+        "laser_offset": Key(int),
+        "laser_pulse_offset": Key(float),
+        "delay": Key(str),
+    },
+    "annotate.columns": {},  # named columns, each with its source and key
+    "select": {"frames": Key(str, "all", choices=FRAMES), "cells": Key(str), "rule": Key(str)},
     "calibrate": {
         "constants": Key(str),
         "gain_mode": Key(str, choices=GAIN_MODES),
@@ -148,6 +173,24 @@ class Detector:
     name: str | None = None
     source: str | None = None
     geometry: str | None = None
+
+
+@dataclass(frozen=True)
+class Select:
+    """``[select]``: which shots are read at all; see `shotsieve.select`.
+
+    Attributes
+    ----------
+    frames : {"all", "lit", "lit_rows", "super", "super_rows"}
+    cells : str or None
+        Memory cells as ranges: ``"1:64, 100"``.
+    rule : str or None
+        Over columns that are known before anything is read.
+    """
+
+    frames: str = "all"
+    cells: str | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True)

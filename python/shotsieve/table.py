@@ -62,8 +62,16 @@ MEASURES = {
 }
 # Known by name even where the run does not hold them: a rule may use them, and every value is unknown.
 KNOWN_COLUMNS = {
-    "pulse_energy": Column("uJ", "pulse energy of the X-ray gas monitor"),
+    "xray": Column("", "1 where an X-ray pulse fell into the exposure of the shot, 0 where none did"),
     "n_pulses": Column("", "X-ray pulses in the exposure of the shot"),
+    "pulse_energy": Column("uJ", "pulse energy of the X-ray gas monitor, summed over the pulses of the shot"),
+    "pulse_energy_sigma": Column("uJ", "uncertainty of the pulse energy"),
+    "data_frame": Column(
+        "", "1 where the frame is worth reading: it is lit, or the run is one without X-rays"
+    ),
+    "laser": Column("", "pulses of the optical laser in the exposure of the shot"),
+    "pump_state": Column("", "0 no pulse, 1 X-rays alone, 2 laser alone, 3 both"),
+    "delay": Column("", "delay between X-rays and optical laser, as the run says it"),
 }
 _KEYS = {
     "train_id": Column("", "train of the shot", "u8"),

@@ -19,7 +19,7 @@ def test_pulse_energy_is_the_true_one(name, simulated, reduced):
     assert table.meanings["pulse_energy"].unit == "uJ"
 
     # Nobody could come by these values with a wrong index into the same XGM rows.
-    xgm = make_schedule(sim.parameters).xgm
+    xgm = make_schedule(sim.parameters).beam.xgm
     position = np.concatenate([np.arange(n) for n in np.unique(sim.train, return_counts=True)[1]])
     wrong_ones = {"pulseId": sim.truth.pulse_id, "cellId": sim.truth.cell_id, "position": position}
     for index, wrong in wrong_ones.items():

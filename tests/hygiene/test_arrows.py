@@ -131,13 +131,13 @@ LAYERS = [
     ("detectors", "geometry"),
     ("sources", "constants", "reference"),
     ("calibrate", "compact", "measure"),
-    ("table", "table_io", "side_file", "peak_list", "peak_list_io", "decide", "keep"),
+    ("table", "table_io", "side_file", "peak_list", "peak_list_io", "decide", "keep", "select"),
     ("accounts", "write"),
     ("engine",),
     ("cli", "cli_decide", "cli_simulate", "__main__", "plot"),
 ]
 # The recipe is read by everyone who is told what to do and knows only what may be said.
-FREE = {"recipe", "recipe_sections", "simulate", "__init__", "_version"}
+FREE = {"recipe", "recipe_check", "recipe_sections", "simulate", "__init__", "_version"}
 
 
 def test_nothing_imports_upward_along_the_flow():

@@ -63,7 +63,7 @@ def test_odd_things_show_in_the_source():
     assert status[2].tolist() == [0, 0, 0, ShotStatus.INCONSISTENT]
     assert not source.shots.present[:4, 0].any()
     assert source.shots.present[:4, 1].all()
-    assert set(source.columns()) == {"n_pulses"}
+    assert set(source.columns()) == {"n_pulses", "xray", "data_frame"}
 
 
 def test_strengths_of_a_benchmark():

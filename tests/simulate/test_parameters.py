@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from shotsieve.errors import BadInput
 from shotsieve.simulate.parameters import SpiParameters
-from shotsieve.simulate.schedule import SASE1_BUNCH, SASE3_BUNCH, make_schedule
+from shotsieve.simulate.beam import BUNCH
+from shotsieve.simulate.schedule import make_schedule
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,12 @@ from shotsieve.simulate.schedule import SASE1_BUNCH, SASE3_BUNCH, make_schedule
         ({"split_at": (0,)}, "split_at"),
         ({"constants_without_cells": (8,)}, "the constants have no cell 8"),
         ({"constants_dtype": "f2"}, "constants_dtype"),
-        ({"detector_name": "MID_DET_AGIPD1M-1"}, "detector_name"),
+        ({"detector_name": "XYZ_DET_AGIPD1M-1"}, "detector_name"),
+        ({"pump": "often"}, "pump"),
+        ({"pattern_source": "server"}, "pattern_source"),
+        ({"pulses_per_frame": 4}, "pulses_per_frame"),
+        ({"later_dark_cells": (1,)}, "cell 1 holds the first pulse"),
+        ({"dark_trains": (12,)}, "dark_trains"),
         ({"seed": -1}, "seed"),
     ],
 )
@@ -66,18 +72,19 @@ def test_the_xgm_counts_the_pulses_of_the_beamline_not_of_the_detector(rate, str
     assert s.n_pulses[:10].tolist() == [0, 1, 1, 1, 0, 1, 1, 1, 1, 1]
     assert (s.pulse_energy[[0, 4]] == 0).all()
     # By calibration.md 8.4: the first instrument pulse sits in frame 1.
-    own = np.flatnonzero(s.bunch_pattern == SASE1_BUNCH)
-    both = np.flatnonzero(np.isin(s.bunch_pattern, (SASE1_BUNCH, SASE3_BUNCH)))
+    assert (s.beam.words == s.beam.words[0]).all()
+    own = np.flatnonzero(s.beam.words[0] == BUNCH[1])
+    both = np.flatnonzero(np.isin(s.beam.words[0], (BUNCH[1], BUNCH[3])))
     lit = np.flatnonzero(s.n_pulses)
     frame, train, energy = s.frame[lit], s.train[lit], s.pulse_energy[lit]
     slot = own[0] + (frame - 1) * stride
     assert np.isin(slot, own).all()
-    np.testing.assert_array_equal(s.xgm[train, np.searchsorted(both, slot)], energy)
+    np.testing.assert_array_equal(s.beam.xgm[train, np.searchsorted(both, slot)], energy)
     # A wrong index may meet the right one by chance in single frames, where its slope is another.
     for wrong in (frame, frame - 1, frame * stride, np.searchsorted(own, slot), slot):
-        assert np.mean(s.xgm[train, wrong] == energy) < 0.2
-    assert (s.xgm[:, both.size :] == 1).all()
-    assert (s.xgm[:, : both.size] > 10).all()
+        assert np.mean(s.beam.xgm[train, wrong] == energy) < 0.2
+    assert (s.beam.xgm[:, both.size :] == 1).all()
+    assert (s.beam.xgm[:, : both.size] > 10).all()
 
 
 def test_energies_hits_and_strengths_have_the_wanted_statistics():

@@ -136,6 +136,19 @@ ODD = {
     "wrapped cells": {"cell_ids": (5, 6, 7, 0, 1)},
     "suspect trains": {"suspect_trains": (1,), "suspect": ((4, 2),)},
     "no machine data": {"xgm": False, "time_server": False},
+    "pumped trains, a decoder and a lit-frame finder": {
+        "pump": "even_trains",
+        "pattern_source": "decoder",
+        "litfrm": True,
+        "litfrm_misses": (1,),
+        "delays": (0.1, 0.2),
+    },
+    "an older time server, dark trains, two pulses in a frame": {
+        "pattern_source": "control",
+        "dark_trains": (1,),
+        "pulses_per_frame": 2,
+        "integration_time": 44,
+    },
 }
 
 

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shotsieve.sources.pulses import STRIDES, cell_energy, exposed_pulses
+from shotsieve.sources.bunches import PulsePattern
+from shotsieve.sources.exposure import STRIDES, Alignment
+from shotsieve.sources.litframes import compute_lit_frames
+from shotsieve.sources.xgm import PulseEnergies
 
 FPGA = "SPB_IRU_AGIPD1M1/MDL/FPGA_COMP"
 TIMER = "SPB_RR_SYS/TSYS/TIMESERVER"
@@ -39,7 +42,8 @@ def intensities(table, rng):
 
 
 def all_unknown(columns):
-    return set(columns) == {"pulse_energy", "n_pulses"} and all(np.isnan(c).all() for c in columns.values())
+    known = {"xray", "n_pulses", "pulse_energy", "data_frame"}
+    return set(columns) == known and all(np.isnan(c).all() for c in columns.values())
 
 
 def slow_energy(table, values, cell, stride, exposure=1):
@@ -95,12 +99,13 @@ def expected(beam):
 
 def test_the_right_energy(run, beam, expected):
     source, columns = run(*beam)
-    assert set(columns) == {"pulse_energy", "n_pulses"}
+    known = {"xray", "n_pulses", "pulse_energy", "data_frame", "laser", "pump_state"}
+    assert set(columns) == known  # the XGM of this run tells no uncertainties
     np.testing.assert_array_equal(columns["pulse_energy"], expected[0])
     np.testing.assert_array_equal(columns["n_pulses"], expected[1])
     # Frame 0 lies before the first pulse, cells 2 and 6 of the last train have none.
     assert columns["n_pulses"].reshape(3, 6).tolist() == [[0, 1, 1, 1, 1, 1]] * 2 + [[0, 1, 0, 1, 0, 1]]
-    assert any("aligned by first pulse" in n for n in source.notes)
+    assert any("by the running number of the pulse" in n for n in source.notes)
 
 
 @pytest.mark.parametrize("wrong", ["pulseId", "cellId", "own pulses", "running shot"])
@@ -260,7 +265,7 @@ def test_lit_frame_finder(run, beam):
     right[1, 1:] = np.nan
     np.testing.assert_array_equal(columns["pulse_energy"].reshape(3, 6), right)
     np.testing.assert_array_equal(columns["n_pulses"].reshape(3, 6), n[:, CELLS])
-    assert any("comes from SPB_IRU_AGIPD1M1/REDU/LITFRM" in n for n in source.notes)
+    assert any("pulse_energy come from SPB_IRU_AGIPD1M1/REDU/LITFRM" in n for n in source.notes)
 
 
 def test_another_beamlines_xgm_is_not_used(run, beam):
@@ -276,12 +281,9 @@ def test_jungfrau_says_nothing_about_pulses(maker, opened):
     assert any("no pulseId" in n for n in source.notes)
 
 
-CODES = {1: SASE1, 2: SASE2, 3: SASE3}
-
-
 @st.composite
 def beams(draw):
-    stride = draw(st.sampled_from(STRIDES))
+    stride = draw(st.sampled_from(list(STRIDES.values())))
     word = st.sampled_from([0, 0, 0, SASE1, SASE1, SASE3, SASE2, DUMP, SASE1 | 1 << 10])
     tables = draw(st.lists(st.lists(word, min_size=40, max_size=40), min_size=1, max_size=3))
     return (
@@ -294,13 +296,21 @@ def beams(draw):
     )
 
 
+def lit_frames(table, beamline, stride, exposure, n_cells, reference, values):
+    """What the frames of every train have seen, from a table and the rows of an XGM."""
+    trains = np.arange(len(table), dtype="u8")
+    energies = PulseEnergies(trains, values, values / 10, own=False, origin="xgm")
+    align = Alignment(stride, exposure, reference * stride, n_cells)
+    return compute_lit_frames(PulsePattern.make(trains, table, "server"), energies, beamline, align)
+
+
 @settings(max_examples=200, deadline=None)
 @given(beams())
 def test_against_a_walk_through_the_slots(beam):
     table, beamline, stride, exposure, n_cells, reference = beam
     values = np.random.default_rng(0).uniform(2, 9, (len(table), 40))
-    found = exposed_pulses(table, beamline, stride, exposure, n_cells, reference)
-    n, energy = cell_energy(found, values, (len(table), n_cells))
+    found = lit_frames(table, beamline, stride, exposure, n_cells, reference, values)
+    n, energy = found.n_pulses, found.energy
     mine = {1: lambda w: is4(w) and not kick(w), 2: is5, 3: lambda w: is4(w) and kick(w)}[beamline]
     listed = is5 if beamline == 2 else is4
     for t, words in enumerate(table.tolist()):
@@ -315,6 +325,7 @@ def test_against_a_walk_through_the_slots(beam):
             number += listed(w)
         assert n[t].tolist() == want_n
         np.testing.assert_allclose(energy[t], want_energy, rtol=1e-12)
+        assert (found.sigma[t] <= energy[t] / 10 * (1 + 1e-12)).all()
 
 
 def is4(word):
@@ -350,15 +361,28 @@ def test_against_extra_redu(beam):
         )
 
     values = np.random.default_rng(0).uniform(2, 9, (len(table), 1000))
-    found = exposed_pulses(table, beamline, stride, exposure, n_cells, reference)
-    n, energy = cell_energy(found, values, (len(table), n_cells))
+    found = lit_frames(table, beamline, stride, exposure, n_cells, reference, values)
+    ours = found.facility_arrays()
     for t in range(len(table)):
         data = SimpleNamespace
         bp = data(data=data(data=data(bunchPatternTable=data(value=table[t]))))
         xgm = data(
-            data=data(data=data(intensityTD=data(value=values[t]), intensitySigmaTD=data(value=values[t])))
+            data=data(
+                data=data(intensityTD=data(value=values[t]), intensitySigmaTD=data(value=values[t] / 10))
+            )
         )
         frames = Finder().process_train(bp, xgm)[3]
-        assert n[t].tolist() == frames.npulse.tolist()
-        np.testing.assert_allclose(energy[t], frames.energy, rtol=1e-6)
-        assert sorted(found.xgm[found.train == t]) == sorted(frames.xgm_ids.tolist())
+        for key, theirs in (
+            ("nPulsePerFrame", frames.npulse),
+            ("energyPerFrame", frames.energy),
+            ("energySigma", frames.energy_std),
+            ("dataFramePattern", frames.hasdata),
+            ("masterPulseId", frames.master_ids),
+            ("xgmPulseId", frames.xgm_ids),
+        ):
+            full = np.zeros(ours[key].shape[1], ours[key].dtype)
+            full[: len(theirs)] = theirs
+            if "energy" in key:
+                np.testing.assert_allclose(ours[key][t], full, rtol=1e-6)
+            else:
+                assert ours[key][t].tolist() == full.tolist(), key

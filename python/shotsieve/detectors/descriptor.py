@@ -114,6 +114,9 @@ class Detector:
         For ``"code"``: the codes of the stages 0, 1, 2; every other code is invalid.
     planes : tuple of str
         Datasets of the raw words; several are stacked on a planes axis. `plane_count` is that axis' length.
+    clocks_per_slot : float
+        How much of the integration time, in its own unit, fits into a slot of the bunch pattern; 0 where that is
+        not known.
     single_cell : int
         The cell that constants with one cell stand for; -1 means cell 0.
     steps : tuple of str
@@ -151,6 +154,7 @@ class Detector:
     codes: tuple[int, ...]
     max_cells: int
     row_cells: int
+    clocks_per_slot: float
     keep_unit: str
     adc_max: int
     single_cell: int

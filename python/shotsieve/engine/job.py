@@ -16,14 +16,15 @@ from ..errors import BadInput
 from ..keep import Keeper, kept_misses
 from ..measure.lit import photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
+from ..select import Selection, parse_cells
 from ..sources.base import ShotStatus
-from ..table import FATES, ModuleStatus, Table
+from ..table import FATES, MEASURES, ModuleStatus, Table
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .regions import RegionJob, make_region_job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..constants.container import Constants
     from ..recipe import Recipe
@@ -36,6 +37,8 @@ _FATE_OF_STATUS = {
     ShotStatus.INCONSISTENT: "inconsistent",
     ShotStatus.UNREADABLE: "unreadable",
 }
+_TOO_LATE = "it is measured on the frames, and [select] is asked before any is read: put it into [keep]"
+_EARLY = dict.fromkeys([*MEASURES, "lit_fraction", "n_modules"], _TOO_LATE)
 
 
 @dataclass
@@ -124,7 +127,13 @@ class Job:
         return self.recipe.write.content if self.recipe.write else None
 
 
-def make_job(source: Source, recipe: Recipe, constants: Constants | None, force: bool = False) -> Job:
+def make_job(
+    source: Source,
+    recipe: Recipe,
+    constants: Constants | None,
+    force: bool = False,
+    columns: Mapping[str, np.ndarray] | None = None,
+) -> Job:
     """Decide everything about a reduction.
 
     Parameters
@@ -135,6 +144,8 @@ def make_job(source: Source, recipe: Recipe, constants: Constants | None, force:
         Needed where the recipe calibrates.
     force : bool
         Accept constants whose conditions disagree with the run; the disagreement is then recorded.
+    columns : mapping of str to ndarray, optional
+        Columns of every shot that go before those of the source.
 
     Returns
     -------
@@ -148,11 +159,16 @@ def make_job(source: Source, recipe: Recipe, constants: Constants | None, force:
     shots = source.shots
     mode = _override(source.mode, recipe)
     table = Table(shots.train_id, shots.pulse_id, shots.cell_id, source.modules, source.detector.pixels)
-    for name, values in source.columns().items():
-        table.add_column(name, values)
+    for name, values in {**source.columns(recipe.annotate, mode), **(columns or {})}.items():
+        if name in table.columns:
+            table.columns[name][:] = values
+        else:
+            table.add_column(name, values)
     for status, fate in _FATE_OF_STATUS.items():
         table.set_fate(shots.status == status, fate)
     job = Job(source, recipe, mode, table)
+    if recipe.select is not None:
+        _select(job)
     if recipe.calibrate is not None:
         if constants is None:
             raise BadInput(
@@ -166,6 +182,32 @@ def make_job(source: Source, recipe: Recipe, constants: Constants | None, force:
         job.keeper.prepare(table)
     _describe(job, constants)
     return job
+
+
+def _select(job: Job) -> None:
+    """Leave out the shots that the recipe does not want to be read: they are dropped."""
+    section, table, detector = job.recipe.select, job.table, job.source.detector
+    try:
+        cells = None if section.cells is None else parse_cells(section.cells)
+        rule = None if section.rule is None else Rule.parse(section.rule, _known_early(table), explain=_EARLY)
+    except BadInput as err:
+        raise BadInput(f"[select] {err}") from None
+    selection = Selection(section.frames, cells, rule, detector.row_cells, detector.keep_unit == "train")
+    wanted = selection.wanted(table)
+    readable = job.source.readable
+    left_out = readable[~wanted[readable]]
+    job.source = job.source.selected(wanted)
+    table.set_fate(left_out, "dropped")
+    table.set_verdict(left_out, 0)
+    told = [f"{key} = {value}" for key, value in vars(section).items() if value is not None]
+    job.notes.append(
+        f"{len(left_out)} shots were not read, since [select] leaves them out: {', '.join(told)}"
+    )
+
+
+def _known_early(table: Table) -> list[str]:
+    """Name the columns that are known before a frame is read."""
+    return [name for name in table.names() if name not in _EARLY]
 
 
 def _keeper(job: Job) -> Keeper:

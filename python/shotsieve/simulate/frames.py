@@ -60,19 +60,25 @@ class FrameMaker:
         self.parameters = p = parameters
         self.schedule = schedule
         self.model = model
-        q, weight, self._background = [], [], []
+        q, weight, profiles = [], [], []
         for module in p.modules:
             position = pixel_positions(module).reshape(PIXELS, 2)
             q.append(momentum_transfer(module, p.distance_m, p.photon_energy_kev).reshape(PIXELS))
             weight.append(solid_angle(p.distance_m, np.hypot(position[:, 0], position[:, 1])))
             profile = background_profile(q[-1]) * weight[-1]
             # `background` is the mean over the modules simulated; the share of each follows from its place.
-            self._background.append(profile)
-        level = p.background / np.mean([b.mean() for b in self._background])
-        self._background = [Background(b, level * b.sum()) for b in self._background]
+            profiles.append(profile)
+        level = p.background / np.mean([b.mean() for b in profiles])
+        # The optical laser changes the inner half of q; row and state of the laser -> background.
+        change = [1 + p.pump_effect * (one < np.max(q) / 2) for one in q]
+        pumped = [b * factor for b, factor in zip(profiles, change, strict=True)]
+        self._backgrounds = [
+            [Background(b, level * b.sum()) for b in one]
+            for one in ((profiles, pumped) if p.pump_effect else (profiles,))
+        ]
         self._sphere = SphereDiffraction(np.stack(q), np.stack(weight))
         self._total = self._sphere.total_weight()
-        self._moments: dict[tuple[int, int], np.ndarray] = {}
+        self._moments: dict[tuple[int, int, int], np.ndarray] = {}
         self._radial: tuple[int, np.ndarray] = (-1, np.empty(0))
 
     def _hit(self, shot: int, row: int) -> np.ndarray | None:
@@ -109,10 +115,10 @@ class FrameMaker:
         >>> maker.expected(0, 0).photons  # doctest: +SKIP
         0.0
         """
-        energy, background = self._energy(shot), self._background[row]
+        energy, background = self._energy(shot), self._background_of(shot, row)
         cell = min(int(self.schedule.cell_id[shot]), self.model.cells - 1)
         module = self.model.module(self.parameters.modules[row])
-        background_lit = self._background_lit(row, module, cell, energy)
+        background_lit = self._background_lit(shot, row, module, cell, energy)
         hit = self._hit(shot, row)
         if hit is None:
             photons = background.total * energy
@@ -123,12 +129,16 @@ class FrameMaker:
         photons = background.total * energy + hit_photons
         return Expected(*_rounded(photons, hit_photons, lit, background_lit))
 
-    def _background_lit(self, row: int, module, cell: int, energy: float) -> float:
+    def _background_of(self, shot: int, row: int) -> Background:
+        return self._backgrounds[int(self.schedule.laser[shot] > 0) % len(self._backgrounds)][row]
+
+    def _background_lit(self, shot: int, row: int, module, cell: int, energy: float) -> float:
         """Return the expected lit pixels of the background: a series in the energy, its moments kept."""
-        mean = self._background[row].mean.astype(np.float64)
+        mean = self._background_of(shot, row).mean.astype(np.float64)
         if mean.max() * energy > 1:
             return float(np.sum(-np.expm1(-mean * energy), where=module.good(cell)))
-        moments = self._moments.get((row, cell))
+        key = (int(self.schedule.laser[shot] > 0), row, cell)
+        moments = self._moments.get(key)
         if moments is None:
             good = mean[module.good(cell)]
             power, moments, factor = np.ones_like(good), np.empty(MOMENTS), -1.0
@@ -136,7 +146,7 @@ class FrameMaker:
                 power = power * good
                 factor = -factor / (k + 1)
                 moments[k] = factor * np.sum(power)
-            self._moments[row, cell] = moments
+            self._moments[key] = moments
         value = 0.0
         for m in moments[::-1]:
             value = (value + m) * energy
@@ -176,9 +186,9 @@ class FrameMaker:
         energy = self._energy(shot)
         hit = self._hit(shot, row)
         if hit is None:
-            pixels, counts = self._background[row].draw(rng, energy)
+            pixels, counts = self._background_of(shot, row).draw(rng, energy)
         else:
-            hit += self._background[row].mean
+            hit += self._background_of(shot, row).mean
             hit *= np.float32(energy)
             pixels, counts = draw_photons(rng, hit)
         # Cells beyond the constants exist in the detector all the same; they behave like the last one.

@@ -159,6 +159,12 @@ def _columns(p: SpiParameters, schedule: Schedule) -> dict[str, np.ndarray]:
     columns = {}
     if p.time_server:
         columns["n_pulses"] = schedule.n_pulses.astype(np.float64)
+        columns["xray"] = columns["data_frame"] = (schedule.n_pulses > 0).astype(np.float64)
+        if p.pump != "none":
+            columns["laser"] = schedule.laser.astype(np.float64)
+            columns["pump_state"] = columns["xray"] + 2 * (schedule.laser > 0)
+        if p.delays:
+            columns["delay"] = np.resize(np.array(p.delays), p.n_trains)[schedule.train]
         if p.xgm:
             columns["pulse_energy"] = schedule.pulse_energy
     return columns

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BadInput, nearest
+from ..sources.instruments import Instrument, instrument_of, laser_bit
 from .detector import STAGES
 from .geometry import MODULES
 
 STRIDES = {4.5: 1, 2.2: 2, 1.1: 4, 0.5: 8}
 MAX_CELLS = 352
 BUNCH_SLOTS = 2700
-FIRST_SLOT = 120  # slot of the first instrument pulse in the bunch pattern
+PATTERN_SOURCES = ("pipeline", "control", "decoder")
+PUMPS = ("none", "every", "even_pulses", "odd_pulses", "even_trains")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,16 @@ class SpiParameters:
         Frame in which the first instrument pulse sits; frames before it are dark.
     dark_cells : tuple of int
         Further cells without an X-ray pulse.
+    later_from : int, optional
+        Train from which on `later_dark_cells` are dark instead: the pulse pattern changes.
+    later_dark_cells : tuple of int
+        See there.
+    dark_trains : tuple of int
+        Trains without X-ray pulses.
+    first_slot : int
+        Slot of the bunch pattern that holds the first X-ray pulse.
+    pulses_per_frame : int
+        X-ray pulses in the exposure of a lit frame, in slots that follow one another.
     gain_mode : str
         "adaptive", "fixed_high", "fixed_medium" or "fixed_low".
     integration_time : int
@@ -64,7 +76,7 @@ class SpiParameters:
     proposal, run, first_train : int
         Numbers of the proposal, the run and its first train.
     detector_name : str
-        Begins with the instrument, SPB.
+        Begins with the instrument: SPB, FXE, MID, HED, SQS, SCS or SXP.
     modules : tuple of int
         Modules that are simulated at all.
     missing_modules : tuple of int
@@ -85,6 +97,19 @@ class SpiParameters:
         Trains that a sequence file repeats from the end of the one before.
     xgm, time_server : bool
         Whether the run has pulse energies and a bunch pattern.
+    pattern_source : str
+        Where the bunch pattern stands: "pipeline" or "control" of the time server, or a "decoder".
+    litfrm : bool
+        Whether the facility's lit-frame finder has run.
+    litfrm_misses : tuple of int
+        Trains of which it says nothing.
+    pump : str
+        Which X-ray pulses the optical laser accompanies: "none", "every", "even_pulses", "odd_pulses",
+        "even_trains".
+    pump_effect : float
+        Relative change of the background in the inner half of q where the laser was on.
+    delays : tuple of float
+        Delays of the laser, taken in turns by the trains; empty for none.
     constants_cells : int, optional
         Memory cells with constants; by default the largest cell + 1.
     constants_without_cells : tuple of int
@@ -113,6 +138,11 @@ class SpiParameters:
     rate_mhz: float = 1.1
     reference_frame: int = 1
     dark_cells: tuple[int, ...] = ()
+    later_from: int | None = None
+    later_dark_cells: tuple[int, ...] = ()
+    dark_trains: tuple[int, ...] = ()
+    first_slot: int = 120
+    pulses_per_frame: int = 1
     gain_mode: str = "adaptive"
     integration_time: int = 20
     hit_rate: float = 0.3
@@ -142,6 +172,12 @@ class SpiParameters:
     sequence_overlap: int = 0
     xgm: bool = True
     time_server: bool = True
+    pattern_source: str = "pipeline"
+    litfrm: bool = False
+    litfrm_misses: tuple[int, ...] = ()
+    pump: str = "none"
+    pump_effect: float = 0.0
+    delays: tuple[float, ...] = ()
     constants_cells: int | None = None
     constants_without_cells: tuple[int, ...] = ()
     constants_dims: bool = True
@@ -198,6 +234,21 @@ class SpiParameters:
         return cells if ascending else tuple(range(len(cells)))
 
     @property
+    def instrument(self) -> Instrument:
+        """Instrument that the detector stands at."""
+        return instrument_of(self.detector_name)
+
+    @property
+    def laser_name(self) -> str:
+        """Name of the instrument's optical laser; SXP, whose own is not known, borrows one."""
+        return self.instrument.laser or "SCS"
+
+    @property
+    def laser_bit(self) -> int:
+        """Bit of the bunch pattern that tells this laser."""
+        return laser_bit(self.laser_name)
+
+    @property
     def stride(self) -> int:
         """Bunch slots from one frame to the next, and the step of pulseId."""
         return STRIDES[self.rate_mhz]
@@ -234,6 +285,8 @@ def _check(p: SpiParameters) -> None:
         ("run", 0, 9999),
         ("first_train", 1, 2**63),
         ("sequence_overlap", 0, 10**7),
+        ("first_slot", 10, BUNCH_SLOTS),
+        ("pulses_per_frame", 1, 8),
     ):
         value = getattr(p, name)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -249,6 +302,7 @@ def _check(p: SpiParameters) -> None:
         ("photon_energy_kev", 0.2, 100),
         ("distance_m", 0.05, 100),
         ("mg_baseline", -1000, 1000),
+        ("pump_effect", -1, 10),
     ):
         value = getattr(p, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -261,12 +315,16 @@ def _check(p: SpiParameters) -> None:
             p.gain_mode,
             f"it must be one of {', '.join(STAGES)}.{nearest(str(p.gain_mode), STAGES)}",
         )
+    for name, allowed in (("pattern_source", PATTERN_SOURCES), ("pump", PUMPS)):
+        value = getattr(p, name)
+        if value not in allowed:
+            _refuse(name, value, f"it must be one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
     if p.constants_dtype not in ("f4", "f8"):
         _refuse("constants_dtype", p.constants_dtype, "it must be 'f4' or 'f8'")
     low, high = p.photons_per_hit if len(p.photons_per_hit) == 2 else (math.nan, math.nan)
     if not 0 < low <= high < 1e9:
         _refuse("photons_per_hit", p.photons_per_hit, "it must be two numbers 0 < low <= high < 1e9")
-    if not p.detector_name.startswith("SPB_") or "/" in p.detector_name or "_AGIPD1M" not in p.detector_name:
+    if p.instrument is None or "/" in p.detector_name or "_AGIPD1M" not in p.detector_name:
         _refuse("detector_name", p.detector_name, "it must look like 'SPB_DET_AGIPD1M-1'")
     _check_cells(p)
     _check_modules_and_trains(p)
@@ -276,16 +334,18 @@ def _check_cells(p: SpiParameters) -> None:
     cells = p.cells
     if not cells or len(set(cells)) != len(cells) or min(cells) < 0 or max(cells) >= MAX_CELLS:
         _refuse("cell_ids", p.cell_ids, f"it must be different cells from 0 to {MAX_CELLS - 1}")
-    if p.frames[-1] * p.stride + FIRST_SLOT + 8 >= BUNCH_SLOTS:
+    if p.frames[-1] * p.stride + p.first_slot + 4 * p.stride >= BUNCH_SLOTS:
         _refuse("rate_mhz", p.rate_mhz, f"{p.frames[-1] + 1} frames at this rate do not fit into a train")
     at_reference = [c for c, f in zip(cells, p.frames, strict=True) if f == p.reference_frame]
-    for cell in p.dark_cells:
-        if cell not in cells:
-            _refuse("dark_cells", p.dark_cells, f"cell {cell} is not recorded (cells are {cells})")
-        if cell in at_reference:
-            _refuse(
-                "dark_cells", p.dark_cells, f"cell {cell} holds the first pulse; move it with reference_frame"
-            )
+    for option in ("dark_cells", "later_dark_cells"):
+        given = getattr(p, option)
+        for cell in given:
+            if cell not in cells:
+                _refuse(option, given, f"cell {cell} is not recorded (cells are {cells})")
+            if cell in at_reference:
+                _refuse(option, given, f"cell {cell} holds the first pulse; move it with reference_frame")
+    if p.pulses_per_frame > 1 and p.pulses_per_frame >= p.stride:
+        _refuse("pulses_per_frame", p.pulses_per_frame, f"at this rate a frame takes {p.stride} slots")
     if p.constants_cells is not None and not 1 <= p.constants_cells <= MAX_CELLS:
         _refuse("constants_cells", p.constants_cells, f"it must be from 1 to {MAX_CELLS}")
     without = p.constants_without_cells
@@ -308,6 +368,8 @@ def _check_modules_and_trains(p: SpiParameters) -> None:
             if module not in modules:
                 _refuse(name, getattr(p, name), f"module {module} is not simulated (modules are {modules})")
     trains = [("empty_trains", t) for t in p.empty_trains] + [("suspect_trains", t) for t in p.suspect_trains]
+    trains += [(n, t) for n in ("dark_trains", "litfrm_misses") for t in getattr(p, n)]
+    trains += [("later_from", p.later_from)] if p.later_from is not None else []
     trains += [("missed_trains", e[1]) for e in p.missed_trains] + [("suspect", e[1]) for e in p.suspect]
     trains += [("short_trains", e[1]) for e in p.short_trains] + [("split_at", t - 1) for t in p.split_at]
     for name, train in trains:

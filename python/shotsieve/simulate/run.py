@@ -13,18 +13,13 @@ from ..sources.base import RunMeta
 from ..write.exdf_file import ExdfFile
 from .detector import PIXELS, STAGES
 from .frames import FrameMaker
-from .geometry import HC_KEV_NM, SHAPE
+from .geometry import SHAPE
 from .parameters import SpiParameters
-from .schedule import XGM_FILL, Schedule
+from .machine import write_machine
+from .schedule import Schedule
 
 BIAS_VOLTAGE = 300.0
 DETECTOR_DATA_BYTES = 5408
-XGM = "SA1_XTD2_XGM/XGM/DOOCS"
-UNDULATOR = "SA1_XTD2_UND/DOOCS/ENERGY"
-TIME_SERVER = "SPB_RR_UTC/TSYS/TIMESERVER"
-CONTROLLER = "SPB_IRU_AGIPD1M1/MDL/FPGA_COMP"
-HIGH_VOLTAGE = "SPB_IRU_AGIPD1M/PSC/HV"
-STAGE = "SPB_IRU_AGIPD1M/MOTOR/Z_STEPPER"
 
 # Called after each (train, module): its shots, row of the module, photons drawn, gain stages.
 Collector = Callable[[np.ndarray, int, np.ndarray, "np.ndarray | None"], None]
@@ -83,7 +78,7 @@ def sequences(p: SpiParameters) -> list[np.ndarray]:
 
 
 def control_values(p: SpiParameters) -> dict[str, tuple[str, dict]]:
-    """Return the control devices of the detector and of the machine: source -> (class, values).
+    """Return the control devices of the detector: source -> (class, values).
 
     Parameters
     ----------
@@ -92,20 +87,24 @@ def control_values(p: SpiParameters) -> dict[str, tuple[str, dict]]:
     Returns
     -------
     dict
-        Constant values; AGIPD devices first, then the machine's.
+        Constant values.
 
     Examples
     --------
-    >>> int(control_values(SpiParameters())[CONTROLLER][1]["gain"])
+    >>> int(control_values(SpiParameters())["SPB_IRU_AGIPD1M1/MDL/FPGA_COMP"][1]["gain"])
     0
     """
+    name = p.instrument.name
+    place = f"{name}_IRU" if name == "SPB" else f"{name}_EXP"
+    stage = f"{name}_IRU_AGIPD1M/MOTOR/Z_STEPPER" if name == "SPB" else f"{name}_EXP_UPP/MOTOR/T4"
     return {
-        CONTROLLER: (
+        f"{place}_AGIPD1M1/MDL/FPGA_COMP": (
             "AgipdComposite",
             {
                 "bunchStructure.firstPulse": np.uint16(0),
                 "bunchStructure.nPulses": np.uint16(p.memory_cells),
                 "bunchStructure.repetitionRate": np.float32(p.rate_mhz),
+                "deviceId": f"{place}_AGIPD1M1/MDL/FPGA_COMP",
                 "gain": np.uint16(0),
                 "gainModeIndex": np.uint16(STAGES[p.gain_mode] + 1),
                 "integrationTime": np.uint16(p.integration_time),
@@ -114,17 +113,8 @@ def control_values(p: SpiParameters) -> dict[str, tuple[str, dict]]:
                 "masterState": "ON",
             },
         ),
-        HIGH_VOLTAGE: ("HighVoltage", {"channels.U0.voltage": np.float64(BIAS_VOLTAGE)}),
-        STAGE: ("StepperMotor", {"actualPosition": np.float64(p.distance_m * 1000)}),
-        UNDULATOR: ("UndulatorEnergy", {"actualPosition": np.float64(p.photon_energy_kev)}),
-        XGM: (
-            "DoocsXGM",
-            {
-                "pulseEnergy.wavelengthUsed": np.float32(HC_KEV_NM / p.photon_energy_kev),
-                "pulseEnergy.photonFlux": np.float32(p.pulse_energy_uj),
-            },
-        ),
-        TIME_SERVER: ("TimeServer", {}),
+        f"{place}_AGIPD1M/PSC/HV": ("HighVoltage", {"channels.U0.voltage": np.float64(BIAS_VOLTAGE)}),
+        stage: ("StepperMotor", {"actualPosition": np.float64(p.distance_m * 1000)}),
     }
 
 
@@ -186,7 +176,8 @@ def write_run(
                 if progress is not None:
                     progress(done, total, size)
     files.append(_control_file(folder, p, schedule))
-    files.append(_machine_file(folder, p, schedule))
+    files.append(folder / f"RAW-R{p.run:04d}-DA01-S00000.h5")
+    write_machine(files[-1], p, schedule, run_meta(p))
     return sorted(files)
 
 
@@ -262,34 +253,6 @@ def _module_groups(exdf: ExdfFile, p: SpiParameters, schedule: Schedule, module:
 def _control_file(folder: Path, p: SpiParameters, schedule: Schedule) -> Path:
     path = folder / f"RAW-R{p.run:04d}-AGIPD1MCTRL00-S00000.h5"
     with ExdfFile(path, train_ids=schedule.train_id, timestamps=schedule.timestamp, meta=run_meta(p)) as exdf:
-        for source in (CONTROLLER, HIGH_VOLTAGE, STAGE):
-            class_id, values = control_values(p)[source]
+        for source, (class_id, values) in control_values(p).items():
             exdf.control(source, values, class_id)
-    return path
-
-
-def _machine_file(folder: Path, p: SpiParameters, schedule: Schedule) -> Path:
-    path = folder / f"RAW-R{p.run:04d}-DA01-S00000.h5"
-    n = p.n_trains
-    one = np.ones(n, np.int64)
-    wanted = {UNDULATOR: True, XGM: p.xgm, TIME_SERVER: p.time_server}
-    with ExdfFile(path, train_ids=schedule.train_id, timestamps=schedule.timestamp, meta=run_meta(p)) as exdf:
-        for source in (s for s, there in wanted.items() if there):
-            class_id, values = control_values(p)[source]
-            exdf.control(source, values, class_id)
-        if p.xgm:
-            group = exdf.instrument(f"{XGM}:output", "data", one)
-            group["trainId"] = schedule.train_id
-            group["intensityTD"] = schedule.xgm
-            group["intensitySigmaTD"] = np.where(
-                schedule.xgm == XGM_FILL, np.float32(XGM_FILL), schedule.xgm * np.float32(0.01)
-            )
-            for key, values in (("intensitySa1TD", schedule.sase1), ("intensitySa3TD", schedule.sase3)):
-                padded = np.full_like(schedule.xgm, XGM_FILL)
-                padded[:, : values.shape[1]] = values
-                group[key] = padded
-        if p.time_server:
-            group = exdf.instrument(f"{TIME_SERVER}:outputBunchPattern", "data", one)
-            group["trainId"] = schedule.train_id
-            group["bunchPatternTable"] = np.tile(schedule.bunch_pattern, (n, 1))
     return path

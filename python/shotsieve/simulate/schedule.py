@@ -7,14 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import BadInput
+from .beam import COMPANION_ENERGY, Beam, make_beam, pulse_counts
 from .noise import generator
-from .parameters import BUNCH_SLOTS, FIRST_SLOT, SpiParameters
+from .parameters import SpiParameters
 
-SASE1_BUNCH = 0x00100008
-SASE3_BUNCH = 0x08100008
-XGM_ENTRIES = 1000
-XGM_FILL = 1.0
-EXTRA_PULSES = 3  # the machine delivers a few pulses after the last frame
 FIRST_TIMESTAMP = 1_700_000_000_000_000_000  # ns
 TRAIN_PERIOD = 100_000_000  # ns
 
@@ -27,12 +23,8 @@ class Schedule:
     ----------
     train_id, timestamp : numpy.ndarray
         (T,) uint64; ns since the epoch.
-    bunch_pattern : numpy.ndarray
-        (2700,) uint32, the same in every train: SASE1 and SASE3 interleaved.
-    sase1, sase3 : numpy.ndarray
-        (T, n) float32: energy of every pulse of the two beamlines, uJ, in order of time.
-    xgm : numpy.ndarray
-        (T, 1000) float32: all pulses of both in order of time, then 1.
+    beam : Beam
+        Pulses of every train, and what they are to the frames.
     train : numpy.ndarray
         (S,) int64: index of the train of each shot; shots of empty trains do not exist.
     frame, cell_id : numpy.ndarray
@@ -40,7 +32,9 @@ class Schedule:
     pulse_id : numpy.ndarray
         (S,) uint64.
     n_pulses : numpy.ndarray
-        (S,) int32: X-ray pulses in the frame, 0 or 1.
+        (S,) int32: X-ray pulses in the frame.
+    laser : numpy.ndarray
+        (S,) int32: pulses of the optical laser in the frame.
     pulse_energy : numpy.ndarray
         (S,) float64, uJ; 0 in dark frames.
     strength : numpy.ndarray
@@ -53,15 +47,13 @@ class Schedule:
 
     train_id: np.ndarray
     timestamp: np.ndarray
-    bunch_pattern: np.ndarray
-    sase1: np.ndarray
-    sase3: np.ndarray
-    xgm: np.ndarray
+    beam: Beam
     train: np.ndarray
     frame: np.ndarray
     cell_id: np.ndarray
     pulse_id: np.ndarray
     n_pulses: np.ndarray
+    laser: np.ndarray
     pulse_energy: np.ndarray
     strength: np.ndarray
     radius: np.ndarray
@@ -89,28 +81,6 @@ class Schedule:
     def hit(self) -> np.ndarray:
         """(S,) bool: shots that hit a particle."""
         return self.strength > 0
-
-
-def _pattern(p: SpiParameters) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bunch pattern and, for every frame of a train, the number of its pulse (-1: dark)."""
-    pattern = np.zeros(BUNCH_SLOTS, np.uint32)
-    lit = {
-        f for f, c in zip(p.frames, p.cells, strict=True) if f >= p.reference_frame and c not in p.dark_cells
-    }
-    # Frames that are not stored were exposed all the same.
-    unstored = set(range(p.reference_frame, max(p.frames) + 1)) - set(p.frames)
-    exposed = sorted(lit | unstored | {p.reference_frame})
-    slots = [FIRST_SLOT + (f - p.reference_frame) * p.stride for f in exposed]
-    after = FIRST_SLOT + (max(*p.frames, p.reference_frame) + 1 - p.reference_frame) * p.stride
-    slots += [after + k * p.stride for k in range(EXTRA_PULSES)]
-    pattern[slots] = SASE1_BUNCH
-    # SASE3 pulses before the first and, where there is room, between the SASE1 pulses: an index that forgets
-    # them, or that is a cell or a pulseId, points at another energy.
-    pattern[[FIRST_SLOT - 9, FIRST_SLOT - 6, FIRST_SLOT - 3]] = SASE3_BUNCH
-    if p.stride > 1:
-        pattern[[s + p.stride // 2 for s in slots[::2]]] = SASE3_BUNCH
-    number = {f: k for k, f in enumerate(exposed)}
-    return pattern, np.array([number[f] if f in lit else -1 for f in p.frames])
 
 
 def _energies(rng: np.random.Generator, p: SpiParameters, mean: float, shape: tuple[int, int]) -> np.ndarray:
@@ -145,18 +115,13 @@ def make_schedule(p: SpiParameters, strengths: np.ndarray | None = None) -> Sche
     >>> len(make_schedule(SpiParameters(n_trains=2, n_cells=4)))
     8
     """
-    pattern, pulse = _pattern(p)
     n, frames = p.n_trains, len(p.cells)
-    is1, is3 = pattern == SASE1_BUNCH, pattern == SASE3_BUNCH
     rng = generator(p.seed, 3)
-    sase1 = _energies(rng, p, p.pulse_energy_uj, (n, int(is1.sum())))
-    sase3 = _energies(rng, p, 0.4 * p.pulse_energy_uj, (n, int(is3.sum())))
-    xgm = np.full((n, XGM_ENTRIES), XGM_FILL, np.float32)
-    both = np.flatnonzero(is1 | is3)
-    xgm[:, np.flatnonzero(is1[both])] = sase1
-    xgm[:, np.flatnonzero(is3[both])] = sase3
-
-    lit = np.broadcast_to(pulse >= 0, (n, frames))
+    own, companion = pulse_counts(p)
+    energies = _energies(rng, p, p.pulse_energy_uj, (n, own))
+    others = _energies(rng, p, COMPANION_ENERGY * p.pulse_energy_uj, (n, companion))
+    beam = make_beam(p, energies, others)
+    lit = beam.n_pulses > 0
     hit = (rng.random((n, frames)) < p.hit_rate) & lit
     low, high = np.log(p.photons_per_hit)
     strength = np.where(hit, np.exp(rng.uniform(low, high, (n, frames))), 0.0)
@@ -183,21 +148,18 @@ def make_schedule(p: SpiParameters, strengths: np.ndarray | None = None) -> Sche
         present[train == t, column[m]] = False
     for m, t, k in p.short_trains:
         present[(train == t) & (position >= k), column[m]] = False
-    energy = np.where(pulse >= 0, sase1[:, np.maximum(pulse, 0)], 0.0)[kept].ravel()
     frame = np.asarray(p.frames, np.int32)[position]
     return Schedule(
         train_id=np.uint64(p.first_train) + np.arange(n, dtype=np.uint64),
         timestamp=FIRST_TIMESTAMP + TRAIN_PERIOD * np.arange(n, dtype=np.uint64),
-        bunch_pattern=pattern,
-        sase1=sase1,
-        sase3=sase3,
-        xgm=xgm,
+        beam=beam,
         train=train,
         frame=frame,
         cell_id=np.asarray(p.cells, np.int32)[position],
         pulse_id=(frame * p.stride).astype(np.uint64),
-        n_pulses=lit_shots.astype(np.int32),
-        pulse_energy=energy.astype(np.float64),
+        n_pulses=beam.n_pulses[kept].ravel(),
+        laser=beam.laser[kept].ravel(),
+        pulse_energy=beam.energy[kept].ravel(),
         strength=strength,
         radius=np.where(strength > 0, radius, 0.0),
         present=present,

@@ -21,6 +21,7 @@ MEANING = {
     "pulse_id": "pulseId of the shot as the detector numbers it",
     "cell_id": "memory cell",
     "n_pulses": "X-ray pulses in the frame",
+    "laser": "pulses of the optical laser in the frame",
     "pulse_energy": "energy of the pulse; 0 in dark frames",
     "hit": "1 where the pulse hit a particle",
     "strength": "expected photons of the particle on all simulated modules at mean pulse energy",
@@ -45,7 +46,7 @@ class SpiTruth:
     ----------
     train_id, pulse_id : numpy.ndarray
         (S,) uint64.
-    cell_id, n_pulses : numpy.ndarray
+    cell_id, n_pulses, laser : numpy.ndarray
         (S,) int32.
     pulse_energy, strength, radius : numpy.ndarray
         (S,) float64: uJ, photons, nm.
@@ -69,6 +70,7 @@ class SpiTruth:
     pulse_id: np.ndarray
     cell_id: np.ndarray
     n_pulses: np.ndarray
+    laser: np.ndarray
     pulse_energy: np.ndarray
     hit: np.ndarray
     strength: np.ndarray
@@ -110,6 +112,7 @@ class SpiTruth:
             pulse_id=schedule.pulse_id,
             cell_id=schedule.cell_id,
             n_pulses=schedule.n_pulses,
+            laser=schedule.laser,
             pulse_energy=schedule.pulse_energy,
             hit=schedule.hit,
             strength=schedule.strength,

@@ -9,6 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from .annotate import AnnotateParams
+
 
 class ShotStatus(IntEnum):
     """What is known about a shot before a single pixel of it is read.
@@ -178,8 +180,18 @@ class Source(Protocol):
     files: list[str]
     missing_shots: int
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Extra columns per shot (float64, shape (S,)); NaN means unknown."""
+    def columns(
+        self, params: AnnotateParams | None = None, mode: OperatingMode | None = None
+    ) -> dict[str, np.ndarray]:
+        """Extra columns per shot (float64, shape (S,)); NaN means unknown.
+
+        `params` says how shots are annotated, `mode` how the detector was driven, where that is known better
+        than by the source.
+        """
+        ...
+
+    def selected(self, wanted: np.ndarray) -> Source:
+        """Return this source with only those shots readable that are wanted, bool (S,)."""
         ...
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:

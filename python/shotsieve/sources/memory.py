@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from ..errors import BadInput
+from .annotate import AnnotateParams
 from .base import OperatingMode, RunMeta, ShotList, ShotStatus, TrainList, cut_ranges
 
 Maker = Callable[[np.ndarray, np.ndarray], None]
@@ -118,9 +121,22 @@ class MemorySource:
         self.readable = np.flatnonzero(self.shots.status == ShotStatus.OK).astype(np.int64)
         self._columns = {k: _column(v, np.float64, n, k) for k, v in (columns or {}).items()}
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Extra columns per shot (float64, shape (S,)); NaN means unknown."""
+    def columns(
+        self, params: AnnotateParams | None = None, mode: OperatingMode | None = None
+    ) -> dict[str, np.ndarray]:
+        """Extra columns per shot (float64, shape (S,)) as they were given; NaN means unknown."""
+        if params is not None and (wanted := params.slow_columns().keys() - self._columns.keys()):
+            raise BadInput(
+                f"[annotate] {', '.join(sorted(wanted))}: the source is in memory and has no control sources; give "
+                "it these columns"
+            )
         return dict(self._columns)
+
+    def selected(self, wanted: np.ndarray) -> MemorySource:
+        """Return this source with only those shots readable that are wanted, bool (S,)."""
+        other = copy.copy(self)
+        other.readable = self.readable[wanted[self.readable]]
+        return other
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""

@@ -15,9 +15,8 @@ from ..detectors import CONTROL_FIELDS, GAIN_MODES, ControlKey, Detector
 from ..errors import UnreadableData
 from .base import OperatingMode
 from .exdf import DAMAGE, RunFile, opened, reason
+from .instruments import instrument_of
 
-# The number in the beamline's source names (SA1_..., SA2_..., SA3_...) that serves an instrument.
-BEAMLINE = {"SPB": 1, "FXE": 1, "MID": 2, "HED": 2, "SCS": 3, "SQS": 3, "SXP": 3}
 WHOLE = ("cells", "gain_setting")
 # These are set once; when they change inside a run, one set of constants cannot be right for all of it.
 STEADY = ("gain_mode", "cells", "rate_mhz", "integration_time", "gain_setting")
@@ -83,8 +82,8 @@ def read_mode(
 
 def of_other_beamline(source: str, name: str) -> bool:
     """Whether a source belongs to an undulator that does not serve the detector's instrument."""
-    own = BEAMLINE.get(name.split("_")[0])
-    return own is not None and source[:2] == "SA" and source[2:3].isdigit() and int(source[2]) != own
+    own = instrument_of(name)
+    return own is not None and source[:2] == "SA" and source[2:3].isdigit() and int(source[2]) != own.sase
 
 
 def _find(files: Sequence[RunFile], candidate: ControlKey, name: str):

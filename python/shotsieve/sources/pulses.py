@@ -1,147 +1,46 @@
-"""Which X-ray pulses each memory cell has seen, and their energy.
+"""Which pulse every shot has seen: X-rays, their energy, the optical laser.
 
 The XGM lists one value per pulse *of the beamline*, in the order of the pulses. Neither the detector's
 pulseId nor the memory cell is that index: both only number what the detector was told to record. The way from
-a shot to its energy is: bunch pattern -> pulses of the instrument -> memory cell each pulse falls into ->
+a shot to its energy is: bunch pattern -> pulses of the instrument -> frame each pulse falls into ->
 running number of that pulse among all of the beamline -> XGM.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..detectors import Detector
+from ..errors import BadInput
+from .annotate import AnnotateParams, source_and_key
 from .base import OperatingMode, ShotList, ShotStatus
+from .bunches import PulsePattern, read_pattern
 from .exdf import RunFile, train_text
-from .mode import BEAMLINE, of_other_beamline
+from .exposure import STRIDES, Alignment, exposure_of, shift_by_delay, stride_of
+from .instruments import Instrument, instrument_of
+from .laser import laser_per_frame
+from .litframes import LitFrames, compute_lit_frames, guess_missing, read_lit_frames
+from .slow import slow_column
+from .xgm import read_energies, rows_of
 
-DESTINATION = 0xF << 18
-SOFT_KICK = 1 << 27  # photon line deflection: SASE3 instead of SASE1
-T4D, T5D = 4 << 18, 2 << 18
-# Beamline -> (mask, code) of the pulses that make light for its instruments, and of all that its XGMs list:
-# SASE1 and SASE3 lie behind one another, so that their XGMs see the pulses of both.
-OWN = {
-    1: (DESTINATION | SOFT_KICK, T4D),
-    2: (DESTINATION, T5D),
-    3: (DESTINATION | SOFT_KICK, T4D | SOFT_KICK),
-}
-LISTED = {1: (DESTINATION, T4D), 2: (DESTINATION, T5D), 3: (DESTINATION, T4D)}
-STRIDES = (1, 2, 4, 8)
-SLOT_MHZ = 4.5139  # rate of the bunch pattern's slots; detectors record every 1st, 2nd, 4th or 8th
-CLOCKS_PER_SLOT = 22  # integration time is counted in 10 ns clocks, 22 of which fit into a slot
-XGM_FILL = 1.0
-LITFRM_NO_XGM = 10000.0  # what the lit-frame finder puts for each pulse when the XGM is missing
-BATCH = 1000  # trains worked on at once: bounds memory for long runs
+ALWAYS = ("xray", "n_pulses", "pulse_energy", "data_frame")
 
 
 @dataclass(frozen=True)
-class Exposed:
-    """The pulses that fall into memory cells, one row each.
+class Unknown:
+    """Why the pulses of a run are not known."""
+
+    why: str
+
+
+@dataclass
+class PulseReader:
+    """Annotates the shots of one detector in one run.
 
     Attributes
-    ----------
-    train : ndarray of int64
-        Row of the bunch pattern table.
-    cell : ndarray of int64
-        Memory cell.
-    xgm : ndarray of int64
-        Index into the XGM's arrays.
-    """
-
-    train: np.ndarray
-    cell: np.ndarray
-    xgm: np.ndarray
-
-
-def exposed_pulses(
-    table: np.ndarray, beamline: int, stride: int, exposure: int, n_cells: int, reference_frame: int = 1
-) -> Exposed:
-    """Find the memory cell and the XGM index of every pulse, aligned by the first pulse of the train.
-
-    Parameters
-    ----------
-    table : ndarray of uint32, shape (T, slots)
-        Bunch patterns.
-    beamline : int
-        1, 2 or 3 (SASE).
-    stride : int
-        Slots from one memory cell to the next.
-    exposure : int
-        Slots at the beginning of a cell's stride in which it is sensitive.
-    n_cells : int
-    reference_frame : int
-        The cell (from 0) in which the instrument's first pulse falls.
-
-    Returns
-    -------
-    Exposed
-
-    Examples
-    --------
-    >>> table = np.zeros((1, 8), np.uint32)
-    >>> table[0, [2, 4]] = T4D                    # two pulses of SASE1 ...
-    >>> table[0, 3] = T4D | SOFT_KICK             # ... and one of SASE3 between them
-    >>> found = exposed_pulses(table, 1, stride=1, exposure=1, n_cells=6)
-    >>> found.cell, found.xgm
-    (array([1, 3]), array([0, 2]))
-    """
-    mask, code = OWN[beamline]
-    mine = (table & np.uint32(mask)) == np.uint32(code)
-    mask, code = LISTED[beamline]
-    number = np.cumsum((table & np.uint32(mask)) == np.uint32(code), axis=1) - 1
-    train, slot = np.nonzero(mine)
-    position = slot - np.argmax(mine, axis=1)[train] + reference_frame * stride
-    cell, phase = np.divmod(position, stride)
-    hit = (cell >= 0) & (cell < n_cells) & (phase < exposure)
-    return Exposed(train[hit], cell[hit], number[train[hit], slot[hit]])
-
-
-def cell_energy(
-    exposed: Exposed, intensity: np.ndarray, shape: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Number of pulses and summed pulse energy of every memory cell.
-
-    Parameters
-    ----------
-    exposed : Exposed
-    intensity : ndarray of float, shape (T, n)
-        XGM values per train, in uJ; NaN rows where a train has none. The fill value 1 at the end of a row is
-        no measurement.
-    shape : (int, int)
-        (T, cells).
-
-    Returns
-    -------
-    n_pulses, energy : ndarray of float64, shape (T, cells)
-        Energy in uJ: 0 for a cell without a pulse, NaN where the XGM does not say it.
-
-    Examples
-    --------
-    >>> one = Exposed(np.array([0]), np.array([1]), np.array([0]))
-    >>> cell_energy(one, np.array([[900.0, 1.0]]), (1, 2))[1]
-    array([[  0., 900.]])
-    """
-    at = exposed.train * shape[1] + exposed.cell
-    n_pulses = np.bincount(at, minlength=shape[0] * shape[1]).astype(np.float64)
-    valid = intensity.shape[1] - np.argmax(intensity[:, ::-1] != XGM_FILL, axis=1)
-    valid[(intensity == XGM_FILL).all(axis=1)] = 0
-    known = exposed.xgm < valid[exposed.train]
-    value = np.full(len(at), np.nan)
-    value[known] = intensity[exposed.train[known], exposed.xgm[known]]
-    energy = np.bincount(at, weights=value, minlength=shape[0] * shape[1])
-    return n_pulses.reshape(shape), energy.reshape(shape)
-
-
-def pulse_columns(
-    files: Sequence[RunFile], detector: Detector, name: str, mode: OperatingMode, shots: ShotList
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Columns ``pulse_energy`` (uJ) and ``n_pulses`` for every shot.
-
-    Parameters
     ----------
     files : sequence of RunFile
         All files of the run.
@@ -149,208 +48,309 @@ def pulse_columns(
     name : str
         The detector's name; its first part is the instrument.
     mode : OperatingMode
-        Rate and integration time are used.
+        Rate, integration time and distance are used.
     shots : ShotList
-
-    Returns
-    -------
-    columns : dict of str to ndarray of float64, shape (S,)
-        NaN where the run does not allow to know, be it for all shots: a rule may ask for them all the same.
+    params : AnnotateParams
     notes : list of str
-
-    Raises
-    ------
-    UnreadableData
-        When a source that should say it is damaged.
-
-    Notes
-    -----
-    Promise: exact.
-
-    Examples
-    --------
-    >>> pulse_columns(files, detector, name, mode, shots)[0]["pulse_energy"]    # doctest: +SKIP
-    array([  0. , 912.4, 1033.1])
+        What was odd, in words.
     """
-    notes: list[str] = []
-    columns = {key: np.full(len(shots), np.nan) for key in ("pulse_energy", "n_pulses")}
-    found = _per_frame(files, detector, name, mode, shots, notes)
-    if isinstance(found, str):
-        return columns, [*notes, f"pulse_energy and n_pulses are unknown for all shots: {found}"]
-    trains, frame, n_pulses, energy = found
-    at, have = _rows_of(trains, shots.train_id)
-    have &= (frame >= 0) & (frame < n_pulses.shape[1])
-    for key, values in (("pulse_energy", energy), ("n_pulses", n_pulses)):
-        columns[key][have] = values[at[have], frame[have]]
-    unknown = np.isnan(columns["pulse_energy"])
-    if unknown.any():
-        lost = train_text(shots.train_id[unknown])
-        notes.append(f"pulse_energy is unknown for {int(unknown.sum())} shots, in trains {lost}")
-    return columns, notes
 
+    files: Sequence[RunFile]
+    detector: Detector
+    name: str
+    mode: OperatingMode
+    shots: ShotList
+    params: AnnotateParams
+    notes: list[str]
 
-def _per_frame(files, detector: Detector, name: str, mode: OperatingMode, shots: ShotList, notes: list[str]):
-    """Trains (T,), frame of every shot (S,), pulses and energy (T, frames); or why they are unknown."""
-    if not detector.pulse_key:
-        return f"shots of {detector.name} carry no pulseId"
-    beamline = BEAMLINE.get(name.split("_")[0])
-    if beamline is None:
-        return f"the beamline of {name} is not known"
-    found, pattern = _from_litfrm(files, name, notes), None
-    if found is None and (pattern := _bunch_pattern(files, name)) is None:
-        return "the run has no time server with a bunch pattern"
-    stride = _stride(mode, shots, notes)
-    if stride is None:
-        return "the detector's frame rate is not known"
-    frame = _frames(shots, stride, notes)
-    if found is None:
-        keep = np.isin(pattern[0], shots.train_id)
-        trains, table = pattern[0][keep], pattern[1][keep].astype(np.uint32)
-        n_cells = min(int(frame.max(initial=0)) + 1, table.shape[1])
-        intensity = _xgm(files, name, beamline, trains, notes)
-        clocks = mode.integration_time
-        found = (trains, *_from_pattern(table, intensity, beamline, stride, clocks, n_cells, notes))
-    return found[0], frame, found[1], found[2]
+    def columns(self) -> dict[str, np.ndarray]:
+        """Return the columns of every shot, float64 (S,); NaN where the run does not allow to know.
 
+        ``xray`` (1 or 0), ``n_pulses``, ``pulse_energy`` (uJ) and ``data_frame`` are always among them, be they unknown for
+        all shots: a rule may ask for them all the same.
 
-def _rows_of(trains: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row of each wanted train in sorted `trains`, and whether it is there."""
-    if len(trains) == 0:
-        return np.zeros(len(wanted), np.int64), np.zeros(len(wanted), bool)
-    at = np.minimum(np.searchsorted(trains, wanted), len(trains) - 1)
-    return at, trains[at] == wanted
+        Raises
+        ------
+        BadInput
+            If the recipe names something that the run does not have.
+        UnreadableData
+            If a source that should say it is damaged.
 
+        Notes
+        -----
+        Promise: exact.
+        """
+        nothing = np.full(len(self.shots), np.nan)
+        columns = {key: nothing.copy() for key in ALWAYS}
+        if self.params.pattern in ("auto", "litfrm", "machine"):
+            columns |= self._pulse_columns()
+        for name, text in self.params.slow_columns().items():
+            columns[name] = slow_column(self.files, name, text, self.shots.train_id, self.notes)
+        return columns
 
-def _collect(files: Sequence[RunFile], source: str, group: str, key: str, fill: float = 0):
-    """(train ids, values) of a key over all files, sorted; the first of a train that is there twice."""
-    got = [f.per_train(source, group, key) for f in files if source in (f.instrument if group else f.control)]
-    got = [g for g in got if g is not None and len(g[0])]
-    if not got:
-        return None
-    # Rows can differ in length between files (the bunch pattern grew over the years): pad them.
-    width = max(g[1][0].size for g in got)
-    values = []
-    for _, v in got:
-        flat = v.reshape(len(v), -1)
-        values.append(np.pad(flat, ((0, 0), (0, width - flat.shape[1])), constant_values=fill))
-    trains, first = np.unique(np.concatenate([g[0] for g in got]), return_index=True)
-    return trains, np.concatenate(values)[first]
+    def lit_frames(self, cells: int | None = None) -> LitFrames | Unknown:
+        """Return what every frame of every train has seen, as read or as computed.
 
+        Parameters
+        ----------
+        cells : int, optional
+            Frames of a train; by default as many as the detector's memory cells in this run.
+        """
+        found = self._found(self._read_pattern(), self._frame_count(cells))
+        return found if isinstance(found, Unknown) else found[0]
 
-def _sources(files: Sequence[RunFile], pattern: str, name: str, *, control: bool = False) -> list[str]:
-    """Sources that fit, the instrument's own first, without those of other beamlines."""
-    known = {s for f in files for s in (f.control if control else f.instrument)}
-    fitting = [s for s in known if re.fullmatch(pattern, s) and not of_other_beamline(s, name)]
-    return sorted(fitting, key=lambda s: (not s.startswith(name.split("_")[0]), s))
+    # ------------------------------------------------------------------ parts
 
+    def _pulse_columns(self) -> dict[str, np.ndarray]:
+        frame = self._frames()
+        pattern = self._read_pattern()
+        count = 0 if isinstance(frame, Unknown) else int(frame.max(initial=-1)) + 1
+        found = frame if isinstance(frame, Unknown) else self._found(pattern, count)
+        if isinstance(found, Unknown):
+            self.notes.append(f"pulses are unknown for all shots: {found.why}")
+            return {}
+        lit, align = found
+        values = {"n_pulses": lit.n_pulses, "pulse_energy": lit.energy, "pulse_energy_sigma": lit.sigma}
+        columns = {name: self._of_shots(lit.train_id, v, frame) for name, v in values.items()}
+        pulses = columns["n_pulses"]
+        columns["xray"] = np.where(np.isnan(pulses), np.nan, pulses > 0)
+        worth = np.where(np.isnan(lit.n_pulses), np.nan, lit.data_frame)
+        columns["data_frame"] = self._of_shots(lit.train_id, worth, frame)
+        if not (columns["pulse_energy_sigma"] > 0).any():
+            del columns["pulse_energy_sigma"]
+        self._say_what_is_unknown(columns)
+        return columns | self._laser_columns(pattern, align, frame, columns["xray"])
 
-def _frames(shots: ShotList, stride: int, notes: list[str]) -> np.ndarray:
-    """Place of each shot in the detector's sequence of frames: what the pulses are assigned to.
+    def _laser_columns(self, pattern, align: Alignment | None, frame, xray) -> dict[str, np.ndarray]:
+        laser = self.params.laser or self._instrument().laser
+        if laser is None or align is None or not isinstance(pattern, PulsePattern):
+            return {}
+        counts = laser_per_frame(pattern, self._instrument().sase, laser, align, self.params, self.notes)
+        if counts is None:
+            return {}
+        pulses = self._of_shots(pattern.train_id, counts, frame)
+        state = xray + 2 * np.where(np.isnan(pulses), np.nan, pulses > 0)
+        return {"laser": pulses, "pump_state": state}
 
-    That is the cell, as long as the memory is filled in order. Where frames were vetoed or the memory has
-    wrapped, cells do not follow the pulseIds, and only these keep the time.
-    """
-    cell, pulse = shots.cell_id.astype(np.int64), shots.pulse_id.astype(np.int64)
-    ok = shots.status == ShotStatus.OK
-    if len(np.unique((pulse - stride * cell)[ok])) <= 1:
-        return cell
-    # What is between two frames of the sequence is not a frame of it.
-    frame = np.where((pulse >= 0) & (pulse % stride == 0), pulse // stride, -1)
-    odd = int((frame < 0).sum())
-    notes.append(
-        "cellIds do not follow the pulseIds (vetoed frames, or wrapped memory): pulses are assigned by "
-        f"pulseId, in steps of {stride}" + (f"; unknown for {odd} shots between two steps" if odd else "")
-    )
-    return frame
+    def _instrument(self) -> Instrument | None:
+        return instrument_of(self.name)
 
-
-def _from_litfrm(files: Sequence[RunFile], name: str, notes: list[str]):
-    """What the facility's lit-frame finder has worked out, where the run has it."""
-    instrument = re.escape(name.split("_")[0])
-    for source in _sources(files, rf"{instrument}_.*/REDU/LITFRM:output", name):
-        pulses = _collect(files, source, "data", "data.nPulsePerFrame")
-        energy = _collect(files, source, "data", "data.energyPerFrame")
-        if pulses is None or energy is None or not np.array_equal(pulses[0], energy[0]):
-            continue
-        n_pulses, value = pulses[1].astype(np.float64), energy[1].astype(np.float64)
-        value[(n_pulses > 0) & (value == LITFRM_NO_XGM * n_pulses)] = np.nan
-        notes.append(f"pulse_energy comes from {source}")
-        return pulses[0], n_pulses, value
-    return None
-
-
-def _from_pattern(
-    table: np.ndarray,
-    intensity: np.ndarray,
-    beamline: int,
-    stride: int,
-    clocks: float | None,
-    n_cells: int,
-    notes: list[str],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Pulses and energies (T, cells) by bunch pattern and XGM; NaN where an unknown exposure counts."""
-    if clocks is None and stride > 1:
-        notes.append("the integration time is not known: energies that depend on it are unknown")
-    # Without the integration time a cell was sensitive for between one slot and its whole stride.
-    slots = [1, stride] if clocks is None else [min(max(1, int(np.ceil(clocks / CLOCKS_PER_SLOT))), stride)]
-    n_pulses = np.zeros((len(table), n_cells))
-    energy = np.zeros((len(table), n_cells))
-    for a in range(0, len(table), BATCH):
-        b = min(a + BATCH, len(table))
-        results = [
-            cell_energy(
-                exposed_pulses(table[a:b], beamline, stride, slot, n_cells), intensity[a:b], (b - a, n_cells)
-            )
-            for slot in dict.fromkeys(slots)
-        ]
-        n_pulses[a:b], energy[a:b] = results[0]
-        for other in results[1:]:
-            unsure = other[0] != n_pulses[a:b]
-            n_pulses[a:b][unsure] = energy[a:b][unsure] = np.nan
-    return n_pulses, energy
-
-
-def _bunch_pattern(files: Sequence[RunFile], name: str):
-    for source in _sources(files, r".*/TSYS/.*:outputBunchPattern", name):
-        if (found := _collect(files, source, "data", "data.bunchPatternTable")) is not None:
-            return found
-    for source in _sources(files, r".*/TSYS/.*", name, control=True):
-        if (found := _collect(files, source, "", "bunchPatternTable")) is not None:
-            return found
-    return None
-
-
-def _xgm(
-    files: Sequence[RunFile], name: str, beamline: int, trains: np.ndarray, notes: list[str]
-) -> np.ndarray:
-    """Intensities of the trains (T, n) in uJ; NaN rows for trains without."""
-    own = rf"({re.escape(name.split('_')[0])}|SA{beamline})_.*XGM/.*:output"
-    for source in _sources(files, own, name):
-        found = _collect(files, source, "data", "data.intensityTD", XGM_FILL)
+    def _read_pattern(self) -> PulsePattern | Unknown:
+        instrument = self._instrument()
+        if instrument is None:
+            return Unknown(f"the beamline of {self.name} is not known")
+        found = read_pattern(self.files, self.name, instrument.sase, self.notes, self.params.time_server)
         if found is None:
-            continue
-        at, have = _rows_of(found[0], trains)
-        intensity = np.full((len(trains), found[1].shape[1]), np.nan)
-        intensity[have] = found[1][at[have]]
-        notes.append(f"pulse_energy comes from {source}, by the bunch pattern, aligned by first pulse")
-        return intensity
-    notes.append("the run has no XGM: pulse_energy is unknown where there was a pulse")
-    return np.full((len(trains), 1), np.nan)
+            if self.params.time_server is not None:
+                raise BadInput(
+                    f'[annotate] time_server = "{self.params.time_server}": the run has no bunch pattern under it'
+                )
+            return Unknown("the run has no time server with a bunch pattern, and no pulse pattern decoder")
+        return found.chosen(np.unique(self.shots.train_id))
 
+    def _found(
+        self, pattern: PulsePattern | Unknown, frames: int
+    ) -> tuple[LitFrames, Alignment | None] | Unknown:
+        """Return what the frames have seen, and how pulses belong to frames where that is known."""
+        lit, wanted = None, self.params.pattern
+        if wanted in ("auto", "litfrm"):
+            lit = read_lit_frames(self.files, self.name, self.params.litfrm)
+            if lit is not None:
+                self.notes.append(f"pulses and pulse_energy come from {lit.origin}")
+            elif wanted == "litfrm" or self.params.litfrm is not None:
+                raise BadInput(
+                    "[annotate] pattern: the run has no data of a lit-frame finder (.../REDU/LITFRM)"
+                )
+        align = self._alignment(frames)
+        if lit is None:
+            if isinstance(pattern, Unknown):
+                return pattern
+            if isinstance(align, Unknown):
+                return align
+            lit = self._compute(pattern, *align)
+        if self.params.guess_missing:
+            lit, guessed = guess_missing(lit, np.unique(self.shots.train_id))
+            if len(guessed):
+                self.notes.append(
+                    f"pulses are guessed from the trains around in trains {train_text(guessed)}"
+                )
+        return lit, None if isinstance(align, Unknown) else align[0]
 
-def _stride(mode: OperatingMode, shots: ShotList, notes: list[str]) -> int | None:
-    if mode.rate_mhz:
-        stride = min(STRIDES, key=lambda s: abs(np.log(mode.rate_mhz * s / SLOT_MHZ)))
-        # The rates are written down roughly (0.5 MHz for 0.564).
-        return stride if abs(np.log(mode.rate_mhz * stride / SLOT_MHZ)) < 0.15 else None
-    ok = shots.status == ShotStatus.OK
-    same = np.diff(shots.train_id[ok]) == 0
-    cells = np.diff(shots.cell_id[ok].astype(np.int64))[same]
-    pulses = np.diff(shots.pulse_id[ok].astype(np.int64))[same]
-    for stride in STRIDES:
-        if len(cells) and (cells > 0).any() and (pulses == stride * cells).all():
-            notes.append(
-                f"the frame rate is not in the run; pulseIds advance by {stride} per cell, which gives it"
+    def _compute(self, pattern: PulsePattern, align: Alignment, widest: Alignment | None) -> LitFrames:
+        sase = self._instrument().sase
+        energies = read_energies(self.files, self.name, sase, self.notes, self.params.xgm)
+        if energies is None and self.params.xgm is not None:
+            raise BadInput(f'[annotate] xgm = "{self.params.xgm}": the run has no pulse energies under it')
+        lit = compute_lit_frames(
+            pattern,
+            energies,
+            sase,
+            align,
+            unsure=widest,
+            first_pulse_id=self._first_pulse_id(align.stride),
+            xray_run=self._is_xray_run(),
+        )
+        lost = _between_frames(pattern, sase, align, lit)
+        if lost:
+            self.notes.append(
+                f"up to {lost} X-ray pulses of a train fall between the exposures of two frames: rate and "
+                f"integration time ({align.stride} and {align.exposure} slots) do not fit the pulses"
             )
+        _note_changes(lit, self.notes)
+        return lit
+
+    def _alignment(self, frames: int) -> tuple[Alignment, Alignment | None] | Unknown:
+        """Return how pulses belong to frames; and with an unknown exposure the widest one it may have."""
+        p = self.params
+        stride = self._stride()
+        if isinstance(stride, Unknown):
             return stride
-    return None
+        shift = p.reference_frame * stride
+        if p.align == "reference_delay":
+            shift = self._shift_by_delay()
+        time, clocks = self.mode.integration_time, self.detector.clocks_per_slot
+        if p.exposure is not None:
+            return Alignment(stride, p.exposure, shift, frames), None
+        if time is not None and clocks > 0:
+            return Alignment(stride, exposure_of(time, clocks, stride), shift, frames), None
+        if stride > 1:
+            self.notes.append("the integration time is not known: energies that depend on it are unknown")
+        # Without it a frame was sensitive for between one slot and its whole stride.
+        return Alignment(stride, 1, shift, frames), Alignment(
+            stride, stride, shift, frames
+        ) if stride > 1 else None
+
+    def _shift_by_delay(self) -> int:
+        p = self.params
+        text = p.trigger or self._instrument().trigger
+        if text is None:
+            raise BadInput(
+                f'[annotate] align = "reference_delay": the trigger of {self.name} is not known; set trigger'
+            )
+        source, group, key = source_and_key(text, "[annotate] trigger")
+        delay = next(
+            (v for f in self.files if source in f.control and not group and (v := f.run_value(source, key)) is not None),
+            None,
+        )  # fmt: skip
+        if delay is None:
+            raise BadInput(
+                f'[annotate] align = "reference_delay": the run does not hold the trigger\'s {text}'
+            )
+        nearer = 0.0
+        if p.reference_distance_m is not None:
+            if self.mode.distance_m is None:
+                raise BadInput("[annotate] reference_distance: the run does not tell the detector's distance")
+            nearer = p.reference_distance_m - self.mode.distance_m
+        stride = stride_of(p.reference_rate_mhz or 4.5)
+        if stride is None:
+            raise BadInput(f"[annotate] reference_rate = {p.reference_rate_mhz:g} MHz fits no pulse pattern")
+        self.notes.append(f"pulses are aligned by the delay of {text}, which is {float(delay):g}")
+        return shift_by_delay(p.reference_delay, p.reference_frame, stride, float(delay), nearer)
+
+    def _stride(self) -> int | Unknown:
+        if self.params.stride is not None:
+            return self.params.stride
+        rate = self.mode.rate_mhz
+        if rate:
+            found = stride_of(rate)
+            return Unknown(f"a frame rate of {rate:g} MHz fits no pulse pattern") if found is None else found
+        if not self.detector.pulse_key:
+            return Unknown(
+                f"shots of {self.detector.name} carry no pulseId, and their rate is not known: [annotate] "
+                "stride says how many slots lie between two frames"
+            )
+        shots = self.shots
+        ok = shots.status == ShotStatus.OK
+        same = np.diff(shots.train_id[ok]) == 0
+        cells = np.diff(shots.cell_id[ok].astype(np.int64))[same]
+        pulses = np.diff(shots.pulse_id[ok].astype(np.int64))[same]
+        for stride in STRIDES.values():
+            if len(cells) and (cells > 0).any() and (pulses == stride * cells).all():
+                self.notes.append(
+                    f"the frame rate is not in the run; pulseIds advance by {stride} per cell, which gives it"
+                )
+                return stride
+        return Unknown("the detector's frame rate is not known")
+
+    def _frames(self) -> np.ndarray | Unknown:
+        """Return the place of each shot in the detector's sequence of frames: what pulses are assigned to.
+
+        That is the cell, as long as the memory is filled in order. Where frames were vetoed or the memory has
+        wrapped, cells do not follow the pulseIds, and only these keep the time. Without pulseIds it is the
+        index in the train.
+        """
+        stride, shots = self._stride(), self.shots
+        if isinstance(stride, Unknown):
+            return stride
+        cell, pulse = shots.cell_id.astype(np.int64), shots.pulse_id.astype(np.int64)
+        if not self.detector.pulse_key:
+            return pulse
+        ok = shots.status == ShotStatus.OK
+        if len(np.unique((pulse - stride * cell)[ok])) <= 1:
+            return cell
+        # What is between two frames of the sequence is not a frame of it.
+        frame = np.where((pulse >= 0) & (pulse % stride == 0), pulse // stride, -1)
+        odd = int((frame < 0).sum())
+        self.notes.append(
+            "cellIds do not follow the pulseIds (vetoed frames, or wrapped memory): pulses are assigned by "
+            f"pulseId, in steps of {stride}" + (f"; unknown for {odd} shots between two steps" if odd else "")
+        )
+        return frame
+
+    def _of_shots(self, trains: np.ndarray, values: np.ndarray, frame: np.ndarray) -> np.ndarray:
+        at, have = rows_of(trains, self.shots.train_id)
+        have &= (frame >= 0) & (frame < values.shape[1])
+        column = np.full(len(frame), np.nan)
+        column[have] = values[at[have], frame[have]]
+        return column
+
+    def _say_what_is_unknown(self, columns: dict[str, np.ndarray]) -> None:
+        unknown = np.isnan(columns["pulse_energy"])
+        if unknown.any():
+            lost = train_text(self.shots.train_id[unknown])
+            self.notes.append(f"pulse_energy is unknown for {int(unknown.sum())} shots, in trains {lost}")
+
+    def _frame_count(self, cells: int | None) -> int:
+        wanted = cells or self.mode.cells or int(self.shots.cell_id.max(initial=-1)) + 1
+        return min(wanted, self.detector.max_cells) if self.detector.max_cells else wanted
+
+    def _first_pulse_id(self, stride: int) -> int:
+        if not self.detector.pulse_key or len(self.shots) == 0:
+            return 0
+        return max(int(self.shots.pulse_id[0]) - stride * int(self.shots.cell_id[0]), 0)
+
+    def _is_xray_run(self) -> bool:
+        """Whether the detector was not told that there are no X-rays; where nothing is said there are."""
+        for candidate in self.detector.control.get("gain_mode", ()):
+            pattern = candidate.pattern(self.name)
+            for file in self.files:
+                for source in sorted(s for s in file.control if pattern.fullmatch(s)):
+                    for key in ("patternType", "expType"):
+                        if (value := file.run_value(source, key)) is not None:
+                            return str(value) == "XRay"
+        return True
+
+
+def _between_frames(pattern: PulsePattern, sase: int, align: Alignment, lit: LitFrames) -> int:
+    """Return how many pulses of a train at most lie within the recorded time, but in no exposure."""
+    own = pattern.own(sase)
+    whole = Alignment(align.stride, align.stride, align.shift, align.n_frames)
+    most = 0
+    for row in own:
+        slots = np.flatnonzero(row)
+        if len(slots):
+            inside, seen = (a.frame_of(slots - slots[0]) >= 0 for a in (whole, align))
+            most = max(most, int((inside & ~seen).sum()))
+    return most
+
+
+def _note_changes(lit: LitFrames, notes: list[str]) -> None:
+    """Say where in the run the pattern of lit frames changes."""
+    pulses = np.nan_to_num(lit.n_pulses, nan=-1.0)
+    changes = np.flatnonzero((pulses[1:] != pulses[:-1]).any(axis=1)) + 1
+    if len(changes):
+        kinds = len(np.unique(pulses, axis=0))
+        notes.append(
+            f"the pattern of X-ray pulses changes {len(changes)} times ({kinds} patterns), from trains "
+            f"{train_text(lit.train_id[changes])} on: each train is taken by its own"
+        )

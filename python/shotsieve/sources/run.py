@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
@@ -11,14 +12,16 @@ import numpy as np
 from .. import detectors
 from ..cpus import usable_cpus
 from ..errors import BadInput, UnreadableData, nearest
-from .base import ShotStatus, Source, cut_ranges
+from .annotate import AnnotateParams
+from .base import OperatingMode, ShotStatus, Source, cut_ranges
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
 from .extents import FrameMap, map_frames, read_frames
 from .inputs import Inputs, find_inputs
+from .litframes import LitFrames
 from .memory import check_out
 from .mode import read_mode
 from .plan import Part, Plan, build_plan
-from .pulses import pulse_columns
+from .pulses import PulseReader, Unknown
 
 # Layouts kept at a time; one holds 8 bytes per chunk of a file.
 MAX_MAPS = 1024
@@ -115,15 +118,40 @@ class RunSource:
         self.meta = used[0].meta
         self.mode, notes = read_mode(inputs.files, d, self.name, found.modules.values())
         self.notes += notes
-        self._columns, notes = pulse_columns(inputs.files, d, self.name, self.mode, self.shots)
-        self.notes += notes
+        self._files = inputs.files
+        self._columns: dict[str, dict[str, np.ndarray]] = {}
         self._maps: OrderedDict[tuple[str, str], FrameMap] = OrderedDict()
         self._slow: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """Extra columns per shot (float64, shape (S,)): pulse_energy in uJ, n_pulses; NaN means unknown."""
-        return dict(self._columns)
+    def columns(
+        self, params: AnnotateParams | None = None, mode: OperatingMode | None = None
+    ) -> dict[str, np.ndarray]:
+        """What the machine knows of every shot (float64, shape (S,)); see `PulseReader.columns`."""
+        reader = self._pulses(params, mode)
+        key = repr((reader.params, reader.mode))
+        if key not in self._columns:
+            self._columns[key] = reader.columns()
+        return dict(self._columns[key])
+
+    def lit_frames(
+        self,
+        params: AnnotateParams | None = None,
+        mode: OperatingMode | None = None,
+        cells: int | None = None,
+    ) -> LitFrames | Unknown:
+        """What every frame of every train has seen; see `PulseReader.lit_frames`."""
+        return self._pulses(params, mode).lit_frames(cells)
+
+    def _pulses(self, params: AnnotateParams | None, mode: OperatingMode | None) -> PulseReader:
+        params, mode = params or AnnotateParams(), mode or self.mode
+        return PulseReader(self._files, self.detector, self.name, mode, self.shots, params, self.notes)
+
+    def selected(self, wanted: np.ndarray) -> RunSource:
+        """Return this source with only those shots readable that are wanted, bool (S,)."""
+        other = copy.copy(self)
+        other.readable = self.readable[wanted[self.readable]]
+        return other
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""

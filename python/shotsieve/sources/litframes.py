@@ -1,0 +1,338 @@
+"""What every frame of every train has seen: read from the facility's lit-frame finder, or computed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .bunches import PulsePattern, collect, sources_like
+from .exdf import RunFile
+from .exposure import Alignment, exposed_pulses
+from .xgm import PulseEnergies
+
+MOST_PULSES = 2700  # length of the lists of exposed pulses
+NO_XGM = 10000.0  # what the facility puts for each pulse when the XGM is missing
+
+
+@dataclass(frozen=True)
+class LitFrames:
+    """Pulses and energies of every frame, under the names of the facility's lit-frame finder.
+
+    Attributes
+    ----------
+    train_id : ndarray of uint64, shape (T,)
+        Strictly increasing.
+    n_pulses : ndarray of float64, shape (T, F)
+        X-ray pulses in each frame (``nPulsePerFrame``); NaN where it is not known.
+    energy, sigma : ndarray of float64, shape (T, F)
+        Their energy and its uncertainty in uJ (``energyPerFrame``, ``energySigma``): 0 without a pulse, NaN
+        where it is not known.
+    data_frame : ndarray of bool, shape (T, F)
+        Frames worth keeping (``dataFramePattern``): the lit ones, or all in a run without X-rays.
+    detector_pulse_id : ndarray of uint64, shape (F,), or (T, F)
+        What the detector calls each frame (``detectorPulseId``).
+    master, xgm : tuple of ndarray of int64
+        Per train, slots of the exposed pulses and their places in the XGM's rows (``masterPulseId``,
+        ``xgmPulseId``).
+    origin : str
+        Source, or how it was computed.
+    """
+
+    train_id: np.ndarray
+    n_pulses: np.ndarray
+    energy: np.ndarray
+    sigma: np.ndarray
+    data_frame: np.ndarray
+    detector_pulse_id: np.ndarray
+    master: tuple[np.ndarray, ...]
+    xgm: tuple[np.ndarray, ...]
+    origin: str
+
+    def facility_arrays(self, cells: int = 352) -> dict[str, np.ndarray]:
+        """Return the arrays that the facility's device sends, one row per train.
+
+        Parameters
+        ----------
+        cells : int
+            Length of the rows by frame.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``nFrame`` (T,), the others (T, cells) or (T, 2700), with the facility's dtypes and fill values: an
+            energy that is not known is 10000 for each pulse.
+        """
+        trains, frames = self.n_pulses.shape
+        used = min(frames, cells)
+        pulses = np.nan_to_num(self.n_pulses[:, :used])
+        energy = np.where(np.isnan(self.energy[:, :used]), NO_XGM * pulses, self.energy[:, :used])
+
+        def wide(values: np.ndarray, dtype: str) -> np.ndarray:
+            out = np.zeros((trains, cells), dtype)
+            out[:, :used] = values[..., :used]
+            return out
+
+        return {
+            "nFrame": np.full(trains, used, "u2"),
+            "detectorPulseId": wide(self.detector_pulse_id, "u2"),
+            "nPulsePerFrame": wide(pulses, "u2"),
+            "energyPerFrame": wide(energy, "f4"),
+            "energySigma": wide(np.nan_to_num(self.sigma), "f4"),
+            "dataFramePattern": wide(self.data_frame, "?"),
+            "masterPulseId": _packed(self.master),
+            "xgmPulseId": _packed(self.xgm),
+        }
+
+
+def _packed(rows: Sequence[np.ndarray]) -> np.ndarray:
+    out = np.zeros((len(rows), MOST_PULSES), "u2")
+    for row, values in zip(out, rows, strict=True):
+        row[: len(values)] = values[:MOST_PULSES]
+    return out
+
+
+def compute_lit_frames(
+    pattern: PulsePattern,
+    energies: PulseEnergies | None,
+    sase: int,
+    align: Alignment,
+    *,
+    unsure: Alignment | None = None,
+    first_pulse_id: int = 0,
+    xray_run: bool = True,
+    shutter_open: bool = True,
+) -> LitFrames:
+    """Work out what every frame has seen.
+
+    Parameters
+    ----------
+    pattern : PulsePattern
+    energies : PulseEnergies or None
+        None makes every energy unknown, but that of a dark frame.
+    sase : int
+    align : Alignment
+    unsure : Alignment, optional
+        The other extreme where the exposure is not known: a frame on which the two differ is unknown.
+    first_pulse_id : int
+        What the detector calls its first frame.
+    xray_run : bool
+        False for a run without X-rays by intent: every frame is worth keeping then.
+    shutter_open : bool
+        False makes every frame dark.
+
+    Returns
+    -------
+    LitFrames
+
+    Notes
+    -----
+    Promise: exact; equals EXtra-redu's ``make_litframe_finder(...).process()``, except that what is not
+    known is NaN here.
+
+    Examples
+    --------
+    >>> pattern = PulsePattern.make(np.array([7], "u8"), np.array([[0, 4 << 18]], "u4"), "server")
+    >>> compute_lit_frames(pattern, None, 1, Alignment(1, 1, 1, 3)).n_pulses
+    array([[0., 1., 0.]])
+    """
+    trains, frames, kinds = len(pattern.train_id), align.n_frames, len(pattern.words)
+    own, listed = pattern.own(sase), pattern.listed(sase)
+    if not shutter_open:
+        own = np.zeros_like(own)
+    found = exposed_pulses(own, own if energies is not None and energies.own else listed, align)
+    per_kind = found.per_frame(kinds, frames).astype(np.float64)
+    if unsure is not None:
+        other = exposed_pulses(own, listed, unsure).per_frame(kinds, frames)
+        per_kind[per_kind != other] = np.nan
+    n_pulses = np.full((trains, frames), np.nan)
+    known = pattern.index >= 0
+    n_pulses[known] = per_kind[pattern.index[known]]
+    energy, sigma = (np.where(n_pulses == 0, 0.0, np.nan) for _ in range(2))
+    rows = None if energies is None else energies.rows(pattern.train_id)
+    # EXtra-redu gives places in the XGM's rows among all listed pulses, also where the own ones are read.
+    places = exposed_pulses(own, listed, align).number
+    lists: list[tuple[np.ndarray, np.ndarray]] = []
+    for kind in range(kinds):
+        here = found.pattern == kind
+        lists.append((found.slot[here], places[here]))
+        of_kind = np.flatnonzero(pattern.index == kind)
+        if rows is not None and len(of_kind) and here.any():
+            _add_energies(energy, sigma, of_kind, found.frame[here], found.number[here], rows)
+    if unsure is not None:
+        energy[np.isnan(n_pulses)] = sigma[np.isnan(n_pulses)] = np.nan
+    nothing = np.zeros(0, np.int64)
+    per_train = [lists[k] if k >= 0 else (nothing, nothing) for k in pattern.index]
+    return LitFrames(
+        train_id=pattern.train_id,
+        n_pulses=n_pulses,
+        energy=energy,
+        sigma=sigma,
+        data_frame=(n_pulses > 0) | (not xray_run),
+        detector_pulse_id=first_pulse_id + align.stride * np.arange(frames, dtype=np.uint64),
+        master=tuple(slots for slots, _ in per_train),
+        xgm=tuple(numbers for _, numbers in per_train),
+        origin=pattern.origin,
+    )
+
+
+def _add_energies(energy, sigma, trains, frame, number, rows: PulseEnergies) -> None:
+    """Sum the energies of pulses into the frames of some trains; uncertainties add in quadrature."""
+    there = number < rows.energy.shape[1]
+    at = np.where(there, number, 0)
+    value, error = (v[np.ix_(trains, at)] if v.shape[1] else np.full((len(trains), len(at)), np.nan)
+                    for v in (rows.energy, rows.sigma))  # fmt: skip
+    value[:, ~there] = error[:, ~there] = np.nan
+    # Pulses of one frame stand side by side: the first of each frame is added, then the second, ...
+    rank = np.arange(len(frame)) - np.searchsorted(frame, frame)
+    for k in range(int(rank.max()) + 1):
+        place, pick = np.ix_(trains, frame[rank == k]), rank == k
+        before = (energy[place], sigma[place]) if k else (0.0, 0.0)
+        energy[place] = before[0] + value[:, pick]
+        sigma[place] = np.sqrt(before[1] ** 2 + error[:, pick] ** 2) if k else error[:, pick]
+
+
+def read_lit_frames(files: Sequence[RunFile], name: str, source: str | None = None) -> LitFrames | None:
+    """Read what the facility's lit-frame finder has worked out.
+
+    Parameters
+    ----------
+    files : sequence of RunFile
+    name : str
+        Of the detector.
+    source : str, optional
+        The device, where it is not ``<instrument>_.../REDU/LITFRM``.
+
+    Returns
+    -------
+    LitFrames or None
+        None where the run has no such data.
+
+    Raises
+    ------
+    UnreadableData
+        When it is damaged.
+
+    Examples
+    --------
+    >>> read_lit_frames(files, "SPB_DET_AGIPD1M-1").origin    # doctest: +SKIP
+    'SPB_IRU_AGIPD1M1/REDU/LITFRM:output'
+    """
+    pattern = rf"{re.escape(name.split('_')[0])}_.*/REDU/LITFRM:output"
+    if source is not None:
+        pattern = re.escape(source.removesuffix(":output") + ":output")
+    for candidate in sources_like(files, pattern, name):
+        keys = ("nPulsePerFrame", "energyPerFrame", "energySigma", "dataFramePattern", "detectorPulseId")
+        got = {key: collect(files, candidate, "data", f"data.{key}") for key in keys}
+        pulses, energy = got["nPulsePerFrame"], got["energyPerFrame"]
+        if pulses is None or energy is None or not np.array_equal(pulses[0], energy[0]):
+            continue
+        trains, n_pulses = pulses[0], pulses[1].astype(np.float64)
+        frames = collect(files, candidate, "data", "data.nFrame")
+        used = np.full(len(trains), n_pulses.shape[1])
+        if frames is not None and np.array_equal(frames[0], trains):
+            used = frames[1].reshape(-1)
+        # Only frames that the detector recorded say anything.
+        outside = np.arange(n_pulses.shape[1]) >= used[:, None]
+        n_pulses[outside] = np.nan
+        value = energy[1].astype(np.float64)
+        value[outside | ((n_pulses > 0) & (value == NO_XGM * n_pulses))] = np.nan
+        sigma = np.full(value.shape, np.nan)
+        if (found := got["energySigma"]) is not None and np.array_equal(found[0], trains):
+            sigma = np.where(np.isnan(value), np.nan, found[1].astype(np.float64))
+        lit = n_pulses > 0
+        if (found := got["dataFramePattern"]) is not None and np.array_equal(found[0], trains):
+            lit = found[1].astype(bool) & ~outside
+        ids = np.zeros((0,), np.uint64)
+        if (found := got["detectorPulseId"]) is not None and np.array_equal(found[0], trains):
+            ids = found[1].astype(np.uint64)
+        lists = [_lists(files, candidate, key, trains) for key in ("masterPulseId", "xgmPulseId")]
+        return LitFrames(trains, n_pulses, value, sigma, lit, ids, *lists, candidate)
+    return None
+
+
+def _lists(files, source: str, key: str, trains: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The packed lists of exposed pulses; zeros behind their end are no pulses."""
+    found = collect(files, source, "data", f"data.{key}")
+    if found is None or not np.array_equal(found[0], trains):
+        return tuple(np.zeros(0, np.int64) for _ in trains)
+    rows = found[1].astype(np.int64)
+    ends = rows.shape[1] - np.argmax(rows[:, ::-1] > 0, axis=1)
+    ends[~(rows > 0).any(axis=1)] = 0
+    return tuple(row[:end] for row, end in zip(rows, ends, strict=True))
+
+
+def guess_missing(found: LitFrames, wanted: np.ndarray, farthest: int = 8) -> tuple[LitFrames, np.ndarray]:
+    """Fill trains that are missing from the patterns around them; their energies stay unknown.
+
+    Parameters
+    ----------
+    found : LitFrames
+    wanted : ndarray of uint64
+        Trains that are asked for, sorted.
+    farthest : int
+        The longest period of patterns that is looked for, in trains.
+
+    Returns
+    -------
+    filled : LitFrames
+    guessed : ndarray of uint64
+        The trains that were filled; what could not be guessed is left out.
+
+    Notes
+    -----
+    The pattern of train t is that of t - s and of t + s, for the least period s by which all trains within
+    2 s of it repeat. Patterns that change at the gap are not guessed.
+
+    Examples
+    --------
+    >>> nothing = np.zeros((2, 1))
+    >>> two = LitFrames(np.array([4, 6], "u8"), nothing, nothing, nothing, nothing > 0, np.zeros(1), (), (), "")
+    >>> guess_missing(two, np.array([5], "u8"))[1]
+    array([5], dtype=uint64)
+    """
+    known = {int(t): k for k, t in enumerate(found.train_id)}
+    unknown = np.isnan(found.n_pulses).all(axis=1)
+    kinds = np.unique(np.nan_to_num(found.n_pulses, nan=-1.0), axis=0, return_inverse=True)[1].reshape(-1)
+    kind = {t: int(kinds[k]) for t, k in known.items() if not unknown[k]}
+    trains, rows = [], []
+    for train in (int(t) for t in wanted if int(t) not in kind):
+        for period in range(1, farthest + 1):
+            before, after = kind.get(train - period), kind.get(train + period)
+            if before is None or before != after:
+                continue
+            around = range(train - 2 * period, train + period + 1)
+            if all(
+                kind.get(t, a) == kind.get(t + period, a) for t in around if (a := kind.get(t)) is not None
+            ):
+                trains.append(train)
+                rows.append(known[train - period])
+                break
+    if not trains:
+        return found, np.zeros(0, np.uint64)
+    new, at = np.array(trains, np.uint64), np.array(rows)
+    stay = ~np.isin(found.train_id, new)
+    order = np.argsort(np.concatenate([found.train_id[stay], new]), kind="stable")
+    dark = np.where(found.n_pulses[at] == 0, 0.0, np.nan)
+
+    def joined(values: np.ndarray, more: np.ndarray) -> np.ndarray:
+        return np.concatenate([values[stay], more])[order]
+
+    source = np.concatenate([np.flatnonzero(stay), at])[order]
+    lists = [tuple(every[k] for k in source) if every else () for every in (found.master, found.xgm)]
+    per_train = found.detector_pulse_id.ndim == 2
+    ids = found.detector_pulse_id
+    filled = replace(
+        found,
+        train_id=joined(found.train_id, new),
+        n_pulses=joined(found.n_pulses, found.n_pulses[at]),
+        energy=joined(found.energy, dark),
+        sigma=joined(found.sigma, dark),
+        data_frame=joined(found.data_frame, found.data_frame[at]),
+        detector_pulse_id=joined(ids, ids[at]) if per_train else ids,
+        master=lists[0],
+        xgm=lists[1],
+    )
+    return filled, np.sort(new)
