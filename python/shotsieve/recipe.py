@@ -25,7 +25,6 @@ from .recipe_sections import (
     Calibrate,
     Detector,
     Keep,
-    Key,
     Lit,
     Measure,
     Peaks,

@@ -105,8 +105,8 @@ def parse_cells(text: str) -> tuple[tuple[int, int, int], ...]:
             numbers.append(1)
         if len(numbers) != 3 or not 0 <= numbers[0] < numbers[1] or numbers[2] < 1:
             raise BadInput(
-                f'cells = "{text}": expected memory cells as start:stop or start:stop:step, stop not among them, '
-                'or single ones, as in "1:64:2, 100"'
+                f'cells = "{text}": expected memory cells as start:stop or start:stop:step, stop not among '
+                'them, or single ones, as in "1:64:2, 100"'
             )
         ranges.append(tuple(numbers))
     return tuple(ranges)

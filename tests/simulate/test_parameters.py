@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from shotsieve.errors import BadInput
-from shotsieve.simulate.parameters import SpiParameters
 from shotsieve.simulate.beam import BUNCH
+from shotsieve.simulate.parameters import SpiParameters
 from shotsieve.simulate.schedule import make_schedule
 
 

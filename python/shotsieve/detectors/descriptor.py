@@ -115,8 +115,8 @@ class Detector:
     planes : tuple of str
         Datasets of the raw words; several are stacked on a planes axis. `plane_count` is that axis' length.
     clocks_per_slot : float
-        How much of the integration time, in its own unit, fits into a slot of the bunch pattern; 0 where that is
-        not known.
+        How much of the integration time, in its own unit, fits into a slot of the bunch pattern; 0 where
+        that is not known.
     single_cell : int
         The cell that constants with one cell stand for; -1 means cell 0.
     steps : tuple of str

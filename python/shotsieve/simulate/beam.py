@@ -1,4 +1,4 @@
-"""The pulses of a simulated run: bunch patterns of every train, X-rays and laser, and what each frame sees."""
+"""The pulses of a simulated run: bunch patterns of every train, and what each frame sees of them."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def _decoded(p: SpiParameters, words: np.ndarray) -> dict[str, Any]:
 
 def _lit_frames(exdf: ExdfFile, name: str, p: SpiParameters, schedule: Schedule) -> None:
     """Write what the facility's lit-frame finder would say; frames that are not stored count there too."""
-    exdf.control(name, {"nFrame": np.uint16(p.memory_cells)}, "AgipdLitFrameFinder")
+    exdf.control(name, _finder_settings(name, p), "AgipdLitFrameFinder")
     beam, trains = schedule.beam, p.n_trains
     there = np.ones(trains, np.int64)
     there[list(p.litfrm_misses)] = 0
@@ -137,6 +137,31 @@ def _lit_frames(exdf: ExdfFile, name: str, p: SpiParameters, schedule: Schedule)
         for row, values in zip(packed, lists, strict=True):
             row[: len(values)] = values
         group[key] = packed[rows]
+
+
+def _finder_settings(name: str, p: SpiParameters) -> dict[str, Any]:
+    settings = {
+        "detectorId": name.replace("REDU/LITFRM", "MDL/FPGA_COMP"),
+        "instrumentName": p.instrument.name,
+        "alignMethod": "by first pulse",
+        "referenceFrame": np.uint32(p.reference_frame),
+        "trigger.deviceId": (p.instrument.trigger or "").partition(":")[0],
+        "trigger.name": "backTrg3",
+        "motor.deviceId": "",
+        "motor.positionProperty": "",
+        "motor.unitConversionCoef": np.float64(1e-3),
+        "useDistanceDelay": np.bool_(False),
+        "detectorDistance": np.float64(0.0),
+    }
+    for event in ("dynamic", "static"):
+        settings |= {
+            f"referenceDelay.{event}.delay": np.int32(-1),
+            f"referenceDelay.{event}.pulse": np.int32(0),
+            f"referenceDelay.{event}.frame": np.int32(p.reference_frame),
+            f"referenceDelay.{event}.repetitionRate": np.float32(p.rate_mhz),
+            f"referenceDelay.{event}.position": np.float64(0.0),
+        }
+    return settings
 
 
 _LIT_KEYS = {

@@ -14,8 +14,8 @@ from ..write.exdf_file import ExdfFile
 from .detector import PIXELS, STAGES
 from .frames import FrameMaker
 from .geometry import SHAPE
-from .parameters import SpiParameters
 from .machine import write_machine
+from .parameters import SpiParameters
 from .schedule import Schedule
 
 BIAS_VOLTAGE = 300.0

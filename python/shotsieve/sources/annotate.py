@@ -1,4 +1,4 @@
-"""How shots are annotated with what the machine knows: the choices, all with a default that fits most runs."""
+"""How shots are annotated with what the machine knows: the choices, with defaults that fit most runs."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Alignment:
             )
 
     def frame_of(self, after_first: np.ndarray) -> np.ndarray:
-        """Return the frame that each pulse falls into, -1 for none; slots are counted from the first pulse."""
+        """Return the frame of each pulse, -1 for none; slots are counted from the first pulse."""
         frame, phase = np.divmod(after_first + self.shift, self.stride)
         inside = (frame >= 0) & (frame < self.n_frames) & (phase < self.exposure)
         return np.where(inside, frame, -1)

@@ -133,4 +133,6 @@ def _where(laser: str, params: AnnotateParams) -> str:
         return f"{told} {params.laser_pulse_offset:g} X-ray pulses behind the first, as the recipe says"
     if params.laser_offset is not None:
         return f"{told} {params.laser_offset} slots behind the first X-ray pulse, as the recipe says"
-    return f"{told} the first X-ray pulse: assumed, since the bunch pattern does not tell ([annotate] laser_offset)"
+    return (
+        f"{told} the first X-ray pulse: assumed, as the bunch pattern does not say ([annotate] laser_offset)"
+    )

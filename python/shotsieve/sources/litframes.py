@@ -25,6 +25,8 @@ class LitFrames:
     ----------
     train_id : ndarray of uint64, shape (T,)
         Strictly increasing.
+    n_frames : ndarray of int64, shape (T,)
+        Frames that the detector recorded (``nFrame``).
     n_pulses : ndarray of float64, shape (T, F)
         X-ray pulses in each frame (``nPulsePerFrame``); NaN where it is not known.
     energy, sigma : ndarray of float64, shape (T, F)
@@ -42,6 +44,7 @@ class LitFrames:
     """
 
     train_id: np.ndarray
+    n_frames: np.ndarray
     n_pulses: np.ndarray
     energy: np.ndarray
     sigma: np.ndarray
@@ -62,8 +65,8 @@ class LitFrames:
         Returns
         -------
         dict of str to ndarray
-            ``nFrame`` (T,), the others (T, cells) or (T, 2700), with the facility's dtypes and fill values: an
-            energy that is not known is 10000 for each pulse.
+            ``nFrame`` (T,), the others (T, cells) or (T, 2700), with the facility's dtypes and fill values:
+            an energy that is not known is 10000 for each pulse.
         """
         trains, frames = self.n_pulses.shape
         used = min(frames, cells)
@@ -76,7 +79,7 @@ class LitFrames:
             return out
 
         return {
-            "nFrame": np.full(trains, used, "u2"),
+            "nFrame": np.minimum(self.n_frames, used).astype("u2"),
             "detectorPulseId": wide(self.detector_pulse_id, "u2"),
             "nPulsePerFrame": wide(pulses, "u2"),
             "energyPerFrame": wide(energy, "f4"),
@@ -167,6 +170,7 @@ def compute_lit_frames(
     per_train = [lists[k] if k >= 0 else (nothing, nothing) for k in pattern.index]
     return LitFrames(
         train_id=pattern.train_id,
+        n_frames=np.full(trains, frames),
         n_pulses=n_pulses,
         energy=energy,
         sigma=sigma,
@@ -249,7 +253,7 @@ def read_lit_frames(files: Sequence[RunFile], name: str, source: str | None = No
         if (found := got["detectorPulseId"]) is not None and np.array_equal(found[0], trains):
             ids = found[1].astype(np.uint64)
         lists = [_lists(files, candidate, key, trains) for key in ("masterPulseId", "xgmPulseId")]
-        return LitFrames(trains, n_pulses, value, sigma, lit, ids, *lists, candidate)
+        return LitFrames(trains, used.astype(np.int64), n_pulses, value, sigma, lit, ids, *lists, candidate)
     return None
 
 
@@ -288,8 +292,8 @@ def guess_missing(found: LitFrames, wanted: np.ndarray, farthest: int = 8) -> tu
 
     Examples
     --------
-    >>> nothing = np.zeros((2, 1))
-    >>> two = LitFrames(np.array([4, 6], "u8"), nothing, nothing, nothing, nothing > 0, np.zeros(1), (), (), "")
+    >>> zero, trains = np.zeros((2, 1)), np.array([4, 6], "u8")
+    >>> two = LitFrames(trains, np.ones(2), zero, zero, zero, zero > 0, np.zeros(1), (), (), "")
     >>> guess_missing(two, np.array([5], "u8"))[1]
     array([5], dtype=uint64)
     """
@@ -327,6 +331,7 @@ def guess_missing(found: LitFrames, wanted: np.ndarray, farthest: int = 8) -> tu
     filled = replace(
         found,
         train_id=joined(found.train_id, new),
+        n_frames=joined(found.n_frames, found.n_frames[at]),
         n_pulses=joined(found.n_pulses, found.n_pulses[at]),
         energy=joined(found.energy, dark),
         sigma=joined(found.sigma, dark),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -127,8 +126,8 @@ class MemorySource:
         """Extra columns per shot (float64, shape (S,)) as they were given; NaN means unknown."""
         if params is not None and (wanted := params.slow_columns().keys() - self._columns.keys()):
             raise BadInput(
-                f"[annotate] {', '.join(sorted(wanted))}: the source is in memory and has no control sources; give "
-                "it these columns"
+                f"[annotate] {', '.join(sorted(wanted))}: the source is in memory and has no control "
+                "sources; give it these columns"
             )
         return dict(self._columns)
 

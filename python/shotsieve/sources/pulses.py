@@ -66,8 +66,8 @@ class PulseReader:
     def columns(self) -> dict[str, np.ndarray]:
         """Return the columns of every shot, float64 (S,); NaN where the run does not allow to know.
 
-        ``xray`` (1 or 0), ``n_pulses``, ``pulse_energy`` (uJ) and ``data_frame`` are always among them, be they unknown for
-        all shots: a rule may ask for them all the same.
+        ``xray`` (1 or 0), ``n_pulses``, ``pulse_energy`` (uJ) and ``data_frame`` are always among them, be
+        they unknown for all shots: a rule may ask for them all the same.
 
         Raises
         ------
@@ -143,7 +143,7 @@ class PulseReader:
         if found is None:
             if self.params.time_server is not None:
                 raise BadInput(
-                    f'[annotate] time_server = "{self.params.time_server}": the run has no bunch pattern under it'
+                    f'[annotate] time_server = "{self.params.time_server}": there is no bunch pattern in it'
                 )
             return Unknown("the run has no time server with a bunch pattern, and no pulse pattern decoder")
         return found.chosen(np.unique(self.shots.train_id))
@@ -228,10 +228,8 @@ class PulseReader:
                 f'[annotate] align = "reference_delay": the trigger of {self.name} is not known; set trigger'
             )
         source, group, key = source_and_key(text, "[annotate] trigger")
-        delay = next(
-            (v for f in self.files if source in f.control and not group and (v := f.run_value(source, key)) is not None),
-            None,
-        )  # fmt: skip
+        values = [f.run_value(source, key) for f in self.files if source in f.control and not group]
+        delay = next((value for value in values if value is not None), None)
         if delay is None:
             raise BadInput(
                 f'[annotate] align = "reference_delay": the run does not hold the trigger\'s {text}'

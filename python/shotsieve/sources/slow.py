@@ -64,8 +64,8 @@ def slow_column(
     values = found[1]
     if values.shape[1] != 1 or values.dtype.kind not in "iufb":
         raise BadInput(
-            f'[annotate] {name} = "{text}": {values.shape[1]} values of type {values.dtype} per train; expected '
-            "one number"
+            f'[annotate] {name} = "{text}": {values.shape[1]} values of type {values.dtype} per train; '
+            "expected one number"
         )
     at, have = rows_of(found[0], train_id)
     column = np.where(have, values[at, 0].astype(np.float64), np.nan)
