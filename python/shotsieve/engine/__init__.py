@@ -21,6 +21,7 @@ from ..table import Table
 from ..write.output import OutputFolder
 from .blocks import BlockRunner
 from .job import Job, make_job
+from .lit_cells import columns_from_images
 from .ring import run_ring
 from .writers import KeptWriters
 
@@ -124,7 +125,17 @@ def reduce(
     folder = OutputFolder(out, overwrite)
     chosen = backends.get(backend)
     source = _open_source(run, recipe)
-    job = make_job(source, recipe, _open_constants(recipe, constants, source), force)
+    constants = _open_constants(recipe, constants, source)
+    columns, notes = {}, []
+    if recipe.annotate.pattern == "images":
+
+        def look(job: Job) -> None:
+            _run(job, chosen, folder, None, block_bytes)
+
+        columns, note = columns_from_images(source, recipe, constants, force, look)
+        notes.append(note)
+    job = make_job(source, recipe, constants, force, columns)
+    job.notes += notes
     with folder:
         prepared = time.perf_counter()
         files, bytes_read = _run(job, chosen, folder, progress, block_bytes)

@@ -103,7 +103,7 @@ def map_frames(path: Path, dataset: str, lead_axes: int) -> FrameMap:
 
 def read_frames(
     where: FrameMap, frames: np.ndarray, out: np.ndarray, at: np.ndarray, threads: int | None = None
-) -> None:
+) -> int:
     """Read frames into a buffer.
 
     Parameters
@@ -117,6 +117,11 @@ def read_frames(
         Element of `out` (counted flat) where each frame begins.
     threads : int, optional
         Threads of this call; by default as many as the process may use.
+
+    Returns
+    -------
+    int
+        Bytes that were read, after decompression.
 
     Raises
     ------
@@ -140,17 +145,17 @@ def read_frames(
             f"never written (first: frame {int(frames[np.argmax(offsets < 0)])}), though the index has them"
         )
     if where.why_h5py:
-        _read_h5py(where, frames, out, at)
-        return
+        return _read_h5py(where, frames, out, at)
     size = np.full(len(frames), where.frame_bytes, np.int64)
     if where.dtype == out.dtype:
         _native(where, offsets, at * out.dtype.itemsize, size, out, threads)
-        return
+        return int(size.sum())
     scratch = np.empty((len(frames), *where.frame), where.dtype)
     _native(
         where, offsets, np.arange(len(frames), dtype=np.int64) * where.frame_bytes, size, scratch, threads
     )
     _scatter(scratch, out, at)
+    return scratch.nbytes
 
 
 def _native(where: FrameMap, offsets, at, size, out: np.ndarray, threads: int | None) -> None:
@@ -172,13 +177,14 @@ def _scatter(frames: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
         flat[begin : begin + frame.size] = frame.reshape(-1)
 
 
-def _read_h5py(where: FrameMap, frames: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
+def _read_h5py(where: FrameMap, frames: np.ndarray, out: np.ndarray, at: np.ndarray) -> int:
     cells = int(np.prod(where.lead[1:], dtype=np.int64))
     rows = frames // cells
     # One call per stretch of consecutive rows: index lists cost h5py two hundred times as much.
     edges = np.flatnonzero(
         np.concatenate([[True], (rows[1:] != rows[:-1]) & (rows[1:] != rows[:-1] + 1), [True]])
     )
+    total = 0
     with opened(where.path) as f:
         for a, b in itertools.pairwise(edges):
             first, last = int(rows[a]), int(rows[b - 1])
@@ -189,8 +195,10 @@ def _read_h5py(where: FrameMap, frames: np.ndarray, out: np.ndarray, at: np.ndar
                     f"{where.path}: dataset {where.dataset}: rows {first} to {last} cannot be read "
                     f"({reason(e)})"
                 ) from e
+            total += block.nbytes
             block = block.reshape(-1, *where.frame)
             _scatter(block[frames[a:b] - first * cells], out, at[a:b])
+    return total
 
 
 def _why_h5py(f: h5py.File, d: h5py.Dataset, frame: tuple[int, ...]) -> str:

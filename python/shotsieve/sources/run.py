@@ -119,6 +119,7 @@ class RunSource:
         self.mode, notes = read_mode(inputs.files, d, self.name, found.modules.values())
         self.notes += notes
         self._files = inputs.files
+        self._read_bytes = [0]  # shared with what is selected from this source
         self._columns: dict[str, dict[str, np.ndarray]] = {}
         self._maps: OrderedDict[tuple[str, str], FrameMap] = OrderedDict()
         self._slow: set[tuple[str, str]] = set()
@@ -142,6 +143,11 @@ class RunSource:
     ) -> LitFrames | Unknown:
         """What every frame of every train has seen; see `PulseReader.lit_frames`."""
         return self._pulses(params, mode).lit_frames(cells)
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of frames that were asked of the files so far; of compressed ones, those that came out."""
+        return self._read_bytes[0]
 
     def _pulses(self, params: AnnotateParams | None, mode: OperatingMode | None) -> PulseReader:
         params, mode = params or AnnotateParams(), mode or self.mode
@@ -186,7 +192,9 @@ class RunSource:
                 for plane, key in enumerate(d.planes):
                     try:
                         layout = self._map(piece, key, lead)
-                        read_frames(layout, frames, out, begin + plane * plane_size, self.threads)
+                        got = read_frames(layout, frames, out, begin + plane * plane_size, self.threads)
+                        with self._lock:
+                            self._read_bytes[0] += got
                     except UnreadableData as e:
                         trains = train_text(self.shots.train_id[index[shots]])
                         raise UnreadableData(f"{e}; this affects trains {trains}") from e
