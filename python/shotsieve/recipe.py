@@ -28,6 +28,7 @@ from .recipe_sections import (
     Lit,
     Measure,
     Peaks,
+    PumpProbe,
     Region,
     Select,
     Write,
@@ -45,6 +46,7 @@ __all__ = [
     "Lit",
     "Measure",
     "Peaks",
+    "PumpProbe",
     "Recipe",
     "Region",
     "Select",
@@ -154,6 +156,9 @@ class Recipe:
                 lit=Lit(**values["measure.lit"]) if "measure.lit" in values else None,
                 peaks=Peaks(**values["measure.peaks"]) if "measure.peaks" in values else None,
                 azint=Azint(**values["measure.azint"]) if "measure.azint" in values else None,
+                pump_probe=PumpProbe(**values["measure.pump_probe"])
+                if "measure.pump_probe" in values
+                else None,
                 roi=_regions(values["measure.roi"], name) if values.get("measure.roi") else None,
             ),
             keep=Keep(**values["keep"]) if "keep" in values else None,
@@ -184,6 +189,23 @@ class Recipe:
                 raise BadInput(
                     f'{name}: [write] content = "corrected" needs [calibrate]; add it, or write "raw"'
                 )
+        pump = measure.pump_probe
+        if pump is not None and (
+            self.calibrate is None or (measure.azint is None and measure.roi is None and not pump.frames)
+        ):
+            raise BadInput(
+                f"{name}: [measure.pump_probe] compares what is measured on calibrated pixels; add "
+                "[calibrate], and [measure.azint], [measure.roi.NAME] or frames = true"
+            )
+        if pump is not None and (pump.delay_bins is not None) > (pump.delay is not None):
+            raise BadInput(
+                f"{name}: [measure.pump_probe] delay_bins needs delay, the column that is cut into bins"
+            )
+        if pump is not None and (pump.reference is not None) != (pump.mode == "reference_as_off"):
+            raise BadInput(
+                f'{name}: [measure.pump_probe] mode = "reference_as_off" and reference belong together: set '
+                "both or none"
+            )
         placed = [region for region in (measure.roi or {}).values() if region.kind in PLACED_KINDS]
         for section, needs in (("peaks", measure.peaks), ("azint", measure.azint), ("roi", placed or None)):
             if needs is not None and self.detector.geometry is None:

@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 from .constants.steps import Steps
 from .detectors import GAIN_MODES
 from .measure.average import ESTIMATORS
+from .measure.pump_probe import MODES
 from .sources.annotate import ALIGNMENTS, PATTERNS
 from .units import Quantity
 
@@ -125,6 +126,18 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "estimator": Key(str, "ratio_of_sums", choices=ESTIMATORS),
         "average": Key(str),
         "per_shot": Key(bool, True),
+    },
+    "measure.pump_probe": {
+        "mode": Key(str, "laser", choices=MODES),
+        "on": Key(str, ":"),
+        "off": Key(str, ":"),
+        "reference": Key(str),
+        "delay": Key(str),
+        "delay_bins": Key(str),
+        "normalise": Key(str),
+        "estimator": Key(str, "ratio_of_sums", choices=ESTIMATORS),
+        "subtract_dark": Key(bool, False),
+        "frames": Key(bool, False),
     },
     "measure.roi": {},  # named regions; each is a section of `REGION_KEYS`
     "keep": {
@@ -340,12 +353,48 @@ class Region:
 
 
 @dataclass(frozen=True)
+class PumpProbe:
+    """``[measure.pump_probe]``: what is measured, with and without the pump.
+
+    Attributes
+    ----------
+    mode, on, off : str
+        See `shotsieve.measure.pump_probe.PumpProbeParams`.
+    reference : str or None
+        NumPy file of a calibrated frame that stands for what is not pumped; as written, see `Recipe.path_of`.
+    delay : str or None
+        Column whose values make the bins.
+    delay_bins : str or None
+        Edges of the bins, ``"-1 0 1 2"``; None makes a bin of each value.
+    normalise : str or None
+        Column that shots are divided by, such as ``"pulse_energy"``.
+    estimator : {"ratio_of_sums", "mean_of_ratios"}
+    subtract_dark : bool
+        Subtract the average of the shots without X-rays.
+    frames : bool
+        Average the frames too.
+    """
+
+    mode: str = "laser"
+    on: str = ":"
+    off: str = ":"
+    reference: str | None = None
+    delay: str | None = None
+    delay_bins: str | None = None
+    normalise: str | None = None
+    estimator: str = "ratio_of_sums"
+    subtract_dark: bool = False
+    frames: bool = False
+
+
+@dataclass(frozen=True)
 class Measure:
     """``[measure.*]``: what is measured on every shot; None where it is not computed."""
 
     lit: Lit | None = None
     peaks: Peaks | None = None
     azint: Azint | None = None
+    pump_probe: PumpProbe | None = None
     roi: dict[str, Region] | None = None
 
 

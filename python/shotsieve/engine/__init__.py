@@ -190,6 +190,8 @@ def _run(
         files = writer.finish() if writer is not None else []
         for part in job.pixel_jobs:
             part.close()
+        if job.pump is not None:
+            job.pump.write(folder.side)
     except BaseException:
         for part in job.pixel_jobs:
             part.close(complete=False)

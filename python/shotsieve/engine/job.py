@@ -21,6 +21,7 @@ from ..sources.base import ShotStatus
 from ..table import FATES, MEASURES, ModuleStatus, Table
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
+from .pump_probe import PumpProbeJob, make_pump_probe_job
 from .regions import RegionJob, make_region_job
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Job:
         None where the recipe has no [measure.peaks].
     pixel_jobs : list of ProfileJob or RegionJob
         What else is measured on the pixels of every shot: profiles, regions of interest.
+    pump : PumpProbeJob or None
+        Compares what is measured with and without the pump; None without [measure.pump_probe].
     keeper : Keeper
         Decides which shots are kept.
     settings : dict
@@ -78,6 +81,7 @@ class Job:
     params: CalibrateParams | None = None
     peaks: PeakJob | None = None
     pixel_jobs: list[ProfileJob | RegionJob] = field(default_factory=list)
+    pump: PumpProbeJob | None = None
     keeper: Keeper = field(default_factory=Keeper)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -94,7 +98,7 @@ class Job:
 
     def finish_notes(self) -> None:
         """Add what is known only once every shot was seen."""
-        for part in [self.peaks] * (self.peaks is not None) + self.pixel_jobs:
+        for part in self.parts():
             self.notes.append(part.summary())
         if self.keeper.misses > 0:
             number = int(kept_misses(self.table).sum())
@@ -103,6 +107,10 @@ class Job:
                 f"{self.keeper.seed}; their keep_probability is in the table"
             )
         self._advise()
+
+    def parts(self) -> list[Any]:
+        """List all that has something to say of itself."""
+        return [part for part in (self.peaks, *self.pixel_jobs, self.pump) if part is not None]
 
     def _advise(self) -> None:
         """Note what a user can do about shots that stayed undecided since a module was missing."""
@@ -280,6 +288,8 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         job.peaks = make_peak_job(job, sigma)
         job.table.declare_measure("n_peaks")
         candidate = job.peaks.plan.params.threshold
+    if job.recipe.measure.pump_probe is not None:
+        job.pump = make_pump_probe_job(job)
     if job.recipe.measure.azint is not None:
         job.pixel_jobs.append(make_profile_job(job, sigma))
     if job.recipe.measure.roi is not None:
@@ -355,7 +365,7 @@ def _describe(job: Job, constants: Constants | None) -> None:
     if job.recipe.measure.lit is not None:
         settings["lit_threshold"] = job.params.lit_threshold
         settings["intensity_unit"] = job.unit
-    for part in [job.peaks] * (job.peaks is not None) + job.pixel_jobs:
+    for part in job.parts():
         settings |= part.settings(job.unit)
 
 

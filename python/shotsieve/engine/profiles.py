@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..recipe import Azint as Section
     from ..table import Table
     from .job import Job
+    from .pump_probe import PumpProbeJob
 
 GROUPS = {"train": "train_id", "cell": "cell_id"}
 
@@ -45,6 +46,8 @@ class ProfileJob:
     average : ProfileAverage
         Of the run.
     groups : GroupedAverages or None
+    pump : PumpProbeJob or None
+        Gets the profiles of all shots too.
     left_out : int
         Shots that no average holds, since what they are divided by is unknown or not above 0.
     """
@@ -56,13 +59,17 @@ class ProfileJob:
     files: dict[str, str]
     average: ProfileAverage
     groups: GroupedAverages | None = None
+    pump: PumpProbeJob | None = None
     left_out: int = 0
     measured: int = 0
     _file: ProfileFile | None = field(default=None, repr=False)
 
     def stage(self, backend: Backend, shots: int) -> ProfileStage:
         """Return the measure with buffers for so many shots."""
-        return ProfileStage(self, AzintSummer(backend, self.plan, shots))
+        summer = AzintSummer(backend, self.plan, shots)
+        if self.pump is not None and self.pump.reference is not None:
+            self.pump.refer("profile", summer.integrate(*self.pump.on_device(backend)).intensity[0])
+        return ProfileStage(self, summer)
 
     def open(self, folder: Path) -> None:
         """Begin the file in a folder."""
@@ -118,6 +125,9 @@ class ProfileJob:
             self.average.add(*sums)
             if self.groups is not None and not np.isnan(group[shot]):
                 self.groups.at(float(group[shot])).add(*sums)
+        if self.pump is not None:
+            sums = (profiles.sum_signal, profiles.sum_normalization, profiles.sum_variance)
+            self.pump.add("profile", shots, *sums)
         self.measured += len(shots)
         if self._file is not None and self.section.per_shot:
             scale = np.where(monitor > 0, monitor, np.nan)[:, None]
@@ -182,7 +192,9 @@ def make_profile_job(job: Job, sigma: float) -> ProfileJob:
     bins = len(plan.centres)
     groups = None if section.average is None else GroupedAverages(bins, section.estimator)
     average = ProfileAverage(bins, section.estimator)
-    return ProfileJob(plan, section, job.table, job.unit, files, average, groups)
+    if job.pump is not None:
+        job.pump.part("profile", plan.axis, plan.centres, plan.params.unit, job.unit)
+    return ProfileJob(plan, section, job.table, job.unit, files, average, groups, job.pump)
 
 
 def _params(section: Section, job: Job, sigma: float) -> AzintParams:

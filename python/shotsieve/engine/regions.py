@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..backend import Backend
     from ..recipe import Region
     from .job import Job
+    from .pump_probe import PumpProbeJob
 
 WORDS = {
     "sum": "sum over the valid pixels of the region",
@@ -48,6 +49,8 @@ class RegionJob:
         Of the frames.
     files : dict of str to str
         sha256 of files that are part of the result.
+    pump : PumpProbeJob or None
+        Gets the sums of all shots too.
     """
 
     plan: RoiPlan | None
@@ -56,6 +59,7 @@ class RegionJob:
     table: Table
     unit: str
     files: dict[str, str]
+    pump: PumpProbeJob | None = None
     _file: ProjectionFile | None = field(default=None, repr=False)
 
     def declare(self) -> None:
@@ -91,6 +95,9 @@ class RegionJob:
 
     def store(self, shots: np.ndarray, found: RoiResult) -> None:
         """Put what was found into the table; a region that a missing module has a part in stays unknown."""
+        if self.pump is not None:
+            known = np.stack([self._known(name, shots) for name in found.names], axis=1)
+            self.pump.add("regions", shots, found.sum, np.where(known, found.count, 0))
         for name in found.names:
             known = self._known(name, shots)
             for word, values in found[name].items():
@@ -100,6 +107,8 @@ class RegionJob:
     def append(self, name: str, shots: np.ndarray, found: RoiResult) -> None:
         """Put a projection into its file; unknown ones are NaN."""
         known = self._known(name, shots)[:, None]
+        if self.pump is not None:
+            self.pump.add(name, shots, found.sum, np.where(known, found.count, 0))
         sums, pixels = (np.where(known, values, np.nan) for values in (found.sum, found.count))
         self._file.append(name, shot_keys(self.table, shots), sums, pixels)
 
@@ -133,6 +142,14 @@ class RegionStage:
         self.job = job
         self.summer = None if job.plan is None else job.plan.summer(backend, shots)
         self.projections = {name: one.plan.summer(backend, shots) for name, one in job.projections.items()}
+
+        pump = job.pump
+        if pump is not None and pump.reference is not None:
+            frame, stream = pump.on_device(backend)
+            if self.summer is not None:
+                pump.refer("regions", job.plan.result(self.summer.sum(frame, stream)).mean[0])
+            for name, summer in self.projections.items():
+                pump.refer(name, job.projections[name].plan.result(summer.sum(frame, stream)).mean[0])
 
     def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
         """Measure some shots, and wait for the result."""
@@ -185,7 +202,12 @@ def make_region_job(job: Job) -> RegionJob:
         places = np.flatnonzero(mask.any(axis=1 if axis == "ss" else 0))
         projections[name] = Projection(RoiPlan.make(labels, shape), axis, places)
     plan = RoiPlan.make(masks, shape) if masks else None
-    found = RegionJob(plan, projections, touches, job.table, job.unit, files)
+    if job.pump is not None:
+        if plan is not None:
+            job.pump.part("regions", "region", np.array(plan.names), "", job.unit)
+        for name, one in projections.items():
+            job.pump.part(name, one.axis, one.places, "pixel", job.unit)
+    found = RegionJob(plan, projections, touches, job.table, job.unit, files, job.pump)
     found.declare()
     return found
 
