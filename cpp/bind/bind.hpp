@@ -9,5 +9,6 @@ void bind_bins(pybind11::module_& m);
 void bind_calibrate(pybind11::module_& m);
 void bind_compact(pybind11::module_& m);
 void bind_peaks(pybind11::module_& m);
+void bind_stats(pybind11::module_& m);
 
 }  // namespace shotsieve::bind

@@ -3,3 +3,4 @@
 #include "../../cuda/calibrate.cu"
 #include "../../cuda/compact.cu"
 #include "../../cuda/peaks.cu"
+#include "../../cuda/stats.cu"

@@ -86,4 +86,17 @@ def bin_sums(
     threads: int = 1,
 ) -> None: ...
 def bins_scratch_bytes(*, n_frames: int, n_slots: int, n_columns: int, mode: str) -> int: ...
+def frame_stats(
+    pixels: Any,
+    group: Any,
+    scale: Any,
+    shift: Any,
+    sum: Any,
+    squares: Any,
+    count: Any,
+    maximum: Any,
+    *,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
 def cpu_level() -> int: ...

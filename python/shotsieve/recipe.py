@@ -24,6 +24,7 @@ from .recipe_sections import (
     Azint,
     Calibrate,
     Detector,
+    FrameAverage,
     Keep,
     Lit,
     Measure,
@@ -42,6 +43,7 @@ __all__ = [
     "Azint",
     "Calibrate",
     "Detector",
+    "FrameAverage",
     "Keep",
     "Lit",
     "Measure",
@@ -159,6 +161,7 @@ class Recipe:
                 pump_probe=PumpProbe(**values["measure.pump_probe"])
                 if "measure.pump_probe" in values
                 else None,
+                average=FrameAverage(**values["measure.average"]) if "measure.average" in values else None,
                 roi=_regions(values["measure.roi"], name) if values.get("measure.roi") else None,
             ),
             keep=Keep(**values["keep"]) if "keep" in values else None,
@@ -183,6 +186,8 @@ class Recipe:
                 raise BadInput(
                     f"{name}: [measure.azint] integrates calibrated pixels; add a [calibrate] section"
                 )
+            if measure.average is not None:
+                raise BadInput(f"{name}: [measure.average] averages calibrated pixels; add [calibrate]")
             if measure.roi is not None:
                 raise BadInput(f"{name}: [measure.roi] sums calibrated pixels; add a [calibrate] section")
             if write is not None and write.content == "corrected":

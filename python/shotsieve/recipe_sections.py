@@ -139,6 +139,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "subtract_dark": Key(bool, False),
         "frames": Key(bool, False),
     },
+    "measure.average": {"by": Key(str)},
     "measure.roi": {},  # named regions; each is a section of `REGION_KEYS`
     "keep": {
         "rule": Key(str, required=True),
@@ -388,6 +389,19 @@ class PumpProbe:
 
 
 @dataclass(frozen=True)
+class FrameAverage:
+    """``[measure.average]``: statistics of the frames.
+
+    Attributes
+    ----------
+    by : str or None
+        ``"cell"``, ``"train"`` or a column that is known beforehand: a group for each of its values.
+    """
+
+    by: str | None = None
+
+
+@dataclass(frozen=True)
 class Measure:
     """``[measure.*]``: what is measured on every shot; None where it is not computed."""
 
@@ -395,6 +409,7 @@ class Measure:
     peaks: Peaks | None = None
     azint: Azint | None = None
     pump_probe: PumpProbe | None = None
+    average: FrameAverage | None = None
     roi: dict[str, Region] | None = None
 
 

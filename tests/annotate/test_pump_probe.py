@@ -8,6 +8,7 @@ import pytest
 import shotsieve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shotsieve import backend as backends
 from shotsieve.errors import BadInput
 from shotsieve.measure.pump_probe import DARK, NEITHER, OFF, ON, PumpProbe, PumpProbeParams
 from shotsieve.simulate import SpiParameters, simulate_spi
@@ -289,6 +290,75 @@ def test_a_reference_instead_of_shots(pumped, tmp_path):
     np.save(tmp_path / "short.npy", reference[:5])
     with pytest.raises(BadInput, match="expected a calibrated frame"):
         reduce(pumped, tmp_path / "s", mode="reference_as_off", reference=str(tmp_path / "short.npy"))
+
+
+@pytest.mark.parametrize("backend", ["cpu", "emu"])
+def test_frames_too(backend, pumped, tmp_path):
+    if not any(status.name == backend and status.available for status in backends.describe()):
+        pytest.skip(f"{backend} is not there")
+    select = {"rule": "train_id < 1500000003"} if backend == "emu" else {}  # two trains are enough there
+    pump = {**RECIPE["measure"]["pump_probe"], "frames": True}
+    recipe = {
+        **RECIPE,
+        "select": select,
+        "measure": {"pump_probe": pump, "average": {"by": "pump_state"}},
+        "write": {"content": "corrected"},
+    }
+    result = shotsieve.reduce(pumped.raw, recipe, tmp_path / "r", constants=pumped.constants, backend=backend)
+    columns, kept = result.table.columns, result.table.fate == 0
+    with h5py.File(next(file for file in result.files if "AGIPD03" in file.name)) as f:
+        source = next(iter(f["INSTRUMENT/SPB_DET_AGIPD1M-1/CORR"].values()))
+        frames, mask = source["image/data"][()].astype("f8"), source["image/mask"][()]
+    frames[mask != 0] = np.nan
+    state, energy = columns["pump_state"][kept], columns["pulse_energy"][kept]
+    found, attrs = read(result.out, "frames")
+    assert attrs["signal"] == "difference"
+    assert found["on"].shape == (16, 512, 128)
+    want = {}
+    for name, code in (("on", 3), ("off", 1)):
+        here, e = frames[state == code], energy[state == code]
+        dark = mean_of(frames[state == 0])
+        want[name] = mean_of(here / e[:, None, None]) - dark * np.mean(1 / e)
+        np.testing.assert_allclose(found[name][3], want[name], rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(found["difference"][3], want["on"] - want["off"], rtol=1e-5, atol=1e-9)
+    with h5py.File(result.out / "shotsieve" / "averages.h5") as f:
+        group = f["entry/frames"]
+        assert group["pump_state"][()].tolist() == [0, 1, 3]
+        assert list(group.attrs["axes"]) == ["pump_state", ".", ".", "."]
+        for row, code in enumerate((0, 1, 3)):
+            here = frames[state == code]
+            np.testing.assert_allclose(group["mean"][row, 3], mean_of(here), rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(group["count"][row, 3], np.isfinite(here).sum(axis=0))
+            some = np.isfinite(here).sum(axis=0) > 1
+            variance = np.nanvar(here[:, some], axis=0, ddof=1)
+            np.testing.assert_allclose(group["variance"][row, 3][some], variance, rtol=1e-4, atol=1e-6)
+    assert any("averages of frames: 3 groups by pump_state" in note for note in result.accounts.notes)
+
+
+def mean_of(frames):
+    count = np.isfinite(frames).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 0, np.nansum(frames, axis=0) / count, np.nan)
+
+
+def test_averages_do_not_depend_on_blocks(pumped, tmp_path):
+    files = []
+    for name, size in (("a", 256_000_000), ("b", 3_000_000)):
+        result = shotsieve.reduce(
+            pumped.raw,
+            {"calibrate": {}, "measure": {"average": {"by": "cell"}}},
+            tmp_path / name,
+            constants=pumped.constants,
+            backend="cpu",
+            block_bytes=size,
+        )
+        files.append((result.out / "shotsieve" / "averages.h5").read_bytes())
+    assert files[0] == files[1]
+    wrong = {"calibrate": {}, "measure": {"average": {"by": "hits"}}}
+    with pytest.raises(BadInput, match="no such column"):
+        shotsieve.reduce(pumped.raw, wrong, tmp_path / "c", constants=pumped.constants)
+    with pytest.raises(BadInput, match="averages calibrated pixels"):
+        shotsieve.Recipe.from_dict({"measure": {"average": {}}})
 
 
 def test_nothing_to_compare(pumped):

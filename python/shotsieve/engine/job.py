@@ -19,6 +19,7 @@ from ..measure.threshold import median_noise, threshold_in_unit
 from ..select import Selection, parse_cells
 from ..sources.base import ShotStatus
 from ..table import FATES, MEASURES, ModuleStatus, Table
+from .averages import AverageJob, make_average_job
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .pump_probe import PumpProbeJob, make_pump_probe_job
@@ -60,8 +61,8 @@ class Job:
         None where the recipe has no [calibrate].
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
-    pixel_jobs : list of ProfileJob or RegionJob
-        What else is measured on the pixels of every shot: profiles, regions of interest.
+    pixel_jobs : list of ProfileJob, RegionJob or AverageJob
+        What else is measured on the pixels of every shot: profiles, regions of interest, averages.
     pump : PumpProbeJob or None
         Compares what is measured with and without the pump; None without [measure.pump_probe].
     keeper : Keeper
@@ -80,7 +81,7 @@ class Job:
     tables: Tables | None = None
     params: CalibrateParams | None = None
     peaks: PeakJob | None = None
-    pixel_jobs: list[ProfileJob | RegionJob] = field(default_factory=list)
+    pixel_jobs: list[ProfileJob | RegionJob | AverageJob] = field(default_factory=list)
     pump: PumpProbeJob | None = None
     keeper: Keeper = field(default_factory=Keeper)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -94,7 +95,8 @@ class Job:
     @property
     def needs_pixels(self) -> bool:
         """Whether something is measured on pixels, before a shot is kept or dropped."""
-        return self.peaks is not None or bool(self.pixel_jobs)
+        frames = self.pump is not None and self.pump.frames is not None
+        return self.peaks is not None or bool(self.pixel_jobs) or frames
 
     def finish_notes(self) -> None:
         """Add what is known only once every shot was seen."""
@@ -294,6 +296,8 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         job.pixel_jobs.append(make_profile_job(job, sigma))
     if job.recipe.measure.roi is not None:
         job.pixel_jobs.append(make_region_job(job))
+    if job.recipe.measure.average is not None:
+        job.pixel_jobs.append(make_average_job(job))
     params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
 

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import BadInput
 from ..measure.pump_probe import DARK, OFF, ON, PumpProbe, PumpProbeParams
 from ..write.pump_probe import FILE_NAME, PumpProbeFile
+from .averages import FrameGroups, frames_difference, pump_probe_frames
 from .place import sha256_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class PumpProbeJob:
     Attributes
     ----------
     section : Section
+    unit : str
+        Of the frames.
     state : ndarray of int8, shape (S,)
         What every shot is; see `PumpProbeParams.states`.
     delays : ndarray of float64, shape (D,)
@@ -36,23 +39,27 @@ class PumpProbeJob:
         A frame that stands for what is not pumped.
     files : dict of str to str
         sha256 of files that are part of the result.
+    frames : FrameGroups or None
+        Statistics of the frames themselves, where they are asked for.
     """
 
     section: Section
+    unit: str
     state: np.ndarray
     delays: np.ndarray
     bin: np.ndarray
     monitor: np.ndarray
     reference: np.ndarray | None = None
     files: dict[str, str] = field(default_factory=dict)
+    frames: FrameGroups | None = None
     _parts: dict[str, _Part] = field(default_factory=dict, repr=False)
 
-    def part(self, name: str, axis: str, values: np.ndarray, axis_unit: str, unit: str, shape=()) -> None:
+    def part(self, name: str, axis: str, values: np.ndarray, axis_unit: str, unit: str) -> None:
         """Announce something that is measured, with its axis; before the first shot."""
         section = self.section
         unit = f"{unit} / {section.normalise}" if section.normalise else unit
         sums = PumpProbe(len(values), len(self.delays), section.estimator, section.subtract_dark)
-        self._parts[name] = _Part(sums, (axis, values, axis_unit, unit), shape)
+        self._parts[name] = _Part(sums, (axis, values, axis_unit, unit))
 
     def on_device(self, backend: Backend) -> tuple[Any, Any]:
         """Return the reference as one frame on the device, float32 (1, rows * columns), and its stream."""
@@ -89,9 +96,11 @@ class PumpProbeJob:
         with PumpProbeFile(folder / FILE_NAME, self.settings()) as file:
             for name, part in self._parts.items():
                 axis, values, axis_unit, unit = part.axis
-                file.put_difference(
-                    name, axis, values, axis_unit, unit, self.delays, part.sums.result(), part.shape
-                )
+                file.put_difference(name, axis, values, axis_unit, unit, self.delays, part.sums.result())
+            if self.frames is not None and self.frames.sums is not None:
+                found, shape = frames_difference(self, self.frames), self.frames.shape
+                unit = f"{self.unit} / {self.section.normalise}" if self.section.normalise else self.unit
+                file.put_difference("frames", "", np.zeros(0), "", unit, self.delays, found, shape)
 
     def settings(self, unit: str = "") -> dict[str, Any]:
         """Return what the output says of the differences."""
@@ -114,7 +123,6 @@ class PumpProbeJob:
 class _Part:
     sums: PumpProbe
     axis: tuple[str, np.ndarray, str, str]
-    shape: tuple[int, ...]
 
 
 def make_pump_probe_job(job: Job) -> PumpProbeJob:
@@ -145,10 +153,12 @@ def make_pump_probe_job(job: Job) -> PumpProbeJob:
         raise BadInput(f"[measure.pump_probe] {err}") from None
     delays, where = params.bin_of(columns["delay"], len(table))
     monitor = columns["normalise"] if columns["normalise"] is not None else np.ones(len(table))
-    found = PumpProbeJob(section, state, delays, where, monitor)
+    found = PumpProbeJob(section, job.unit, state, delays, where, monitor)
     if section.reference is not None:
         path = job.recipe.path_of(section.reference)
         found.reference, found.files = _reference(path, job), {"reference_sha256": sha256_of(path)}
+    if section.frames:
+        found.frames = pump_probe_frames(found, job)
     return found
 
 

@@ -52,6 +52,8 @@ class PixelStages:
         if job.peaks is not None:
             self.finder = PeakFinder(backend, job.peaks.plan, second.shots)
         self.stages: list[PixelStage] = [part.stage(backend, second.shots) for part in job.pixel_jobs]
+        if job.pump is not None and job.pump.frames is not None:
+            self.stages.append(job.pump.frames.stage(backend, second.shots))
         self.records: dict[int, np.ndarray] = {}
 
     def measure(

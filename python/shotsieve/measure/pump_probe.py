@@ -170,6 +170,26 @@ class Difference:
     on_shots: np.ndarray
     off_shots: np.ndarray
 
+    @classmethod
+    def of(
+        cls,
+        on: np.ndarray,
+        off: np.ndarray,
+        on_errors: np.ndarray,
+        off_errors: np.ndarray,
+        on_shots: np.ndarray,
+        off_shots: np.ndarray,
+    ) -> Difference:
+        """Work out the differences of two averages that are independent."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = on / off
+            # Of on / off, written so that nothing is divided by what may be 0 beside off itself.
+            error = np.hypot(on_errors / off, ratio * off_errors / off)
+        both = np.hypot(on_errors, off_errors)
+        return cls(
+            on, off, on - off, ratio - 1.0, on_errors, off_errors, both, np.abs(error), on_shots, off_shots
+        )
+
 
 class _Kind:
     """Sums over the shots of one kind, with what a background that does not scale with the monitor needs."""
@@ -283,21 +303,7 @@ class PumpProbe:
             rows = [self._row(state, delay, dark) for delay in range(self.delays)]
             parts[state] = [np.stack(arrays) for arrays in zip(*rows, strict=True)]
         (on, on_errors, on_shots), (off, off_errors, off_shots) = parts[ON], parts[OFF]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = on / off
-            error = np.abs(ratio) * np.hypot(on_errors / on, off_errors / off)
-        return Difference(
-            on,
-            off,
-            on - off,
-            ratio - 1.0,
-            on_errors,
-            off_errors,
-            np.hypot(on_errors, off_errors),
-            error,
-            on_shots,
-            off_shots,
-        )
+        return Difference.of(on, off, on_errors, off_errors, on_shots, off_shots)
 
     def _row(self, state: int, delay: int, dark):
         if state == OFF and self.reference is not None:

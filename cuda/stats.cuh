@@ -1,0 +1,45 @@
+// Statistics over frames on the device: a thread owns a pixel and takes the frames in their order.
+#pragma once
+
+#include <cstdint>
+
+#include "../cpp/core/stats.hpp"
+#include "../cpp/math/stats.hpp"
+#include "portable.cuh"
+
+namespace shotsieve::device {
+
+constexpr int kStatsThreads = 256;
+
+__device__ inline math::PixelStats load_stats(const StatsCall& c, std::int64_t at) {
+  return {c.shift[at], c.sum[at], c.squares[at], c.count[at], c.maximum[at]};
+}
+
+__device__ inline void store_stats(const StatsCall& c, std::int64_t at, const math::PixelStats& s) {
+  c.shift[at] = s.shift;
+  c.sum[at] = s.sum;
+  c.squares[at] = s.squares;
+  c.count[at] = s.count;
+  c.maximum[at] = s.maximum;
+}
+
+__global__ void frame_stats_kernel(StatsCall c) {
+  const std::int64_t step = std::int64_t{gridDim.x} * blockDim.x;
+  for (std::int64_t p = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; p < c.n_pixels; p += step) {
+    std::int64_t open = -1;  // the group whose sums are in registers
+    math::PixelStats sums{};
+    for (std::int64_t k = 0; k < c.n_frames; ++k) {
+      const std::int64_t group = c.group[k];
+      if (group < 0 || group >= c.n_groups) continue;
+      if (group != open) {
+        if (open >= 0) store_stats(c, open * c.n_pixels + p, sums);
+        sums = load_stats(c, group * c.n_pixels + p);
+        open = group;
+      }
+      math::add_value(sums, c.pixels[k * c.n_pixels + p], c.scale[k]);
+    }
+    if (open >= 0) store_stats(c, open * c.n_pixels + p, sums);
+  }
+}
+
+}  // namespace shotsieve::device

@@ -1,0 +1,152 @@
+"""Statistics of frames: mean, variance, maximum and number of valid values of every pixel, by groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInput
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+
+KINDS = {"shift": "f8", "sum": "f8", "squares": "f8", "count": "i4", "maximum": "f4"}
+BYTES_PER_PIXEL = sum(np.dtype(dtype).itemsize for dtype in KINDS.values())
+
+
+@dataclass(frozen=True)
+class FrameStats:
+    """Statistics of the frames of G groups; arrays of shape (G, n_pixels).
+
+    Attributes
+    ----------
+    mean : ndarray of float64
+        NaN where a pixel never had a valid value.
+    variance : ndarray of float64
+        Of the values, over count - 1; NaN with fewer than two.
+    maximum : ndarray of float32
+        NaN without a value.
+    count : ndarray of int32
+        Valid values.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    maximum: np.ndarray
+    count: np.ndarray
+
+    @property
+    def errors(self) -> np.ndarray:
+        """Standard error of the mean; NaN with fewer than two values."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.sqrt(self.variance / self.count)
+
+
+class FrameSums:
+    """Accumulators of frame statistics on a backend.
+
+    Promise: exact, the same bits on every backend, thread count and cut of the frames into calls:
+    each pixel is summed in the order of the frames.
+
+    Parameters
+    ----------
+    backend : Backend
+    groups, n_pixels : int
+    frames : int
+        Most frames of a call.
+
+    Raises
+    ------
+    BadInput
+        If the accumulators do not fit into `most_bytes`; the text gives their size.
+
+    Examples
+    --------
+    >>> from shotsieve import backend
+    >>> cpu = backend.get("cpu")
+    >>> sums = FrameSums(cpu, groups=1, n_pixels=2, frames=2)
+    >>> sums.add(np.array([[1, 5], [3, np.nan]], "f4"), np.zeros(2, "i4"), cpu.device.stream())
+    >>> sums.result().mean.tolist()
+    [[2.0, 5.0]]
+    """
+
+    def __init__(
+        self, backend: Backend, groups: int, n_pixels: int, frames: int, most_bytes: int | None = None
+    ) -> None:
+        size = accumulator_bytes(groups, n_pixels)
+        if most_bytes is not None and size > most_bytes:
+            raise BadInput(
+                f"statistics of {groups} groups of {n_pixels} pixels take {size / 1e9:.2f} GB; there are "
+                f"{most_bytes / 1e9:.2f} GB: take fewer groups"
+            )
+        self.backend = backend
+        device = backend.device
+        self._stream = device.stream()
+        self._sums = {}
+        for name, dtype in KINDS.items():
+            start = (
+                np.zeros((groups, n_pixels), dtype)
+                if name != "maximum"
+                else np.full((groups, n_pixels), -np.inf, "f4")
+            )
+            self._sums[name] = device.twin(start)
+            device.to_device(self._sums[name], start, self._stream)
+            device.wait(device.record(self._stream))
+        self._group, self._scale = device.empty_pinned((frames,), "i4"), device.empty_pinned((frames,), "f8")
+        self._device_group, self._device_scale = device.twin(self._group), device.twin(self._scale)
+
+    def add(self, pixels: Any, group: np.ndarray, stream: Any, scale: np.ndarray | None = None) -> None:
+        """Add some frames, and wait.
+
+        Parameters
+        ----------
+        pixels : float32 (k, n_pixels) on the device
+        group : ndarray of int, shape (k,)
+            Group of each frame; a frame of none is -1.
+        stream : stream of the device
+        scale : ndarray of float64, shape (k,), or None
+            What the values of each frame are multiplied with.
+        """
+        k, device = len(group), self.backend.device
+        self._group[:k] = group
+        self._scale[:k] = 1.0 if scale is None else scale
+        device.to_device(self._device_group[:k], self._group[:k], stream)
+        device.to_device(self._device_scale[:k], self._scale[:k], stream)
+        self.backend.native.frame_stats(
+            pixels,
+            self._device_group[:k],
+            self._device_scale[:k],
+            *(self._sums[name] for name in KINDS),
+            stream=device.handle(stream),
+            threads=self.backend.threads,
+        )
+        # The lists are overwritten by the next call.
+        device.wait(device.record(stream))
+
+    def result(self) -> FrameStats:
+        """Return the statistics of all frames that were added."""
+        device, host = self.backend.device, {}
+        for name, array in self._sums.items():
+            pinned = device.empty_pinned(array.shape, KINDS[name])
+            device.to_host(pinned, array, self._stream)
+            device.wait(device.record(self._stream))
+            host[name] = np.array(pinned)
+        n = host["count"]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            mean = np.where(n > 0, host["shift"] + host["sum"] / n, np.nan)
+            spread = np.maximum(host["squares"] - host["sum"] ** 2 / n, 0.0)
+            variance = np.where(n > 1, spread / (n - 1), np.nan)
+        return FrameStats(mean, variance, np.where(n > 0, host["maximum"], np.float32(np.nan)), n)
+
+
+def accumulator_bytes(groups: int, n_pixels: int) -> int:
+    """Return the bytes that the accumulators of so many groups take.
+
+    Examples
+    --------
+    >>> accumulator_bytes(1, 1_000_000)
+    32000000
+    """
+    return groups * n_pixels * BYTES_PER_PIXEL
