@@ -199,7 +199,7 @@ def test_alignment_by_the_delay_of_the_trigger(machine_run, rng):
         reference = litfrm.ReferenceDelay(5000, 0, 2, 1.1, 0.0)
         finder = litfrm.make_litframe_finder("SPB", run.extra(), ref_delays={180: reference})
         finder.alignMethod = litfrm.AVal("by reference delay")
-        finder.useDistanceDelay = litfrm.AVal(False)
+        finder.useDistanceDelay = False
         finder._get_event_pulse = {180: lambda pulses: 0}
         finder.bunch_pattern_id = f"{names['time_server']}:outputBunchPattern"
         finder.xgm_id = f"{names['xgm']}:output"

@@ -94,45 +94,47 @@ def find_lit_cells(train_id: np.ndarray, cell_id: np.ndarray, lit_pixels: np.nda
     Notes
     -----
     A cell is lit if its median frame has 1.5 times the lit pixels of the median of the darkest eighth of the
-    cells, and five times the counting error of such a median more.
+    cells, and five times the counting error of such a median more. It has changed if it lies on the other
+    side of the geometric mean of dark and lit cells in a part of the run, by five times its error.
 
     Examples
     --------
-    >>> train, cell = np.repeat(np.arange(9), 4), np.tile(np.arange(4), 9)
+    >>> train, cell = np.repeat(np.arange(9), 6), np.tile(np.arange(6), 9)
     >>> find_lit_cells(train, cell, np.where(cell % 2, 300.0, 10.0)).text()
-    '1:4:2'
+    '1:6:2'
     """
     trains = np.unique(train_id)
     cells = np.unique(cell_id)
-    parts = [part for part in np.array_split(trains, GROUPS) if len(part)]
-    patterns = []
-    for part in [trains, *parts]:
-        here = np.isin(train_id, part)
-        frames = [lit_pixels[here & (cell_id == c)] for c in cells]
-        level = np.array([np.median(frame) if len(frame) else np.nan for frame in frames])
-        patterns.append((level, _brighter(level, len(part))))
-    whole, *others = patterns
-    if not whole[1].any():
+    level = _levels(train_id, cell_id, lit_pixels, trains, cells)
+    known = np.sort(level)
+    dark = max(np.median(known[: max(1, len(known) // DARKEST)]), 1.0)
+    lit = level > np.maximum(dark * RATIO, dark + SIGMAS * _error(dark, len(trains)))
+    if not lit.any():
         raise BadInput(
-            f"no memory cell is brighter than the darkest ones ({np.nanmin(whole[0]):.0f} to "
-            f"{np.nanmax(whole[0]):.0f} lit pixels): all may be lit or all dark: the frames do not tell"
+            f"no memory cell is brighter than the darkest ({known[0]:.0f} to {known[-1]:.0f} lit pixels): "
+            "all may be lit or all dark: the frames do not tell"
         )
-    for part, (level, lit) in zip(parts, others, strict=True):
-        seen = ~np.isnan(level)
-        if (lit != whole[1])[seen].any():
-            changed = cells[seen & (lit != whole[1])]
+    middle = np.sqrt(dark * np.median(level[lit]))
+    for part in (part for part in np.array_split(trains, GROUPS) if len(part)):
+        now = _levels(train_id, cell_id, lit_pixels, part, cells)
+        reach = SIGMAS * _error(np.nan_to_num(now), len(part))
+        changed = np.where(lit, now < middle - reach, now > middle + reach)
+        if changed.any():
             raise BadInput(
                 f"the pattern of lit memory cells changes within the run: in trains {part[0]} to {part[-1]} "
-                f"cells {cells_text(changed)} are not what they are in the run as a whole. Reduce the parts "
-                "by themselves, or with machine data"
+                f"cells {cells_text(cells[changed])} are not what they are in the run as a whole. Reduce the "
+                "parts by themselves, or with machine data"
             )
-    return LitCells(cells, whole[1], whole[0], len(trains))
+    return LitCells(cells, lit, level, len(trains))
 
 
-def _brighter(level: np.ndarray, trains: int) -> np.ndarray:
-    """Return which cells are brighter than the darkest."""
-    known = np.sort(level[~np.isnan(level)])
-    dark = np.median(known[: max(1, len(known) // DARKEST)])
-    # The error of a median is that of a mean times sqrt(pi / 2).
-    error = np.sqrt(np.pi / 2 * max(dark, 1.0) / trains)
-    return np.nan_to_num(level) > np.maximum(dark * RATIO, dark + SIGMAS * error)
+def _levels(train_id, cell_id, lit_pixels, trains: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """Return the median lit pixels of each cell in some trains, NaN without a frame."""
+    here = np.isin(train_id, trains)
+    frames = [lit_pixels[here & (cell_id == cell)] for cell in cells]
+    return np.array([np.median(frame) if len(frame) else np.nan for frame in frames])
+
+
+def _error(level: np.ndarray, trains: int) -> np.ndarray:
+    """Return the counting error of a median: that of a mean times sqrt(pi / 2)."""
+    return np.sqrt(np.pi / 2 * np.maximum(level, 1.0) / trains)

@@ -55,9 +55,9 @@ class Beam:
 
 @dataclass(frozen=True)
 class _Train:
-    """The slots of one kind of train: those of each stored frame, and all that hold a pulse."""
+    """The slots of one kind of train: those that frames see, with the frames, and all that hold a pulse."""
 
-    frames: list[list[int]]
+    seen: tuple[np.ndarray, np.ndarray]
     own: np.ndarray
     companion: np.ndarray
 
@@ -83,9 +83,10 @@ def _kind(p: SpiParameters, dark_cells: tuple[int, ...], beam: bool) -> _Train:
         firsts = [begin[f] for f in exposed] + slots[len(exposed) * p.pulses_per_frame :]
         others += [s + between for s in firsts[::2]]
     frames = [[begin[f] + k for k in inside] if f in lit and beam else [] for f in p.frames]
-    return _Train(
-        frames, np.array(sorted(slots) if beam else [], np.int64), np.array(sorted(others), np.int64)
-    )
+    seen = np.array([slot for slots in frames for slot in slots], np.int64)
+    at = np.repeat(np.arange(len(frames)), [len(slots) for slots in frames])
+    own = np.array(sorted(slots) if beam else [], np.int64)
+    return _Train((seen, at), own, np.array(sorted(others), np.int64))
 
 
 def _pumped(p: SpiParameters, train: int, pulses: int) -> np.ndarray:
@@ -141,12 +142,14 @@ def make_beam(p: SpiParameters, own: np.ndarray, companion: np.ndarray) -> Beam:
         if len(pumped):
             # The pattern has the laser begin at slot 0, wherever it really is.
             words[t, pumped - pumped[0]] |= np.uint32(1 << p.laser_bit)
-        seen = np.concatenate([np.array(slots, np.int64) for slots in train.frames])
+        seen, frame = train.seen
         master.append(seen)
         number.append(np.searchsorted(both, seen))
-        for f, slots in enumerate(train.frames):
-            n_pulses[t, f], laser[t, f] = len(slots), np.isin(slots, pumped).sum()
-            energy[t, f] = own[t, np.searchsorted(train.own, slots)].astype(np.float64).sum()
+        frames = shape[1]
+        n_pulses[t] = np.bincount(frame, minlength=frames)
+        laser[t] = np.bincount(frame[np.isin(seen, pumped)], minlength=frames)
+        of_seen = own[t, np.searchsorted(train.own, seen)].astype(np.float64)
+        energy[t] = np.bincount(frame, weights=of_seen, minlength=frames)
     return Beam(words, own, companion, xgm, n_pulses, energy, laser, master, number)
 
 

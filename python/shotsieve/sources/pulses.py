@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -146,7 +147,7 @@ class PulseReader:
                     f'[annotate] time_server = "{self.params.time_server}": there is no bunch pattern in it'
                 )
             return Unknown("the run has no time server with a bunch pattern, and no pulse pattern decoder")
-        return found.chosen(np.unique(self.shots.train_id))
+        return found.chosen(self._trains[0])
 
     def _found(
         self, pattern: PulsePattern | Unknown, frames: int
@@ -169,7 +170,7 @@ class PulseReader:
                 return align
             lit = self._compute(pattern, *align)
         if self.params.guess_missing:
-            lit, guessed = guess_missing(lit, np.unique(self.shots.train_id))
+            lit, guessed = guess_missing(lit, self._trains[0])
             if len(guessed):
                 self.notes.append(
                     f"pulses are guessed from the trains around in trains {train_text(guessed)}"
@@ -202,7 +203,7 @@ class PulseReader:
     def _alignment(self, frames: int) -> tuple[Alignment, Alignment | None] | Unknown:
         """Return how pulses belong to frames; and with an unknown exposure the widest one it may have."""
         p = self.params
-        stride = self._stride()
+        stride = self._stride
         if isinstance(stride, Unknown):
             return stride
         shift = p.reference_frame * stride
@@ -245,6 +246,7 @@ class PulseReader:
         self.notes.append(f"pulses are aligned by the delay of {text}, which is {float(delay):g}")
         return shift_by_delay(p.reference_delay, p.reference_frame, stride, float(delay), nearer)
 
+    @cached_property
     def _stride(self) -> int | Unknown:
         if self.params.stride is not None:
             return self.params.stride
@@ -277,14 +279,15 @@ class PulseReader:
         wrapped, cells do not follow the pulseIds, and only these keep the time. Without pulseIds it is the
         index in the train.
         """
-        stride, shots = self._stride(), self.shots
+        stride, shots = self._stride, self.shots
         if isinstance(stride, Unknown):
             return stride
         cell, pulse = shots.cell_id.astype(np.int64), shots.pulse_id.astype(np.int64)
         if not self.detector.pulse_key:
             return pulse
         ok = shots.status == ShotStatus.OK
-        if len(np.unique((pulse - stride * cell)[ok])) <= 1:
+        begin = (pulse - stride * cell)[ok]
+        if (begin == begin[:1]).all():
             return cell
         # What is between two frames of the sequence is not a frame of it.
         frame = np.where((pulse >= 0) & (pulse % stride == 0), pulse // stride, -1)
@@ -296,11 +299,21 @@ class PulseReader:
         return frame
 
     def _of_shots(self, trains: np.ndarray, values: np.ndarray, frame: np.ndarray) -> np.ndarray:
-        at, have = rows_of(trains, self.shots.train_id)
+        mine, counts = self._trains
+        at, have = (np.repeat(found, counts) for found in rows_of(trains, mine))
         have &= (frame >= 0) & (frame < values.shape[1])
         column = np.full(len(frame), np.nan)
-        column[have] = values[at[have], frame[have]]
+        if values.shape[1]:
+            flat = at * values.shape[1] + np.where(have, frame, 0)
+            column[have] = values.reshape(-1)[flat[have]]
         return column
+
+    @cached_property
+    def _trains(self) -> tuple[np.ndarray, np.ndarray]:
+        """The trains of the shots, which are sorted by them, and how many shots each has."""
+        train = self.shots.train_id
+        starts = np.flatnonzero(np.concatenate([[True], train[1:] != train[:-1]]))[: len(train)]
+        return train[starts], np.diff(np.append(starts, len(train)))
 
     def _say_what_is_unknown(self, columns: dict[str, np.ndarray]) -> None:
         unknown = np.isnan(columns["pulse_energy"])
@@ -347,7 +360,7 @@ def _note_changes(lit: LitFrames, notes: list[str]) -> None:
     pulses = np.nan_to_num(lit.n_pulses, nan=-1.0)
     changes = np.flatnonzero((pulses[1:] != pulses[:-1]).any(axis=1)) + 1
     if len(changes):
-        kinds = len(np.unique(pulses, axis=0))
+        kinds = len({pulses[row].tobytes() for row in (0, *changes)})
         notes.append(
             f"the pattern of X-ray pulses changes {len(changes)} times ({kinds} patterns), from trains "
             f"{train_text(lit.train_id[changes])} on: each train is taken by its own"
