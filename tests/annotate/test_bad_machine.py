@@ -127,8 +127,8 @@ def test_trains_of_the_finder_are_guessed_only_when_asked(machine_run):
     run = machine_run(litfrm=True, litfrm_misses=(2,), dark_cells=(4,))
     s = run.schedule
     gone = s.train == 2
-    assert np.isnan(run.reader().columns()["n_pulses"][gone]).all()
-    reader = run.reader(guess_missing=True)
+    assert np.isnan(run.reader(pattern="litfrm").columns()["n_pulses"][gone]).all()
+    reader = run.reader(pattern="litfrm", guess_missing=True)
     columns = reader.columns()
     np.testing.assert_array_equal(columns["n_pulses"], s.n_pulses)
     lit = s.n_pulses > 0

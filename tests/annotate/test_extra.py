@@ -153,7 +153,7 @@ def test_lit_frames_read_from_the_facilitys_own(machine_run):
     litfrm = pytest.importorskip("extra_redu.litfrm.agipd_offline")
     run = machine_run(litfrm=True, dark_cells=(4,), litfrm_misses=(1,), rate_mhz=2.2)
     theirs = litfrm.make_litframe_finder("SPB", run.extra()).read_or_process()
-    reader = run.reader()
+    reader = run.reader(pattern="litfrm")
     found = reader.lit_frames()
     for key, values in found.facility_arrays().items():
         np.testing.assert_array_equal(values, getattr(theirs.output, key), key)
@@ -163,6 +163,13 @@ def test_lit_frames_read_from_the_facilitys_own(machine_run):
     np.testing.assert_array_equal(columns["n_pulses"][there], run.schedule.n_pulses[there])
     np.testing.assert_allclose(columns["pulse_energy"][there], run.schedule.pulse_energy[there], rtol=1e-6)
     assert np.isnan(columns["n_pulses"][~there]).all()
+    # Where the time server knows what the finder does not say, it is computed.
+    both = run.reader()
+    columns = both.columns()
+    np.testing.assert_array_equal(columns["n_pulses"], run.schedule.n_pulses)
+    np.testing.assert_allclose(columns["pulse_energy"], run.schedule.pulse_energy, rtol=1e-6)
+    assert any("computed, not read, in trains" in note for note in both.notes)
+    assert len(both.lit_frames().master) == run.parameters.n_trains
 
 
 @pytest.mark.parametrize(("row", "many"), [(False, False), (True, False), (False, True), (True, True)])

@@ -160,6 +160,26 @@ def test_an_xgm_that_measured_nothing(run, beam):
     assert np.isnan(columns["pulse_energy"][columns["n_pulses"] > 0]).all()
 
 
+def test_an_xgm_that_lists_the_pulses_of_each_beamline_alone(maker, opened, beam, expected):
+    """Then the running number is that among the instrument's own pulses."""
+    tables, xgm = beam
+    own = {}
+    for train, table in tables.items():
+        listed = np.isin(table, [SASE1, SASE3])
+        row = np.full(1000, 1, "f4")
+        energies = xgm[train][: listed.sum()][table[listed] == SASE1]
+        row[: len(energies)] = energies
+        own[train] = row
+    maker.module(0, [(t, [c * 4 for c in CELLS]) for t in TRAINS], cells=list(CELLS) * len(TRAINS))
+    settings = {FPGA: {"bunchStructure.repetitionRate": (None, np.array([1.1])),
+                       "integrationTime": (None, np.array([15]))}}  # fmt: skip
+    sources = {f"{TIMER}:outputBunchPattern": {"bunchPatternTable": tables}, XGM: {"intensitySa1TD": own}}
+    maker.aggregator(list(TRAINS), settings, sources)
+    source = opened()
+    np.testing.assert_array_equal(source.columns()["pulse_energy"], expected[0])
+    assert any("data.intensitySa1TD" in note for note in source.notes)
+
+
 def test_no_xgm(run, beam, expected):
     source, columns = run(beam[0])
     np.testing.assert_array_equal(columns["n_pulses"], expected[1])

@@ -268,6 +268,53 @@ def _lists(files, source: str, key: str, trains: np.ndarray) -> tuple[np.ndarray
     return tuple(row[:end] for row, end in zip(rows, ends, strict=True))
 
 
+def merged(first: LitFrames, other: LitFrames) -> LitFrames:
+    """Return the trains of both, sorted; the other one's go before where both have a train.
+
+    Examples
+    --------
+    >>> zero, one = np.zeros((1, 2)), np.ones(1)
+    >>> one, two = (
+    ...     LitFrames(np.array([t], "u8"), one, zero, zero, zero, zero > 0, zero[0], (), (), "")
+    ...     for t in (8, 5)
+    ... )
+    >>> merged(one, two).train_id
+    array([5, 8], dtype=uint64)
+    """
+    stay = ~np.isin(first.train_id, other.train_id)
+    order = np.argsort(np.concatenate([first.train_id[stay], other.train_id]), kind="stable")
+    width = max(first.n_pulses.shape[1], other.n_pulses.shape[1])
+
+    def rows(name: str, fill: float) -> np.ndarray:
+        parts = (getattr(first, name)[stay], getattr(other, name))
+        wide = [np.pad(v, ((0, 0), (0, width - v.shape[1])), constant_values=fill) for v in parts]
+        return np.concatenate(wide)[order]
+
+    def lists(name: str) -> tuple[np.ndarray, ...]:
+        mine = [values for values, here in zip(getattr(first, name), stay, strict=False) if here]
+        every = [*mine, *getattr(other, name)]
+        return tuple(every[k] for k in order) if every else ()
+
+    ids = [
+        np.broadcast_to(v.detector_pulse_id, (len(v.train_id), v.detector_pulse_id.shape[-1]))
+        for v in (first, other)
+    ]
+    most = max(v.shape[1] for v in ids)
+    wide = [np.pad(v, ((0, 0), (0, most - v.shape[1]))) for v in (ids[0][stay], ids[1])]
+    return replace(
+        first,
+        train_id=np.concatenate([first.train_id[stay], other.train_id])[order],
+        n_frames=np.concatenate([first.n_frames[stay], other.n_frames])[order],
+        n_pulses=rows("n_pulses", np.nan),
+        energy=rows("energy", np.nan),
+        sigma=rows("sigma", np.nan),
+        data_frame=rows("data_frame", 0),
+        detector_pulse_id=np.concatenate(wide)[order],
+        master=lists("master"),
+        xgm=lists("xgm"),
+    )
+
+
 def guess_missing(found: LitFrames, wanted: np.ndarray, farthest: int = 8) -> tuple[LitFrames, np.ndarray]:
     """Fill trains that are missing from the patterns around them; their energies stay unknown.
 
@@ -317,27 +364,19 @@ def guess_missing(found: LitFrames, wanted: np.ndarray, farthest: int = 8) -> tu
     if not trains:
         return found, np.zeros(0, np.uint64)
     new, at = np.array(trains, np.uint64), np.array(rows)
-    stay = ~np.isin(found.train_id, new)
-    order = np.argsort(np.concatenate([found.train_id[stay], new]), kind="stable")
     dark = np.where(found.n_pulses[at] == 0, 0.0, np.nan)
-
-    def joined(values: np.ndarray, more: np.ndarray) -> np.ndarray:
-        return np.concatenate([values[stay], more])[order]
-
-    source = np.concatenate([np.flatnonzero(stay), at])[order]
-    lists = [tuple(every[k] for k in source) if every else () for every in (found.master, found.xgm)]
     per_train = found.detector_pulse_id.ndim == 2
-    ids = found.detector_pulse_id
-    filled = replace(
+    guesses = replace(
         found,
-        train_id=joined(found.train_id, new),
-        n_frames=joined(found.n_frames, found.n_frames[at]),
-        n_pulses=joined(found.n_pulses, found.n_pulses[at]),
-        energy=joined(found.energy, dark),
-        sigma=joined(found.sigma, dark),
-        data_frame=joined(found.data_frame, found.data_frame[at]),
-        detector_pulse_id=joined(ids, ids[at]) if per_train else ids,
-        master=lists[0],
-        xgm=lists[1],
+        train_id=new,
+        n_frames=found.n_frames[at],
+        n_pulses=found.n_pulses[at],
+        energy=dark,
+        sigma=dark,
+        data_frame=found.data_frame[at],
+        detector_pulse_id=found.detector_pulse_id[at] if per_train else found.detector_pulse_id,
+        master=tuple(found.master[k] for k in rows) if found.master else (),
+        xgm=tuple(found.xgm[k] for k in rows) if found.xgm else (),
     )
+    filled = merged(found, guesses)
     return filled, np.sort(new)

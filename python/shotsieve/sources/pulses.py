@@ -23,7 +23,7 @@ from .exdf import RunFile, train_text
 from .exposure import STRIDES, Alignment, exposure_of, shift_by_delay, stride_of
 from .instruments import Instrument, instrument_of
 from .laser import laser_per_frame
-from .litframes import LitFrames, compute_lit_frames, guess_missing, read_lit_frames
+from .litframes import LitFrames, compute_lit_frames, guess_missing, merged, read_lit_frames
 from .slow import slow_column
 from .xgm import read_energies, rows_of
 
@@ -169,6 +169,8 @@ class PulseReader:
             if isinstance(align, Unknown):
                 return align
             lit = self._compute(pattern, *align)
+        elif wanted == "auto" and isinstance(pattern, PulsePattern) and not isinstance(align, Unknown):
+            lit = self._filled(lit, pattern, align)
         if self.params.guess_missing:
             lit, guessed = guess_missing(lit, self._trains[0])
             if len(guessed):
@@ -176,6 +178,15 @@ class PulseReader:
                     f"pulses are guessed from the trains around in trains {train_text(guessed)}"
                 )
         return lit, None if isinstance(align, Unknown) else align[0]
+
+    def _filled(self, lit: LitFrames, pattern: PulsePattern, align) -> LitFrames:
+        """Return what the lit-frame finder said, with trains it is silent about computed."""
+        silent = np.setdiff1d(self._trains[0], lit.train_id)
+        pattern = pattern.chosen(silent)
+        if not len(pattern.train_id):
+            return lit
+        self.notes.append(f"pulses are computed, not read, in trains {train_text(pattern.train_id)}")
+        return merged(lit, self._compute(pattern, *align))
 
     def _compute(self, pattern: PulsePattern, align: Alignment, widest: Alignment | None) -> LitFrames:
         sase = self._instrument().sase
