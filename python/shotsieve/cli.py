@@ -5,6 +5,7 @@ Exit status: 0 done, 1 an error that says what to do, 2 a wrong command line, 13
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import sys
@@ -32,6 +33,9 @@ _JSON = click.option(
 )
 
 
+_LATER = ("decide", "pulses")
+
+
 class _Terminated(BaseException):
     """SIGTERM came: not an Exception, so that nothing but the clean-up on the way out takes notice of it."""
 
@@ -40,14 +44,12 @@ class _Commands(click.Group):
     """Imports what a command needs when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "decide"])
+        return sorted([*super().list_commands(ctx), *_LATER])
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name != "decide":
+        if name not in _LATER:
             return super().get_command(ctx, name)
-        from .cli_decide import decide_command
-
-        return decide_command
+        return getattr(importlib.import_module(f".cli_{name}", __package__), f"{name}_command")
 
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
