@@ -6,7 +6,7 @@ import pytest
 import shotsieve
 from shotsieve.constants import Constants
 from shotsieve.sources.base import RunMeta
-from shotsieve.table import FATES
+from shotsieve.table import FATES, ModuleStatus
 from shotsieve.write.exdf_file import ExdfFile
 
 DETECTOR = "SPB_IRDA_JF4M"
@@ -109,3 +109,41 @@ def test_a_missed_train_stays_missed(write_run, constants, tmp_path):
     assert data.shape == (2, 4, 2, 512, 1024)
     assert np.isnan(data[1, 2]).all()
     np.testing.assert_array_equal(np.delete(data[1], 2, axis=0), read(result, 2)["adc"])
+
+
+def test_whole_trains_are_read_or_not(write_run, constants, tmp_path):
+    """A selection takes the trains of what it wants, since the format cannot hold parts of them."""
+    run = write_run()
+    for select, read_trains in (
+        ({"rule": "train_id != 2"}, [1, 3, 4]),
+        ({"cells": "0"}, [1, 2, 3, 4]),
+        ({"rule": "train_id == 1 and cell_id == 15"}, [1]),
+    ):
+        out = tmp_path / f"r{len(read_trains)}"
+        result = shotsieve.reduce(
+            run, {**RECIPE, "select": select}, out, constants=constants, backend="cpu", block_bytes=1
+        )
+        looked_at = (result.table.module_status != ModuleStatus.NOT_READ).any(axis=1)
+        assert np.unique(result.table.train_id[looked_at]).tolist() == read_trains
+        assert result.accounts.not_read == 2 * (4 - len(read_trains))
+        assert fates(result)[:2] == ["kept"] * 2
+        assert read(result, 1)["adc"].shape == (1, 2, 512, 1024)
+
+
+def test_pulses_of_a_detector_without_pulse_ids(write_run, constants, tmp_path):
+    """Frames are counted in the train; how far apart they are has to be said."""
+    run = write_run()
+    server = "SPB_RR_UTC/TSYS/TIMESERVER:outputBunchPattern"
+    with ExdfFile(
+        run / "RAW-R0001-DA01-S00000.h5", train_ids=TRAINS, timestamps=TRAINS, meta=RunMeta()
+    ) as file:
+        data = file.instrument(server, "data", np.ones(4))
+        table = np.zeros((4, 2700), "u4")
+        table[:, 100], table[1:, 108], table[2, 109] = 4 << 18, 4 << 18, 4 << 18
+        data["bunchPatternTable"] = table
+    recipe = {**RECIPE, "annotate": {"stride": 8, "exposure": 8, "reference_frame": 0}}
+    result = shotsieve.reduce(run, recipe, tmp_path / "r", constants=constants, backend="cpu")
+    assert result.table.columns["n_pulses"].tolist() == [1, 0, 1, 1, 1, 2, 1, 1]
+    plain = shotsieve.reduce(run, RECIPE, tmp_path / "p", constants=constants, backend="cpu")
+    assert np.isnan(plain.table.columns["n_pulses"]).all()
+    assert any("[annotate] stride says how many slots" in note for note in plain.accounts.notes)
