@@ -250,6 +250,7 @@ def test_slow_data_is_joined_by_train(machine_run):
         ({"stride": 2, "exposure": 3}, "at most the stride"),
         ({"laser_offset": 1, "laser_position": 3}, "set one of them"),
         ({"delay": "A/B/C"}, "source:key"),
+        ({"columns": {"laser": "A/B/C:d"}}, "take other names"),
     ],
 )
 def test_wrong_parameters(options, words):

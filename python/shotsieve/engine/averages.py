@@ -13,6 +13,7 @@ from ..errors import BadInput
 from ..measure.frame_stats import FrameStats, FrameSums, accumulator_bytes
 from ..measure.pump_probe import DARK, OFF, ON, Difference
 from ..write.averages import FILE_NAME, AverageFile
+from .profiles import GROUPS
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from .pump_probe import PumpProbeJob
 
 SHARE_OF_MEMORY = 0.5
-GROUPS = {"train": "train_id", "cell": "cell_id"}
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
-from ..measure.pump_probe import DARK, OFF, ON, PumpProbe, PumpProbeParams
+from ..measure.pump_probe import DARK, NEITHER, OFF, ON, PumpProbe, PumpProbeParams
 from ..write.pump_probe import FILE_NAME, PumpProbeFile
 from .averages import FrameGroups, frames_difference, pump_probe_frames
 from .place import sha256_of
@@ -30,7 +30,7 @@ class PumpProbeJob:
     unit : str
         Of the frames.
     state : ndarray of int8, shape (S,)
-        What every shot is; see `PumpProbeParams.states`.
+        What every shot is, see `PumpProbeParams.states`; NEITHER where it is not read.
     delays : ndarray of float64, shape (D,)
     bin : ndarray of int64, shape (S,)
     monitor : ndarray of float64, shape (S,)
@@ -151,6 +151,9 @@ def make_pump_probe_job(job: Job) -> PumpProbeJob:
         state = params.states(table.train_id, table.columns.get("pump_state"), table.columns.get("xray"))
     except BadInput as err:
         raise BadInput(f"[measure.pump_probe] {err}") from None
+    left_out = np.ones(len(table), bool)
+    left_out[job.source.readable] = False
+    state[left_out] = NEITHER
     delays, where = params.bin_of(columns["delay"], len(table))
     monitor = columns["normalise"] if columns["normalise"] is not None else np.ones(len(table))
     found = PumpProbeJob(section, job.unit, state, delays, where, monitor)

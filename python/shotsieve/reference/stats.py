@@ -38,8 +38,8 @@ def frame_stats(
     --------
     >>> sums = new_sums(1, 1)
     >>> frame_stats(np.array([[2.0], [5.0]], "f4"), np.array([0, 0]), np.ones(2), sums)
-    >>> sums["shift"][0, 0], sums["sum"][0, 0], sums["squares"][0, 0]
-    (2.0, 3.0, 9.0)
+    >>> [sums[name].item() for name in ("shift", "sum", "squares")]
+    [2.0, 3.0, 9.0]
     """
     for frame, g, factor in zip(frames, group, scale, strict=True):
         if not 0 <= g < len(sums["count"]):

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from ..errors import BadInput
 
 PATTERNS = ("auto", "litfrm", "machine", "images", "none")
+OWN_COLUMNS = (
+    "xray", "n_pulses", "pulse_energy", "pulse_energy_sigma", "data_frame", "laser", "pump_state", "delay"
+)  # fmt: skip
 ALIGNMENTS = ("first_pulse", "reference_delay")
 
 
@@ -93,6 +96,8 @@ class AnnotateParams:
         ]
         if len(given) > 1:
             raise BadInput(f"{' and '.join(given)} say the same thing in two ways: set one of them")
+        if taken := sorted(set(self.columns) & set(OWN_COLUMNS)):
+            raise BadInput(f"columns: {', '.join(taken)} are made by shotsieve itself: take other names")
         for name, text in {**self.columns, "delay": self.delay, "trigger": self.trigger}.items():
             if text is not None:
                 source_and_key(text, name)
