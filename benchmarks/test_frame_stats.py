@@ -14,7 +14,7 @@ from shotsieve import backend as backends
 from shotsieve.measure.frame_stats import FrameSums
 
 FRAMES, PIXELS = 32, 16 * 512 * 128
-MIN_RATIO = 5.0
+MIN_RATIO = 3.0
 
 
 @pytest.fixture(scope="module")

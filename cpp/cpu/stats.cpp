@@ -8,7 +8,7 @@
 namespace shotsieve {
 namespace {
 
-constexpr std::int64_t kTile = 1024;  // pixels whose sums stay in the nearest cache over all frames of a call
+constexpr std::int64_t kTile = 512;  // pixels whose sums stay in the nearest cache over all frames of a call
 
 // Adds a stretch of one frame.
 void add_stretch(const float* __restrict__ pixels, std::int64_t n, double scale, double* __restrict__ shift,
