@@ -9,6 +9,7 @@ from shotsieve.errors import BadInput
 from shotsieve.keep import unread
 from shotsieve.select import Selection, parse_cells
 from shotsieve.simulate import SpiParameters, simulate_spi
+from shotsieve.simulate.memory import spi_source
 from shotsieve.sources import open_run
 from shotsieve.table import ModuleStatus, Table
 
@@ -160,3 +161,19 @@ def test_wrong_selections(select, words, every_second, tmp_path):
 
 def test_cells_are_python_ranges():
     assert parse_cells("5, 0:4, 8:20:3") == ((5, 6, 1), (0, 4, 1), (8, 20, 3))
+
+
+def test_rejected_shots_have_no_say(tmp_path):
+    """A suspect train whose pulses nobody knows does not make every cell of the run one that is lit."""
+    p = SpiParameters(n_trains=3, n_cells=4, modules=(3,), dark_cells=(2,), suspect_trains=(1,), hit_rate=0.0)
+    source, _ = spi_source(p)
+    source._columns["data_frame"][source.shots.train_id == source.shots.train_id[4]] = np.nan
+    result = shotsieve.reduce(
+        source,
+        {"select": {"frames": "super"}, "keep": {"rule": "cell_id >= 0"}},
+        tmp_path / "r",
+        backend="cpu",
+    )
+    read = (result.table.module_status != ModuleStatus.NOT_READ).any(axis=1)
+    assert read.tolist() == [False, True, False, True] + [False] * 4 + [False, True, False, True]
+    assert (result.accounts.suspect, result.accounts.not_read) == (4, 4)

@@ -203,8 +203,9 @@ def _select(job: Job) -> None:
     except BadInput as err:
         raise BadInput(f"[select] {err}") from None
     selection = Selection(section.frames, cells, rule, detector.row_cells, detector.keep_unit == "train")
-    wanted = selection.wanted(table)
     readable = job.source.readable
+    wanted = np.zeros(len(table), bool)
+    wanted[readable] = selection.wanted(table.part(readable))  # what was rejected has no say
     left_out = readable[~wanted[readable]]
     job.source = job.source.selected(wanted)
     table.set_fate(left_out, "dropped")
