@@ -119,7 +119,7 @@ def test_errors_are_those_of_repeated_experiments(rng):
         pulls.append((found.difference[0, 0] - 2) / found.difference_errors[0, 0])
         pulls.append((found.relative[0, 0] - 0.2) / found.relative_errors[0, 0])
     assert 0.85 < np.std(pulls) < 1.2
-    assert abs(np.mean(pulls)) < 0.2
+    assert abs(np.mean(pulls)) < 0.3
 
 
 def test_bins_of_the_delay():
