@@ -11,7 +11,7 @@ from shotsieve.simulate.machine import _decoded, device_names
 from shotsieve.simulate.run import run_meta
 from shotsieve.sources.annotate import AnnotateParams, source_and_key
 from shotsieve.sources.bunches import PulsePattern
-from shotsieve.sources.exposure import Alignment, stride_of
+from shotsieve.sources.exposure import Alignment, shift_by_delay, stride_of
 from shotsieve.sources.litframes import compute_lit_frames, guess_missing
 from shotsieve.write.exdf_file import ExdfFile
 
@@ -207,6 +207,23 @@ def test_alignment_by_the_delay_of_the_trigger(machine_run, rng):
         for key in ("nPulsePerFrame", "energyPerFrame", "masterPulseId", "xgmPulseId", "dataFramePattern"):
             np.testing.assert_allclose(ours[key], getattr(theirs, key), rtol=1e-6, err_msg=f"{delay} {key}")
         assert any("aligned by the delay of SPB_EXP_SYS/TSYS/UTC_1_S3" in note for note in reader.notes)
+
+
+def test_a_detector_that_was_moved_sees_the_light_later(machine_run):
+    """By EXtra-redu's formula: 66.41 m are 24 ticks of 9.23 ns, one slot."""
+    assert shift_by_delay(5000, 1, 4, 5000) == 4
+    assert shift_by_delay(5000, 1, 4, 5000, nearer_m=66.41) == 3
+    assert shift_by_delay(5000, 1, 4, 5000, nearer_m=-66.41) == 5
+    run = machine_run(distance_m=1.6)
+    add_file(
+        run, "RAW-R0001-DA02-S00000.h5", lambda e: e.control(TRIGGER, {"backTrg3.delay": np.int32(5000)})
+    )
+    options = {"align": "reference_delay", "reference_delay": 5000.0, "reference_rate_mhz": 1.1}
+    same = run.reader(**options, reference_distance_m=1.6).columns()["n_pulses"]
+    np.testing.assert_array_equal(same, run.schedule.n_pulses)
+    # 68.01 m away when it was aligned: the pulse now falls a slot earlier, out of an exposure of one slot.
+    nearer = run.reader(**options, reference_distance_m=68.01).columns()["n_pulses"]
+    assert not nearer.any()
 
 
 def test_alignment_that_cannot_be(machine_run):
