@@ -13,7 +13,7 @@ from typing import Any
 from .constants.steps import Steps
 from .errors import BadInput, nearest
 from .recipe_check import checked, nest, sections, with_defaults
-from .recipe_sections import (
+from .recipe_keys import (
     ANNOTATE_UNITS,
     MODE_UNITS,
     PLACED_KINDS,
@@ -21,6 +21,8 @@ from .recipe_sections import (
     REGION_NEEDS,
     SECTIONS,
     STEP_KEYS,
+)
+from .recipe_sections import (
     Azint,
     Calibrate,
     Detector,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import BadInput, nearest
-from .recipe_sections import REGION_KEYS, SECTIONS, Key
+from .recipe_keys import REGION_KEYS, SECTIONS, Key
 from .units import Quantity, parse_quantity
 
 _KINDS = {

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 from shotsieve.errors import BadInput
-from shotsieve.simulate.machine import _decoded, device_names
+from shotsieve.simulate.machine import decoded, device_names
 from shotsieve.simulate.run import run_meta
 from shotsieve.sources.annotate import AnnotateParams, source_and_key
 from shotsieve.sources.bunches import PulsePattern
@@ -35,7 +35,7 @@ def test_sources_that_contradict_each_other(machine_run):
     words[1] = np.roll(words[1], 4)  # a decoder that lags one frame in the second train
     words[3, 0] |= np.uint32(1 << 5)  # what is not about X-ray pulses is no contradiction
     decoder = device_names(run.parameters)["decoder"]
-    values = _decoded(run.parameters, words)
+    values = decoded(run.parameters, words)
     add_file(run, "RAW-R0001-DA02-S00000.h5", lambda e: e.control(decoder, values, "PulsePatternDecoder"))
     reader = run.reader()
     columns, s = reader.columns(), run.schedule
@@ -267,6 +267,9 @@ def test_slow_data_is_joined_by_train(machine_run):
         ({"stride": 2, "exposure": 3}, "at most the stride"),
         ({"laser_offset": 1, "laser_position": 3}, "set one of them"),
         ({"delay": "A/B/C"}, "source:key"),
+        ({"pattern": "images", "xgm": "SA1_XTD2_XGM/XGM/DOOCS"}, "does not use xgm"),
+        ({"pattern": "machine", "litfrm": "SPB_IRU_AGIPD1M1/REDU/LITFRM"}, "does not use litfrm"),
+        ({"trigger": "SPB_EXP_SYS/TSYS/UTC_1_S3:backTrg3.delay"}, "does not use trigger"),
         ({"columns": {"laser": "A/B/C:d"}}, "take other names"),
     ],
 )

@@ -106,7 +106,8 @@ def pump_probe(data, pattern, own, on, sase, p, options):
     flags = theirs.pulse_ids()
     train, slot = flags.index.get_level_values("trainId"), flags.to_numpy()
     ppl = flags.index.get_level_values("ppl").to_numpy().astype(bool)
-    offset, first = laser_offsets(pattern, sase, AnnotateParams(**options))
+    offset, first, known = laser_offsets(pattern, sase, AnnotateParams(**options))
+    assert known.all()
     for k, number in enumerate(pattern.index):
         mine = np.flatnonzero(on[number]) + offset[k]
         assert mine.tolist() == slot[ppl & (train == pattern.train_id[k])].tolist()

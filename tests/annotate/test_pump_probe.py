@@ -8,11 +8,9 @@ import pytest
 import shotsieve
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shotsieve import backend as backends
 from shotsieve.errors import BadInput
 from shotsieve.measure.pump_probe import DARK, NEITHER, OFF, ON, PumpProbe, PumpProbeParams
 from shotsieve.simulate import SpiParameters, simulate_spi
-from shotsieve.table import Table
 
 
 def foam_average(mode, on, off, trains, values, reference):
@@ -292,11 +290,9 @@ def test_a_reference_instead_of_shots(pumped, tmp_path):
         reduce(pumped, tmp_path / "s", mode="reference_as_off", reference=str(tmp_path / "short.npy"))
 
 
-@pytest.mark.parametrize("backend", ["cpu", "emu"])
-def test_frames_too(backend, pumped, tmp_path):
-    if not any(status.name == backend and status.available for status in backends.describe()):
-        pytest.skip(f"{backend} is not there")
-    select = {"rule": "train_id < 1500000003"} if backend == "emu" else {}  # two trains are enough there
+def test_frames_too(backend_name, pumped, tmp_path):
+    # The emulator is slow: two trains are enough there.
+    select = {"rule": "train_id < 1500000003"} if backend_name == "emu" else {}
     pump = {**RECIPE["measure"]["pump_probe"], "frames": True}
     recipe = {
         **RECIPE,
@@ -304,7 +300,9 @@ def test_frames_too(backend, pumped, tmp_path):
         "measure": {"pump_probe": pump, "average": {"by": "pump_state"}},
         "write": {"content": "corrected"},
     }
-    result = shotsieve.reduce(pumped.raw, recipe, tmp_path / "r", constants=pumped.constants, backend=backend)
+    result = shotsieve.reduce(
+        pumped.raw, recipe, tmp_path / "r", constants=pumped.constants, backend=backend_name
+    )
     columns, kept = result.table.columns, result.table.fate == 0
     with h5py.File(next(file for file in result.files if "AGIPD03" in file.name)) as f:
         source = next(iter(f["INSTRUMENT/SPB_DET_AGIPD1M-1/CORR"].values()))
@@ -361,7 +359,28 @@ def test_averages_do_not_depend_on_blocks(pumped, tmp_path):
         shotsieve.Recipe.from_dict({"measure": {"average": {}}})
 
 
-def test_nothing_to_compare(pumped):
+def test_nothing_to_compare():
     with pytest.raises(BadInput, match="compares what is measured"):
         shotsieve.Recipe.from_dict({"calibrate": {}, "measure": {"pump_probe": {}}})
-    assert Table([1], [0], [0], (0,), 9).columns == {}
+
+
+def test_a_train_that_was_recorded_twice_has_its_places_once(tmp_path):
+    """Duplicates stand beside the shots in the table; they must not count as places of the train."""
+    options = {"n_trains": 3, "n_cells": 6, "modules": (3,), "split_at": (2,), "sequence_overlap": 1}
+    run = simulate_spi(tmp_path / "s", SpiParameters(**options, background=0.1, truth_stage=False))
+    recipe = {
+        "calibrate": {},
+        "measure": {
+            "roi": {"all": {"kind": "rectangle", "ss_stop": 512, **MODULE}},
+            "pump_probe": {"mode": "same_train", "on": "1::2", "off": "2::2"},
+        },
+    }
+    result = shotsieve.reduce(run.raw, recipe, tmp_path / "r", constants=run.constants, backend="cpu")
+    assert result.accounts.duplicate == 6
+    found, _ = read(result.out, "regions")
+    assert (found["on_shots"][0], found["off_shots"][0]) == (9, 6)  # places 1, 3, 5 and 2, 4 of three trains
+    once = result.table.fate == 0
+    place = np.tile(np.arange(6), 3)
+    mean = result.table.columns["roi_all_mean"][once]
+    # Shots differ by a few bad pixels, so the mean of means is not quite the mean of pixels.
+    np.testing.assert_allclose(found["on"][0], mean[place % 2 == 1].mean(), rtol=2e-4)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shotsieve.constants.steps import Steps
 from shotsieve.errors import BadInput
 from shotsieve.recipe import Recipe
-from shotsieve.recipe_sections import SECTIONS
+from shotsieve.recipe_keys import SECTIONS
 from shotsieve.toml_text import dumps_toml
 from shotsieve.units import Quantity
 

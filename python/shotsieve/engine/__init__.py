@@ -126,11 +126,12 @@ def reduce(
     chosen = backends.get(backend)
     source = _open_source(run, recipe)
     constants = _open_constants(recipe, constants, source)
-    columns, notes = {}, []
+    columns, notes, looked_at = {}, [], 0
     if recipe.annotate.pattern == "images":
 
         def look(job: Job) -> None:
-            _run(job, chosen, folder, None, block_bytes)
+            nonlocal looked_at
+            _, looked_at = _run(job, chosen, folder, None, block_bytes)
 
         columns, note = columns_from_images(source, recipe, constants, force, look)
         notes.append(note)
@@ -142,7 +143,7 @@ def reduce(
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()
         accounts = Accounts.from_run(
-            source, job.table, bytes_in=bytes_read, bytes_out=bytes_out, notes=job.notes
+            source, job.table, bytes_in=looked_at + bytes_read, bytes_out=bytes_out, notes=job.notes
         )
         accounts.check()
         accounts.performance = _performance(job, chosen, prepared - began, time.perf_counter() - prepared)

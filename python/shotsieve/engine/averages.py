@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import BadInput
 from ..measure.frame_stats import FrameStats, FrameSums, accumulator_bytes
 from ..measure.pump_probe import DARK, OFF, ON, Difference
-from ..write.averages import FILE_NAME, AverageFile
+from ..write.averages import FILE_NAME, write_averages
 from .profiles import GROUPS
 
 if TYPE_CHECKING:
@@ -112,8 +112,9 @@ class AverageJob:
         """Write the averages, if all shots were seen."""
         if not complete or self._folder is None or self.frames.sums is None:
             return
-        with AverageFile(self._folder / FILE_NAME, self.settings(self.unit)) as file:
-            file.put_stats(self.by, self.values, self.frames.result(), self.frames.shape, self.unit)
+        path, settings = self._folder / FILE_NAME, self.settings(self.unit)
+        found, shape = self.frames.result(), self.frames.shape
+        write_averages(path, settings, self.by, self.values, found, shape, self.unit)
 
     def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of the averages."""

@@ -170,10 +170,7 @@ def make_job(
     mode = _override(source.mode, recipe)
     table = Table(shots.train_id, shots.pulse_id, shots.cell_id, source.modules, source.detector.pixels)
     for name, values in {**source.columns(recipe.annotate, mode), **(columns or {})}.items():
-        if name in table.columns:
-            table.columns[name][:] = values
-        else:
-            table.add_column(name, values)
+        table.add_column(name, values)
     for status, fate in _FATE_OF_STATUS.items():
         table.set_fate(shots.status == status, fate)
     job = Job(source, recipe, mode, table)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..measure.pump_probe import DARK, NEITHER, OFF, ON, PumpProbe, PumpProbeParams
+from ..table import FATES
 from ..write.pump_probe import FILE_NAME, PumpProbeFile
 from .averages import FrameGroups, frames_difference, pump_probe_frames
 from .place import sha256_of
@@ -93,7 +94,7 @@ class PumpProbeJob:
 
     def write(self, folder: Path) -> None:
         """Write the file of differences."""
-        with PumpProbeFile(folder / FILE_NAME, self.settings()) as file:
+        with PumpProbeFile(folder / FILE_NAME, self.settings(self.unit)) as file:
             for name, part in self._parts.items():
                 axis, values, axis_unit, unit = part.axis
                 file.put_difference(name, axis, values, axis_unit, unit, self.delays, part.sums.result())
@@ -102,7 +103,7 @@ class PumpProbeJob:
                 unit = f"{self.unit} / {self.section.normalise}" if self.section.normalise else self.unit
                 file.put_difference("frames", "", np.zeros(0), "", unit, self.delays, found, shape)
 
-    def settings(self, unit: str = "") -> dict[str, Any]:
+    def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of the differences."""
         said = {f"pump_probe.{key}": value for key, value in vars(self.section).items() if value is not None}
         return said | {f"pump_probe.{name}": value for name, value in self.files.items()}
@@ -148,7 +149,13 @@ def make_pump_probe_job(job: Job) -> PumpProbeJob:
             edges = tuple(_number(part) for part in section.delay_bins.replace(",", " ").split())
         params = PumpProbeParams(section.mode, section.on, section.off, edges)
         columns = {key: _column(table, key, getattr(section, key)) for key in ("delay", "normalise")}
-        state = params.states(table.train_id, table.columns.get("pump_state"), table.columns.get("xray"))
+        # A shot that was recorded twice has one place in its train.
+        once = table.fate != FATES.index("duplicate")
+        known = [
+            table.columns[name][once] if name in table.columns else None for name in ("pump_state", "xray")
+        ]
+        state = np.full(len(table), NEITHER, np.int8)
+        state[once] = params.states(table.train_id[once], *known)
     except BadInput as err:
         raise BadInput(f"[measure.pump_probe] {err}") from None
     left_out = np.ones(len(table), bool)

@@ -63,9 +63,10 @@ class PumpProbeParams:
         Parameters
         ----------
         train_id : ndarray of uint64, shape (S,)
-            Sorted; all recorded shots of the run, so that places in the train are right.
+            Sorted; every recorded shot of the run once, so that places in the train are right.
         pump_state, xray : ndarray of float64, shape (S,), or None
-            Columns of the table; NaN unknown. Shots that saw no X-rays are dark, whatever the mode.
+            Columns of the table; NaN unknown. Shots that saw no X-rays are dark, whatever the mode; one of
+            which it is not known counts as lit, but in the mode of the laser.
 
         Returns
         -------
@@ -90,8 +91,6 @@ class PumpProbeParams:
                 )
             state[pump_state == _PROBED], state[pump_state == _PUMPED] = OFF, ON
             state[np.isin(pump_state, _NO_XRAY)] = DARK
-            if (self.on, self.off) == (":", ":"):
-                return state
         place = _place_in_train(train_id)
         chosen_on, chosen_off = (_chosen(place, _slice(text, "")) for text in (self.on, self.off))
         if self.mode == "laser":
@@ -102,7 +101,8 @@ class PumpProbeParams:
             chosen_on, chosen_off = chosen_on & even, chosen_off & ~even
         elif self.mode == "odd_train_on":
             chosen_on, chosen_off = chosen_on & ~even, chosen_off & even
-        state[chosen_off & (self.mode != "reference_as_off")] = OFF
+        if self.mode != "reference_as_off":
+            state[chosen_off] = OFF
         state[chosen_on] = ON
         if xray is not None:
             state[xray == 0] = DARK

@@ -67,7 +67,7 @@ def write_machine(path: Path, p: SpiParameters, schedule: Schedule, meta: RunMet
                 group["trainId"] = schedule.train_id
                 group["bunchPatternTable"] = table
         if p.time_server and p.pattern_source == "decoder":
-            exdf.control(names["decoder"], _decoded(p, schedule.beam.words), "PulsePatternDecoder")
+            exdf.control(names["decoder"], decoded(p, schedule.beam.words), "PulsePatternDecoder")
         if p.litfrm:
             _lit_frames(exdf, names["lit_frame_finder"], p, schedule)
         if p.delays:
@@ -97,8 +97,14 @@ def _xgm(exdf: ExdfFile, name: str, p: SpiParameters, schedule: Schedule) -> Non
         group[f"intensitySa{sase}TD"] = padded
 
 
-def _decoded(p: SpiParameters, words: np.ndarray) -> dict[str, Any]:
-    """Return what a pulse pattern decoder says of bunch patterns."""
+def decoded(p: SpiParameters, words: np.ndarray) -> dict[str, Any]:
+    """Return what a pulse pattern decoder says of bunch patterns: control keys and their values.
+
+    Parameters
+    ----------
+    p : SpiParameters
+    words : ndarray of uint32, shape (T, 2700)
+    """
     beams = {f"sase{sase}": (words & ~np.uint32(0x1FFF << 4)) == word for sase, word in BUNCH.items()}
     beams["maindump"] = (words & CHARGE) != 0
     beams["laser"] = (words & np.uint32(1 << p.laser_bit)) != 0

@@ -96,11 +96,36 @@ class AnnotateParams:
         ]
         if len(given) > 1:
             raise BadInput(f"{' and '.join(given)} say the same thing in two ways: set one of them")
+        self._refuse_ignored()
         if taken := sorted(set(self.columns) & set(OWN_COLUMNS)):
             raise BadInput(f"columns: {', '.join(taken)} are made by shotsieve itself: take other names")
         for name, text in {**self.columns, "delay": self.delay, "trigger": self.trigger}.items():
             if text is not None:
                 source_and_key(text, name)
+
+    def _refuse_ignored(self) -> None:
+        """Refuse what would be ignored beside what else is set."""
+        machine = (
+            "time_server",
+            "litfrm",
+            "xgm",
+            "laser",
+            "laser_position",
+            "laser_offset",
+            "laser_pulse_offset",
+        )
+        ignored = {
+            "pattern": {"machine": ("litfrm",), "images": machine, "none": machine}.get(self.pattern, ()),
+            "align": {"first_pulse": ("reference_rate_mhz", "reference_distance_m", "trigger")}.get(
+                self.align, ()
+            ),
+        }
+        for choice, names in ignored.items():
+            if given := [name for name in names if getattr(self, name) is not None]:
+                raise BadInput(
+                    f'{choice} = "{getattr(self, choice)}" does not use {", ".join(given)}: leave it out, or '
+                    f"choose another {choice}"
+                )
 
     def slow_columns(self) -> dict[str, str]:
         """Return all columns that are read train by train, by name."""

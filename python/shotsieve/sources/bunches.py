@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..errors import UnreadableData
 from .exdf import RunFile, train_text
 from .instruments import laser_bit
 from .mode import of_other_beamline
@@ -205,30 +206,26 @@ def _from_control(files: Sequence[RunFile], source: str) -> PulsePattern | None:
 def _from_decoder(files: Sequence[RunFile], source: str) -> PulsePattern | None:
     """Write the lists of a decoder as words of the bunch pattern."""
     laser = next((v for f in files if source in f.control and (v := f.run_value(source, "laserSource"))), "")
-    nodes = {f"sase{sase}": OWN[sase][1] for sase in OWN}
+    codes = {f"sase{sase}": OWN[sase][1] for sase in OWN}
     if laser:
-        nodes["laser"] = 1 << laser_bit(str(laser))
-    table, trains = None, None
-    for node, code in nodes.items():
-        counts = collect(files, source, "", f"{node}.nPulses")
-        slots = collect(files, source, "", f"{node}.pulseIds")
-        if counts is None or slots is None:
-            if node == f"sase{1}":
-                return None
-            continue
-        if table is None:
-            trains = counts[0]
-            width = max(DECODER_SLOTS, int(slots[1].max(initial=0)) + 1)
-            table = np.zeros((len(trains), width), np.uint32)
-        width = table.shape[1]
-        valid = np.arange(slots[1].shape[1]) < counts[1].reshape(-1, 1).astype(np.int64)
-        row, k = np.nonzero(valid)
-        slot = slots[1][row, k].astype(np.int64)
-        if slot.max(initial=0) >= width:
-            table = np.pad(table, ((0, 0), (0, int(slot.max()) + 1 - width)))
-        table[row, slot] |= np.uint32(code)
-    if table is None:
+        codes["laser"] = 1 << laser_bit(str(laser))
+    lists = {
+        node: [collect(files, source, "", f"{node}.{key}") for key in ("nPulses", "pulseIds")]
+        for node in codes
+    }
+    # A beamline that is not listed is not one without pulses.
+    if any(found is None for node in lists.values() for found in node):
         return None
+    trains = lists["sase1"][0][0]
+    if any(not np.array_equal(trains, found[0]) for node in lists.values() for found in node):
+        raise UnreadableData(
+            f"{source}: its lists are of different trains: name another source with [annotate] time_server"
+        )
+    width = max(DECODER_SLOTS, *(int(slots.max(initial=0)) + 1 for _, (_, slots) in lists.values()))
+    table = np.zeros((len(trains), width), np.uint32)
+    for node, ((_, counts), (_, slots)) in lists.items():
+        row, k = np.nonzero(np.arange(slots.shape[1]) < counts.reshape(-1, 1).astype(np.int64))
+        table[row, slots[row, k].astype(np.int64)] |= np.uint32(codes[node])
     return PulsePattern.make(trains, table, source, (str(laser),) if laser else ())
 
 
@@ -255,7 +252,11 @@ def _without_contradictions(
     trains = np.concatenate([first.train_id, other.train_id[more]])
     order = np.argsort(trains, kind="stable")
     index = np.concatenate([index, other.index[more] + len(first.words)])[order]
-    return PulsePattern(trains[order], index, words, first.origin, first.lasers)
+    # A laser is told of only where all that was joined tells of it.
+    lasers = first.lasers
+    if len(more) and other.lasers is not None:
+        lasers = tuple(name for name in other.lasers if first.tells_of(name))
+    return PulsePattern(trains[order], index, words, first.origin, lasers)
 
 
 def _same_width(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,11 +9,10 @@ from .bunches import PulsePattern
 from .exdf import train_text
 from .exposure import Alignment, first_slots
 
-DARK, PROBED, PUMP_ONLY, PUMPED = range(4)
-"""Values of the column ``pump_state``: no pulse, X-rays alone, laser alone, both."""
 
-
-def laser_offsets(pattern: PulsePattern, sase: int, params: AnnotateParams) -> tuple[np.ndarray, np.ndarray]:
+def laser_offsets(
+    pattern: PulsePattern, sase: int, params: AnnotateParams
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return by how many slots the laser pulses of each train are to be moved, and its first X-ray slot.
 
     Parameters
@@ -26,8 +25,9 @@ def laser_offsets(pattern: PulsePattern, sase: int, params: AnnotateParams) -> t
     Returns
     -------
     offset, first : ndarray of int64, shape (T,)
-        Trains with too few X-ray pulses take both from the train before; -1 in `first` where there is none
-        before either.
+        Trains with too few X-ray pulses take both from the last train that had enough.
+    known : ndarray of bool, shape (T,)
+        False before the first such train; the values mean nothing there.
 
     Notes
     -----
@@ -39,7 +39,7 @@ def laser_offsets(pattern: PulsePattern, sase: int, params: AnnotateParams) -> t
     >>> words[0, [5, 7]] = 4 << 18
     >>> pattern = PulsePattern.make(np.array([1], "u8"), words, "server")
     >>> laser_offsets(pattern, 1, AnnotateParams(laser_pulse_offset=0.5))
-    (array([6]), array([5]))
+    (array([6]), array([5]), array([ True]))
     """
     own = pattern.own(sase)
     first = first_slots(own)
@@ -53,17 +53,16 @@ def laser_offsets(pattern: PulsePattern, sase: int, params: AnnotateParams) -> t
         offset = first + ((second - first) * params.laser_pulse_offset).astype(np.int64)
     else:
         needs, offset = first >= 0, first + (params.laser_offset or 0)
-    known = pattern.index >= 0
-    return tuple(
-        _carried_on(np.where(known, values[pattern.index], -1), known & enough[pattern.index])
-        for values, enough in ((offset, needs), (first, first >= 0))
-    )
+    index, told = pattern.index, pattern.index >= 0
+    moved, knows_offset = _carried_on(offset[index], told & needs[index])
+    begin, knows_first = _carried_on(first[index], told & (first >= 0)[index])
+    return moved, begin, knows_offset & knows_first
 
 
-def _carried_on(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return the values with unknown ones replaced by the last known one before; -1 before the first."""
+def _carried_on(values: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values, unknown ones replaced by the last known one before, and where there is any."""
     last = np.maximum.accumulate(np.where(known, np.arange(len(values)), -1))
-    return np.where(last >= 0, values[np.maximum(last, 0)], -1)
+    return values[np.maximum(last, 0)], last >= 0
 
 
 def laser_per_frame(
@@ -105,18 +104,15 @@ def laser_per_frame(
         )
         return None
     on = pattern.laser(laser)
-    offset, first = laser_offsets(pattern, sase, params)
-    counts = np.zeros((len(pattern.train_id), align.n_frames))
-    keys = np.stack([pattern.index, offset, first], axis=1)
+    offset, first, known = laser_offsets(pattern, sase, params)
+    counts = np.full((len(pattern.train_id), align.n_frames), np.nan)
+    keys = np.stack([pattern.index, offset, first, known], axis=1)
     kinds, which = np.unique(keys, axis=0, return_inverse=True)
-    for k, (kind, moved, begin) in enumerate(kinds):
-        here = which.reshape(-1) == k
-        slots = np.flatnonzero(on[kind]) if kind >= 0 else np.zeros(0, np.int64)
-        if kind < 0 or (len(slots) and (begin < 0 or (moved < 0 and params.laser_offset is None))):
-            counts[here] = np.nan
+    for k, (kind, moved, begin, is_known) in enumerate(kinds):
+        if kind < 0 or (not is_known and on[kind].any()):
             continue
-        frame = align.frame_of(slots + moved - begin)
-        counts[here] = np.bincount(frame[frame >= 0], minlength=align.n_frames)
+        frame = align.frame_of(np.flatnonzero(on[kind]) + moved - begin)
+        counts[which.reshape(-1) == k] = np.bincount(frame[frame >= 0], minlength=align.n_frames)
     if on.any():
         notes.append(_where(laser, params))
     if np.isnan(counts).any():

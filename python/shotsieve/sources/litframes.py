@@ -74,8 +74,8 @@ class LitFrames:
         energy = np.where(np.isnan(self.energy[:, :used]), NO_XGM * pulses, self.energy[:, :used])
 
         def wide(values: np.ndarray, dtype: str) -> np.ndarray:
-            out = np.zeros((trains, cells), dtype)
-            out[:, :used] = values[..., :used]
+            out, known = np.zeros((trains, cells), dtype), values[..., :used]
+            out[:, : known.shape[-1]] = known
             return out
 
         return {
@@ -228,44 +228,48 @@ def read_lit_frames(files: Sequence[RunFile], name: str, source: str | None = No
     if source is not None:
         pattern = re.escape(source.removesuffix(":output") + ":output")
     for candidate in sources_like(files, pattern, name):
-        keys = ("nPulsePerFrame", "energyPerFrame", "energySigma", "dataFramePattern", "detectorPulseId")
-        got = {key: collect(files, candidate, "data", f"data.{key}") for key in keys}
-        pulses, energy = got["nPulsePerFrame"], got["energyPerFrame"]
-        if pulses is None or energy is None or not np.array_equal(pulses[0], energy[0]):
-            continue
-        trains, n_pulses = pulses[0], pulses[1].astype(np.float64)
-        frames = collect(files, candidate, "data", "data.nFrame")
-        used = np.full(len(trains), n_pulses.shape[1])
-        if frames is not None and np.array_equal(frames[0], trains):
-            used = frames[1].reshape(-1)
-        # Only frames that the detector recorded say anything.
-        outside = np.arange(n_pulses.shape[1]) >= used[:, None]
-        n_pulses[outside] = np.nan
-        value = energy[1].astype(np.float64)
-        value[outside | ((n_pulses > 0) & (value == NO_XGM * n_pulses))] = np.nan
-        sigma = np.full(value.shape, np.nan)
-        if (found := got["energySigma"]) is not None and np.array_equal(found[0], trains):
-            sigma = np.where(np.isnan(value), np.nan, found[1].astype(np.float64))
-        lit = n_pulses > 0
-        if (found := got["dataFramePattern"]) is not None and np.array_equal(found[0], trains):
-            lit = found[1].astype(bool) & ~outside
-        ids = np.zeros((0,), np.uint64)
-        if (found := got["detectorPulseId"]) is not None and np.array_equal(found[0], trains):
-            ids = found[1].astype(np.uint64)
-        lists = [_lists(files, candidate, key, trains) for key in ("masterPulseId", "xgmPulseId")]
-        return LitFrames(trains, used.astype(np.int64), n_pulses, value, sigma, lit, ids, *lists, candidate)
+        found = collect(files, candidate, "data", "data.nPulsePerFrame")
+        if found is not None and (read := _read(files, candidate, *found)) is not None:
+            return read
     return None
 
 
-def _lists(files, source: str, key: str, trains: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The packed lists of exposed pulses; zeros behind their end are no pulses."""
-    found = collect(files, source, "data", f"data.{key}")
-    if found is None or not np.array_equal(found[0], trains):
-        return tuple(np.zeros(0, np.int64) for _ in trains)
-    rows = found[1].astype(np.int64)
-    ends = rows.shape[1] - np.argmax(rows[:, ::-1] > 0, axis=1)
-    ends[~(rows > 0).any(axis=1)] = 0
-    return tuple(row[:end] for row, end in zip(rows, ends, strict=True))
+def _read(files: Sequence[RunFile], source: str, trains: np.ndarray, pulses: np.ndarray) -> LitFrames | None:
+    """Read the other keys of a finder; None where it does not tell the energies of the same trains."""
+
+    def values(key: str) -> np.ndarray | None:
+        found = collect(files, source, "data", f"data.{key}")
+        return found[1] if found is not None and np.array_equal(found[0], trains) else None
+
+    energy, sigma = values("energyPerFrame"), values("energySigma")
+    if energy is None:
+        return None
+    n_pulses, energy = pulses.astype(np.float64), energy.astype(np.float64)
+    recorded, worth, ids = values("nFrame"), values("dataFramePattern"), values("detectorPulseId")
+    n_frames = np.full(len(trains), pulses.shape[1]) if recorded is None else recorded.reshape(-1)
+    # Only frames that the detector recorded say anything.
+    outside = np.arange(pulses.shape[1]) >= n_frames[:, None]
+    n_pulses[outside] = np.nan
+    energy[outside | ((n_pulses > 0) & (energy == NO_XGM * n_pulses))] = np.nan
+    # The lists are packed: as many entries count as the frames have seen pulses.
+    seen = np.nansum(n_pulses, axis=1).astype(np.int64)
+    lists = []
+    for key in ("masterPulseId", "xgmPulseId"):
+        packed = values(key)
+        rows = np.zeros((len(trains), 0), np.int64) if packed is None else packed.astype(np.int64)
+        lists.append(tuple(row[:n] for row, n in zip(rows, seen, strict=True)))
+    return LitFrames(
+        train_id=trains,
+        n_frames=n_frames.astype(np.int64),
+        n_pulses=n_pulses,
+        energy=energy,
+        sigma=np.full_like(energy, np.nan) if sigma is None else np.where(np.isnan(energy), np.nan, sigma),
+        data_frame=(n_pulses > 0) if worth is None else worth.astype(bool) & ~outside,
+        detector_pulse_id=np.zeros(0, np.uint64) if ids is None else ids.astype(np.uint64),
+        master=lists[0],
+        xgm=lists[1],
+        origin=source,
+    )
 
 
 def merged(first: LitFrames, other: LitFrames) -> LitFrames:
@@ -355,9 +359,7 @@ def guess_missing(found: LitFrames, wanted: np.ndarray, farthest: int = 8) -> tu
             if before is None or before != after:
                 continue
             around = range(train - 2 * period, train + period + 1)
-            if all(
-                kind.get(t, a) == kind.get(t + period, a) for t in around if (a := kind.get(t)) is not None
-            ):
+            if all(kind.get(t + period, kind[t]) == kind[t] for t in around if t in kind):
                 trains.append(train)
                 rows.append(known[train - period])
                 break

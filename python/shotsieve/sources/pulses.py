@@ -202,7 +202,7 @@ class PulseReader:
             first_pulse_id=self._first_pulse_id(align.stride),
             xray_run=self._is_xray_run(),
         )
-        lost = _between_frames(pattern, sase, align, lit)
+        lost = _between_frames(pattern, sase, align)
         if lost:
             self.notes.append(
                 f"up to {lost} X-ray pulses of a train fall between the exposures of two frames: rate and "
@@ -228,9 +228,8 @@ class PulseReader:
         if stride > 1:
             self.notes.append("the integration time is not known: energies that depend on it are unknown")
         # Without it a frame was sensitive for between one slot and its whole stride.
-        return Alignment(stride, 1, shift, frames), Alignment(
-            stride, stride, shift, frames
-        ) if stride > 1 else None
+        widest = Alignment(stride, stride, shift, frames) if stride > 1 else None
+        return Alignment(stride, 1, shift, frames), widest
 
     def _shift_by_delay(self) -> int:
         p = self.params
@@ -343,6 +342,7 @@ class PulseReader:
 
     def _is_xray_run(self) -> bool:
         """Whether the detector was not told that there are no X-rays; where nothing is said there are."""
+        # The device that tells the gain mode was told the kind of run too.
         for candidate in self.detector.control.get("gain_mode", ()):
             pattern = candidate.pattern(self.name)
             for file in self.files:
@@ -353,12 +353,11 @@ class PulseReader:
         return True
 
 
-def _between_frames(pattern: PulsePattern, sase: int, align: Alignment, lit: LitFrames) -> int:
+def _between_frames(pattern: PulsePattern, sase: int, align: Alignment) -> int:
     """Return how many pulses of a train at most lie within the recorded time, but in no exposure."""
-    own = pattern.own(sase)
     whole = Alignment(align.stride, align.stride, align.shift, align.n_frames)
     most = 0
-    for row in own:
+    for row in pattern.own(sase):
         slots = np.flatnonzero(row)
         if len(slots):
             inside, seen = (a.frame_of(slots - slots[0]) >= 0 for a in (whole, align))

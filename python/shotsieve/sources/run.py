@@ -133,6 +133,7 @@ class RunSource:
         key = repr((reader.params, reader.mode))
         if key not in self._columns:
             self._columns[key] = reader.columns()
+            self._note(reader.notes)
         return dict(self._columns[key])
 
     def lit_frames(
@@ -142,7 +143,14 @@ class RunSource:
         cells: int | None = None,
     ) -> LitFrames | Unknown:
         """What every frame of every train has seen; see `PulseReader.lit_frames`."""
-        return self._pulses(params, mode).lit_frames(cells)
+        reader = self._pulses(params, mode)
+        found = reader.lit_frames(cells)
+        self._note(reader.notes)
+        return found
+
+    def _note(self, notes: list[str]) -> None:
+        """Add what was not said before."""
+        self.notes += [note for note in notes if note not in self.notes]
 
     @property
     def bytes_read(self) -> int:
@@ -151,7 +159,7 @@ class RunSource:
 
     def _pulses(self, params: AnnotateParams | None, mode: OperatingMode | None) -> PulseReader:
         params, mode = params or AnnotateParams(), mode or self.mode
-        return PulseReader(self._files, self.detector, self.name, mode, self.shots, params, self.notes)
+        return PulseReader(self._files, self.detector, self.name, mode, self.shots, params, [])
 
     def selected(self, wanted: np.ndarray) -> RunSource:
         """Return this source with only those shots readable that are wanted, bool (S,)."""
