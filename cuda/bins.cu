@@ -11,6 +11,16 @@ namespace {
 
 constexpr std::int64_t kMostBlocks = 65535;  // along the second axis of a grid
 
+// Whether the sums of every part fit into the shared memory that every device gives without being asked,
+// beside what the kernel has of its own: a chunk, its variance, the runs.
+template <BinMode Mode>
+bool sums_fit(const BinPlan& plan) {
+  constexpr std::int64_t kTiles = Mode == BinMode::kVariance ? 2 : 1;
+  constexpr std::int64_t kOwn = kTiles * sizeof(float) * kBinChunk * device::kTileStride +
+                                sizeof(device::Run) * device::kBinThreads + 64;
+  return kOwn + device::kSlotBytes<Mode> * plan.most_slots <= 48 * 1024;
+}
+
 // Lays the parts out one after the other, the widest elements first; returns how many bytes they take.
 std::int64_t lay_out(std::uint8_t* base, std::int64_t n_frames, const BinPlan& plan, BinMode mode,
                      device::BinScratch& scratch) {
@@ -40,10 +50,16 @@ void run_mode(const BinsCall& c, const device::BinScratch& scratch, cudaStream_t
   const std::int64_t rows = (std::int64_t{c.plan.n_bins} + kBinWarps - 1) / kBinWarps;
   const auto bins = static_cast<unsigned>(std::min(rows, kMostBlocks));
   if (cells > 0) {
-    SS_LAUNCH(device::clear_slots_kernel, clearing, 256, 0, stream, scratch, cells, lost);
+    const bool fits = sums_fit<Mode>(c.plan);
+    SS_LAUNCH(device::clear_slots_kernel, clearing, 256, 0, stream, scratch, fits ? 0 : cells, lost);
     check_launch("clear_slots");
-    SS_LAUNCH((device::part_sums_kernel<Mode>), dim3(groups, parts), device::kBinThreads, 0, stream, c,
-              scratch);
+    const dim3 grid(groups, parts);
+    if (fits) {
+      const auto bytes = static_cast<std::size_t>(device::kSlotBytes<Mode> * c.plan.most_slots);
+      SS_LAUNCH((device::part_sums_kernel<Mode, true>), grid, device::kBinThreads, bytes, stream, c, scratch);
+    } else {
+      SS_LAUNCH((device::part_sums_kernel<Mode, false>), grid, device::kBinThreads, 0, stream, c, scratch);
+    }
     check_launch("part_sums");
   }
   SS_LAUNCH((device::add_parts_kernel<Mode>), dim3(groups, bins), device::kBinThreads, 0, stream, c, scratch);

@@ -128,7 +128,12 @@ class CupyDevice:
     def given_stream(self, stream: Any) -> Any:
         if stream is None:
             return self._cupy.cuda.get_current_stream()
-        return self._cupy.cuda.ExternalStream(stream) if isinstance(stream, int) else stream
+        if not isinstance(stream, int):
+            return stream
+        Stream = self._cupy.cuda.Stream
+        if hasattr(Stream, "from_external"):  # since CuPy 14, which would do away with ExternalStream
+            return Stream.from_external(_StreamHandle(stream))
+        return self._cupy.cuda.ExternalStream(stream)
 
     def handle(self, stream: Any) -> int:
         return stream.ptr
@@ -150,6 +155,16 @@ class CupyDevice:
 
     def wait(self, event: Any) -> None:
         event.synchronize()
+
+
+class _StreamHandle:
+    """A stream of somebody else, as CUDA's stream protocol has it."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self._handle  # version of the protocol
 
 
 class EmulatedArray:

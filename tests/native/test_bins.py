@@ -122,6 +122,15 @@ def test_equals_the_reference(native_backend, rng, mode, split, masked):
 
 
 @pytest.mark.parametrize("split", [False, True], ids=["whole", "split"])
+@pytest.mark.parametrize("mode", MODES)
+def test_more_bins_in_a_part_than_shared_memory_holds(native_backend, rng, mode, split):
+    case = Case(rng, n_bins=400, frames=3, split=split)
+    plan = case.plan()
+    assert plan.most_slots * 32 * 8 > 48 * 1024
+    assert_same(run(native_backend, case, plan, mode), case.expected(mode, False), plan, mode)
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["whole", "split"])
 def test_tiles_of_any_place_and_size(native_backend, rng, split):
     tiles = [[3, 40, 100, 149], [0, 66, 1, 98], [41, 42, 100, 101]]
     case = Case(rng, tiles=tiles, split=split)

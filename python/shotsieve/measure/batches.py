@@ -17,7 +17,10 @@ FRAMES_PER_THREAD = 16
 """Frames that a thread of the CPU handles in one call: as many as a vector has lanes."""
 
 BATCH_BYTES = 256_000_000
-"""Frames that are copied to a device at once, or read where they are on it."""
+"""Frames that are copied to a device at once."""
+
+FRAMES_ON_DEVICE, BESIDE_BYTES = 1024, 1_000_000_000
+"""Most frames of a call where they are on the device already, and most bytes that it may need beside."""
 
 
 class Batches:
@@ -34,6 +37,8 @@ class Batches:
     who : str
         Begins the errors' texts.
     variance, mask : array of the frames' shape, or None
+    beside : int
+        Bytes of device memory that the work needs for each frame, beside the frames.
 
     Attributes
     ----------
@@ -61,6 +66,7 @@ class Batches:
         *,
         variance: Any = None,
         mask: Any = None,
+        beside: int = 1,
     ) -> None:
         check_threads(threads, who)
         device, self.backend = backend.device, backend
@@ -82,7 +88,10 @@ class Batches:
                 for name, array in (("variance", variance), ("bad", mask))
             }
         most = FRAMES_PER_THREAD * (threads or backend.threads)
-        if backend.name != "cpu":
+        if there is not None:
+            # A GPU is busy only with many frames at once.
+            most = min(FRAMES_ON_DEVICE, BESIDE_BYTES // beside)
+        elif backend.name != "cpu":
             most = BATCH_BYTES // (4 * slab[0] * slab[1])
         self.room = max(1, min(self.shots, most))
         if there is None and backend.name != "cpu":

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..backend import Backend
 
 MODES = ("plain", "variance", "moments", "residual")
+FRAMES_TOGETHER = 32  # a block of a device has one in each lane
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class Sums:
     columns: dict[str, np.ndarray]
     second: np.ndarray | None = None
     maximum: np.ndarray | None = None
+
+
+def frame_bytes(backend: Backend, plan: BinPlan, mode: str) -> int:
+    """Return the bytes of device memory that a `BinSummer` has for each frame, results and scratch."""
+    columns = len(plan.names)
+    scratch = backend.native.bins_scratch_bytes(
+        n_frames=FRAMES_TOGETHER, n_slots=len(plan.arrays["slot_bin"]), n_columns=columns, mode=mode
+    )
+    return (columns + 3) * 8 * plan.n_bins + scratch // FRAMES_TOGETHER
 
 
 class BinSummer:

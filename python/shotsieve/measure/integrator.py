@@ -15,6 +15,7 @@ from .azint import AzintPlan, AzintResult
 from .azint_params import AzintParams
 from .azint_summer import AzintSummer, check_clip
 from .batches import Batches
+from .bin_summer import frame_bytes
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -255,7 +256,15 @@ class AzimuthalIntegrator:
     ) -> AzintResult:
         """Pass frames through in batches that bound memory."""
         batches = Batches(
-            frames, self.plan.bins.shape, self.backend, stream, threads, WHO, variance=variance, mask=mask
+            frames,
+            self.plan.bins.shape,
+            self.backend,
+            stream,
+            threads,
+            WHO,
+            variance=variance,
+            mask=mask,
+            beside=frame_bytes(self.backend, self.plan.bins, self.plan.mode),
         )
         monitor = _monitor(monitor, batches.shots)
         if self._summer is None or self._summer.frames < batches.room:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .arrays import chosen_backend
 from .batches import Batches
-from .bin_summer import BinSummer, Sums
+from .bin_summer import BinSummer, Sums, frame_bytes
 from .bins import BinPlan
 from .regions import label_entries
 
@@ -160,7 +160,10 @@ class RegionSums:
         BadInput
             If shapes disagree, or frames cannot become float32 without loss.
         """
-        batches = Batches(frames, self.plan.bins.shape, self.backend, stream, threads, WHO, mask=mask)
+        beside = frame_bytes(self.backend, self.plan.bins, "moments")
+        batches = Batches(
+            frames, self.plan.bins.shape, self.backend, stream, threads, WHO, mask=mask, beside=beside
+        )
         if self._summer is None or self._summer.frames < batches.room:
             self._summer = self.plan.summer(self.backend, batches.room)
         parts = [
