@@ -10,6 +10,7 @@
 namespace shotsieve::device {
 
 constexpr int kStatsThreads = 256;
+constexpr int kStatsAhead = 8;  // values that a thread has under way at a time
 
 __device__ inline math::PixelStats load_stats(const StatsCall& c, std::int64_t at) {
   return {c.shift[at], c.sum[at], c.squares[at], c.count[at], c.maximum[at]};
@@ -28,15 +29,21 @@ __global__ void frame_stats_kernel(StatsCall c) {
   for (std::int64_t p = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; p < c.n_pixels; p += step) {
     std::int64_t open = -1;  // the group whose sums are in registers
     math::PixelStats sums{};
-    for (std::int64_t k = 0; k < c.n_frames; ++k) {
-      const std::int64_t group = c.group[k];
-      if (group < 0 || group >= c.n_groups) continue;
-      if (group != open) {
-        if (open >= 0) store_stats(c, open * c.n_pixels + p, sums);
-        sums = load_stats(c, group * c.n_pixels + p);
-        open = group;
+    for (std::int64_t first = 0; first < c.n_frames; first += kStatsAhead) {
+      float values[kStatsAhead];
+      for (int i = 0; i < kStatsAhead; ++i) {
+        values[i] = first + i < c.n_frames ? c.pixels[(first + i) * c.n_pixels + p] : 0.0f;
       }
-      math::add_value(sums, c.pixels[k * c.n_pixels + p], c.scale[k]);
+      for (int i = 0; i < kStatsAhead && first + i < c.n_frames; ++i) {
+        const std::int64_t group = c.group[first + i];
+        if (group < 0 || group >= c.n_groups) continue;
+        if (group != open) {
+          if (open >= 0) store_stats(c, open * c.n_pixels + p, sums);
+          sums = load_stats(c, group * c.n_pixels + p);
+          open = group;
+        }
+        math::add_value(sums, values[i], c.scale[first + i]);
+      }
     }
     if (open >= 0) store_stats(c, open * c.n_pixels + p, sums);
   }
