@@ -33,7 +33,7 @@ _JSON = click.option(
 )
 
 
-_LATER = ("decide", "pulses")
+_LATER = ("check", "decide", "ledger", "pulses")
 
 
 class _Terminated(BaseException):
@@ -258,12 +258,19 @@ def reduce_command(
     number = len(result.files)
     files = f"{number} file{'s' if number > 1 else ''}" if number else "table only"
     click.echo(f"  {'output':<14}{out}, {files}")
+    click.echo(f"  {'digest':<14}{result.digest}")
 
 
 def _answer(result: Result, out: Path) -> dict[str, Any]:
     performance = {**result.accounts.performance, **(result.performance or {})}
     files = [str(path) for path in result.files]
-    return {"output": str(out), "files": files, **result.accounts.to_dict(), "performance": performance}
+    return {
+        "output": str(out),
+        "files": files,
+        "digest": result.digest,
+        **result.accounts.to_dict(),
+        "performance": performance,
+    }
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -28,6 +28,7 @@ from .recipe_sections import (
     Detector,
     FrameAverage,
     Keep,
+    Ledger,
     Lit,
     Measure,
     Peaks,
@@ -74,6 +75,7 @@ class Recipe:
     measure : Measure
     keep : Keep or None
         None keeps every shot.
+    ledger : Ledger
     write : Write or None
         None writes the table only.
     folder : Path
@@ -92,18 +94,21 @@ class Recipe:
     calibrate: Calibrate | None = None
     measure: Measure = field(default_factory=Measure)
     keep: Keep | None = None
+    ledger: Ledger = field(default_factory=Ledger)
     write: Write | None = None
     folder: Path = field(default=Path(), compare=False)
     _given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Recipe:
+    def load(cls, path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Recipe:
         """Read and check a TOML file.
 
         Parameters
         ----------
         path : path-like
-            The recipe; relative paths in it are relative to its folder.
+            The recipe.
+        folder : path-like, optional
+            What relative paths in it are relative to; by default its own folder.
 
         Returns
         -------
@@ -122,7 +127,7 @@ class Recipe:
             raise BadInput(f"the recipe {path} cannot be read: {err.strerror or err}") from err
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
             raise BadInput(f"{path} is not a TOML file: {err}") from err
-        return cls.from_dict(given, name=str(path), folder=path.parent)
+        return cls.from_dict(given, name=str(path), folder=path.parent if folder is None else folder)
 
     @classmethod
     def from_dict(
@@ -167,6 +172,7 @@ class Recipe:
                 roi=_regions(values["measure.roi"], name) if values.get("measure.roi") else None,
             ),
             keep=Keep(**values["keep"]) if "keep" in values else None,
+            ledger=Ledger(**values.get("ledger", {})),
             write=Write(**values["write"]) if "write" in values else None,
             folder=Path(folder),
             _given=copy.deepcopy(dict(given)),

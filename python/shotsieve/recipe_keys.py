@@ -147,6 +147,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "misses": Key(float, 0.0),
         "seed": Key(int, 0),
     },
+    "ledger": {"checksum_inputs": Key(bool, False)},
     "write": {"content": Key(str, "corrected", choices=("corrected", "raw")), "cxi": Key(bool, False)},
 }
 

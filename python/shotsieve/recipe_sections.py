@@ -253,6 +253,19 @@ class Keep:
 
 
 @dataclass(frozen=True)
+class Ledger:
+    """``[ledger]``: what the ledger says of the input.
+
+    Attributes
+    ----------
+    checksum_inputs : bool
+        A SHA-256 of every input file, which is read once more for it.
+    """
+
+    checksum_inputs: bool = False
+
+
+@dataclass(frozen=True)
 class Write:
     """``[write]``: what is written of the kept shots.
 

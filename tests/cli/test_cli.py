@@ -52,7 +52,11 @@ def engine(monkeypatch):
         )
         performance = {"backend": "cpu_v3", "run_s": 0.5}
         return SimpleNamespace(
-            accounts=accounts, table=None, files=[Path(out) / "a.h5"], performance=performance
+            accounts=accounts,
+            table=None,
+            files=[Path(out) / "a.h5"],
+            digest="0123",
+            performance=performance,
         )
 
     fake.reduce = reduce

@@ -120,7 +120,10 @@ def test_provenance_says_what_was_dropped_and_how(reduce_run):
     run = reduce_run(params=params, absent=[(2, 1)], keep=(0, 2, 3, 8, 10), **SMALL)
     with h5py.File(run.files[0]) as f:
         name = "SHOTSIEVE/SPB_DET_AGIPD1M-1/CORR/0CH0:output"
-        assert f["METADATA/auxiliarySources/REDUCTION"].asstr()[:].tolist() == [f"REDUCTION/{name}/image"]
+        assert f["METADATA/auxiliarySources/REDUCTION"].asstr()[:].tolist() == [
+            f"REDUCTION/{name}/image",
+            f"REDUCTION/{name}/checksum",
+        ]
         group = f[f"REDUCTION/{name}/image"]
         assert group["framesBefore"][:].tolist() == [4, 4, 4]
         assert group["framesKept"][:].tolist() == [3, 0, 2]

@@ -17,21 +17,17 @@ from ..accounts import Accounts
 from ..constants.container import Constants
 from ..recipe import Recipe
 from ..sources.base import Source
-from ..table import Table
+from ..table import FATES, Table
+from ..write import ledger
 from ..write.output import OutputFolder
-from .blocks import BlockRunner
-from .job import Job, make_job
-from .lit_cells import columns_from_images
-from .ring import run_ring
+from .flow import BLOCK_BYTES, open_constants, open_source, prepare, run_blocks, write_measures
+from .job import Job
 from .writers import KeptWriters
 
 if TYPE_CHECKING:
     from ..backend import Backend
 
 __all__ = ["Result", "reduce"]
-
-BLOCK_BYTES = 256_000_000
-SLOTS = 3
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,8 @@ class Result:
         One row per shot of the run.
     accounts : Accounts
         What became of every shot.
+    digest : str
+        SHA-256 over the ledger; kept elsewhere, it proves that the output is the one that was written.
     performance : dict
         Seconds, shots per second, backend, threads: what depends on the machine.
     """
@@ -56,6 +54,7 @@ class Result:
     files: list[Path]
     table: Table
     accounts: Accounts
+    digest: str
     performance: dict[str, Any]
 
 
@@ -124,22 +123,13 @@ def reduce(
         recipe = Recipe.from_dict(recipe) if isinstance(recipe, dict) else Recipe.load(recipe)
     folder = OutputFolder(out, overwrite)
     chosen = backends.get(backend)
-    source = _open_source(run, recipe)
-    constants = _open_constants(recipe, constants, source)
-    columns, notes, looked_at = {}, [], 0
-    if recipe.annotate.pattern == "images":
-
-        def look(job: Job) -> None:
-            nonlocal looked_at
-            _, looked_at = _run(job, chosen, folder, None, block_bytes)
-
-        columns, note = columns_from_images(source, recipe, constants, force, look)
-        notes.append(note)
-    job = make_job(source, recipe, constants, force, columns)
-    job.notes += notes
+    source = open_source(run, recipe)
+    constants = open_constants(recipe, constants, source)
+    job, looked_at = prepare(source, recipe, constants, chosen, force=force, block_bytes=block_bytes)
     with folder:
         prepared = time.perf_counter()
-        files, bytes_read = _run(job, chosen, folder, progress, block_bytes)
+        writers = None if job.content is None else KeptWriters(job, folder.folder)
+        files, bytes_read = run_blocks(job, chosen, folder.side, writers, progress, block_bytes)
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()
         accounts = Accounts.from_run(
@@ -148,62 +138,9 @@ def reduce(
         accounts.check()
         accounts.performance = _performance(job, chosen, prepared - began, time.perf_counter() - prepared)
         _write_side(folder.side, job, accounts)
+        digest = _write_ledger(folder, source, accounts, recipe.ledger.checksum_inputs)
     files = [folder.path / file.name for file in files]
-    return Result(folder.path, files, job.table, accounts, accounts.performance)
-
-
-def _open_source(run: Any, recipe: Recipe) -> Source:
-    """Return the source itself, or open what was given as a raw run."""
-    if isinstance(run, Source):
-        return run
-    from ..sources.run import open_run
-
-    return open_run(run, detector=recipe.detector.name, source=recipe.detector.source)
-
-
-def _open_constants(recipe: Recipe, given: Any, source: Source) -> Constants | None:
-    """Open the constants that were given, else those that the recipe names."""
-    if recipe.calibrate is None or isinstance(given, Constants):
-        return given if recipe.calibrate is not None else None
-    path = given if given is not None else recipe.constants_path()
-    return None if path is None else Constants.open(path, source.detector)
-
-
-def _run(
-    job: Job,
-    backend: Backend,
-    folder: OutputFolder,
-    progress: Callable[[int, int, int], None] | None,
-    block_bytes: int,
-) -> tuple[list[Path], int]:
-    """Pass all blocks through the ring; return the written files and the number of raw bytes read."""
-    cuts = job.source.cuts(block_bytes)
-    writer, slots = None, []
-    if job.content is not None:
-        writer = KeptWriters(job, folder.folder)
-    try:
-        block_shots = max((stop - start for start, stop in cuts), default=1)
-        for part in job.pixel_jobs:
-            part.open(folder.side)
-        runner = BlockRunner(job, backend, writer, block_shots, progress)
-        slots = [runner.make_slot() for _ in range(min(SLOTS, max(1, len(cuts))))]
-        run_ring(slots, cuts, runner.fill, runner.submit, runner.collect)
-        files = writer.finish() if writer is not None else []
-        for part in job.pixel_jobs:
-            part.close()
-        if job.pump is not None:
-            job.pump.write(folder.side)
-    except BaseException:
-        for part in job.pixel_jobs:
-            part.close(complete=False)
-        if writer is not None:
-            writer.abort()
-        raise
-    finally:
-        # Work may still be queued after an error; its buffers must not be reused before it is done.
-        for slot in slots:
-            backend.device.wait(backend.device.record(slot.stream))
-    return files, runner.bytes_read
+    return Result(folder.path, files, job.table, accounts, digest, accounts.performance)
 
 
 def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> dict[str, Any]:
@@ -218,11 +155,18 @@ def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> 
     }
 
 
+def _write_ledger(folder: OutputFolder, source: Source, accounts: Accounts, checksum_inputs: bool) -> str:
+    """List all that was written, and return the digest."""
+    counts = {name: getattr(accounts, name) for name in ("expected", *FATES, "missing")}
+    inputs = ledger.with_checksums(source.files, source.paths) if checksum_inputs else source.files
+    made = ledger.Ledger.make(folder.folder, inputs, counts)
+    (folder.side / ledger.FILE_NAME).write_text(made.dumps(), encoding="utf-8")
+    return made.digest
+
+
 def _write_side(side: Path, job: Job, accounts: Accounts) -> None:
     """Write table, recipe, settings and accounts; what depends on the machine stands in a file of its own."""
-    job.table.save(side / "table.h5")
-    if job.peaks is not None:
-        job.peaks.found.finish().save(side / "peaks.h5")
+    write_measures(side, job)
     (side / "recipe.toml").write_text(job.recipe.dumps_toml(), encoding="utf-8")
     settings = json.dumps({"unit": job.unit, **job.settings}, indent=2, sort_keys=True)
     (side / "settings.json").write_text(settings + "\n", encoding="utf-8")

@@ -12,7 +12,8 @@ from ..geometry import Geometry
 from ..measure.peaks import FILTERS, PeakParams, PeakPlan, thin_bins
 from ..measure.threshold import threshold_in_unit
 from ..peak_list import PeakListBuilder
-from .place import distance_of, geometry_of, mask_of, sha256_of
+from ..write.ledger import sha256_of
+from .place import distance_of, geometry_of, mask_of
 
 if TYPE_CHECKING:
     from ..measure.peak_finder import Peaks

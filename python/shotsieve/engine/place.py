@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +11,6 @@ from ..geometry import Geometry
 
 if TYPE_CHECKING:
     from .job import Job
-
-
-def sha256_of(path: Path) -> str:
-    """Return the checksum of a file that is part of the result."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _note(job: Job, text: str) -> None:

@@ -15,8 +15,9 @@ from ..measure.azint import AzintPlan
 from ..measure.azint_params import AzintParams
 from ..measure.azint_summer import AzintSummer
 from ..measure.threshold import threshold_in_unit
+from ..write.ledger import sha256_of
 from ..write.profiles import FILE_NAME, ProfileFile
-from .place import distance_of, geometry_of, mask_of, sha256_of
+from .place import distance_of, geometry_of, mask_of
 from .stages import shot_keys
 
 if TYPE_CHECKING:

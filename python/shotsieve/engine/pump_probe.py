@@ -11,9 +11,9 @@ import numpy as np
 from ..errors import BadInput
 from ..measure.pump_probe import DARK, NEITHER, OFF, ON, PumpProbe, PumpProbeParams
 from ..table import FATES
+from ..write.ledger import sha256_of
 from ..write.pump_probe import FILE_NAME, PumpProbeFile
 from .averages import FrameGroups, frames_difference, pump_probe_frames
-from .place import sha256_of
 
 if TYPE_CHECKING:
     from ..backend import Backend

@@ -13,8 +13,9 @@ from ..geometry import PixelMap
 from ..measure import regions
 from ..measure.roi import RoiPlan, RoiResult
 from ..table import ModuleStatus, Table
+from ..write.ledger import sha256_of
 from ..write.projections import FILE_NAME, ProjectionFile
-from .place import distance_of, geometry_of, mask_of, sha256_of
+from .place import distance_of, geometry_of, mask_of
 from .stages import shot_keys
 
 if TYPE_CHECKING:

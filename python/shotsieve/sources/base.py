@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -163,6 +164,8 @@ class Source(Protocol):
         The odd things met, in words, with counts.
     files : list of str
         Names and sizes of the input files, in words; empty for a source in memory.
+    paths : list of Path
+        The same files; empty for a source in memory.
     missing_shots : int
         Shots that should be there by the usual pattern of the run and are not.
     """
@@ -178,6 +181,7 @@ class Source(Protocol):
     readable: np.ndarray
     notes: list[str]
     files: list[str]
+    paths: list[Path]
     missing_shots: int
 
     def columns(

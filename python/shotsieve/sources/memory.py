@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -84,6 +85,7 @@ class MemorySource:
         self.meta = meta if meta is not None else RunMeta()
         self.notes = list(notes)
         self.files: list[str] = []
+        self.paths: list[Path] = []
         self.raw_names: dict[int, str] = {}
         tid, pid = np.asarray(train_id, np.uint64), np.asarray(pulse_id, np.uint64)
         n = len(tid)

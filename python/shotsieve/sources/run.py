@@ -86,6 +86,7 @@ class RunSource:
         self.name = found.name
         self.threads = threads
         self.notes = list(inputs.notes)
+        self.paths = [file.path for file in inputs.files]
         self.files = [f"{file.path.name} ({file.path.stat().st_size} bytes)" for file in inputs.files]
         self.modules = d.modules or tuple(found.modules)
         self.raw_names = dict(found.modules)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
@@ -30,6 +31,11 @@ class RowDataset:
     compressed : bool
         Shuffle + deflate level 1, or no filter.
 
+    Attributes
+    ----------
+    digests : list of bytes
+        SHA-256 of what is stored of each row, as it is stored.
+
     Notes
     -----
     Promise: exact; the same rows in the same order give the same bytes, whatever the number of threads.
@@ -46,6 +52,7 @@ class RowDataset:
         self.row_shape = tuple(row_shape)
         self.dtype = np.dtype(dtype)
         self.compressed = compressed
+        self.digests: list[bytes] = []
         filters = {"compression": "gzip", "compression_opts": LEVEL, "shuffle": True} if compressed else {}
         self.dataset = group.create_dataset(
             name,
@@ -56,8 +63,8 @@ class RowDataset:
             **filters,
         )
 
-    def encode(self, row: np.ndarray | bytes) -> bytes | np.ndarray:
-        """Return the bytes of one chunk; safe to call from several threads.
+    def encode(self, row: np.ndarray | bytes) -> tuple[bytes | np.ndarray, bytes]:
+        """Return the bytes of one chunk and their SHA-256; safe to call from several threads.
 
         Parameters
         ----------
@@ -66,16 +73,16 @@ class RowDataset:
 
         Returns
         -------
-        bytes or ndarray
+        chunk : bytes or ndarray
             What is stored.
+        digest : bytes
 
         Examples
         --------
-        >>> chunk = data.encode(frame)    # doctest: +SKIP
+        >>> chunk, digest = data.encode(frame)    # doctest: +SKIP
         """
-        if isinstance(row, bytes):
-            return row
-        return encode_chunk(row, self.dtype, self.compressed)
+        chunk = row if isinstance(row, bytes) else encode_chunk(row, self.dtype, self.compressed)
+        return chunk, hashlib.sha256(chunk).digest()
 
     def grow(self, count: int) -> int:
         """Make room for rows and return the index of the first of them.
@@ -98,14 +105,14 @@ class RowDataset:
         self.dataset.resize(start + count, axis=0)
         return start
 
-    def store(self, index: int, chunk: bytes | np.ndarray) -> None:
-        """Store one encoded row.
+    def store(self, index: int, chunk: bytes | np.ndarray, digest: bytes) -> None:
+        """Store one encoded row, the next.
 
         Parameters
         ----------
         index : int
             Row, below the length that `grow` gave the dataset.
-        chunk : bytes or ndarray
+        chunk, digest
             Result of `encode`.
 
         Raises
@@ -115,16 +122,17 @@ class RowDataset:
 
         Examples
         --------
-        >>> data.store(start, data.encode(frame))    # doctest: +SKIP
+        >>> data.store(start, *data.encode(frame))    # doctest: +SKIP
         """
         self.dataset.id.write_direct_chunk((index, *(0,) * len(self.row_shape)), chunk)
+        self.digests.append(digest)
 
 
 def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], threads: int | None = None) -> None:
     """Append the same number of rows to several datasets of one file.
 
-    Compression runs in threads. Chunks go to the file row by row, not dataset by dataset: so the bytes do
-    not depend on how rows are shared out among calls.
+    Compression and checksums run in threads. Chunks go to the file row by row, not dataset by dataset: so
+    the bytes do not depend on how rows are shared out among calls.
 
     Parameters
     ----------
@@ -151,11 +159,11 @@ def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], threads
     # A pool per call costs well under a millisecond, and none is left standing to hang in a forked child.
     with ThreadPoolExecutor(threads) as pool:
         try:
-            encoded = [(pool.map if d.compressed else map)(d.encode, rows) for d, rows in jobs]
+            encoded = [pool.map(d.encode, rows) for d, rows in jobs]
             starts = [d.grow(len(rows)) for d, rows in jobs]
             for number, chunks in enumerate(zip(*encoded, strict=True)):
                 for (dataset, _), start, chunk in zip(jobs, starts, chunks, strict=True):
-                    dataset.store(start + number, chunk)
+                    dataset.store(start + number, *chunk)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

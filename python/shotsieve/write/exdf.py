@@ -12,7 +12,7 @@ import numpy as np
 from .._version import __version__
 from ..errors import BadInput, OutputError
 from ..sources.base import ShotStatus
-from . import litpx
+from . import litpx, reduction
 from .chunks import RowDataset, append_rows
 from .exdf_file import ExdfFile
 
@@ -205,7 +205,7 @@ class ReducedRunWriter:
             mine = kept[present[:, m]]
             try:
                 self._finish_images(m, mine)
-                self._finish_reduction(m, mine)
+                self._finish_reduction(m, mine, table)
                 if lit is not None:
                     self._finish_litpx(m, lit)
             except (OSError, RuntimeError) as err:
@@ -381,19 +381,14 @@ class ReducedRunWriter:
         group["status"].attrs["meaning"] = litpx.STATUS_MEANING
         group["totalIntensity"].attrs["units"] = str(self.params.get("intensity_unit", self.unit))
 
-    def _finish_reduction(self, m: int, kept: np.ndarray) -> None:
-        """Per train: frames before and after, and which memory cells were kept; per run: how it was made."""
-        shots, detector, file = self.source.shots, self.detector, self._files[m]
+    def _finish_reduction(self, m: int, kept: np.ndarray, table: Table | None) -> None:
+        """What became of every frame, checksums of those that are there, and how all of it was made."""
+        file, shots = self._files[m], self.source.shots
         name = f"SHOTSIEVE/{self.source_name(self.source.modules[m])}"
-        group = file.auxiliary("REDUCTION", name, detector.group, np.ones(len(self.train_ids)))
-        before = shots.train_id[shots.present[:, m] & (shots.train_id > 0)]
-        group["framesBefore"] = litpx.counts_per_train(self.train_ids, before).astype("u4")
-        train = shots.train_id[kept]
-        group["framesKept"] = litpx.counts_per_train(self.train_ids, train).astype("u4")
-        pattern = np.zeros((len(self.train_ids), detector.max_cells), "u1")
-        cell = shots.cell_id[kept]
-        known = (cell >= 0) & (cell < detector.max_cells)
-        pattern[np.searchsorted(self.train_ids, train[known]), cell[known]] = 1
-        group["framePattern"] = pattern
+        reduction.write_trains(file, name, self.detector, shots, m, kept, table)
+        rows = shots.train_id[kept.reshape(-1, self._cells)[:, 0]]
+        reduction.write_checksums(
+            file, name, rows, {plane: dataset.digests for plane, dataset in self._data[m].items()}
+        )
         file.run_values(name, self.params)
         file.root_attributes({"writer": f"shotsieve {__version__}", **self.params})

@@ -15,7 +15,19 @@ from .hdf5 import sync
 SIDE = "shotsieve"
 """Folder beside the data files for the table, the recipe and the accounts."""
 
-SIDE_FILES = ("table.h5", "peaks.h5", "recipe.toml", "accounts.json", "machine.json", "settings.json")
+SIDE_FILES = (
+    "table.h5",
+    "peaks.h5",
+    "profiles.h5",
+    "projections.h5",
+    "pump_probe.h5",
+    "averages.h5",
+    "recipe.toml",
+    "accounts.json",
+    "machine.json",
+    "settings.json",
+    "ledger.json",
+)
 """All that we write into it; ``accounts.json`` marks a folder as an output of shotsieve."""
 
 _MARK = "accounts.json"

@@ -1,0 +1,277 @@
+"""Checks of a reduced run by itself, with the raw data gone: files, checksums, index, sums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from . import detectors
+from .cpus import usable_cpus
+from .detectors import Detector
+from .errors import BadInput
+from .recipe import Recipe
+from .table import FATES, ModuleStatus, Table
+from .write.ledger import Ledger, names_in, sha256_of
+from .write.output import SIDE
+from .write.reduction import CHECKSUMS, GONE
+
+CHUNKS_TOGETHER = 64
+_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError)
+"""What HDF5 and h5py raise of a file in which bits have changed."""
+_IN_FILE = (ModuleStatus.OK, ModuleStatus.NO_CONSTANTS)
+"""Status of a module that recorded the shot: where that is kept, its frame is in the file."""
+
+
+@dataclass
+class Report:
+    """What a check found.
+
+    Attributes
+    ----------
+    out : Path
+    digest : str
+        Of the ledger.
+    faults : list of str
+        Everything that is not as it should be, in words.
+    files, chunks, shots : int
+        How much was looked at.
+    notes : list of str
+        What else a reader should know.
+    """
+
+    out: Path
+    digest: str = ""
+    faults: list[str] = field(default_factory=list)
+    files: int = 0
+    chunks: int = 0
+    shots: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+    def summary(self) -> str:
+        """Return the report as lines for a terminal."""
+        lines = [
+            f"{self.out}: {'in order' if self.ok else f'{len(self.faults)} FAULTS'}",
+            f"  {'looked at':<14}{self.files} files, {self.chunks:,} chunks, {self.shots:,} shots",
+            f"  {'digest':<14}{self.digest}",
+        ]
+        lines += [f"  {'note':<14}{note}" for note in self.notes]
+        lines += [f"  {'fault':<14}{fault}" for fault in self.faults]
+        return "\n".join(lines) + "\n"
+
+
+def check(out: Path, digest: str | None = None) -> Report:
+    """Check a reduced run with nothing but itself.
+
+    Promise: a bit that changed in any listed file, a frame or train that is gone, and numbers that disagree
+    are found; so is whatever was forged along with the ledger, where `digest` was kept elsewhere.
+
+    Parameters
+    ----------
+    out : Path
+        The reduced run.
+    digest : str, optional
+        What `reduce` printed.
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    BadInput
+        If there is no ledger.
+
+    Examples
+    --------
+    >>> check(Path("red/r0001")).ok    # doctest: +SKIP
+    True
+    """
+    report = Report(out)
+    path = out / SIDE / "ledger.json"
+    if not path.is_file():
+        raise BadInput(f"{path} does not exist, so {out} cannot be checked: is it a reduced run?")
+    try:
+        ledger = Ledger.load(out)
+    except BadInput as err:
+        report.faults.append(str(err))
+        return report
+    report.digest = ledger.digest
+    if digest is not None and digest.strip().lower() != ledger.digest:
+        report.faults.append(f"the digest is {ledger.digest}; expected {digest}: it is not what was written")
+    _check_files(out, ledger, report)
+    try:
+        table = Table.open(out / SIDE / "table.h5")
+        accounts = json.loads((out / SIDE / "accounts.json").read_text(encoding="utf-8"))
+        writes = Recipe.load(out / SIDE / "recipe.toml").write is not None
+        detector = detectors.load(accounts["detector"])
+    except (BadInput, *_DAMAGED) as err:
+        report.faults.append(f"{out / SIDE} cannot be read: {err}")
+        return report
+    report.shots = len(table)
+    _check_accounts(accounts, table, ledger, report)
+    if writes:
+        for module in table.modules:
+            _check_module(out, detector, module, table, report)
+    return report
+
+
+def _check_files(out: Path, ledger: Ledger, report: Report) -> None:
+    """Every file is there as it was listed, and none beside."""
+    there = set(names_in(out))
+    for name in sorted(ledger.files.keys() - there):
+        report.faults.append(f"{name} is gone")
+    for name in sorted(there - ledger.files.keys()):
+        report.faults.append(f"{name} is not in the ledger")
+    listed = sorted(there & ledger.files.keys())
+
+    def fault(name: str) -> str | None:
+        told = ledger.files[name]
+        try:
+            size = (out / name).stat().st_size
+            if size != told["bytes"]:
+                return f"{name} has {size} bytes, the ledger says {told['bytes']}"
+            if sha256_of(out / name) != told["sha256"]:
+                return f"{name} is not what it was: its checksum differs from the ledger's"
+        except OSError as err:
+            return f"{name} cannot be read: {err}"
+        return None
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        report.faults += [found for found in pool.map(fault, listed) if found is not None]
+    report.files = len(listed)
+
+
+def _check_accounts(accounts: dict, table: Table, ledger: Ledger, report: Report) -> None:
+    """The table, the accounts and the ledger say the same of the shots, and nothing is missing."""
+    counts = table.counts()
+    for name in (*FATES, "missing", "expected"):
+        told, listed = accounts.get(name), ledger.accounts.get(name)
+        if told != listed:
+            report.faults.append(f"accounts: {told} shots {name}, the ledger says {listed}")
+        if name in counts and counts[name] != told:
+            report.faults.append(f"the table has {counts[name]} shots {name}, the accounts say {told}")
+    total = sum(accounts.get(name, 0) for name in (*FATES, "missing"))
+    if total != accounts.get("expected"):
+        report.faults.append(
+            f"the accounts do not add up: {accounts.get('expected')} expected, {total} found"
+        )
+
+
+def _check_module(out: Path, detector: Detector, module: int, table: Table, report: Report) -> None:
+    """The file of a module has the frames that the table tells, with their checksums and a right index."""
+    status = table.module_status[:, table.modules.index(module)]
+    kept = (table.fate == FATES.index("kept")) & np.isin(status, _IN_FILE)
+    path = file_of(out, detector, module)
+    if path is None:
+        if kept.any():
+            report.faults.append(f"module {module} has {int(kept.sum())} frames of kept shots, and no file")
+        return
+    try:
+        with h5py.File(path) as file:
+            _check_index(file, path.name, report)
+            _check_frames(file, path.name, detector, table, kept, report)
+    except _DAMAGED as err:
+        report.faults.append(f"{path.name} cannot be read: {err}")
+
+
+def file_of(out: Path, detector: Detector, module: int) -> Path | None:
+    """Return the data file of a module in a reduced run, None if there is none."""
+    aggregator = detector.aggregator.format(module=module)
+    return next(iter(sorted(out.glob(f"*-R*-{aggregator}-S00000.h5"))), None)
+
+
+def reduction_of(file: h5py.File, detector: Detector) -> str:
+    """Return the name of the source of a reduced file, without its root."""
+    for name in file["METADATA/auxiliarySources/REDUCTION"].asstr()[:]:
+        if name.startswith("REDUCTION/SHOTSIEVE/") and name.endswith(f"/{detector.group}"):
+            return name.removeprefix("REDUCTION/SHOTSIEVE/").removesuffix(f"/{detector.group}")
+    raise KeyError("no REDUCTION source of shotsieve")
+
+
+def _check_index(file: h5py.File, name: str, report: Report) -> None:
+    """Every group has the rows that the index counts, one train after the other."""
+    trains = file["INDEX/trainId"][:]
+    listed = [*file["METADATA/dataSources/dataSourceId"].asstr()[:]]
+    listed += [*file["METADATA/auxiliarySources/REDUCTION"].asstr()[:]]
+    for path in listed:
+        place = path.partition("/")[2]
+        first, count = file[f"INDEX/{place}/first"][:], file[f"INDEX/{place}/count"][:]
+        if not np.array_equal(first, np.cumsum(count) - count) or len(count) != len(trains):
+            report.faults.append(f"{name}: the index of {place} is not in order")
+        for key, dataset in file[path].items():
+            if isinstance(dataset, h5py.Dataset) and len(dataset) != count.sum():
+                report.faults.append(
+                    f"{name}: {place}/{key} has {len(dataset)} rows, its index counts {count.sum()}"
+                )
+        if "trainId" in file[path] and not np.array_equal(
+            file[path]["trainId"][:], np.repeat(trains, count.astype("i8"))
+        ):
+            report.faults.append(f"{name}: {place}/trainId does not fit the index")
+
+
+def _check_frames(
+    file: h5py.File, name: str, detector: Detector, table: Table, kept: np.ndarray, report: Report
+) -> None:
+    source = reduction_of(file, detector)
+    images = file[f"INSTRUMENT/{source}/{detector.group}"]
+    told = file[f"REDUCTION/SHOTSIEVE/{source}/{detector.group}"]
+    cells = images[detector.cell_key][:]
+    per_row = cells.shape[1] if detector.layout == "trains" else 1
+    count = file[f"INDEX/{source}/{detector.group}/count"][:] * per_row
+    if not np.array_equal(told["framesKept"][:], count):
+        report.faults.append(
+            f"{name}: framesKept is {told['framesKept'][:].sum()}, and {count.sum()} are there"
+        )
+    sums = told["framesKept"][:] + sum(told[key][:] for key in GONE)
+    for train in file["INDEX/trainId"][:][sums != told["framesBefore"][:]][:3]:
+        report.faults.append(f"{name}: the frames of train {train} do not add up")
+    if (told["framePattern"][:].sum(axis=1) > told["framesKept"][:]).any():
+        report.faults.append(f"{name}: framePattern has more frames than were kept")
+    keys = [("train", np.repeat(images["trainId"][:], per_row), table.train_id)]
+    keys.append(("cell", cells.ravel(), table.cell_id))
+    if detector.layout != "trains":
+        keys.append(("pulse", images[detector.pulse_key][:], table.pulse_id))
+    for what, found, expected in keys:
+        if not np.array_equal(found, expected[kept]):
+            report.faults.append(
+                f"{name}: it has {len(found)} frames, and the table {int(kept.sum())} that were kept; their "
+                f"{what} ids differ"
+            )
+            break
+    checksums = file[f"REDUCTION/SHOTSIEVE/{source}/{CHECKSUMS}"]
+    for plane, sums in checksums.items():
+        for row in _wrong_chunks(images[plane], sums[:], report):
+            report.faults.append(
+                f"{name}: {plane} of row {row} (train {images['trainId'][row]}) is not what was written"
+            )
+
+
+def _wrong_chunks(dataset: h5py.Dataset, sums: np.ndarray, report: Report) -> list[int]:
+    """Return the rows whose stored bytes have another checksum than was written with them."""
+    wrong: list[int] = []
+    rest = (0,) * (dataset.ndim - 1)
+
+    def stored(row: int) -> bytes:
+        try:
+            return dataset.id.read_direct_chunk((row, *rest))[1]
+        except _DAMAGED:
+            return b""
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        for start in range(0, len(sums), CHUNKS_TOGETHER):
+            rows = range(start, min(start + CHUNKS_TOGETHER, len(sums)))
+            found = pool.map(lambda chunk: hashlib.sha256(chunk).digest(), [stored(row) for row in rows])
+            wrong += [row for row, digest in zip(rows, found, strict=True) if digest != sums[row].tobytes()]
+    report.chunks += len(sums)
+    return wrong

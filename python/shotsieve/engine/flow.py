@@ -1,0 +1,136 @@
+"""The steps of a reduction that writing it and checking it share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..constants import Constants
+from ..recipe import Recipe
+from ..sources.base import Source
+from .blocks import BlockRunner
+from .job import Job, make_job
+from .lit_cells import columns_from_images
+from .ring import run_ring
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+
+BLOCK_BYTES = 256_000_000
+SLOTS = 3
+
+
+class FrameSink(Protocol):
+    """What takes kept frames; `KeptWriters` writes them."""
+
+    def append(self, shots: Any, present: Any, frames: Any, peaks: Any = ()) -> None:
+        """Take kept shots, in the order of the table."""
+
+    def finish(self) -> list[Path]:
+        """Take notice that all shots were there, and return the files."""
+
+    def abort(self) -> None:
+        """Give up."""
+
+
+def open_source(run: Any, recipe: Recipe) -> Source:
+    """Return the source itself, or open what was given as a raw run."""
+    if isinstance(run, Source):
+        return run
+    from ..sources.run import open_run
+
+    return open_run(run, detector=recipe.detector.name, source=recipe.detector.source)
+
+
+def open_constants(recipe: Recipe, given: Any, source: Source) -> Constants | None:
+    """Open the constants that were given, else those that the recipe names."""
+    if recipe.calibrate is None or isinstance(given, Constants):
+        return given if recipe.calibrate is not None else None
+    path = given if given is not None else recipe.constants_path()
+    return None if path is None else Constants.open(path, source.detector)
+
+
+def prepare(
+    source: Source,
+    recipe: Recipe,
+    constants: Constants | None,
+    backend: Backend,
+    *,
+    force: bool,
+    block_bytes: int,
+) -> tuple[Job, int]:
+    """Decide everything about a reduction, with a look at some frames where the recipe asks for it.
+
+    Returns
+    -------
+    job : Job
+    looked_at : int
+        Raw bytes that were read for it.
+    """
+    columns, notes, looked_at = {}, [], 0
+    if recipe.annotate.pattern == "images":
+
+        def look(job: Job) -> None:
+            nonlocal looked_at
+            _, looked_at = run_blocks(job, backend, None, None, None, block_bytes)
+
+        columns, note = columns_from_images(source, recipe, constants, force, look)
+        notes.append(note)
+    job = make_job(source, recipe, constants, force, columns)
+    job.notes += notes
+    return job, looked_at
+
+
+def run_blocks(
+    job: Job,
+    backend: Backend,
+    side: Path | None,
+    sink: FrameSink | None,
+    progress: Callable[[int, int, int], None] | None,
+    block_bytes: int,
+) -> tuple[list[Path], int]:
+    """Pass all blocks through the ring; return the written files and the number of raw bytes read.
+
+    Parameters
+    ----------
+    job : Job
+    backend : Backend
+    side : Path or None
+        Where files of measures go; None only where the job has none.
+    sink : FrameSink or None
+        Takes kept frames; given up if anything fails.
+    progress, block_bytes
+        As for `shotsieve.reduce`.
+    """
+    cuts, slots = job.source.cuts(block_bytes), []
+    try:
+        block_shots = max((stop - start for start, stop in cuts), default=1)
+        for part in job.pixel_jobs:
+            part.open(side)
+        runner = BlockRunner(job, backend, sink, block_shots, progress)
+        slots = [runner.make_slot() for _ in range(min(SLOTS, max(1, len(cuts))))]
+        run_ring(slots, cuts, runner.fill, runner.submit, runner.collect)
+        files = sink.finish() if sink is not None else []
+        for part in job.pixel_jobs:
+            part.close()
+        if job.pump is not None:
+            job.pump.write(side)
+    except BaseException:
+        for part in job.pixel_jobs:
+            part.close(complete=False)
+        if sink is not None:
+            sink.abort()
+        raise
+    finally:
+        # Work may still be queued after an error; its buffers must not be reused before it is done.
+        for slot in slots:
+            backend.device.wait(backend.device.record(slot.stream))
+    return files, runner.bytes_read
+
+
+def write_measures(side: Path, job: Job) -> None:
+    """Write the table, and the peaks where there are any."""
+    job.table.save(side / "table.h5")
+    if job.peaks is not None:
+        job.peaks.found.finish().save(side / "peaks.h5")
