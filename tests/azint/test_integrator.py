@@ -297,3 +297,28 @@ def test_bad_frames(pixels, frames):
     )
     with pytest.raises(BadInput, match="neighbour"):
         split.sigma_clip(frames)
+
+
+@pytest.mark.parametrize("model", [None, "poisson", "variance"])
+def test_profiles_that_stay_on_a_gpu(pixels, mask, frames, rng, make_on_device, model):
+    variance = rng.random(frames.shape).astype("f4") if model == "variance" else None
+    monitor = rng.uniform(1, 2, len(frames))
+    for backend, upload in make_on_device:
+        ai = shotsieve.AzimuthalIntegrator(pixels, mask, 9, error_model=model, backend=backend)
+        given = {"variance": None if variance is None else upload(variance), "monitor": monitor}
+        if backend.name != "cuda":
+            with pytest.raises(BadInput, match="on_device leaves profiles on a GPU"):
+                ai(upload(frames), on_device=True, **given)
+            continue
+        here, there = ai(upload(frames), **given), ai(upload(frames), on_device=True, **given)
+        for name in ("intensity", "sigma", "std", "sum_signal", "sum_normalization", "count", "sum_variance"):
+            expected, found = getattr(here, name), getattr(there, name)
+            assert (expected is None) == (found is None)
+            if found is not None:
+                assert not isinstance(found, np.ndarray)
+                np.testing.assert_array_equal(found.get(), expected)
+        with pytest.raises(BadInput, match="frames that are there already"):
+            ai(frames, on_device=True, variance=variance)
+    ai = shotsieve.AzimuthalIntegrator(pixels, mask, 9, backend="cpu")
+    with pytest.raises(BadInput, match='this is "cpu"'):
+        ai(frames, on_device=True)

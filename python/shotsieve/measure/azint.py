@@ -209,7 +209,7 @@ class AzintPlan:
         """
         columns = sums.columns
         signal = sums.signal - columns["dark"] if "dark" in columns else sums.signal
-        scale = 1.0 if monitor is None else np.asarray(monitor, "f8")[:, None]
+        scale = 1.0 if monitor is None else np.asarray(monitor, "f8", like=signal)[:, None]
         norm, norm2 = columns["norm"] * scale, columns["norm2"] * scale**2
         variance = spread if self.params.error_model == "azimuthal" else self._variance(sums)
         std = sem = None

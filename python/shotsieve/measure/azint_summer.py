@@ -42,8 +42,9 @@ class AzintSummer:
         bad: Any = None,
         monitor: np.ndarray | None = None,
         threads: int | None = None,
+        on_device: bool = False,
     ) -> AzintResult:
-        """Integrate some frames, and wait for the result.
+        """Integrate some frames, and wait for the result; `on_device` leaves it there and waits for nothing.
 
         Parameters
         ----------
@@ -65,6 +66,10 @@ class AzintSummer:
         given = {"bad": bad, "threads": threads}
         if self.plan.mode == "variance":
             given["variance"] = variance if self.plan.params.error_model == "variance" else pixels
+        if on_device:
+            self._sums.queue(pixels, stream, on_device=True, **given)
+            with stream:
+                return self.plan.profiles(self._sums.result_on_device(pixels.shape[0], stream), monitor)
         sums = self._sums.sum(pixels, stream, **given)
         if self.plan.params.error_model == "azimuthal":
             given = {"bad": bad, "threads": threads}

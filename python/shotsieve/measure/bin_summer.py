@@ -81,6 +81,7 @@ class BinSummer:
             n_frames=frames, n_slots=len(plan.arrays["slot_bin"]), n_columns=columns, mode=mode
         )
         self._scratch = device.empty((max(size, 1),), "u1")
+        self._totals: Any = None
 
     def queue(
         self,
@@ -91,6 +92,7 @@ class BinSummer:
         bad: Any = None,
         limits: np.ndarray | None = None,
         threads: int | None = None,
+        on_device: bool = False,
     ) -> None:
         """Queue the sums of some frames, and the copy of the results; waits for nothing.
 
@@ -107,6 +109,8 @@ class BinSummer:
             For mode "residual": low, high and centre of value / norm.
         threads : int or None
             CPU threads; None takes the backend's.
+        on_device : bool
+            Leave the results there, for `result_on_device`.
         """
         device, n, plan = self.backend.device, pixels.shape[0], self.plan
         limits_here = None
@@ -134,6 +138,8 @@ class BinSummer:
             stream=device.handle(stream),
             threads=threads or self.backend.threads,
         )
+        if on_device:
+            return
         for name, view in self._views(self._host, n).items():
             device.to_host(view, views[name], stream)
 
@@ -144,6 +150,20 @@ class BinSummer:
         columns = dict(zip(self.plan.names, totals - views["lost"], strict=True))
         second, maximum = (views[name].copy() if name in views else None for name in ("second", "maximum"))
         return Sums(views["signal"].copy(), columns, second, maximum)
+
+    def result_on_device(self, n: int, stream: Any) -> Sums:
+        """Return what the last call of `n` frames gives as CuPy arrays of their own, in order with the stream."""
+        device, views = self.backend.device, self._views(self._device, n)
+        if self._totals is None:
+            self._totals = device.twin(self.plan.totals)
+            device.to_device(self._totals, self.plan.totals, stream)
+        with stream:
+            valid = self._totals[:, None] - views["lost"]
+            columns = dict(zip(self.plan.names, valid, strict=True))
+            second, maximum = (
+                views[name].copy() if name in views else None for name in ("second", "maximum")
+            )
+            return Sums(views["signal"].copy(), columns, second, maximum)
 
     def sum(self, pixels: Any, stream: Any, **given: Any) -> Sums:
         """Sum some frames and wait; see `queue`."""

@@ -163,6 +163,7 @@ class AzimuthalIntegrator:
         monitor: Any = None,
         threads: int | None = None,
         stream: Any = None,
+        on_device: bool = False,
     ) -> AzintResult:
         """Integrate frames.
 
@@ -182,18 +183,28 @@ class AzimuthalIntegrator:
             CPU threads; None takes all that the process may use.
         stream : CUDA stream or None
             As for `shotsieve.peakfinder8`.
+        on_device : bool
+            Leave the profiles on the GPU, as CuPy arrays in order with the stream, and do not wait for them.
 
         Returns
         -------
         AzintResult
-            In host memory.
+            In host memory, unless `on_device`.
 
         Raises
         ------
         BadInput
-            If shapes disagree, frames or variances cannot become float32 without loss, or a monitor is not
-            above 0.
+            If shapes disagree, frames or variances cannot become float32 without loss, a monitor is not
+            above 0, or `on_device` is asked for frames that are not on a GPU or with an azimuthal error
+            model, which needs a look at the profiles in between.
         """
+        if on_device and (self.backend.name != "cuda" or isinstance(frames, np.ndarray)):
+            raise BadInput(
+                f'{WHO}: on_device leaves profiles on a GPU: it needs backend "cuda" (this is '
+                f'"{self.backend.name}") and frames that are there already'
+            )
+        if on_device and self.plan.params.error_model == "azimuthal":
+            raise BadInput(f'{WHO}: on_device cannot have error_model = "azimuthal": leave on_device out')
         if (variance is not None) != (self.plan.params.error_model == "variance"):
             raise BadInput(
                 f'{WHO}: a variance goes with error_model = "variance"; it is '
@@ -202,7 +213,7 @@ class AzimuthalIntegrator:
             )
 
         def integrate(summer: AzintSummer, pixels: Any, stream: Any, **given: Any) -> AzintResult:
-            return summer.integrate(pixels, stream, **given)
+            return summer.integrate(pixels, stream, on_device=on_device, **given)
 
         return self._run(integrate, frames, variance, mask, monitor, threads, stream)
 
