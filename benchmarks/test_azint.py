@@ -147,7 +147,7 @@ def test_there_is_a_peer(measured: Measured) -> None:
 
 
 def test_cuda(record: Callable, target: Callable, benchmark: Any, quick: bool) -> None:
-    """Frames on the device, curves on the host at the end."""
+    """Frames on the device, profiles there at the end; and the same with profiles on the host."""
     try:
         backend = backends.get("cuda")
     except BackendUnavailable as error:
@@ -162,9 +162,18 @@ def test_cuda(record: Callable, target: Callable, benchmark: Any, quick: bool) -
         polarisation=azint_case.POLARISATION, error_model="poisson", backend=backend,
     )  # fmt: skip
     device = cupy.asarray(np.concatenate([case.frames] * (4 if quick else 128)))
-    np.testing.assert_array_equal(ai(device).intensity[:8], plan(case.frames).intensity)
-    benchmark.pedantic(lambda: ai(device), rounds=2 if quick else ROUNDS, warmup_rounds=1)
+    expected = plan(case.frames).intensity
+    np.testing.assert_array_equal(ai(device).intensity[:8], expected)
+    np.testing.assert_array_equal(ai(device, on_device=True).intensity[:8].get(), expected)
+
+    def integrate() -> None:
+        ai(device, on_device=True)
+        cupy.cuda.get_current_stream().synchronize()
+
+    rounds = 2 if quick else ROUNDS
+    benchmark.pedantic(integrate, rounds=rounds, warmup_rounds=1)
     seconds = benchmark.stats.stats.median / len(device)
+    on_host = min(interleave({"it": lambda: ai(device)}, rounds)["it"]) / len(device)
     target_memory = cupy.empty_like(device)
 
     def copy() -> float:
@@ -189,8 +198,14 @@ def test_cuda(record: Callable, target: Callable, benchmark: Any, quick: bool) -
         threads=1,
         machine=machine.describe(backend.detail),
         versions=machine.versions("cupy"),
-        notes="frames on the device, wall time of whole calls, median; floor: bytes over copy bandwidth",
-        details={"variant": f"no splitting, {NPT} bins, Poisson errors", "frames": len(device)},
+        notes="frames and profiles on the device, wall time of whole calls, median; floor: bytes over copy "
+        "bandwidth; shots_per_s_on_host: profiles in host memory",
+        details={
+            "variant": f"no splitting, {NPT} bins, Poisson errors",
+            "frames": len(device),
+            "copy_gb_per_s": 2 * SHOT_BYTES / copied / 1e9,
+            "shots_per_s_on_host": 1 / on_host,
+        },
     )
     record(made)
     if not quick:

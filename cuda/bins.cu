@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <string>
 #include <type_traits>
 
 #include "launch.cuh"
@@ -11,14 +12,12 @@ namespace {
 
 constexpr std::int64_t kMostBlocks = 65535;  // along the second axis of a grid
 
-// Whether the sums of every part fit into the shared memory that every device gives without being asked,
-// beside what the kernel has of its own: a chunk, its variance, the runs.
+// Sums of a part go into shared memory up to this: with more, too few blocks would share a multiprocessor.
+constexpr std::int64_t kMostSums = 64 * 1024;
+
 template <BinMode Mode>
 bool sums_fit(const BinPlan& plan) {
-  constexpr std::int64_t kTiles = Mode == BinMode::kVariance ? 2 : 1;
-  constexpr std::int64_t kOwn = kTiles * sizeof(float) * kBinChunk * device::kTileStride +
-                                sizeof(device::Run) * device::kBinThreads + 64;
-  return kOwn + device::kSlotBytes<Mode> * plan.most_slots <= 48 * 1024;
+  return device::kSlotBytes<Mode> * plan.most_slots <= kMostSums;
 }
 
 // Lays the parts out one after the other, the widest elements first; returns how many bytes they take.
@@ -40,6 +39,26 @@ std::int64_t lay_out(std::uint8_t* base, std::int64_t n_frames, const BinPlan& p
   return static_cast<std::int64_t>(used);
 }
 
+template <BinMode Mode, bool Split>
+void sum_parts(const BinsCall& c, const device::BinScratch& scratch, dim3 grid, cudaStream_t stream) {
+  if (sums_fit<Mode>(c.plan)) {
+    const auto bytes = static_cast<std::size_t>(device::kSlotBytes<Mode> * c.plan.most_slots);
+    // Beside what the kernel has of its own it may be more than a device gives without being asked.
+    const cudaError_t status = cudaFuncSetAttribute(device::part_sums_kernel<Mode, true, Split>,
+                                                    cudaFuncAttributeMaxDynamicSharedMemorySize, kMostSums);
+    if (status != cudaSuccess) {
+      cudaGetLastError();  // the next launch must not find it
+      throw DeviceFault(std::string("part_sums: no 64 KB of shared memory: ") + cudaGetErrorString(status));
+    }
+    SS_LAUNCH((device::part_sums_kernel<Mode, true, Split>), grid, device::kBinThreads, bytes, stream, c,
+              scratch);
+  } else {
+    SS_LAUNCH((device::part_sums_kernel<Mode, false, Split>), grid, device::kBinThreads, 0, stream, c,
+              scratch);
+  }
+  check_launch("part_sums");
+}
+
 template <BinMode Mode>
 void run_mode(const BinsCall& c, const device::BinScratch& scratch, cudaStream_t stream) {
   const auto groups = static_cast<unsigned>(scratch.padded / device::kBinLanes);
@@ -50,17 +69,15 @@ void run_mode(const BinsCall& c, const device::BinScratch& scratch, cudaStream_t
   const std::int64_t rows = (std::int64_t{c.plan.n_bins} + kBinWarps - 1) / kBinWarps;
   const auto bins = static_cast<unsigned>(std::min(rows, kMostBlocks));
   if (cells > 0) {
-    const bool fits = sums_fit<Mode>(c.plan);
-    SS_LAUNCH(device::clear_slots_kernel, clearing, 256, 0, stream, scratch, fits ? 0 : cells, lost);
+    SS_LAUNCH(device::clear_slots_kernel, clearing, 256, 0, stream, scratch,
+              sums_fit<Mode>(c.plan) ? 0 : cells, lost);
     check_launch("clear_slots");
     const dim3 grid(groups, parts);
-    if (fits) {
-      const auto bytes = static_cast<std::size_t>(device::kSlotBytes<Mode> * c.plan.most_slots);
-      SS_LAUNCH((device::part_sums_kernel<Mode, true>), grid, device::kBinThreads, bytes, stream, c, scratch);
+    if (c.plan.coef != nullptr) {
+      sum_parts<Mode, true>(c, scratch, grid, stream);
     } else {
-      SS_LAUNCH((device::part_sums_kernel<Mode, false>), grid, device::kBinThreads, 0, stream, c, scratch);
+      sum_parts<Mode, false>(c, scratch, grid, stream);
     }
-    check_launch("part_sums");
   }
   SS_LAUNCH((device::add_parts_kernel<Mode>), dim3(groups, bins), device::kBinThreads, 0, stream, c, scratch);
   check_launch("add_parts");

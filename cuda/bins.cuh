@@ -3,6 +3,7 @@
 // sum has one owner and the order of pixels, and nothing is atomic.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 
@@ -83,7 +84,8 @@ struct BinSum {
       second += (wide * coef) * (wide * coef);
       maximum = counts & (value > maximum) ? value : maximum;
     }
-    signal += counts ? wide * coef : 0.0;
+    // A value that does not count is 0 already, but for those outside of limits.
+    signal += Mode != BinMode::kResidual || counts ? wide * coef : 0.0;
     return counts;
   }
 };
@@ -94,6 +96,27 @@ __device__ inline bool is_masked(const BinsCall& c, std::int64_t at) {
   if (c.bad_words != nullptr) return c.bad_words[at] != 0;
   return false;
 }
+
+// math::is_finite, in one comparison of the device.
+__device__ inline bool is_finite(float v) { return fabsf(v) <= (std::numeric_limits<float>::max)(); }
+
+// Where a thread's pixel of a chunk lies in the slab, chunk by chunk.
+struct PixelWalk {
+  const PartRect part;
+  std::int32_t row_pixels, ss, fs;
+
+  __device__ PixelWalk(const BinPlan& plan, const PartRect& rect)
+      : part(rect),
+        row_pixels(plan.row_pixels),
+        ss(rect.ss_start + static_cast<int>(threadIdx.x) % kBinChunk / rect.width()),
+        fs(rect.fs_start + static_cast<int>(threadIdx.x) % kBinChunk % rect.width()) {}
+
+  __device__ bool inside() const { return ss < part.ss_stop; }
+  __device__ std::int64_t pixel() const { return std::int64_t{ss} * row_pixels + fs; }
+  __device__ void advance() {
+    for (fs += kBinChunk; fs >= part.fs_stop; fs -= part.width()) ++ss;
+  }
+};
 
 // What a thread brings of a chunk: one pixel of every few frames, so that neighbouring threads read
 // neighbouring pixels. All loads are under way before the first is waited for, and while the chunk before is
@@ -106,52 +129,58 @@ struct ChunkValues {
   float value[kLoads];
   float spread[Mode == BinMode::kVariance ? kLoads : 1];
 
-  __device__ void fetch(const BinsCall& c, const PartRect& part, std::int32_t first_pixel,
-                        std::int64_t first_frame) {
-    const std::int32_t pixel = first_pixel + static_cast<int>(threadIdx.x) % kBinChunk;
-    const bool inside = pixel < part.height() * part.width();
-    const std::int64_t frame = first_frame + threadIdx.x / kBinChunk;
-    const std::int64_t at = frame * c.plan.n_pixels + (inside ? c.plan.slab_pixel(part, pixel) : 0);
+  __device__ void fetch(const BinsCall& c, const PixelWalk& walk, std::int64_t first_frame) {
+    const int first = static_cast<int>(threadIdx.x) / kBinChunk;
+    const std::int64_t rest = c.n_frames - first_frame;
+    const int frames = !walk.inside() ? 0 : rest < kBinLanes ? static_cast<int>(rest) : kBinLanes;
+    const std::int64_t at = (first_frame + first) * c.plan.n_pixels + walk.pixel();
     const std::int64_t step = c.plan.n_pixels * kPixelThreads;
-    bool there[kLoads];
-    for (int k = 0; k < kLoads; ++k) {
-      there[k] = inside && frame + k * kPixelThreads < c.n_frames;
-      value[k] = there[k] ? c.pixels[at + k * step] : 0.0f;
-      if (Mode == BinMode::kVariance) spread[k] = there[k] ? c.variance[at + k * step] : 0.0f;
+    if (frames == kBinLanes) {  // the usual case, without a question for every load
+      load(c.pixels + at, step, value);
+      if constexpr (Mode == BinMode::kVariance) load(c.variance + at, step, spread);
+    } else {
+      for (int k = 0; k < kLoads; ++k) {
+        const bool there = first + k * kPixelThreads < frames;
+        value[k] = there ? c.pixels[at + k * step] : 0.0f;
+        if (Mode == BinMode::kVariance) spread[k] = there ? c.variance[at + k * step] : 0.0f;
+      }
     }
     if (c.bad_bytes == nullptr && c.bad_words == nullptr) return;
     for (int k = 0; k < kLoads; ++k) {
-      if (there[k] && is_masked(c, at + k * step)) value[k] = kNotThere;
+      if (first + k * kPixelThreads < frames && is_masked(c, at + k * step)) value[k] = kNotThere;
     }
+  }
+
+  __device__ static void load(const float* source, std::int64_t step, float (&target)[kLoads]) {
+    for (int k = 0; k < kLoads; ++k, source += step) target[k] = *source;
   }
 
   // Puts the values where lanes find their frame; NaN for what must not count.
   __device__ void store(float* tile, float* variance) const {
-    const int pixel = static_cast<int>(threadIdx.x) % kBinChunk;
-    const int first_lane = static_cast<int>(threadIdx.x) / kBinChunk;
+    const int first = static_cast<int>(threadIdx.x) % kBinChunk * kTileStride + threadIdx.x / kBinChunk;
     for (int k = 0; k < kLoads; ++k) {
-      const int at = pixel * kTileStride + first_lane + k * kPixelThreads;
-      bool fine = math::is_finite(value[k]);
+      bool fine = is_finite(value[k]);
       if (Mode == BinMode::kVariance) {
-        fine = fine && math::is_finite(spread[k]);
-        variance[at] = spread[k];
+        fine = fine && is_finite(spread[k]);
+        variance[first + k * kPixelThreads] = spread[k];
       }
-      tile[at] = fine ? value[k] : kNotThere;
+      tile[first + k * kPixelThreads] = fine ? value[k] : kNotThere;
     }
   }
 };
 
-// What a warp adds of a chunk, read 32 entries at a time by its lanes.
+// An entry that a warp adds; its lanes read 32 of them at a time.
 struct Run {
-  std::int32_t bin_and_pixel, entry;
-
-  __device__ void fetch(const BinPlan& plan, std::int32_t r, std::int32_t stop) {
-    if (r >= stop) return;
-    bin_and_pixel = static_cast<std::int32_t>(plan.run_bin[r]) << 8 | plan.run_pixel[r];
-    entry = plan.run_entry[r];
-  }
+  std::int32_t bin, pixel;
 };
-static_assert(kBinChunk <= 256, "a pixel of the chunk takes 8 bits");
+
+// Reads a lane's entry of a chunk; where pixels are split, also its number.
+template <bool Split>
+__device__ inline Run fetch_run(const BinPlan& plan, std::int32_t r, std::int32_t stop, std::int32_t& entry) {
+  if (r >= stop) return {};
+  if (Split) entry = plan.run_entry[r];
+  return {plan.run_bin[r], plan.run_pixel[r]};
+}
 
 // Takes a lost entry out of the static sums of its slot.
 __device__ inline void lose(const BinPlan& plan, const BinScratch& s, std::int64_t slot, std::int64_t frame,
@@ -195,70 +224,89 @@ __device__ inline void write_sums(const PartSums& sums, int cells, const BinScra
   }
 }
 
-template <BinMode Mode, bool Shared>
+template <BinMode Mode, bool Shared, bool Split>
 __global__ void __launch_bounds__(kBinThreads) part_sums_kernel(BinsCall c, BinScratch s) {
   SS_SHARED(float, tile, kBinChunk* kTileStride);
   SS_SHARED(float, variance, Mode == BinMode::kVariance ? kBinChunk * kTileStride : 1);
-  SS_SHARED(Run, runs, kBinThreads);
+  SS_SHARED(Run, all_runs, kBinThreads);
+  SS_SHARED(std::int32_t, all_entries, Split ? kBinThreads : 1);
   const BinPlan& plan = c.plan;
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp = static_cast<int>(threadIdx.x) / 32;
+  Run* runs = all_runs + warp * 32;
+  std::int32_t* entries = all_entries + (Split ? warp * 32 : 0);
   const std::int64_t first_frame = std::int64_t{blockIdx.x} * kBinLanes;
   const std::int64_t frame = first_frame + lane;
+  // Lanes without a frame have zeros, all of which count, unless limits say no.
+  const bool live = Mode != BinMode::kResidual || frame < c.n_frames;
   for (std::int32_t p = static_cast<std::int32_t>(blockIdx.y); p < plan.n_parts;
        p += static_cast<std::int32_t>(gridDim.y)) {
-    const PartRect part = plan.parts[p];
     const std::int64_t first_slot = plan.slot_start[p];
     const int cells = static_cast<int>(plan.slot_start[p + 1] - first_slot) * kBinLanes;
     const PartSums sums = place_sums<Shared>(plan, s, first_slot, first_frame);
     if (Shared) clear_sums<Mode>(sums, cells);
-    const std::int32_t first_chunk = plan.chunk_start[p];
-    const std::int32_t stop_chunk = plan.chunk_start[p + 1];
-    const auto run_of = [&](std::int32_t chunk) { return std::int64_t{chunk} * kBinWarps + warp; };
+    const std::int32_t chunks = plan.chunk_start[p + 1] - plan.chunk_start[p];
+    const std::int32_t* starts = plan.run_start + std::int64_t{plan.chunk_start[p]} * kBinWarps + warp;
+    std::int64_t chunk_pixel = plan.part_start[p];  // first part pixel of the chunk
+    PixelWalk walk(plan, plan.parts[p]);
     ChunkValues<Mode> next;
-    Run next_run;
-    if (first_chunk < stop_chunk) {
-      next.fetch(c, part, 0, first_frame);
-      next_run.fetch(plan, plan.run_start[run_of(first_chunk)] + lane,
-                     plan.run_start[run_of(first_chunk) + 1]);
+    std::int32_t first_run = 0, stop_run = 0, next_entry = 0;
+    Run next_run{};
+    if (chunks > 0) {
+      next.fetch(c, walk, first_frame);
+      first_run = starts[0];
+      stop_run = starts[1];
+      next_run = fetch_run<Split>(plan, first_run + lane, stop_run, next_entry);
     }
-    for (std::int32_t chunk = first_chunk; chunk < stop_chunk; ++chunk) {
-      const std::int32_t first_pixel = (chunk - first_chunk) * kBinChunk;
+    for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
       __syncthreads();  // slower warps still add the chunk before
       next.store(tile, variance);
-      runs[threadIdx.x] = next_run;
+      runs[lane] = next_run;
+      if (Split) entries[lane] = next_entry;
       __syncthreads();
-      if (chunk + 1 < stop_chunk) {
-        next.fetch(c, part, first_pixel + kBinChunk, first_frame);
-        next_run.fetch(plan, plan.run_start[run_of(chunk + 1)] + lane, plan.run_start[run_of(chunk + 1) + 1]);
+      const std::int32_t from = first_run;
+      const std::int32_t to = stop_run;
+      if (chunk + 1 < chunks) {
+        walk.advance();
+        next.fetch(c, walk, first_frame);
+        starts += kBinWarps;
+        first_run = starts[0];
+        stop_run = starts[1];
+        next_run = fetch_run<Split>(plan, first_run + lane, stop_run, next_entry);
       }
       BinSum<Mode> sum;
       int open = -1;
-      const std::int32_t first_run = plan.run_start[run_of(chunk)];
-      const std::int32_t stop_run = plan.run_start[run_of(chunk) + 1];
-      for (std::int32_t r = first_run; r < stop_run; ++r) {
-        const int k = (r - first_run) % 32;
-        if (k == 0 && r > first_run) {
+      for (std::int32_t r = from; r < to; r += 32) {
+        if (r > from) {
+          std::int32_t entry = 0;
+          const Run more = fetch_run<Split>(plan, r + lane, to, entry);
           __syncwarp();
-          runs[threadIdx.x].fetch(plan, r + lane, stop_run);
+          runs[lane] = more;
+          if (Split) entries[lane] = entry;
           __syncwarp();
         }
-        const Run run = runs[warp * 32 + k];
-        const int bin = run.bin_and_pixel >> 8;
-        const int pixel = run.bin_and_pixel & 255;
-        if (bin != open) {
-          if (open >= 0) sum.close(sums, open, lane);
-          sum.open(c, sums, first_slot, bin, lane, frame);
-          open = bin;
+        const int count = to - r < 32 ? to - r : 32;
+        Run ahead = runs[0];
+#pragma unroll 4
+        for (int k = 0; k < count; ++k) {
+          const Run run = ahead;
+          ahead = runs[(k + 1) % 32];
+          if (run.bin != open) {
+            if (open >= 0) sum.close(sums, open, lane);
+            sum.open(c, sums, first_slot, run.bin, lane, frame);
+            open = run.bin;
+          }
+          const std::int64_t own = chunk_pixel + run.pixel;
+          const std::int64_t entry = Split ? entries[k] : own;
+          const int at = run.pixel * kTileStride + lane;
+          const float spread = Mode == BinMode::kVariance ? variance[at] : 0.0f;
+          if (!sum.add(plan, own, Split ? plan.coef[entry] : 1.0, tile[at], spread) && live) {
+            lose(plan, s, first_slot + run.bin, frame, entry);
+          }
         }
-        const std::int64_t own = std::int64_t{plan.part_start[p]} + first_pixel + pixel;
-        const double coef = plan.coef != nullptr ? plan.coef[run.entry] : 1.0;
-        const int at = pixel * kTileStride + lane;
-        const bool counts =
-            sum.add(plan, own, coef, tile[at], Mode == BinMode::kVariance ? variance[at] : 0.0f);
-        if (!counts && frame < c.n_frames) lose(plan, s, first_slot + bin, frame, run.entry);
       }
       if (open >= 0) sum.close(sums, open, lane);
+      chunk_pixel += kBinChunk;
     }
     if (!Shared) continue;
     __syncthreads();
