@@ -225,7 +225,7 @@ __device__ inline void write_sums(const PartSums& sums, int cells, const BinScra
 }
 
 template <BinMode Mode, bool Shared, bool Split>
-__global__ void __launch_bounds__(kBinThreads) part_sums_kernel(BinsCall c, BinScratch s) {
+__global__ void __launch_bounds__(kBinThreads, 4) part_sums_kernel(BinsCall c, BinScratch s) {
   SS_SHARED(float, tile, kBinChunk* kTileStride);
   SS_SHARED(float, variance, Mode == BinMode::kVariance ? kBinChunk * kTileStride : 1);
   SS_SHARED(Run, all_runs, kBinThreads);

@@ -8,7 +8,7 @@
 
 namespace shotsieve {
 
-constexpr int kBinChunk = 64;  // pixels of a part that a block of the device handles at once
+constexpr int kBinChunk = 128; // pixels of a part that a block of the device handles at once
 constexpr int kBinWarps = 8;   // warps of that block; each owns some bins of the chunk
 
 // What is summed beside the values themselves.

@@ -14,7 +14,7 @@ from ..errors import BadInput
 from .parts import cut_parts, part_pixels
 
 NO_BIN = 0xFFFF
-CHUNK, WARPS = 64, 8  # kBinChunk and kBinWarps of cpp/core/bins.hpp
+CHUNK, WARPS = 128, 8  # kBinChunk and kBinWarps of cpp/core/bins.hpp
 MOST_PIXELS = 2**31 - 1
 
 
