@@ -152,7 +152,7 @@ class BinSummer:
         return Sums(views["signal"].copy(), columns, second, maximum)
 
     def result_on_device(self, n: int, stream: Any) -> Sums:
-        """Return what the last call of `n` frames gives, CuPy arrays of their own, in order with the stream."""
+        """Return what the last call of `n` frames gives, in CuPy arrays and in order with the stream."""
         device, views = self.backend.device, self._views(self._device, n)
         if self._totals is None:
             self._totals = device.twin(self.plan.totals)
