@@ -226,7 +226,9 @@ __device__ inline void write_sums(const PartSums& sums, int cells, const BinScra
 
 // Blocks that share a multiprocessor: as many as the registers of a mode allow for, but for a few spills.
 template <BinMode Mode>
-constexpr int kBinBlocks = Mode == BinMode::kPlain ? 4 : Mode == BinMode::kVariance ? 2 : 3;
+constexpr int kBinBlocks = Mode == BinMode::kPlain      ? 4
+                           : Mode == BinMode::kVariance ? 2
+                                                        : 3;
 
 template <BinMode Mode, bool Shared, bool Split>
 __global__ void __launch_bounds__(kBinThreads, kBinBlocks<Mode>) part_sums_kernel(BinsCall c, BinScratch s) {

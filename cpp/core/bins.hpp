@@ -8,8 +8,8 @@
 
 namespace shotsieve {
 
-constexpr int kBinChunk = 128; // pixels of a part that a block of the device handles at once
-constexpr int kBinWarps = 8;   // warps of that block; each owns some bins of the chunk
+constexpr int kBinChunk = 128;  // pixels of a part that a block of the device handles at once
+constexpr int kBinWarps = 8;    // warps of that block; each owns some bins of the chunk
 
 // What is summed beside the values themselves.
 enum class BinMode : std::int32_t {
