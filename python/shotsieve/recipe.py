@@ -10,21 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .constants.steps import Steps
 from .errors import BadInput, nearest
+from .recipe_build import build_annotate, build_calibrate, build_derived, build_regions
 from .recipe_check import checked, nest, sections, with_defaults
-from .recipe_keys import (
-    ANNOTATE_UNITS,
-    MODE_UNITS,
-    PLACED_KINDS,
-    REGION_KEYS,
-    REGION_NEEDS,
-    SECTIONS,
-    STEP_KEYS,
-)
+from .recipe_keys import DERIVED_KEYS, PLACED_KINDS, REGION_KEYS, SECTIONS
 from .recipe_sections import (
     Azint,
     Calibrate,
+    Derived,
     Detector,
     FrameAverage,
     Keep,
@@ -39,7 +32,6 @@ from .recipe_sections import (
 )
 from .sources.annotate import AnnotateParams
 from .toml_text import dumps_toml
-from .units import Quantity, check_photon_energy
 
 __all__ = [
     "AnnotateParams",
@@ -73,6 +65,8 @@ class Recipe:
         None reads every shot.
     calibrate : Calibrate or None
     measure : Measure
+    derive : dict of str to Derived
+        Columns that follow from others, by name.
     keep : Keep or None
         None keeps every shot.
     ledger : Ledger
@@ -93,6 +87,7 @@ class Recipe:
     select: Select | None = None
     calibrate: Calibrate | None = None
     measure: Measure = field(default_factory=Measure)
+    derive: dict[str, Derived] = field(default_factory=dict)
     keep: Keep | None = None
     ledger: Ledger = field(default_factory=Ledger)
     write: Write | None = None
@@ -158,9 +153,9 @@ class Recipe:
             values[section] = checked(section, table, name)
         recipe = cls(
             detector=Detector(**values.get("detector", {})),
-            annotate=_annotate(values.get("annotate", {}), values.get("annotate.columns", {}), name),
+            annotate=build_annotate(values.get("annotate", {}), values.get("annotate.columns", {}), name),
             select=Select(**values["select"]) if "select" in values else None,
-            calibrate=_calibrate(values.get("calibrate"), name),
+            calibrate=build_calibrate(values.get("calibrate"), name),
             measure=Measure(
                 lit=Lit(**values["measure.lit"]) if "measure.lit" in values else None,
                 peaks=Peaks(**values["measure.peaks"]) if "measure.peaks" in values else None,
@@ -169,8 +164,9 @@ class Recipe:
                 if "measure.pump_probe" in values
                 else None,
                 average=FrameAverage(**values["measure.average"]) if "measure.average" in values else None,
-                roi=_regions(values["measure.roi"], name) if values.get("measure.roi") else None,
+                roi=build_regions(values["measure.roi"], name) if values.get("measure.roi") else None,
             ),
+            derive=build_derived(values.get("derive", {}), name),
             keep=Keep(**values["keep"]) if "keep" in values else None,
             ledger=Ledger(**values.get("ledger", {})),
             write=Write(**values["write"]) if "write" in values else None,
@@ -268,6 +264,8 @@ class Recipe:
         for section, table in sections(self._given, "recipe"):
             if section == "annotate.columns":
                 filled = dict(table)
+            elif section == "derive":
+                filled = {column: with_defaults(keys, DERIVED_KEYS) for column, keys in table.items()}
             elif section == "measure.roi":
                 filled = {name: with_defaults(region, REGION_KEYS) for name, region in table.items()}
             else:
@@ -331,50 +329,3 @@ class Recipe:
             else:
                 table[key] = value
         return Recipe.from_dict(given, name="recipe with options", folder=self.folder)
-
-
-def _annotate(values: dict[str, Any], columns: dict[str, str], name: str) -> AnnotateParams:
-    """Build the choices, under the names of `AnnotateParams`, which carry the units."""
-    values |= {f"{key}_{unit}": values.pop(key) for key, unit in ANNOTATE_UNITS.items() if key in values}
-    plain = {key: v.value if isinstance(v, Quantity) else v for key, v in values.items()}
-    try:
-        return AnnotateParams(**plain, columns=columns)
-    except BadInput as err:
-        raise BadInput(f"{name}: [annotate] {err}") from None
-
-
-def _regions(values: Mapping[str, dict[str, Any]], name: str) -> dict[str, Region]:
-    """Build the regions of interest, after refusing keys that a kind lacks or does not have."""
-    for region, keys in values.items():
-        needs, may_have = REGION_NEEDS[keys["kind"]]
-        missing = [key for key in needs if keys[key] is None]
-        given = {key for key, spec in REGION_KEYS.items() if keys[key] not in (None, spec.default)}
-        beside = sorted(given - {"kind", *needs, *may_have})
-        if missing or beside:
-            wrong = f"lacks {', '.join(missing)}" if missing else f"does not take {', '.join(beside)}"
-            raise BadInput(
-                f'{name}: [measure.roi.{region}] of kind "{keys["kind"]}" {wrong}; it takes '
-                f"{', '.join([*needs, *may_have])}"
-            )
-    return {region: Region(**keys) for region, keys in values.items()}
-
-
-def _calibrate(values: dict[str, Any] | None, name: str) -> Calibrate | None:
-    """Build the section, under the names of `OperatingMode` and `Steps`, which carry the units."""
-    if values is None:
-        return None
-    switches = {key: values.pop(key) for key in STEP_KEYS}
-    values |= {f"{key}_{unit}": values.pop(key) for key, unit in MODE_UNITS.items()}
-    plain = {key: v.value if isinstance(v, Quantity) else v for key, v in {**values, **switches}.items()}
-    for key in ("cells", "rate_mhz", "integration_time", "photon_energy_kev", "distance_m"):
-        if plain[key] is not None and not plain[key] > 0:
-            raise BadInput(f"{name}: [calibrate] {key}: expected more than 0, got {plain[key]:g}")
-    try:
-        if plain["photon_energy_kev"] is not None:
-            check_photon_energy(plain["photon_energy_kev"], option="[calibrate] photon_energy")
-        steps = Steps(**{key: plain.pop(key) for key in STEP_KEYS})
-        steps.unit(plain["unit"])  # refuses a unit that these steps cannot give
-    except BadInput as err:
-        where = "" if str(err).startswith("[") else "[calibrate] "
-        raise BadInput(f"{name}: {where}{err}") from None
-    return Calibrate(**plain, steps=steps)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import BadInput, nearest
-from .recipe_keys import REGION_KEYS, SECTIONS, Key
+from .recipe_keys import DERIVED_KEYS, REGION_KEYS, SECTIONS, Key
 from .units import Quantity, parse_quantity
 
 _KINDS = {
@@ -82,7 +82,15 @@ def checked(section: str, table: Mapping[str, Any], name: str) -> dict[str, Any]
                     "[measure.roi.NAME], whose name is a word"
                 )
         return {region: checked(f"measure.roi.{region}", inner, name) for region, inner in table.items()}
-    keys = SECTIONS.get(section, REGION_KEYS)
+    if section == "derive":
+        for column, inner in table.items():
+            if not isinstance(inner, Mapping) or not column.isidentifier():
+                raise BadInput(
+                    f"{name}: [derive] {column}: expected a column as a section of its own, [derive.NAME], "
+                    "whose name is a word"
+                )
+        return {column: checked(f"derive.{column}", inner, name) for column, inner in table.items()}
+    keys = SECTIONS.get(section, DERIVED_KEYS if section.startswith("derive.") else REGION_KEYS)
     for key in table:
         if key not in keys:
             known = ", ".join(keys)

@@ -141,6 +141,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
     },
     "measure.average": {"by": Key(str)},
     "measure.roi": {},  # named regions; each is a section of `REGION_KEYS`
+    "derive": {},  # columns that follow from others, each in a section of its own; see `DERIVED_KEYS`
     "keep": {
         "rule": Key(str, required=True),
         "undecided": Key(str, "keep", choices=("keep", "drop")),
@@ -152,6 +153,20 @@ SECTIONS: dict[str, dict[str, Key]] = {
 }
 
 
+DERIVED_KEYS: dict[str, Key] = {
+    "kind": Key(str, choices=("adaptive", "rank", "list"), required=True),
+    "of": Key(str),
+    "k": Key(float),
+    "window": Key(int),
+    "per_cell": Key(bool, False),
+    "file": Key(str),
+}
+# What a derived column of each kind needs, and may have beside.
+DERIVED_NEEDS = {
+    "adaptive": (("of", "k"), ("window", "per_cell")),
+    "rank": (("of",), ("window", "per_cell")),
+    "list": (("file",), ()),
+}
 REGION_KINDS = ("rectangle", "ring", "sector", "polygon", "mask", "projection")
 PLACED_KINDS = ("ring", "sector", "polygon")  # they need to know where the pixels are
 REGION_KEYS: dict[str, Key] = {

@@ -243,6 +243,34 @@ class Measure:
 
 
 @dataclass(frozen=True)
+class Derived:
+    """``[derive.NAME]``: a column that follows from others, or from a file.
+
+    Attributes
+    ----------
+    kind : {"adaptive", "rank", "list"}
+        A threshold that follows the run; the share of shots with a higher value; 1 for listed shots.
+    of : str or None
+        The column it is made of.
+    k : float or None
+        Robust widths above the median.
+    window : int or None
+        Trains that are compared with each other; None takes the run.
+    per_cell : bool
+        Memory cells on their own.
+    file : str or None
+        The list.
+    """
+
+    kind: str
+    of: str | None = None
+    k: float | None = None
+    window: int | None = None
+    per_cell: bool = False
+    file: str | None = None
+
+
+@dataclass(frozen=True)
 class Keep:
     """``[keep]``: the rule, and what else is kept; see `shotsieve.keep.Keeper`."""
 

@@ -20,7 +20,7 @@ from ..sources.base import Source
 from ..table import FATES, Table
 from ..write import ledger
 from ..write.output import OutputFolder
-from .flow import BLOCK_BYTES, open_constants, open_source, prepare, run_blocks, write_measures
+from .flow import BLOCK_BYTES, open_constants, open_source, prepare, run_job, write_measures
 from .job import Job
 from .writers import KeptWriters
 
@@ -129,7 +129,7 @@ def reduce(
     with folder:
         prepared = time.perf_counter()
         writers = None if job.content is None else KeptWriters(job, folder.folder)
-        files, bytes_read = run_blocks(job, chosen, folder.side, writers, progress, block_bytes)
+        files, bytes_read = run_job(job, chosen, folder.side, writers, progress, block_bytes)
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()
         accounts = Accounts.from_run(

@@ -14,13 +14,14 @@ import numpy as np
 
 from .. import backend as backends
 from ..check import Report, file_of, reduction_of
+from ..errors import BadInput
 from ..keep import chosen, unread
 from ..recipe import Recipe
 from ..sources.base import Source
 from ..table import FATES, Table
 from ..write.ledger import Ledger, names_in, sha256_of, sha256_of_all, told_checksums
 from ..write.output import SIDE
-from .flow import BLOCK_BYTES, open_constants, open_source, prepare, run_blocks, write_measures
+from .flow import BLOCK_BYTES, open_constants, open_source, prepare, run_job, write_measures
 from .job import Job
 
 _SHOWN = 5  # faults of a kind that are named one by one
@@ -81,13 +82,17 @@ def check_against(
             f"the run has {len(job.table)} shots, the output tells of {len(stored)}: they are not the same"
         )
         return report
+    if sample < 1 and job.decides_late:
+        raise BadInput(
+            "a sample cannot be checked: [derive] has columns that need every shot; leave --sample out"
+        )
     kept, dropped = (stored.fate == FATES.index(fate) for fate in ("kept", "dropped"))
     asked = dropped & ~unread(stored)
     wanted = kept | (asked & _sampled(job, stored, sample, seed))
     job.source = job.source.selected(wanted)
     comparer = FrameComparer(job, report) if job.content is not None else None
     with tempfile.TemporaryDirectory() as folder:
-        run_blocks(job, chosen_backend, Path(folder), comparer, progress, block_bytes)
+        run_job(job, chosen_backend, Path(folder), comparer, progress, block_bytes)
         if sample >= 1:
             write_measures(Path(folder), job)
             _compare_files(Path(folder), report)

@@ -51,6 +51,10 @@ class BlockRunner:
         Shots of the largest block.
     progress : callable or None
         Called as ``progress(done_shots, all_shots, bytes_read)`` after each block.
+    decide : callable or None
+        Says of some rows of the table which are kept, bool; None asks the job's keeper.
+    peaks : callable or None
+        Gives the peaks of a kept shot; None takes those that the runner finds.
     """
 
     def __init__(
@@ -60,8 +64,12 @@ class BlockRunner:
         writer: KeptWriters | None,
         block_shots: int,
         progress: Callable[[int, int, int], None] | None = None,
+        decide: Callable[[np.ndarray], np.ndarray] | None = None,
+        peaks: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         self.job, self.backend, self.device, self.writer = job, backend, backend.device, writer
+        self.decide = decide or (lambda shots: job.keeper.decide(job.table, shots))
+        self.peaks = peaks or self._found_here
         self.progress = progress
         self.bytes_read = 0
         detector = job.source.detector
@@ -143,7 +151,7 @@ class BlockRunner:
             worth = counts[..., CANDIDATES].any(axis=1)
         if self.stages is not None:
             self.stages.measure(slot, shots, worth, present, rows)
-        keep = job.keeper.decide(table, shots)
+        keep = self.decide(shots)
         if self.writer is not None and keep.any():
             self._write(slot, start, np.flatnonzero(keep), present, rows)
         self.bytes_read += int(present.sum()) * self.frame_bytes
@@ -190,9 +198,11 @@ class BlockRunner:
                 "mask": mask.reshape(shape),
             }
             kept = self.job.source.readable[start + part]
-            records = {} if self.stages is None else self.stages.records
-            peaks = [records.get(shot, NO_PEAKS) for shot in kept.tolist()]
+            peaks = [self.peaks(shot) for shot in kept.tolist()]
             self.writer.append(kept, present[part], frames, peaks)
+
+    def _found_here(self, shot: int) -> np.ndarray:
+        return NO_PEAKS if self.stages is None else self.stages.records.get(shot, NO_PEAKS)
 
     def _room(self, shots: np.ndarray) -> int:
         """Shots per call of the writer; where trains are kept whole, it gets whole trains."""

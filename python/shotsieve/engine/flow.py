@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from ..constants import Constants
-from ..recipe import Recipe
+from ..derive import fill
+from ..recipe import Measure, Recipe
 from ..sources.base import Source
 from .blocks import BlockRunner
 from .job import Job, make_job
@@ -82,6 +86,80 @@ def prepare(
     return job, looked_at
 
 
+def run_job(
+    job: Job,
+    backend: Backend,
+    side: Path,
+    sink: FrameSink | None,
+    progress: Callable[[int, int, int], None] | None,
+    block_bytes: int,
+) -> tuple[list[Path], int]:
+    """Measure all shots, decide, and hand over what is kept; return written files and raw bytes read.
+
+    Where the decision needs the whole table there are two passes, the second over kept shots alone.
+
+    Parameters
+    ----------
+    job, backend, side, sink, progress, block_bytes
+        As for `run_blocks`.
+    """
+    if not job.decides_late:
+        return run_blocks(job, backend, side, sink, progress, block_bytes)
+    try:
+        nothing = np.zeros_like
+        _, measured = run_blocks(
+            job, backend, side, None, progress, block_bytes, decide=lambda shots: nothing(shots, bool)
+        )
+        fill(job.table, job.recipe.derive)
+        files, again = hand_over(job, backend, sink, progress, block_bytes)
+    except BaseException:
+        if sink is not None:
+            sink.abort()
+        raise
+    return files, measured + again
+
+
+def hand_over(
+    job: Job,
+    backend: Backend,
+    sink: FrameSink | None,
+    progress: Callable[[int, int, int], None] | None,
+    block_bytes: int,
+) -> tuple[list[Path], int]:
+    """Decide about all shots of a table that is complete, and read those that are kept.
+
+    Parameters
+    ----------
+    job, backend, sink, progress, block_bytes
+        As for `run_blocks`.
+    """
+    readable = job.source.readable
+    keep = np.zeros(len(job.table), bool)
+    keep[readable] = job.keeper.decide(job.table, readable)
+    if sink is None:
+        return [], 0
+    peaks = None if job.peaks is None else job.peaks.found.records()
+    # Everything is measured: what is left is to calibrate and to write.
+    rest = dataclasses.replace(
+        job,
+        source=job.source.selected(keep),
+        recipe=dataclasses.replace(job.recipe, measure=Measure()),
+        peaks=None,
+        pixel_jobs=[],
+        pump=None,
+    )
+    return run_blocks(
+        rest,
+        backend,
+        None,
+        sink,
+        progress,
+        block_bytes,
+        decide=lambda shots: keep[shots],
+        peaks=None if peaks is None else peaks.__getitem__,
+    )
+
+
 def run_blocks(
     job: Job,
     backend: Backend,
@@ -89,6 +167,7 @@ def run_blocks(
     sink: FrameSink | None,
     progress: Callable[[int, int, int], None] | None,
     block_bytes: int,
+    **how: Any,
 ) -> tuple[list[Path], int]:
     """Pass all blocks through the ring; return the written files and the number of raw bytes read.
 
@@ -102,13 +181,15 @@ def run_blocks(
         Takes kept frames; given up if anything fails.
     progress, block_bytes
         As for `shotsieve.reduce`.
+    **how
+        `decide` and `peaks` of `BlockRunner`.
     """
     cuts, slots = job.source.cuts(block_bytes), []
     try:
         block_shots = max((stop - start for start, stop in cuts), default=1)
         for part in job.pixel_jobs:
             part.open(side)
-        runner = BlockRunner(job, backend, sink, block_shots, progress)
+        runner = BlockRunner(job, backend, sink, block_shots, progress, **how)
         slots = [runner.make_slot() for _ in range(min(SLOTS, max(1, len(cuts))))]
         run_ring(slots, cuts, runner.fill, runner.submit, runner.collect)
         files = sink.finish() if sink is not None else []

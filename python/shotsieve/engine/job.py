@@ -12,6 +12,7 @@ import numpy as np
 from ..calibrate import CalibrateParams, Tables, make_tables
 from ..constants.fold import required
 from ..decide import Rule
+from ..derive import WHOLE_TABLE, declare
 from ..errors import BadInput
 from ..keep import Keeper, kept_misses
 from ..measure.lit import photons_per_unit
@@ -86,6 +87,11 @@ class Job:
     keeper: Keeper = field(default_factory=Keeper)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def decides_late(self) -> bool:
+        """Whether shots are decided about once all were measured; what is kept is then read again."""
+        return any(section.kind in WHOLE_TABLE for section in self.recipe.derive.values())
 
     @property
     def counts_frames(self) -> bool:
@@ -183,6 +189,8 @@ def make_job(
                 'or in the recipe as [calibrate] constants = "constants.h5".'
             )
         _calibration(job, constants, force)
+    if recipe.derive:
+        declare(table, recipe.derive, recipe.folder)
     if recipe.keep is not None:
         job.keeper = _keeper(job)
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")

@@ -1,0 +1,81 @@
+"""How sections of a recipe are built of checked values: units in names, and keys that go together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .constants.steps import Steps
+from .errors import BadInput
+from .recipe_keys import (
+    ANNOTATE_UNITS,
+    DERIVED_KEYS,
+    DERIVED_NEEDS,
+    MODE_UNITS,
+    REGION_KEYS,
+    REGION_NEEDS,
+    STEP_KEYS,
+)
+from .recipe_sections import Calibrate, Derived, Region
+from .sources.annotate import AnnotateParams
+from .units import Quantity, check_photon_energy
+
+
+def build_annotate(values: dict[str, Any], columns: dict[str, str], name: str) -> AnnotateParams:
+    """Build the choices, under the names of `AnnotateParams`, which carry the units."""
+    values |= {f"{key}_{unit}": values.pop(key) for key, unit in ANNOTATE_UNITS.items() if key in values}
+    plain = {key: v.value if isinstance(v, Quantity) else v for key, v in values.items()}
+    try:
+        return AnnotateParams(**plain, columns=columns)
+    except BadInput as err:
+        raise BadInput(f"{name}: [annotate] {err}") from None
+
+
+def _needs(where: str, kind: str, keys: Mapping[str, Any], needs: Any, may_have: Any, specs: Any) -> None:
+    """Refuse keys that a kind lacks or does not have."""
+    missing = [key for key in needs if keys[key] is None]
+    given = {key for key, spec in specs.items() if keys[key] not in (None, spec.default)}
+    beside = sorted(given - {"kind", *needs, *may_have})
+    if missing or beside:
+        wrong = f"lacks {', '.join(missing)}" if missing else f"does not take {', '.join(beside)}"
+        takes = ", ".join([*needs, *may_have])
+        raise BadInput(f'{where} of kind "{kind}" {wrong}; it takes {takes}')
+
+
+def build_derived(values: Mapping[str, dict[str, Any]], name: str) -> dict[str, Derived]:
+    """Build the derived columns."""
+    for column, keys in values.items():
+        where = f"{name}: [derive.{column}]"
+        _needs(where, keys["kind"], keys, *DERIVED_NEEDS[keys["kind"]], DERIVED_KEYS)
+        if keys["window"] is not None and keys["window"] < 1:
+            raise BadInput(f"{where} window = {keys['window']}: expected a number of trains from 1")
+    return {column: Derived(**keys) for column, keys in values.items()}
+
+
+def build_regions(values: Mapping[str, dict[str, Any]], name: str) -> dict[str, Region]:
+    """Build the regions of interest, after refusing keys that a kind lacks or does not have."""
+    for region, keys in values.items():
+        where = f"{name}: [measure.roi.{region}]"
+        _needs(where, keys["kind"], keys, *REGION_NEEDS[keys["kind"]], REGION_KEYS)
+    return {region: Region(**keys) for region, keys in values.items()}
+
+
+def build_calibrate(values: dict[str, Any] | None, name: str) -> Calibrate | None:
+    """Build the section, under the names of `OperatingMode` and `Steps`, which carry the units."""
+    if values is None:
+        return None
+    switches = {key: values.pop(key) for key in STEP_KEYS}
+    values |= {f"{key}_{unit}": values.pop(key) for key, unit in MODE_UNITS.items()}
+    plain = {key: v.value if isinstance(v, Quantity) else v for key, v in {**values, **switches}.items()}
+    for key in ("cells", "rate_mhz", "integration_time", "photon_energy_kev", "distance_m"):
+        if plain[key] is not None and not plain[key] > 0:
+            raise BadInput(f"{name}: [calibrate] {key}: expected more than 0, got {plain[key]:g}")
+    try:
+        if plain["photon_energy_kev"] is not None:
+            check_photon_energy(plain["photon_energy_kev"], option="[calibrate] photon_energy")
+        steps = Steps(**{key: plain.pop(key) for key in STEP_KEYS})
+        steps.unit(plain["unit"])  # refuses a unit that these steps cannot give
+    except BadInput as err:
+        where = "" if str(err).startswith("[") else "[calibrate] "
+        raise BadInput(f"{name}: {where}{err}") from None
+    return Calibrate(**plain, steps=steps)
