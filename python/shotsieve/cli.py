@@ -212,6 +212,11 @@ def _versions() -> dict[str, str | None]:
     help="Replace an earlier output of shotsieve once the new one is complete; a folder that holds anything"
     " else is refused.",
 )
+@click.option(
+    "--table",
+    type=click.Path(exists=True, path_type=Path),
+    help="Table of an earlier reduction of RUN: nothing is measured, and only kept shots are read.",
+)
 @click.option("--force", is_flag=True, help="Go on though constants and run disagree on their conditions.")
 @_JSON
 def reduce_command(
@@ -223,6 +228,7 @@ def reduce_command(
     backend: str,
     settings: tuple[str, ...],
     overwrite: bool,
+    table: Path | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -249,6 +255,7 @@ def reduce_command(
             backend=backend,
             overwrite=overwrite,
             force=force,
+            table=table,
             progress=progress,
         )
     if as_json:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from .decide import Rule
+from .derive import declare, fill
 from .errors import BadInput
 from .keep import PROBABILITY, Keeper, kept_misses, unread
 from .table import FATES, Table
 
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
 
 @click.command(name="decide")
 @click.argument("table", type=click.Path(exists=True, path_type=Path))
-@click.option("--rule", required=True, help="The rule to be asked, an expression over columns of the table.")
+@click.option("--rule", help="The rule to be asked, an expression over columns of the table.")
+@click.option(
+    "--recipe",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take [derive] from this recipe, and without --rule all of [keep] too.",
+)
 @click.option(
     "--undecided",
     type=click.Choice(["keep", "drop"]),
@@ -37,8 +46,8 @@ from .table import FATES, Table
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table as it would be.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
 def decide_command(
-    table: Path, rule: str, undecided: str, misses: float, seed: int, whole_trains: bool, out: Path | None,
-    as_json: bool,
+    table: Path, rule: str | None, recipe: Path | None, undecided: str, misses: float, seed: int,
+    whole_trains: bool, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Ask a rule of TABLE (a table.h5 or a reduced run), and say what it would change.
 
@@ -46,8 +55,17 @@ def decide_command(
     """
     if out is not None and out.exists():
         raise BadInput(f"{out} is there already: give another name for the new table")
+    from .recipe import Recipe
+
+    given = None if recipe is None else Recipe.load(recipe)
+    if rule is None:
+        if given is None or given.keep is None:
+            raise BadInput("there is nothing to decide by: give --rule, or --recipe with a section [keep]")
+        rule, undecided, misses, seed = (
+            getattr(given.keep, key) for key in ("rule", "undecided", "misses", "seed")
+        )
     loaded = Table.open(table)
-    changed = replay(loaded, rule, undecided, misses, seed, whole_trains)
+    changed = replay(loaded, rule, undecided, misses, seed, whole_trains, given)
     if out is not None:
         loaded.save(out)
     click.echo(json.dumps(changed) if as_json else _text(changed, out))
@@ -55,7 +73,7 @@ def decide_command(
 
 def replay(
     table: Table, rule: str, undecided: str = "keep", misses: float = 0.0, seed: int = 0,
-    whole_trains: bool = False,
+    whole_trains: bool = False, recipe: Recipe | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Decide about all shots of a table anew; the table then holds the new verdicts and fates.
 
@@ -66,6 +84,8 @@ def replay(
     rule : str
     undecided, misses, seed, whole_trains
         See `shotsieve.keep.Keeper`.
+    recipe : Recipe or None
+        Its derived columns are made anew.
 
     Returns
     -------
@@ -84,9 +104,14 @@ def replay(
     >>> replay(table, "cell_id > 0")["newly_dropped"]
     1
     """
+    sections = {} if recipe is None else recipe.derive
     # A probability of an earlier decision is no measure.
-    table.columns.pop(PROBABILITY, None)
-    table.meanings.pop(PROBABILITY, None)
+    for name in (PROBABILITY, *sections):
+        table.columns.pop(name, None)
+        table.meanings.pop(name, None)
+    if recipe is not None:
+        declare(table, sections, recipe.folder)
+        fill(table, sections)
     parsed = Rule.parse(rule, table.names(), explain=table.explain())
     keeper = Keeper(parsed, undecided, misses, seed, whole_trains)
     keeper.prepare(table)

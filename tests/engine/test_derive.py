@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import shotsieve
 from shotsieve.check import check
+from shotsieve.cli import main
 from shotsieve.derive import fill, listed, rank, robust_threshold, windows
 from shotsieve.engine.against import check_against
 from shotsieve.errors import BadInput
@@ -186,3 +189,48 @@ def test_small_numbers(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("7,4\n")
     assert listed(Table([7, 7], [0, 4], [0, 1], (0,), 9), path).tolist() == [False, True]
+
+
+# ---------------------------------------------------------------------- from a table
+
+
+def test_a_table_instead_of_measuring(simulated, reduced, make_recipe, tmp_path, read_module):
+    sim, before = simulated("usual"), reduced("usual")
+    recipe = make_recipe(keep={"rule": "lit_pixels[3] > 1000 or cell_id == 1"})
+    options = {"constants": sim.constants, "backend": "cpu"}
+    whole = shotsieve.reduce(sim.raw, recipe, tmp_path / "whole", **options)
+    again = shotsieve.reduce(sim.raw, recipe, tmp_path / "again", table=before.out, **options)
+    np.testing.assert_array_equal(again.table.fate, whole.table.fate)
+    assert again.accounts.bytes_in == whole.accounts.bytes_in * whole.accounts.kept // 12  # kept shots alone
+    for module in (3, 4):
+        mine, theirs = read_module(again, module), read_module(whole, module)
+        assert mine.keys() == theirs.keys()
+        for key in mine:
+            np.testing.assert_array_equal(mine[key], theirs[key])
+    assert any("nothing was measured" in note for note in again.accounts.notes)
+
+
+def test_tables_that_do_not_fit(simulated, reduced, make_recipe, tmp_path):
+    sim = simulated("usual")
+    other = reduced("selected_cells").table
+    with pytest.raises(BadInput, match="of another run"):
+        shotsieve.reduce(sim.raw, make_recipe(), tmp_path / "r", constants=sim.constants, table=other)
+    assert not (tmp_path / "r").exists()
+
+
+def test_decide_by_a_recipe(reduced, tmp_path, capsys):
+    """What `decide` says of a table is what reducing would do."""
+    out = str(reduced("usual").out)
+    path = tmp_path / "r.toml"
+    path.write_text(
+        '[derive.order]\nkind = "rank"\nof = "lit_pixels[3]"\n'
+        '[keep]\nrule = "order < 0.25"\nundecided = "drop"\n'
+    )
+    assert main(["decide", out, "--recipe", str(path), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kept"] == expected_top(reduced, 0.25).sum()
+    # A rule of its own may use the recipe's columns.
+    assert main(["decide", out, "--recipe", str(path), "--rule", "order < 0.5", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kept"] == expected_top(reduced, 0.5).sum()
+    assert main(["decide", out]) == 1
+    assert "nothing to decide by" in capsys.readouterr().err

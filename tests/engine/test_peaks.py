@@ -279,6 +279,26 @@ def test_whole_photons_get_a_noise_floor(spots, tmp_path):
     assert {"peaks.geometry_sha256", "peaks.distance_m", "peaks.threshold", "peaks.unit"} <= settings.keys()
 
 
+def test_peaks_of_shots_that_are_decided_about_late(spots, tmp_path):
+    """The second pass searches nothing: its peaks are those that the first one found."""
+    ranked = {"order": {"kind": "rank", "of": "n_peaks[3]"}}
+    write = {"write": {"cxi": True}}
+    late = spots.reduce(tmp_path / "late", derive=ranked, keep={"rule": "order < 0.4"}, **write)
+    kept = late.table.fate == 0
+    assert 0 < kept.sum() < len(kept)
+    names = tmp_path / "kept.txt"
+    pairs = zip(late.table.train_id[kept], late.table.pulse_id[kept], strict=True)
+    names.write_text("".join(f"{train} {pulse}\n" for train, pulse in pairs))
+    named = {"named": {"kind": "list", "file": str(names)}}
+    early = spots.reduce(tmp_path / "early", derive=named, keep={"rule": "named == 1"}, **write)
+    [mine], [theirs] = late.out.glob("*.cxi"), early.out.glob("*.cxi")
+    with h5py.File(mine) as a, h5py.File(theirs) as b:
+        for name in ("nPeaks", "peakXPosRaw", "peakYPosRaw", "peakTotalIntensity"):
+            key = f"entry_1/result_1/{name}"
+            np.testing.assert_array_equal(a[key][()], b[key][()])
+        assert a["entry_1/result_1/nPeaks"][()].sum() > 0
+
+
 def test_the_users_mask_is_in_the_cxi_file(spots, tmp_path):
     mask = np.ones((8192, 128), bool)
     mask[3 * 512 + 7, 5] = False

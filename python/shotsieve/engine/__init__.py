@@ -15,12 +15,22 @@ from .. import backend as backends
 from .._version import __version__
 from ..accounts import Accounts
 from ..constants.container import Constants
+from ..derive import fill
 from ..recipe import Recipe
 from ..sources.base import Source
 from ..table import FATES, Table
 from ..write import ledger
 from ..write.output import OutputFolder
-from .flow import BLOCK_BYTES, open_constants, open_source, prepare, run_job, write_measures
+from .flow import (
+    BLOCK_BYTES,
+    adopt,
+    hand_over,
+    open_constants,
+    open_source,
+    prepare,
+    run_job,
+    write_measures,
+)
 from .job import Job
 from .writers import KeptWriters
 
@@ -67,6 +77,7 @@ def reduce(
     *,
     overwrite: bool = False,
     force: bool = False,
+    table: Table | str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, int], None] | None = None,
     block_bytes: int = BLOCK_BYTES,
 ) -> Result:
@@ -92,6 +103,9 @@ def reduce(
         Replace an earlier output of shotsieve, once the new one is complete.
     force : bool
         Accept constants whose conditions disagree with the run; recorded in the output.
+    table : Table, path or None
+        Of an earlier reduction of the run: nothing is measured, the rule is asked of this table, and only
+        kept shots are read.
     progress : callable or None
         ``progress(done_shots, all_shots, bytes_read)`` after each block.
     block_bytes : int
@@ -126,10 +140,16 @@ def reduce(
     source = open_source(run, recipe)
     constants = open_constants(recipe, constants, source)
     job, looked_at = prepare(source, recipe, constants, chosen, force=force, block_bytes=block_bytes)
+    if table is not None:
+        adopt(job, table)
     with folder:
         prepared = time.perf_counter()
         writers = None if job.content is None else KeptWriters(job, folder.folder)
-        files, bytes_read = run_job(job, chosen, folder.side, writers, progress, block_bytes)
+        if table is None:
+            files, bytes_read = run_job(job, chosen, folder.side, writers, progress, block_bytes)
+        else:
+            fill(job.table, recipe.derive)
+            files, bytes_read = hand_over(job, chosen, writers, progress, block_bytes)
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()
         accounts = Accounts.from_run(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import hashlib
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -11,8 +13,11 @@ import numpy as np
 
 from ..constants import Constants
 from ..derive import fill
+from ..errors import BadInput
+from ..keep import PROBABILITY
 from ..recipe import Measure, Recipe
 from ..sources.base import Source
+from ..table import Table
 from .blocks import BlockRunner
 from .job import Job, make_job
 from .lit_cells import columns_from_images
@@ -86,6 +91,39 @@ def prepare(
     return job, looked_at
 
 
+def adopt(job: Job, table: Table | str | os.PathLike[str]) -> None:
+    """Take measures and columns from the table of an earlier reduction; the job then measures nothing.
+
+    Parameters
+    ----------
+    job : Job
+        Of the same run.
+    table : Table or path
+
+    Raises
+    ------
+    BadInput
+        If the table is of other shots, or a CXI file is asked for, whose peaks are in no table.
+    """
+    if job.recipe.write is not None and job.recipe.write.cxi:
+        raise BadInput("[write] cxi needs peaks, which are searched anew: it does not go with a table")
+    told, mine = table if isinstance(table, Table) else Table.open(table), job.table
+    keys = ("train_id", "pulse_id", "cell_id", "modules")
+    if not all(np.array_equal(getattr(told, key), getattr(mine, key)) for key in keys):
+        raise BadInput(
+            f"the table is of another run: it has {len(told)} shots of modules {told.modules}, the run has "
+            f"{len(mine)} of {mine.modules}"
+        )
+    mine.module_status[:] = told.module_status
+    mine.measures |= {name: values.copy() for name, values in told.measures.items()}
+    for name, values in told.columns.items():
+        if name not in job.recipe.derive and name != PROBABILITY:
+            mine.columns[name], mine.meanings[name] = values.copy(), told.meanings[name]
+    job.peaks, job.pixel_jobs, job.pump = None, [], None
+    job.settings["table_sha256"] = _sha256([told.module_status, *told.measures.values()])
+    job.notes.append("nothing was measured: measures are those of the table that was given")
+
+
 def run_job(
     job: Job,
     backend: Backend,
@@ -117,6 +155,13 @@ def run_job(
             sink.abort()
         raise
     return files, measured + again
+
+
+def _sha256(arrays: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def hand_over(
