@@ -95,7 +95,7 @@ def robust_threshold(values: np.ndarray, k: float) -> float:
 
     Examples
     --------
-    >>> robust_threshold(np.array([1.0, 2.0, 3.0, 4.0, 900.0] * 4), 2)
+    >>> round(robust_threshold(np.array([1.0, 2.0, 3.0, 4.0, 900.0] * 4), 2), 4)
     5.9652
     """
     if len(values) < FEWEST:
