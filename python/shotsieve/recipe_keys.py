@@ -149,7 +149,11 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "seed": Key(int, 0),
     },
     "ledger": {"checksum_inputs": Key(bool, False)},
-    "write": {"content": Key(str, "corrected", choices=("corrected", "raw")), "cxi": Key(bool, False)},
+    "write": {
+        "content": Key(str, "corrected", choices=("corrected", "raw")),
+        "cxi": Key(bool, False),
+        "others": Key(bool, False),
+    },
 }
 
 

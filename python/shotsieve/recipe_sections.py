@@ -303,7 +303,11 @@ class Write:
         Frames of the EuXFEL files.
     cxi : bool
         Also one CXI file with frames and peaks for CrystFEL.
+    others : bool
+        Also what the run holds beside the frames: files without detector data as they are, and of raw
+        content the other groups of the detector's files.
     """
 
     content: str = "corrected"
     cxi: bool = False
+    others: bool = False

@@ -49,7 +49,8 @@ class Result:
     out : Path
         The folder of the reduced run.
     files : list of Path
-        Data files in it, one per module; empty where only the table was wanted.
+        Data files in it, one per module, then a CXI file and copies of other files, where the recipe asks for
+        them; empty where only the table was wanted.
     table : Table
         One row per shot of the run.
     accounts : Accounts

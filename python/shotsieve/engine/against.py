@@ -98,8 +98,6 @@ def check_against(
             _compare_files(Path(folder), report)
     rows = job.source.readable
     _compare_tables(job.table.part(rows), stored.part(rows), report)
-    if comparer is not None:
-        comparer.finish()
     again = np.zeros(len(stored), bool)
     again[rows] = True
     wrong = int((again & dropped & (job.table.fate == FATES.index("kept"))).sum())
@@ -327,8 +325,17 @@ class FrameComparer:
         for what, names in self._wrong.items():
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             self.report.faults.append(f"{', '.join(names[:_SHOWN])}{more}: {what}")
+        if self.job.recipe.write.others:
+            self._compare_others()
         self.abort()
         return []
+
+    def _compare_others(self) -> None:
+        """Files that were copied are still those of the run."""
+        for path in self.job.source.others:
+            copy = self.report.out / path.name
+            if not copy.is_file() or sha256_of(copy) != sha256_of(path):
+                self.report.faults.append(f"{path.name} is not the file of the run")
 
     def abort(self) -> None:
         """Close the files."""

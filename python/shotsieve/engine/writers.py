@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..constants.bad_pixels import BadPixels
+from ..errors import BadInput, OutputError
 from ..write.cxi import CxiWriter
 from ..write.encoded import EncodedFrames
 from ..write.exdf import ReducedRunWriter
@@ -35,7 +37,15 @@ class KeptWriters:
 
     def __init__(self, job: Job, folder: Path) -> None:
         self.job = job
-        self._exdf = ReducedRunWriter(folder, job.source, job.content, job.unit, job.settings)
+        others = job.recipe.write.others
+        self._others = job.source.others if others else []
+        self._folder = folder
+        names = [path.name for path in self._others]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise BadInput(
+                f"[write] others: two files of the run are called {twice[0]}: they cannot both be kept"
+            )
+        self._exdf = ReducedRunWriter(folder, job.source, job.content, job.unit, job.settings, others=others)
         self._cxi = None
         if job.recipe.write.cxi:
             try:
@@ -106,11 +116,17 @@ class KeptWriters:
         )
 
     def finish(self) -> list[Path]:
-        """Complete all files and return them."""
+        """Complete all files and return them, copies of other files last."""
         files = self._exdf.finish(self.job.table)
         if self._cxi is not None:
             files += self._cxi.finish()
             self.job.notes.extend(self._cxi.notes)
+        for path in self._others:
+            files.append(self._folder / path.name)
+            try:
+                shutil.copyfile(path, files[-1])
+            except OSError as err:
+                raise OutputError(f"{path} cannot be copied into the output: {err}") from err
         return files
 
     def abort(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -166,6 +166,8 @@ class Source(Protocol):
         Names and sizes of the input files, in words; empty for a source in memory.
     paths : list of Path
         The same files; empty for a source in memory.
+    others : list of Path
+        Those of them that hold no detector's frames: control data, beam, motors.
     missing_shots : int
         Shots that should be there by the usual pattern of the run and are not.
     """
@@ -182,6 +184,7 @@ class Source(Protocol):
     notes: list[str]
     files: list[str]
     paths: list[Path]
+    others: list[Path]
     missing_shots: int
 
     def columns(
@@ -196,6 +199,13 @@ class Source(Protocol):
 
     def selected(self, wanted: np.ndarray) -> Source:
         """Return this source with only those shots readable that are wanted, bool (S,)."""
+        ...
+
+    def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
+        """What the files of a module hold beside the frames: groups, rows of every train, and their datasets.
+
+        `m` is a column of ``shots.present``.
+        """
         ...
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,7 @@ class MemorySource:
         self.notes = list(notes)
         self.files: list[str] = []
         self.paths: list[Path] = []
+        self.others: list[Path] = []
         self.raw_names: dict[int, str] = {}
         tid, pid = np.asarray(train_id, np.uint64), np.asarray(pulse_id, np.uint64)
         n = len(tid)
@@ -138,6 +139,10 @@ class MemorySource:
         other = copy.copy(self)
         other.readable = self.readable[wanted[self.readable]]
         return other
+
+    def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
+        """Nothing: frames are all there is."""
+        return iter(())
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
 from .extents import FrameMap, map_frames, read_frames
+from .groups import other_groups
 from .inputs import Inputs, find_inputs
 from .litframes import LitFrames
 from .memory import check_out
@@ -87,6 +89,9 @@ class RunSource:
         self.threads = threads
         self.notes = list(inputs.notes)
         self.paths = [file.path for file in inputs.files]
+        there = detectors.match({s for f in inputs.files for s in f.instrument})
+        frames = {name for f in there for name in f.modules.values()}
+        self.others = [file.path for file in inputs.files if not frames & set(file.instrument)]
         self.files = [f"{file.path.name} ({file.path.stat().st_size} bytes)" for file in inputs.files]
         self.modules = d.modules or tuple(found.modules)
         self.raw_names = dict(found.modules)
@@ -167,6 +172,15 @@ class RunSource:
         other = copy.copy(self)
         other.readable = self.readable[wanted[self.readable]]
         return other
+
+    def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
+        """What a module's files hold beside the frames; see `shotsieve.sources.groups.other_groups`."""
+        module = self.modules[m]
+        if module not in self.raw_names:
+            return iter(())
+        files = list(dict.fromkeys(piece.file for piece in self._pieces[m]))
+        trains = self.trains.train_id[self.trains.train_id > 0]
+        return other_groups(files, self.raw_names[module], self.detector.group, trains)
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""

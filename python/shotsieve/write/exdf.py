@@ -50,6 +50,8 @@ class ReducedRunWriter:
         that differs between machines belongs here.
     compression : {"none", "gzip"}
         Of the pixel values; gain and mask are always shuffled and deflated.
+    others : bool
+        Of raw content: copy the other groups of the source's files, for every train.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class ReducedRunWriter:
         unit: str,
         params: Mapping[str, Any],
         compression: str = "none",
+        others: bool = False,
     ) -> None:
         for name, value, allowed in (
             ("content", content, CONTENTS),
@@ -92,6 +95,7 @@ class ReducedRunWriter:
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
         self.compressed = {"data": compression == "gzip", "gain": True, "mask": True}
         # Train 0 is padding for every reader of the format, so such a row could only mislead.
+        self._others = others and content == "raw"
         self._trains = source.trains.train_id > 0
         self.train_ids = source.trains.train_id[self._trains]
         self._whole_trains = self.detector.layout == "trains"
@@ -208,6 +212,8 @@ class ReducedRunWriter:
                 self._finish_reduction(m, mine, table)
                 if lit is not None:
                     self._finish_litpx(m, lit)
+                if self._others:
+                    self._copy_groups(m)
             except (OSError, RuntimeError) as err:
                 if isinstance(err, OutputError):
                     raise
@@ -380,6 +386,14 @@ class ReducedRunWriter:
         file.set_counts(name, "litpx", litpx.counts_per_train(self.train_ids, train))
         group["status"].attrs["meaning"] = litpx.STATUS_MEANING
         group["totalIntensity"].attrs["units"] = str(self.params.get("intensity_unit", self.unit))
+
+    def _copy_groups(self, m: int) -> None:
+        name = self.source_name(self.source.modules[m])
+        for key, counts, rows in self.source.other_groups(m):
+            if key != "litpx":  # of an earlier reduction
+                group = self._files[m].instrument(name, key, counts)
+                for path, values in rows.items():
+                    group[path] = values
 
     def _finish_reduction(self, m: int, kept: np.ndarray, table: Table | None) -> None:
         """What became of every frame, checksums of those that are there, and how all of it was made."""
