@@ -34,7 +34,9 @@ def main() -> None:
         (sdist,) = work.glob("shotsieve-*.tar.gz")
         with tarfile.open(sdist) as archive:
             members = archive.getnames()
-            archive.extractall(work / "source", filter="data")
+            # The filter is missing in early releases of Python 3.11.
+            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            archive.extractall(work / "source", **safe)
         built = [m for m in members if m.endswith(".so")]
         assert not built, f"the sdist holds compiled files: {built}"
         (source,) = (work / "source").iterdir()

@@ -42,43 +42,44 @@ def other_groups(
     """
     names = sorted({group for file in files for group in file.instrument.get(source, ())} - {but})
     for group in names:
-        counts, parts = np.zeros(len(train_ids), np.int64), {}
-        pieces: list[tuple[int, dict[str, np.ndarray]]] = []
+        counts = np.zeros(len(train_ids), np.int64)
+        places, parts = [], []
         for file in files:
             if group not in file.instrument.get(source, ()):
                 continue
             with opened(file.path) as f:
                 first, count = file.index(f, source, group)
-                at = np.searchsorted(train_ids, file.train_id)
-                inside = at < len(train_ids)
-                inside[inside] = train_ids[at[inside]] == file.train_id[inside]
-                for k in np.flatnonzero(inside & (count > 0)):
-                    if counts[at[k]] == 0:
-                        counts[at[k]] = count[k]
-                        pieces.append(
-                            (int(at[k]), _rows(f, file, f"INSTRUMENT/{source}/{group}", first[k], count[k]))
-                        )
-        for _, rows in sorted(pieces, key=lambda piece: piece[0]):
-            for key, values in rows.items():
-                parts.setdefault(key, []).append(values)
-        if any(sum(map(len, values)) != counts.sum() for values in parts.values()):
+                at = np.minimum(np.searchsorted(train_ids, file.train_id), max(len(train_ids) - 1, 0))
+                new = (count > 0) & (train_ids[at] == file.train_id) & (counts[at] == 0)
+                counts[at[new]] = count[new]
+                within = np.arange(count[new].sum()) - np.repeat(
+                    np.cumsum(count[new]) - count[new], count[new]
+                )
+                rows = np.repeat(first[new], count[new]) + within
+                places.append(np.repeat(at[new], count[new]))
+                parts.append(_rows(f, file, f"INSTRUMENT/{source}/{group}", rows))
+        if any(part.keys() != parts[0].keys() for part in parts):
             raise UnreadableData(
-                f"{source}/{group}: its files hold different datasets: they cannot be joined"
+                f"{source}/{group}: its files hold different datasets, so they cannot be joined"
             )
-        yield group, counts, {key: np.concatenate(values) for key, values in parts.items()}
+        order = np.argsort(np.concatenate(places), kind="stable")
+        yield group, counts, {key: np.concatenate([part[key] for part in parts])[order] for key in parts[0]}
 
 
-def _rows(f: h5py.File, file: RunFile, where: str, first: int, count: int) -> dict[str, np.ndarray]:
+def _rows(f: h5py.File, file: RunFile, where: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Return some rows of every dataset of a group; these are small, so each is read as a whole."""
     found: dict[str, np.ndarray] = {}
 
     def take(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = item[first : first + count]
+            if len(item) <= rows.max(initial=-1):
+                raise UnreadableData(
+                    f"{file.path}: {where}/{name} has {len(item)} rows, and its index tells of more"
+                )
+            found[name] = item[()][rows]
 
     try:
         f[where].visititems(take)
     except DAMAGE as err:
         raise UnreadableData(f"{file.path}: {where} cannot be read ({reason(err)})") from err
-    if short := [name for name, values in found.items() if len(values) != count]:
-        raise UnreadableData(f"{file.path}: {where}/{short[0]} has fewer rows than its index says")
     return found

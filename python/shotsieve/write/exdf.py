@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._version import __version__
-from ..errors import BadInput, OutputError
+from ..errors import BadInput, OutputError, ShotsieveError
 from ..sources.base import ShotStatus
 from . import litpx, reduction
 from .chunks import RowDataset, append_rows
@@ -215,7 +215,7 @@ class ReducedRunWriter:
                 if self._others:
                     self._copy_groups(m)
             except (OSError, RuntimeError) as err:
-                if isinstance(err, OutputError):
+                if isinstance(err, ShotsieveError):
                     raise
                 raise OutputError(f"{self._files[m].path}: the file could not be completed ({err})") from err
             self._files[m].close()
