@@ -82,7 +82,9 @@ def test_the_reduced_run_stands_for_the_raw_one(reduce, reduced, read_module):
 def test_extra_data_finds_control_data(reduce, simulated):
     extra_data = pytest.importorskip("extra_data")
     result = reduce(write={"content": "corrected", "others": True})
-    with extra_data.RunDirectory(result.out) as mine, extra_data.RunDirectory(simulated("usual").raw) as raw:
+    folders = (result.out, simulated("usual").raw)
+    mine, raw = (extra_data.RunDirectory(folder, parallelize=False) for folder in folders)
+    with mine, raw:
         assert mine.control_sources == raw.control_sources
         assert len(mine.control_sources) > 0
         assert mine.train_ids == raw.train_ids
