@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
 import numpy as np
 import pytest
 import shotsieve
@@ -43,3 +46,42 @@ def test_blocks_change_no_byte(reduce, tmp_path, digest):
 def test_a_share_beyond_all(reduce, tmp_path):
     with pytest.raises(BadInput, match=r"\[keep\] misses = 2"):
         reduce(tmp_path / "r", {**KEEP, "misses": 2})
+
+
+def test_a_split_run_keeps_the_same_misses(simulated, make_recipe, link_run, tmp_path):
+    """Sequence by sequence, or train by train in processes of their own: the same shots as in one go."""
+    sim = simulated("second_sequence")
+    options = {"constants": sim.constants, "backend": "cpu"}
+    recipe = make_recipe(keep=KEEP)
+    whole = shotsieve.reduce(sim.raw, recipe, tmp_path / "whole", **options)
+    kept = {key for key, fate in zip(keys(whole.table), whole.table.fate, strict=True) if fate == 0}
+    found = []
+    for part in ("S00000", "S00001"):
+        raw = link_run(sim.raw, tmp_path / part / "r0001")
+        for file in raw.glob(f"*AGIPD0*{part}*"):
+            file.unlink()
+        result = shotsieve.reduce(raw, recipe, tmp_path / f"out-{part}", **options)
+        found += [key for key, fate in zip(keys(result.table), result.table.fate, strict=True) if fate == 0]
+    assert len(found) == len(set(found))
+    assert set(found) == kept
+    jobs = [
+        (
+            sim.raw,
+            {**recipe, "select": {"rule": f"train_id == {train}"}},
+            tmp_path / f"train-{train}",
+            options,
+        )
+        for train in np.unique(whole.table.train_id).tolist()
+    ]
+    with ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn")) as pool:
+        assert set().union(*pool.map(kept_of, jobs)) == kept
+
+
+def keys(table):
+    return zip(table.train_id.tolist(), table.pulse_id.tolist(), strict=True)
+
+
+def kept_of(job):
+    raw, recipe, out, options = job
+    table = shotsieve.reduce(raw, recipe, out, **options).table
+    return {key for key, fate in zip(keys(table), table.fate, strict=True) if fate == 0}

@@ -28,6 +28,7 @@ from .flow import (
     open_constants,
     open_source,
     prepare,
+    refuse_changes,
     run_job,
     write_measures,
 )
@@ -151,6 +152,7 @@ def reduce(
         else:
             fill(job.table, recipe.derive)
             files, bytes_read = hand_over(job, chosen, writers, progress, block_bytes)
+        refuse_changes(source)
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()
         accounts = Accounts.from_run(

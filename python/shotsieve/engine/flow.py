@@ -13,7 +13,7 @@ import numpy as np
 
 from ..constants import Constants
 from ..derive import fill
-from ..errors import BadInput
+from ..errors import BadInput, UnreadableData
 from ..keep import PROBABILITY
 from ..recipe import Measure, Recipe
 from ..sources.base import Source
@@ -178,6 +178,7 @@ def hand_over(
     job, backend, sink, progress, block_bytes
         As for `run_blocks`.
     """
+    refuse_changes(job.source)
     readable = job.source.readable
     keep = np.zeros(len(job.table), bool)
     keep[readable] = job.keeper.decide(job.table, readable)
@@ -253,6 +254,22 @@ def run_blocks(
         for slot in slots:
             backend.device.wait(backend.device.record(slot.stream))
     return files, runner.bytes_read
+
+
+def refuse_changes(source: Source) -> None:
+    """Make sure that the files of a run are those that were opened.
+
+    Raises
+    ------
+    UnreadableData
+        If one is gone or was written since: what was measured and what is written could be of two runs.
+    """
+    if changed := source.changed():
+        shown = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
+        raise UnreadableData(
+            f"{shown} changed while the run was being read: nothing is kept of this; reduce again once the run "
+            "is complete"
+        )
 
 
 def write_measures(side: Path, job: Job) -> None:

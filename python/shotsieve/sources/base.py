@@ -201,6 +201,10 @@ class Source(Protocol):
         """Return this source with only those shots readable that are wanted, bool (S,)."""
         ...
 
+    def changed(self) -> list[str]:
+        """Names of input files that are gone or were written since the source was opened."""
+        ...
+
     def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
         """What the files of a module hold beside the frames: groups, rows of every train, and their datasets.
 

@@ -140,6 +140,10 @@ class MemorySource:
         other.readable = self.readable[wanted[self.readable]]
         return other
 
+    def changed(self) -> list[str]:
+        """None: there are no files."""
+        return []
+
     def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
         """Nothing: frames are all there is."""
         return iter(())

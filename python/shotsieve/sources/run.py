@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -89,6 +90,7 @@ class RunSource:
         self.threads = threads
         self.notes = list(inputs.notes)
         self.paths = [file.path for file in inputs.files]
+        self._as_opened = {path: _identity(path) for path in self.paths}
         there = detectors.match({s for f in inputs.files for s in f.instrument})
         frames = {name for f in there for name in f.modules.values()}
         self.others = [file.path for file in inputs.files if not frames & set(file.instrument)]
@@ -172,6 +174,10 @@ class RunSource:
         other = copy.copy(self)
         other.readable = self.readable[wanted[self.readable]]
         return other
+
+    def changed(self) -> list[str]:
+        """Names of input files that are gone or were written since the run was opened."""
+        return [path.name for path, told in self._as_opened.items() if _identity(path) != told]
 
     def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
         """What a module's files hold beside the frames; see `shotsieve.sources.groups.other_groups`."""
@@ -280,6 +286,15 @@ class RunSource:
             self.notes.append(
                 f"trains {train_text(unseen)} are in other files of the run, in none of the detector's"
             )
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from what may stand in its place later; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _choose(inputs: Inputs, detector, source: str | None) -> detectors.Found:
