@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import shotsieve
 from shotsieve.errors import BadInput
 from shotsieve.keep import kept_misses
+from shotsieve.recipe import Recipe
 
 KEEP = {"rule": "lit_pixels[3] > 1000", "misses": 0.5, "seed": 3}
 
@@ -54,34 +55,36 @@ def test_a_split_run_keeps_the_same_misses(simulated, make_recipe, link_run, tmp
     options = {"constants": sim.constants, "backend": "cpu"}
     recipe = make_recipe(keep=KEEP)
     whole = shotsieve.reduce(sim.raw, recipe, tmp_path / "whole", **options)
-    kept = {key for key, fate in zip(keys(whole.table), whole.table.fate, strict=True) if fate == 0}
+    kept = kept_of(whole.table)
     found = []
     for part in ("S00000", "S00001"):
         raw = link_run(sim.raw, tmp_path / part / "r0001")
         for file in raw.glob(f"*AGIPD0*{part}*"):
             file.unlink()
         result = shotsieve.reduce(raw, recipe, tmp_path / f"out-{part}", **options)
-        found += [key for key, fate in zip(keys(result.table), result.table.fate, strict=True) if fate == 0]
+        found += kept_of(result.table)
     assert len(found) == len(set(found))
     assert set(found) == kept
-    jobs = [
-        (
-            sim.raw,
-            {**recipe, "select": {"rule": f"train_id == {train}"}},
-            tmp_path / f"train-{train}",
-            options,
+    path = tmp_path / "recipe.toml"
+    path.write_text(Recipe.from_dict(recipe).dumps_toml())
+    trains = np.unique(whole.table.train_id).tolist()
+    command = [sys.executable, "-m", "shotsieve", "reduce", str(sim.raw), "--recipe", str(path)]
+    command += ["--constants", str(sim.constants), "--backend", "cpu"]
+    running = [
+        subprocess.Popen(
+            [*command, "--set", f"select.rule=train_id == {train}", "-o", str(tmp_path / f"train-{train}")],
+            stdout=subprocess.DEVNULL,
         )
-        for train in np.unique(whole.table.train_id).tolist()
+        for train in trains
     ]
-    with ProcessPoolExecutor(len(jobs), mp_context=get_context("spawn")) as pool:
-        assert set().union(*pool.map(kept_of, jobs)) == kept
+    assert [process.wait() for process in running] == [0] * len(trains)
+    tables = [shotsieve.Table.open(tmp_path / f"train-{train}") for train in trains]
+    assert set().union(*map(kept_of, tables)) == kept
 
 
 def keys(table):
     return zip(table.train_id.tolist(), table.pulse_id.tolist(), strict=True)
 
 
-def kept_of(job):
-    raw, recipe, out, options = job
-    table = shotsieve.reduce(raw, recipe, out, **options).table
+def kept_of(table):
     return {key for key, fate in zip(keys(table), table.fate, strict=True) if fate == 0}

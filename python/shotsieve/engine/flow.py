@@ -267,8 +267,8 @@ def refuse_changes(source: Source) -> None:
     if changed := source.changed():
         shown = ", ".join(changed[:3]) + (" ..." if len(changed) > 3 else "")
         raise UnreadableData(
-            f"{shown} changed while the run was being read: nothing is kept of this; reduce again once the run "
-            "is complete"
+            f"{shown} changed while the run was being read: nothing is kept of this; reduce again once the "
+            "run is complete"
         )
 
 
