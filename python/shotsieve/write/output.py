@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -83,6 +84,7 @@ class OutputFolder:
         self._old = self._free_name("replaced")
         self._made: list[Path] = []
         self._open = False
+        self._lock: int | None = None
         self._check()
 
     @property
@@ -91,6 +93,7 @@ class OutputFolder:
         return self.folder / SIDE
 
     def __enter__(self) -> OutputFolder:
+        self._clear_up()
         self._check()
         try:
             for parent in reversed(self.folder.parents):
@@ -100,6 +103,7 @@ class OutputFolder:
             # Fails if somebody else has just taken the name: then it is not ours to fill or to remove.
             self.folder.mkdir()
             self._open = True
+            self._lock = _locked(self.folder)
             self.side.mkdir()
             if self.path.exists():
                 # An empty folder that was prepared for the output may be shared with a group.
@@ -149,6 +153,7 @@ class OutputFolder:
             if isinstance(err, OSError) and not isinstance(err, ShotsieveError):
                 raise self._explain(err, written) from err
             raise
+        self._unlock()
         shutil.rmtree(self._old, ignore_errors=True)
 
     def abort(self) -> None:
@@ -161,6 +166,7 @@ class OutputFolder:
         if not self._open:
             return
         self._open = False
+        self._unlock()
         if self._old.exists():
             # Only an interrupt between or after the two renames of a commit leads here.
             if self.path.exists():
@@ -177,6 +183,36 @@ class OutputFolder:
         self._remove_parents()
 
     # ------------------------------------------------------------------ inside
+
+    def _clear_up(self) -> None:
+        """Remove what killed processes have left of this output; put back what they were about to replace."""
+        partial, replaced = (self._siblings(word) for word in ("partial", "replaced"))
+        locks = [_locked(entry) for entry in partial]
+        for entry, lock in zip(partial, locks, strict=True):
+            # An empty one may have been made this instant by somebody who is about to lock it.
+            if lock is not None and any(entry.iterdir()):
+                shutil.rmtree(entry, ignore_errors=True)
+            if lock is not None:
+                os.close(lock)
+        if None in locks:
+            return  # somebody is at work, perhaps between the two renames of a commit
+        for entry in replaced:
+            with suppress(OSError):
+                if self.path.exists():
+                    shutil.rmtree(entry)
+                else:
+                    os.rename(entry, self.path)
+
+    def _siblings(self, word: str) -> list[Path]:
+        if not self.path.parent.is_dir():
+            return []
+        start = f".{self.path.name}.{word}-"
+        return sorted(entry for entry in self.path.parent.iterdir() if entry.name.startswith(start))
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def _rename(self) -> None:
         try:
@@ -282,6 +318,23 @@ class OutputFolder:
                 f"{self.path}: no permission to write here ({err}); choose another folder or ask its owner"
             )
         return OutputError(f"{self.path}: the output cannot be written ({err})")
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder for this process; None where another holds it, or the file system has no locks.
+
+    The lock goes with the process, however it ends.
+    """
+    try:
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def _bytes(number: float) -> str:
