@@ -208,6 +208,8 @@ def test_a_table_instead_of_measuring(simulated, reduced, make_recipe, tmp_path,
         for key in mine:
             np.testing.assert_array_equal(mine[key], theirs[key])
     assert any("nothing was measured" in note for note in again.accounts.notes)
+    report = check_against(check(again.out), sim.raw, constants=sim.constants, backend="cpu")
+    assert report.ok, report.summary()
 
 
 def test_tables_that_do_not_fit(simulated, reduced, make_recipe, tmp_path):

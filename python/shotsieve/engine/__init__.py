@@ -15,7 +15,6 @@ from .. import backend as backends
 from .._version import __version__
 from ..accounts import Accounts
 from ..constants.container import Constants
-from ..derive import fill
 from ..recipe import Recipe
 from ..sources.base import Source
 from ..table import FATES, Table
@@ -24,7 +23,6 @@ from ..write.output import OutputFolder
 from .flow import (
     BLOCK_BYTES,
     adopt,
-    hand_over,
     open_constants,
     open_source,
     prepare,
@@ -147,11 +145,9 @@ def reduce(
     with folder:
         prepared = time.perf_counter()
         writers = None if job.content is None else KeptWriters(job, folder.folder)
-        if table is None:
-            files, bytes_read = run_job(job, chosen, folder.side, writers, progress, block_bytes)
-        else:
-            fill(job.table, recipe.derive)
-            files, bytes_read = hand_over(job, chosen, writers, progress, block_bytes)
+        files, bytes_read = run_job(
+            job, chosen, folder.side, writers, progress, block_bytes, measured=table is not None
+        )
         refuse_changes(source)
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()

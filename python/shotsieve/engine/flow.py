@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +25,9 @@ from .ring import run_ring
 
 if TYPE_CHECKING:
     from ..backend import Backend
+
+FROM_TABLE = "table_sha256"
+"""Setting of an output whose measures were taken from a table that was given."""
 
 BLOCK_BYTES = 256_000_000
 SLOTS = 3
@@ -120,7 +123,9 @@ def adopt(job: Job, table: Table | str | os.PathLike[str]) -> None:
         if name not in job.recipe.derive and name != PROBABILITY:
             mine.columns[name], mine.meanings[name] = values.copy(), told.meanings[name]
     job.peaks, job.pixel_jobs, job.pump = None, [], None
-    job.settings["table_sha256"] = _sha256([told.module_status, *told.measures.values()])
+    job.settings[FROM_TABLE] = hashlib.sha256(
+        b"".join(map(np.ndarray.tobytes, told.measures.values()))
+    ).hexdigest()
     job.notes.append("nothing was measured: measures are those of the table that was given")
 
 
@@ -131,6 +136,7 @@ def run_job(
     sink: FrameSink | None,
     progress: Callable[[int, int, int], None] | None,
     block_bytes: int,
+    measured: bool = False,
 ) -> tuple[list[Path], int]:
     """Measure all shots, decide, and hand over what is kept; return written files and raw bytes read.
 
@@ -140,44 +146,35 @@ def run_job(
     ----------
     job, backend, side, sink, progress, block_bytes
         As for `run_blocks`.
+    measured : bool
+        The table is complete already; see `adopt`.
     """
-    if not job.decides_late:
+    if not job.decides_late and not measured:
         return run_blocks(job, backend, side, sink, progress, block_bytes)
+    first = 0
     try:
-        nothing = np.zeros_like
-        _, measured = run_blocks(
-            job, backend, side, None, progress, block_bytes, decide=lambda shots: nothing(shots, bool)
-        )
+        if not measured:
+            decide = np.zeros_like  # nothing is kept yet
+            _, first = run_blocks(
+                job, backend, side, None, progress, block_bytes, decide=lambda shots: decide(shots, bool)
+            )
         fill(job.table, job.recipe.derive)
-        files, again = hand_over(job, backend, sink, progress, block_bytes)
+        files, again = _hand_over(job, backend, sink, progress, block_bytes)
     except BaseException:
         if sink is not None:
             sink.abort()
         raise
-    return files, measured + again
+    return files, first + again
 
 
-def _sha256(arrays: Iterable[np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
-
-
-def hand_over(
+def _hand_over(
     job: Job,
     backend: Backend,
     sink: FrameSink | None,
     progress: Callable[[int, int, int], None] | None,
     block_bytes: int,
 ) -> tuple[list[Path], int]:
-    """Decide about all shots of a table that is complete, and read those that are kept.
-
-    Parameters
-    ----------
-    job, backend, sink, progress, block_bytes
-        As for `run_blocks`.
-    """
+    """Decide about all shots of a table that is complete, and read those that are kept."""
     refuse_changes(job.source)
     readable = job.source.readable
     keep = np.zeros(len(job.table), bool)
