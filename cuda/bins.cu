@@ -40,7 +40,14 @@ std::int64_t lay_out(std::uint8_t* base, std::int64_t n_frames, const BinPlan& p
 }
 
 template <BinMode Mode, bool Split>
-void sum_parts(const BinsCall& c, const device::BinScratch& scratch, dim3 grid, cudaStream_t stream) {
+void sum_parts(const BinsCall& c, const device::BinScratch& scratch, unsigned groups, cudaStream_t stream) {
+  // One part after the other: blocks of the same part share what they read of the plan.
+  const std::int64_t blocks = std::int64_t{groups} * c.plan.n_parts;
+  if (blocks > 0x7FFFFFFF) {
+    throw DeviceFault("part_sums: " + std::to_string(blocks) +
+                      " blocks, and a launch takes at most 2147483647: give fewer frames in one call");
+  }
+  const auto grid = static_cast<unsigned>(blocks);
   if (sums_fit<Mode>(c.plan)) {
     const auto bytes = static_cast<std::size_t>(device::kSlotBytes<Mode> * c.plan.most_slots);
     // Beside what the kernel has of its own it may be more than a device gives without being asked.
@@ -51,10 +58,10 @@ void sum_parts(const BinsCall& c, const device::BinScratch& scratch, dim3 grid, 
       throw DeviceFault(std::string("part_sums: no 64 KB of shared memory: ") + cudaGetErrorString(status));
     }
     SS_LAUNCH((device::part_sums_kernel<Mode, true, Split>), grid, device::kBinThreads, bytes, stream, c,
-              scratch);
+              scratch, groups);
   } else {
     SS_LAUNCH((device::part_sums_kernel<Mode, false, Split>), grid, device::kBinThreads, 0, stream, c,
-              scratch);
+              scratch, groups);
   }
   check_launch("part_sums");
 }
@@ -65,18 +72,16 @@ void run_mode(const BinsCall& c, const device::BinScratch& scratch, cudaStream_t
   const std::int64_t cells = scratch.padded * c.plan.n_slots;
   const std::int64_t lost = cells * c.plan.n_columns;
   const auto clearing = static_cast<unsigned>(std::min<std::int64_t>((lost + 255) / 256, 4096));
-  const auto parts = static_cast<unsigned>(std::min<std::int64_t>(c.plan.n_parts, kMostBlocks));
   const std::int64_t rows = (std::int64_t{c.plan.n_bins} + kBinWarps - 1) / kBinWarps;
   const auto bins = static_cast<unsigned>(std::min(rows, kMostBlocks));
   if (cells > 0) {
     SS_LAUNCH(device::clear_slots_kernel, clearing, 256, 0, stream, scratch,
               sums_fit<Mode>(c.plan) ? 0 : cells, lost);
     check_launch("clear_slots");
-    const dim3 grid(groups, parts);
     if (c.plan.coef != nullptr) {
-      sum_parts<Mode, true>(c, scratch, grid, stream);
+      sum_parts<Mode, true>(c, scratch, groups, stream);
     } else {
-      sum_parts<Mode, false>(c, scratch, grid, stream);
+      sum_parts<Mode, false>(c, scratch, groups, stream);
     }
   }
   SS_LAUNCH((device::add_parts_kernel<Mode>), dim3(groups, bins), device::kBinThreads, 0, stream, c, scratch);

@@ -231,7 +231,8 @@ constexpr int kBinBlocks = Mode == BinMode::kPlain      ? 4
                                                         : 3;
 
 template <BinMode Mode, bool Shared, bool Split>
-__global__ void __launch_bounds__(kBinThreads, kBinBlocks<Mode>) part_sums_kernel(BinsCall c, BinScratch s) {
+__global__ void __launch_bounds__(kBinThreads, kBinBlocks<Mode>)
+    part_sums_kernel(BinsCall c, BinScratch s, unsigned groups) {
   SS_SHARED(float, tile, kBinChunk* kTileStride);
   SS_SHARED(float, variance, Mode == BinMode::kVariance ? kBinChunk * kTileStride : 1);
   SS_SHARED(Run, all_runs, kBinThreads);
@@ -241,84 +242,81 @@ __global__ void __launch_bounds__(kBinThreads, kBinBlocks<Mode>) part_sums_kerne
   const int warp = static_cast<int>(threadIdx.x) / 32;
   Run* runs = all_runs + warp * 32;
   std::int32_t* entries = all_entries + (Split ? warp * 32 : 0);
-  const std::int64_t first_frame = std::int64_t{blockIdx.x} * kBinLanes;
+  const auto p = static_cast<std::int32_t>(blockIdx.x / groups);
+  const std::int64_t first_frame = std::int64_t{blockIdx.x % groups} * kBinLanes;
   const std::int64_t frame = first_frame + lane;
   // Lanes without a frame have zeros, all of which count, unless limits say no.
   const bool live = Mode != BinMode::kResidual || frame < c.n_frames;
-  for (std::int32_t p = static_cast<std::int32_t>(blockIdx.y); p < plan.n_parts;
-       p += static_cast<std::int32_t>(gridDim.y)) {
-    const std::int64_t first_slot = plan.slot_start[p];
-    const int cells = static_cast<int>(plan.slot_start[p + 1] - first_slot) * kBinLanes;
-    const PartSums sums = place_sums<Shared>(plan, s, first_slot, first_frame);
-    if (Shared) clear_sums<Mode>(sums, cells);
-    const std::int32_t chunks = plan.chunk_start[p + 1] - plan.chunk_start[p];
-    const std::int32_t* starts = plan.run_start + std::int64_t{plan.chunk_start[p]} * kBinWarps + warp;
-    std::int64_t chunk_pixel = plan.part_start[p];  // first part pixel of the chunk
-    PixelWalk walk(plan, plan.parts[p]);
-    ChunkValues<Mode> next;
-    std::int32_t first_run = 0, stop_run = 0, next_entry = 0;
-    Run next_run{};
-    if (chunks > 0) {
+  const std::int64_t first_slot = plan.slot_start[p];
+  const int cells = static_cast<int>(plan.slot_start[p + 1] - first_slot) * kBinLanes;
+  const PartSums sums = place_sums<Shared>(plan, s, first_slot, first_frame);
+  if (Shared) clear_sums<Mode>(sums, cells);
+  const std::int32_t chunks = plan.chunk_start[p + 1] - plan.chunk_start[p];
+  const std::int32_t* starts = plan.run_start + std::int64_t{plan.chunk_start[p]} * kBinWarps + warp;
+  std::int64_t chunk_pixel = plan.part_start[p];  // first part pixel of the chunk
+  PixelWalk walk(plan, plan.parts[p]);
+  ChunkValues<Mode> next;
+  std::int32_t first_run = 0, stop_run = 0, next_entry = 0;
+  Run next_run{};
+  if (chunks > 0) {
+    next.fetch(c, walk, first_frame);
+    first_run = starts[0];
+    stop_run = starts[1];
+    next_run = fetch_run<Split>(plan, first_run + lane, stop_run, next_entry);
+  }
+  for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
+    __syncthreads();  // slower warps still add the chunk before
+    next.store(tile, variance);
+    runs[lane] = next_run;
+    if (Split) entries[lane] = next_entry;
+    __syncthreads();
+    const std::int32_t from = first_run;
+    const std::int32_t to = stop_run;
+    if (chunk + 1 < chunks) {
+      walk.advance();
       next.fetch(c, walk, first_frame);
+      starts += kBinWarps;
       first_run = starts[0];
       stop_run = starts[1];
       next_run = fetch_run<Split>(plan, first_run + lane, stop_run, next_entry);
     }
-    for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
-      __syncthreads();  // slower warps still add the chunk before
-      next.store(tile, variance);
-      runs[lane] = next_run;
-      if (Split) entries[lane] = next_entry;
-      __syncthreads();
-      const std::int32_t from = first_run;
-      const std::int32_t to = stop_run;
-      if (chunk + 1 < chunks) {
-        walk.advance();
-        next.fetch(c, walk, first_frame);
-        starts += kBinWarps;
-        first_run = starts[0];
-        stop_run = starts[1];
-        next_run = fetch_run<Split>(plan, first_run + lane, stop_run, next_entry);
+    BinSum<Mode> sum;
+    int open = -1;
+    for (std::int32_t r = from; r < to; r += 32) {
+      if (r > from) {
+        std::int32_t entry = 0;
+        const Run more = fetch_run<Split>(plan, r + lane, to, entry);
+        __syncwarp();
+        runs[lane] = more;
+        if (Split) entries[lane] = entry;
+        __syncwarp();
       }
-      BinSum<Mode> sum;
-      int open = -1;
-      for (std::int32_t r = from; r < to; r += 32) {
-        if (r > from) {
-          std::int32_t entry = 0;
-          const Run more = fetch_run<Split>(plan, r + lane, to, entry);
-          __syncwarp();
-          runs[lane] = more;
-          if (Split) entries[lane] = entry;
-          __syncwarp();
-        }
-        const int count = to - r < 32 ? to - r : 32;
-        Run ahead = runs[0];
+      const int count = to - r < 32 ? to - r : 32;
+      Run ahead = runs[0];
 #pragma unroll 4
-        for (int k = 0; k < count; ++k) {
-          const Run run = ahead;
-          ahead = runs[(k + 1) % 32];
-          if (run.bin != open) {
-            if (open >= 0) sum.close(sums, open, lane);
-            sum.open(c, sums, first_slot, run.bin, lane, frame);
-            open = run.bin;
-          }
-          const std::int64_t own = chunk_pixel + run.pixel;
-          const std::int64_t entry = Split ? entries[k] : own;
-          const int at = run.pixel * kTileStride + lane;
-          const float spread = Mode == BinMode::kVariance ? variance[at] : 0.0f;
-          if (!sum.add(plan, own, Split ? plan.coef[entry] : 1.0, tile[at], spread) && live) {
-            lose(plan, s, first_slot + run.bin, frame, entry);
-          }
+      for (int k = 0; k < count; ++k) {
+        const Run run = ahead;
+        ahead = runs[(k + 1) % 32];
+        if (run.bin != open) {
+          if (open >= 0) sum.close(sums, open, lane);
+          sum.open(c, sums, first_slot, run.bin, lane, frame);
+          open = run.bin;
+        }
+        const std::int64_t own = chunk_pixel + run.pixel;
+        const std::int64_t entry = Split ? entries[k] : own;
+        const int at = run.pixel * kTileStride + lane;
+        const float spread = Mode == BinMode::kVariance ? variance[at] : 0.0f;
+        if (!sum.add(plan, own, Split ? plan.coef[entry] : 1.0, tile[at], spread) && live) {
+          lose(plan, s, first_slot + run.bin, frame, entry);
         }
       }
-      if (open >= 0) sum.close(sums, open, lane);
-      chunk_pixel += kBinChunk;
     }
-    if (!Shared) continue;
-    __syncthreads();
-    write_sums<Mode>(sums, cells, s, first_slot, first_frame);
-    __syncthreads();  // the next part clears them
+    if (open >= 0) sum.close(sums, open, lane);
+    chunk_pixel += kBinChunk;
   }
+  if (!Shared) return;
+  __syncthreads();
+  write_sums<Mode>(sums, cells, s, first_slot, first_frame);
 }
 
 // A thread for every bin of a frame adds the sums of the parts in their order.

@@ -14,24 +14,28 @@ SEEDS = range(6)
 # name -> (the fault, how it shows)
 FAULTS = {
     "no barrier before a chunk is loaded": (Fault(BINS, "__syncthreads();", nth=0), "wrong"),
-    "no barrier after it is loaded": (Fault(BINS, "__syncthreads();", nth=1), "wrong"),
+    "no barrier after it is loaded": (Fault(BINS, "__syncthreads();", nth=1), "wrong|crash"),
+    "no barrier before sums are written": (Fault(BINS, "__syncthreads();", nth=2), "wrong"),
+    "entries overwritten while others add them": (Fault(BINS, "__syncwarp();", nth=0), "wrong"),
+    "entries read before they are there": (Fault(BINS, "__syncwarp();", nth=1), "wrong"),
     "sums that are not closed": (
-        Fault(BINS, "if (open >= 0) sum.close(s, first_slot + open, frame);\n    }", "}"),
+        Fault(BINS, "if (open >= 0) sum.close(sums, open, lane);", nth=1),
         "wrong",
     ),
     "a frame too many": (
-        Fault(BINS, "area && frame < c.n_frames) {", "area) {"),
+        Fault(BINS, "rest < kBinLanes ? static_cast<int>(rest) : kBinLanes", "kBinLanes"),
         "crash|wrong|overrun",
     ),
     "slots of another part": (
-        Fault(BINS, "sum.open(c, s, first_slot + bin, frame)", "sum.open(c, s, bin, frame)"),
+        Fault(BINS, "(first_slot + i / kBinLanes) * s.padded", "(i / kBinLanes) * s.padded"),
         "wrong",
     ),
     "scratch without the lost": (
         Fault(LAUNCH, "take(scratch.lost, cells * plan.n_columns)", "take(scratch.lost, cells)"),
         "wrong|crash|overrun",
     ),
-    "slots that are not cleared": (Fault(BINS, "s.signal[i] = 0.0;"), "wrong"),
+    "slots that are not cleared": (Fault(BINS, " s.signal[i] = 0.0;"), "wrong"),
+    "shared sums that are not cleared": (Fault(BINS, "sums.signal[i] = 0.0;"), "wrong"),
 }
 WAIT = Fault(BINS, "__syncthreads();  // slower warps still add the chunk before", "//")
 

@@ -112,13 +112,14 @@ struct Plan {
     }
   }
 
-  // Warp w gets the local bins that are w modulo the number of warps.
+  // A warp gets every eighth local bin, but not those of which it writes the sums in the end.
   void make_runs() {
     for (int p = 0; p < 2; ++p) {
       const int area = part_start[p + 1] - part_start[p];
       for (int first = 0; first < area; first += kBinChunk) {
         for (int w = 0; w < kBinWarps; ++w) {
-          for (int local = w; local < slot_start[p + 1] - slot_start[p]; local += kBinWarps) {
+          for (int local = (w + 3) % kBinWarps; local < slot_start[p + 1] - slot_start[p];
+               local += kBinWarps) {
             for (const Entry& e : entries) {
               const int within = e.own - part_start[p] - first;
               if (e.part != p || e.local != local || within < 0 || within >= kBinChunk) continue;
@@ -134,8 +135,10 @@ struct Plan {
     }
   }
 
-  shotsieve::BinPlan on_device() const {
+  // Sums of a part lie in shared memory where its slots are few, which 1000 are not.
+  shotsieve::BinPlan on_device(bool shared) const {
     shotsieve::BinPlan plan{};
+    plan.most_slots = shared ? std::max(slot_start[1], slot_start[2] - slot_start[1]) : 1000;
     plan.parts = to_device(parts);
     plan.part_start = to_device(part_start);
     plan.coef = split ? to_device(coef) : nullptr;
@@ -162,8 +165,9 @@ struct Plan {
   }
 };
 
-void one_case(BinMode mode, bool split, bool small) {
-  const Plan plan(small ? between(2, 4) : between(2, 12), small ? between(30, 40) : between(20, 60),
+void one_case(BinMode mode, bool split, bool shared, bool small) {
+  // Also a small one has a part of several chunks.
+  const Plan plan(small ? between(6, 8) : between(2, 16), small ? between(50, 60) : between(20, 60),
                   between(4, 14), split);
   const int frames = small ? 2 : between(1, 40);
   const std::size_t n_pixels = static_cast<std::size_t>(plan.rows) * plan.columns;
@@ -227,7 +231,7 @@ void one_case(BinMode mode, bool split, bool small) {
   }
 
   BinsCall call{};
-  call.plan = plan.on_device();
+  call.plan = plan.on_device(shared);
   call.mode = mode;
   call.n_frames = frames;
   call.pixels = to_device(pixels);
@@ -260,7 +264,9 @@ int main(int argc, char** argv) {
   const bool small = argc > 2 && std::strcmp(argv[2], "small") == 0;
   for (int i = 0; i < cases; ++i) {
     for (const BinMode mode : {BinMode::kPlain, BinMode::kVariance, BinMode::kMoments, BinMode::kResidual}) {
-      for (const bool split : {false, true}) one_case(mode, split, small);
+      for (const bool split : {false, true}) {
+        for (const bool shared : {false, true}) one_case(mode, split, shared, small);
+      }
     }
   }
   std::puts(wrong == 0 ? "right" : "wrong");
