@@ -300,7 +300,7 @@ def test_bad_frames(pixels, frames):
 
 
 @pytest.mark.parametrize("model", [None, "poisson", "variance"])
-def test_profiles_that_stay_on_a_gpu(pixels, mask, frames, rng, make_on_device, model):
+def test_profiles_that_stay_on_a_cuda_device(pixels, mask, frames, rng, make_on_device, model):
     variance = rng.random(frames.shape).astype("f4") if model == "variance" else None
     monitor = rng.uniform(1, 2, len(frames))
     for backend, upload in make_on_device:
