@@ -16,14 +16,13 @@ from .cpus import usable_cpus
 from .detectors import Detector
 from .errors import BadInput
 from .recipe import Recipe
+from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
-from .write.ledger import Ledger, names_in, sha256_of
+from .write.ledger import FILE_NAME, Ledger, names_in, sha256_of
 from .write.output import SIDE
 from .write.reduction import CHECKSUMS, GONE
 
 CHUNKS_TOGETHER = 64
-_DAMAGED = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError)
-"""What HDF5 and h5py raise of a file in which bits have changed."""
 _IN_FILE = (ModuleStatus.OK, ModuleStatus.NO_CONSTANTS)
 """Status of a module that recorded the shot: where that is kept, its frame is in the file."""
 
@@ -98,7 +97,7 @@ def check(out: Path, digest: str | None = None) -> Report:
     True
     """
     report = Report(out)
-    path = out / SIDE / "ledger.json"
+    path = out / SIDE / FILE_NAME
     if not path.is_file():
         raise BadInput(f"{path} does not exist, so {out} cannot be checked: is it a reduced run?")
     try:
@@ -115,7 +114,7 @@ def check(out: Path, digest: str | None = None) -> Report:
         accounts = json.loads((out / SIDE / "accounts.json").read_text(encoding="utf-8"))
         writes = Recipe.load(out / SIDE / "recipe.toml").write is not None
         detector = detectors.load(accounts["detector"])
-    except (BadInput, *_DAMAGED) as err:
+    except (BadInput, *DAMAGE) as err:
         report.faults.append(f"{out / SIDE} cannot be read: {err}")
         return report
     report.shots = len(table)
@@ -181,7 +180,7 @@ def _check_module(out: Path, detector: Detector, module: int, table: Table, repo
         with h5py.File(path) as file:
             _check_index(file, path.name, report)
             _check_frames(file, path.name, detector, table, kept, report)
-    except _DAMAGED as err:
+    except DAMAGE as err:
         report.faults.append(f"{path.name} cannot be read: {err}")
 
 
@@ -265,7 +264,7 @@ def _wrong_chunks(dataset: h5py.Dataset, sums: np.ndarray, report: Report) -> li
     def stored(row: int) -> bytes:
         try:
             return dataset.id.read_direct_chunk((row, *rest))[1]
-        except _DAMAGED:
+        except DAMAGE:
             return b""
 
     with ThreadPoolExecutor(usable_cpus()) as pool:

@@ -28,10 +28,18 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "cpu", "cuda", "emu")
 _OPTIONAL = ("extra_data", "cupy", "pandas", "xarray")
-_JSON = click.option(
+json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output."
 )
 
+
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes the GPU if there is one. `shotsieve info` says what there is.",
+)
 
 _LATER = ("check", "decide", "ledger", "pulses")
 
@@ -134,7 +142,7 @@ def _is_device_fault(error: BaseException) -> bool:
 
 
 @cli.command()
-@_JSON
+@json_option
 def info(as_json: bool) -> None:
     """Say which backends and devices there are, and why each other one is not."""
     from . import backend, detectors
@@ -198,13 +206,7 @@ def _versions() -> dict[str, str | None]:
 )
 @click.option("--constants", type=click.Path(path_type=Path), help="Constants: our HDF5 file or a folder.")
 @click.option("--source", help="Detector of the run, e.g. SPB_DET_AGIPD1M-1, where there are several.")
-@click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default="auto",
-    show_default=True,
-    help="Where to compute; auto takes the GPU if there is one. `shotsieve info` says what there is.",
-)
+@backend_option
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override the recipe.")
 @click.option(
     "--overwrite",
@@ -218,7 +220,7 @@ def _versions() -> dict[str, str | None]:
     help="Table of an earlier reduction of RUN: nothing is measured, and only kept shots are read.",
 )
 @click.option("--force", is_flag=True, help="Go on though constants and run disagree on their conditions.")
-@_JSON
+@json_option
 def reduce_command(
     run: Path,
     out: Path,

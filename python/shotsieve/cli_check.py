@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .cli import BACKENDS, progress_bar
+from .cli import backend_option, json_option, progress_bar
 from .errors import BadInput
 
 
@@ -27,13 +27,7 @@ from .errors import BadInput
     default=".",
     help="What relative paths in the recipe are relative to: the folder of the recipe; with --against.",
 )
-@click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default="auto",
-    show_default=True,
-    help="Where to compute; with --against.",
-)
+@backend_option
 @click.option(
     "--sample",
     type=click.FloatRange(0, 1, min_open=True),
@@ -42,7 +36,7 @@ from .errors import BadInput
     help="Share of the dropped shots, chosen at random, that are measured again.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that choice.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
+@json_option
 def check_command(
     out: Path, digest: str | None, run: Path | None, constants: Path | None, recipe_folder: Path,
     backend: str, sample: float, seed: int, as_json: bool,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
+from .cli import json_option
 from .decide import Rule
 from .derive import declare, fill
 from .errors import BadInput
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that choice.")
 @click.option("--whole-trains", is_flag=True, help="One kept shot keeps its train (JUNGFRAU).")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table as it would be.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
+@json_option
 def decide_command(
     table: Path, rule: str | None, recipe: Path | None, undecided: str, misses: float, seed: int,
     whole_trains: bool, out: Path | None, as_json: bool,

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .cli import json_option
+
 if TYPE_CHECKING:
     from .write.ledger import Ledger
 
 
 @click.command(name="ledger")
 @click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, to standard output.")
+@json_option
 def ledger_command(out: Path, as_json: bool) -> None:
     """Print the ledger of the reduced run OUT.
 

@@ -370,14 +370,6 @@ class PeakListBuilder:
         # The caller may use the memory again for the next block.
         self._parts.append((shots, counts, records.copy(), q))
 
-    def records(self) -> dict[int, np.ndarray]:
-        """Return the peaks of each shot that was set, as the search gave them, by its row in the table."""
-        return {
-            shot: found
-            for shots, counts, records, _ in self._parts
-            for shot, found in zip(shots.tolist(), np.split(records, np.cumsum(counts)[:-1]), strict=True)
-        }
-
     def finish(self) -> PeakList:
         """Return the list of all shots; those that were not set are unknown."""
         shots = np.concatenate([np.zeros(0, "i8"), *(part[0] for part in self._parts)])

@@ -19,6 +19,9 @@ _KINDS = {
 }
 
 
+_NAMED = {"measure.roi": "region", "derive": "column"}  # sections of sections, each with a name
+
+
 def with_defaults(table: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
     """Return a section with its defaults written out; what is not set and has no default is left out."""
     values = {key: table.get(key, spec.default) for key, spec in keys.items()}
@@ -67,29 +70,21 @@ def sections(given: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping
 
 
 def checked(section: str, table: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return every key of a section with its checked value or its default; of regions, each of them."""
+    """Return every key of a section with its checked value or its default; of named sections, each."""
     if section == "annotate.columns":
         for key, value in table.items():
             if not key.isidentifier():
                 raise BadInput(f"{name}: [annotate.columns] {key}: the name of a column has to be a word")
             _value(value, Key(str), f"[{section}] {key}")
         return dict(table)
-    if section == "measure.roi":
-        for region, inner in table.items():
-            if not isinstance(inner, Mapping) or not region.isidentifier():
+    if section in _NAMED:
+        for word, inner in table.items():
+            if not isinstance(inner, Mapping) or not word.isidentifier():
                 raise BadInput(
-                    f"{name}: [measure.roi] {region}: expected a region as a section of its own, "
-                    "[measure.roi.NAME], whose name is a word"
+                    f"{name}: [{section}] {word}: expected a {_NAMED[section]} as a section of its own, "
+                    f"[{section}.NAME], whose name is a word"
                 )
-        return {region: checked(f"measure.roi.{region}", inner, name) for region, inner in table.items()}
-    if section == "derive":
-        for column, inner in table.items():
-            if not isinstance(inner, Mapping) or not column.isidentifier():
-                raise BadInput(
-                    f"{name}: [derive] {column}: expected a column as a section of its own, [derive.NAME], "
-                    "whose name is a word"
-                )
-        return {column: checked(f"derive.{column}", inner, name) for column, inner in table.items()}
+        return {word: checked(f"{section}.{word}", inner, name) for word, inner in table.items()}
     keys = SECTIONS.get(section, DERIVED_KEYS if section.startswith("derive.") else REGION_KEYS)
     for key in table:
         if key not in keys:

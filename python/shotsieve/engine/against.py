@@ -21,7 +21,17 @@ from ..sources.base import Source
 from ..table import FATES, Table
 from ..write.ledger import Ledger, names_in, sha256_of, sha256_of_all, told_checksums
 from ..write.output import SIDE
-from .flow import BLOCK_BYTES, FROM_TABLE, open_constants, open_source, prepare, run_job, write_measures
+from ..write.planes import planes_of
+from .flow import (
+    BLOCK_BYTES,
+    FROM_TABLE,
+    open_constants,
+    open_source,
+    prepare,
+    run_job,
+    same_shots,
+    write_measures,
+)
 from .job import Job
 
 _SHOWN = 5  # faults of a kind that are named one by one
@@ -77,7 +87,7 @@ def check_against(
     job, _ = prepare(source, recipe, given, chosen_backend, force=True, block_bytes=block_bytes)
     from_table = _compare_settings(job, side, report)
     _compare_inputs(source, report)
-    if not _same_shots(job.table, stored):
+    if not same_shots(job.table, stored):
         report.faults.append(
             f"the run has {len(job.table)} shots, the output tells of {len(stored)}: they are not the same"
         )
@@ -152,12 +162,6 @@ def _sampled(job: Job, table: Table, sample: float, seed: int) -> np.ndarray:
     """Choose shots; where a train is decided as a whole, trains."""
     by_train = job.source.detector.keep_unit == "train"
     return chosen(sample, seed, table.train_id, np.zeros_like(table.pulse_id) if by_train else table.pulse_id)
-
-
-def _same_shots(one: Table, other: Table) -> bool:
-    return all(
-        np.array_equal(getattr(one, k), getattr(other, k)) for k in ("train_id", "pulse_id", "cell_id")
-    )
 
 
 def _compare_settings(job: Job, side: Path, report: Report) -> bool:
@@ -285,17 +289,9 @@ class FrameComparer:
             self._add("is kept by the rule, and is not in the output", m, shots[at[~there]])
             rows = order[place[there]]
             self._seen[m][rows] = True
-            for name, values in self._planes(frames).items():
+            for name, values in planes_of(source.detector, frames).items():
                 differs = self._differs(m, name, rows, values[at[there], m])
                 self._add(f"{name} is not what its source gives", m, shots[at[there][differs]])
-
-    def _planes(self, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        planes = self.job.source.detector.planes
-        if "raw" in frames and len(planes) == 1:
-            return {planes[0]: frames["raw"]}
-        if "raw" in frames:
-            return {name: frames["raw"][:, :, plane] for plane, name in enumerate(planes)}
-        return {planes[0]: frames["data"], "gain": frames["gain"], "mask": frames["mask"]}
 
     def _differs(self, m: int, name: str, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return which frames are not the stored ones, bit for bit; the stored ones are read in one go."""

@@ -111,8 +111,7 @@ def adopt(job: Job, table: Table | str | os.PathLike[str]) -> None:
     if job.recipe.write is not None and job.recipe.write.cxi:
         raise BadInput("[write] cxi needs peaks, which are searched anew: it does not go with a table")
     told, mine = table if isinstance(table, Table) else Table.open(table), job.table
-    keys = ("train_id", "pulse_id", "cell_id", "modules")
-    if not all(np.array_equal(getattr(told, key), getattr(mine, key)) for key in keys):
+    if not same_shots(told, mine):
         raise BadInput(
             f"the table is of another run: it has {len(told)} shots of modules {told.modules}, the run has "
             f"{len(mine)} of {mine.modules}"
@@ -154,10 +153,7 @@ def run_job(
     first = 0
     try:
         if not measured:
-            decide = np.zeros_like  # nothing is kept yet
-            _, first = run_blocks(
-                job, backend, side, None, progress, block_bytes, decide=lambda shots: decide(shots, bool)
-            )
+            _, first = run_blocks(job, backend, side, None, progress, block_bytes, decide=_keep_none)
         fill(job.table, job.recipe.derive)
         files, again = _hand_over(job, backend, sink, progress, block_bytes)
     except BaseException:
@@ -165,6 +161,16 @@ def run_job(
             sink.abort()
         raise
     return files, first + again
+
+
+def _keep_none(shots: np.ndarray) -> np.ndarray:
+    return np.zeros(len(shots), bool)
+
+
+def same_shots(one: Table, other: Table) -> bool:
+    """Whether two tables have the same shots of the same modules, row by row."""
+    keys = ("train_id", "pulse_id", "cell_id", "modules")
+    return all(np.array_equal(getattr(one, key), getattr(other, key)) for key in keys)
 
 
 def _hand_over(
@@ -181,7 +187,7 @@ def _hand_over(
     keep[readable] = job.keeper.decide(job.table, readable)
     if sink is None:
         return [], 0
-    peaks = None if job.peaks is None else job.peaks.found.records()
+    peaks = None if job.peaks is None else job.peaks.found.finish().records
     # Everything is measured: what is left is to calibrate and to write.
     rest = dataclasses.replace(
         job,
@@ -199,7 +205,7 @@ def _hand_over(
         progress,
         block_bytes,
         decide=lambda shots: keep[shots],
-        peaks=None if peaks is None else peaks.__getitem__,
+        peaks=peaks,
     )
 
 

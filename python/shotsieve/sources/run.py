@@ -6,16 +6,17 @@ import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from .. import detectors
 from ..cpus import usable_cpus
-from ..errors import BadInput, UnreadableData, nearest
+from ..errors import BadInput, UnreadableData
 from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges
+from .choose import choose
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
 from .extents import FrameMap, map_frames, read_frames
 from .groups import other_groups
@@ -68,7 +69,7 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
     (3520, [])
     """
     inputs = find_inputs(run)
-    found = _choose(inputs, detector, source)
+    found = choose(inputs, detector, source)
     return RunSource(inputs, found, threads or usable_cpus())
 
 
@@ -297,58 +298,12 @@ def _identity(path: Path) -> tuple[int, ...] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _choose(inputs: Inputs, detector, source: str | None) -> detectors.Found:
-    """The one detector of a run that is meant."""
-    source = source or inputs.name or None
-    names = sorted({s for f in inputs.files for s in f.instrument})
-    if inputs.sources is not None:
-        names = [s for s in names if s in inputs.sources]
-    elif inputs.detector_files is not None:
-        names = sorted({s for f in inputs.files if f.path in inputs.detector_files for s in f.instrument})
-    found = detectors.match(names)
-    if detector is not None:
-        wanted = detectors.load(detector) if isinstance(detector, str) else detector
-        found = [replace(f, detector=wanted) for f in found if f.detector.name == wanted.name]
-        if not found:
-            raise BadInput(f"{inputs.label} holds no data of a {wanted.name}. {_what_is_there(names)}")
-    if source is not None:
-        there = sorted({f.name for f in found})
-        found = [f for f in found if f.name == source]
-        if not found:
-            hint = nearest(source, there)
-            raise BadInput(f"{inputs.label} holds no detector {source!r}.{hint} {_what_is_there(names)}")
-    raw = [f for f in found if f.raw]
-    if found and not raw:
-        raise BadInput(
-            f"{inputs.label} holds corrected data of {found[0].name} only (e.g. "
-            f"{next(iter(found[0].modules.values()))}): shotsieve calibrates by itself: give "
-            "the raw run (raw/r....)"
-        )
-    if not raw:
-        raise BadInput(
-            f"{inputs.label} holds no data of a detector that shotsieve knows. {_what_is_there(names)}"
-        )
-    if len(raw) > 1:
-        listed = ", ".join(f"{f.name} ({f.detector.name})" for f in raw)
-        raise BadInput(
-            f"{inputs.label} holds several detectors: {listed}. Say which is meant: [[detector]] source = "
-            f'"{raw[0].name}" in the recipe, or open_run(..., source="{raw[0].name}")'
-        )
-    return raw[0]
-
-
 def _modules_text(numbers: list[int]) -> str:
     """Ascending module numbers in words: ``modules 0-2, 5``."""
     starts = [n for n in numbers if n - 1 not in numbers]
     stops = [n for n in numbers if n + 1 not in numbers]
     ranges = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))
     return f"module{'s' * (len(numbers) > 1)} {', '.join(ranges)}"
-
-
-def _what_is_there(names: list[str]) -> str:
-    if not names:
-        return "It has no instrument sources at all: are the detector's files there?"
-    return f"Its {len(names)} instrument sources: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
 
 
 def _read_part(

@@ -15,6 +15,7 @@ from ..sources.base import ShotStatus
 from . import litpx, reduction
 from .chunks import RowDataset, append_rows
 from .exdf_file import ExdfFile
+from .planes import check_planes, planes_of
 
 if TYPE_CHECKING:
     from ..sources.base import Source
@@ -314,25 +315,8 @@ class ReducedRunWriter:
         self, frames: Mapping[str, np.ndarray], lead: tuple[int, int], present: tuple[int, ...]
     ) -> dict[str, np.ndarray]:
         """Check the arrays of a call and give each the name of its dataset, module on axis 1."""
-        want = ("raw",) if self.content == "raw" else ("data", "gain", "mask")
-        if set(frames) != set(want):
-            raise BadInput(
-                f"write: frames holds {', '.join(sorted(frames))}; {self.content} content needs"
-                f" {', '.join(want)}"
-            )
-        if present != lead:
-            raise BadInput(f"write: present has shape {present}; expected (shots, modules) {lead}")
-        for name, array in frames.items():
-            if array.shape[:2] != lead or array.shape[-2:] != tuple(self.detector.shape):
-                raise BadInput(
-                    f"write: {name} has shape {array.shape}; expected {lead} and frames of"
-                    f" {self.detector.shape}"
-                )
-        if self.content != "raw":
-            return {self.detector.planes[0]: frames["data"], "gain": frames["gain"], "mask": frames["mask"]}
-        if len(self.detector.planes) == 1:
-            return {self.detector.planes[0]: frames["raw"]}
-        return {name: frames["raw"][:, :, plane] for plane, name in enumerate(self.detector.planes)}
+        check_planes(self.detector, self.content, frames, lead, present)
+        return planes_of(self.detector, frames)
 
     def _check_order(self, shots: np.ndarray, present: np.ndarray) -> None:
         if shots[0] <= self._last or (np.diff(shots) <= 0).any():

@@ -1,0 +1,57 @@
+"""The planes of kept frames, by the names that their datasets have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import BadInput
+
+if TYPE_CHECKING:
+    from ..detectors import Detector
+
+
+def check_planes(
+    detector: Detector,
+    content: str,
+    frames: Mapping[str, np.ndarray],
+    lead: tuple[int, int],
+    present: tuple[int, ...],
+) -> None:
+    """Refuse frames that are not those of a content, or of other shapes than (shots, modules) `lead`.
+
+    Raises
+    ------
+    BadInput
+    """
+    want = ("raw",) if content == "raw" else ("data", "gain", "mask")
+    if set(frames) != set(want):
+        raise BadInput(
+            f"write: frames holds {', '.join(sorted(frames))}; {content} content needs {', '.join(want)}"
+        )
+    if present != lead:
+        raise BadInput(f"write: present has shape {present}; expected (shots, modules) {lead}")
+    for name, array in frames.items():
+        if array.shape[:2] != lead or array.shape[-2:] != tuple(detector.shape):
+            raise BadInput(
+                f"write: {name} has shape {array.shape}; expected {lead} and frames of {detector.shape}"
+            )
+
+
+def planes_of(detector: Detector, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return each array under the name of its dataset, module on axis 1.
+
+    Parameters
+    ----------
+    detector : Detector
+    frames : mapping of str to ndarray
+        ``raw`` (K, M, planes, ss, fs), or ``data``, ``gain`` and ``mask`` (K, M, ss, fs).
+    """
+    names = detector.planes
+    if "raw" not in frames:
+        return {names[0]: frames["data"], "gain": frames["gain"], "mask": frames["mask"]}
+    if len(names) == 1:
+        return {names[0]: frames["raw"]}
+    return {name: frames["raw"][:, :, plane] for plane, name in enumerate(names)}
