@@ -20,11 +20,23 @@ def check_planes(
     lead: tuple[int, int],
     present: tuple[int, ...],
 ) -> None:
-    """Refuse frames that are not those of a content, or of other shapes than (shots, modules) `lead`.
+    """Refuse frames that are not those of a content, or have other shapes.
+
+    Parameters
+    ----------
+    detector : Detector
+    content : {"corrected", "raw"}
+    frames : mapping of str to ndarray
+        As for `planes_of`.
+    lead : (int, int)
+        Shots and modules that every array has to have.
+    present : tuple of int
+        Shape of what says which frames are there.
 
     Raises
     ------
     BadInput
+        The text names the array, its shape, and what was expected.
     """
     want = ("raw",) if content == "raw" else ("data", "gain", "mask")
     if set(frames) != set(want):
