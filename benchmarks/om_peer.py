@@ -53,6 +53,10 @@ class Found:
     n_peaks: np.ndarray
     seconds: np.ndarray
 
+    def of(self, shot: int) -> np.ndarray:
+        """Return the rows of one shot."""
+        return self.rows[self.rows[:, 0] == shot]
+
 
 class Peer:
     """A running OM; a context manager.

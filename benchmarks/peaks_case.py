@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import machine
 import numpy as np
-from om_peer import MODES, Found, Peer
+from om_peer import MODES, Peer
 from peak_frames import ALL_MODULES, BACKGROUNDS, BLANKS, HITS, SETTINGS, Scene
 from shotsieve import peakfinder8
 from shotsieve.backend import Backend
@@ -138,22 +138,3 @@ def interleave(functions: Mapping[tuple, Callable[[], float]], rounds: int) -> d
             if number:
                 seconds[name].append(took)
     return seconds
-
-
-def same_rows(peaks: Peaks, found: Found) -> int:
-    """Count OM's rows that are ours too: the same shot and size, position within 2e-3 px, total within 1e-4.
-
-    The bounds are those of OM's float32 sums. The others are spots into which OM drew a pixel from far away.
-    """
-    shot = np.repeat(np.arange(len(peaks)), np.diff(peaks.first))
-    records, same = peaks.records, 0
-    for k in range(len(peaks)):
-        mine, rows = records[shot == k], found.rows[found.rows[:, 0] == k]
-        close = (
-            (np.abs(mine["fs"][:, None] - rows[:, 1]) < 2e-3)
-            & (np.abs(mine["ss"][:, None] - rows[:, 2]) < 2e-3)
-            & (np.abs(mine["total"][:, None] - rows[:, 3]) < 1e-4 * np.abs(rows[:, 3]) + 1e-3)
-            & (mine["n_pixels"][:, None] == rows[:, 4])
-        )
-        same += int(close.any(axis=0).sum())
-    return same

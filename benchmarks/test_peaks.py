@@ -14,6 +14,7 @@ import machine
 import numpy as np
 import pytest
 import records
+from om_agreement import same_rows
 from om_peer import NoPeer, Peer
 from peak_frames import BACKGROUNDS, BLANKS, HITS, SETTINGS
 from peaks_case import (
@@ -26,7 +27,6 @@ from peaks_case import (
     one_core,
     ours,
     reading,
-    same_rows,
 )
 from rounds import ROUNDS
 from shotsieve import backend as backends

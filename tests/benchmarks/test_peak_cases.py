@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import numpy as np
 import om_peer
 import pytest
 from fused_case import FusedCase, Pipeline
+from om_agreement import Agreement, compare_shot, same_rows
 from om_peer import NoPeer, Peer
 from peak_frames import BACKGROUNDS, HITS, SETTINGS, Scene
-from peaks_case import KINDS, PeaksCase, interleave, one_core, ours, reading, same_rows
+from peaks_case import KINDS, PeaksCase, interleave, one_core, ours, reading
 from shotsieve import peakfinder8
+from shotsieve.reference.peaks import find_peaks
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,27 @@ def test_a_peer_that_is_named_and_missing_is_an_error(monkeypatch, python, words
     monkeypatch.setenv(om_peer.VARIABLE, python)
     with pytest.raises(RuntimeError, match=words):
         Peer(np.ones((64, 128), "f4"), np.ones((64, 128), bool))
+
+
+def test_rows_are_the_same_or_explained_or_neither():
+    """Spots that the stale entry joins, a row that is ours, one of nobody's, and one that OM lacks."""
+    frame = np.random.default_rng(5).normal(0, 1, (128, 128)).astype("f4")
+    frame[30, 60], frame[30, 61], frame[74, 20], frame[94, 61] = 500, 580, 500, 400
+    panels = np.int32([(0, 64, 0, 128), (64, 128, 0, 128)])
+    scene = SimpleNamespace(mask=None, radius=np.full(frame.shape, 10, "f4"), panels=panels)
+    setting = dict(SETTINGS["A"], threshold=30.0, min_snr=8.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SETTINGS, "A", setting)
+        mine, joined = (
+            find_peaks(frame, None, scene.radius, panels, **setting, compat=compat).records
+            for compat in (None, "om-23.8")
+        )
+        rows = np.stack([0 * joined["fs"], *(joined[n] for n in ("fs", "ss", "total", "n_pixels"))], axis=1)
+        assert (len(mine), len(rows)) == (3, 2)
+        assert compare_shot(scene, frame, "A", mine, rows) == Agreement(2, 1, 3, 1, 0, 0)
+        moved = rows + np.float64([0, 0, 0.01, 0, 0])
+        assert compare_shot(scene, frame, "A", mine, moved).unexplained >= 2
+        assert compare_shot(scene, frame, "A", mine[:-1], rows[:0]).unexplained > 0
 
 
 @pytest.mark.skipif(not os.environ.get(om_peer.VARIABLE), reason=f"{om_peer.VARIABLE} is not set")

@@ -156,7 +156,7 @@ def random_case(rng: np.random.Generator, kind: str | None = None, shape: Any = 
         frame[junk] = rng.choice(JUNK, junk.sum())
     if rng.random() < 0.5:
         bad = rng.random(frame.shape) < 0.03
-        frame[bad] = rng.choice(JUNK[:3], bad.sum())
+        frame[bad] = rng.choice(JUNK if rng.random() < 0.3 else JUNK[:3], bad.sum())
     # From far above the background to far below it, where most pixels are candidates.
     level = float(np.median(frame[np.isfinite(frame)]))
     threshold = level + float(rng.choice([-5, 0, 1, 3, 8, 30, 300]) * rng.uniform(0.8, 1.2))
