@@ -34,26 +34,28 @@ class Steps:
         if self.fail == (name, start):
             raise RuntimeError(f"{name} {start}")
 
-    def fill(self, slot: str, start: int, stop: int) -> None:
+    def fill(self, slot: str, start: int) -> None:
         with self._lock:
             assert slot not in self.in_use, "a slot is filled while its block is still in flight"
             self.in_use.add(slot)
             self.most = max(self.most, len(self.in_use))
         self._step("fill", start)
 
-    def submit(self, slot: str, start: int, stop: int) -> None:
+    def submit(self, slot: str, start: int) -> None:
         assert slot in self.in_use
         self._step("submit", start)
 
-    def collect(self, slot: str, start: int, stop: int) -> None:
+    def collect(self, slot: str, start: int) -> int:
         assert slot in self.in_use
         self._step("collect", start)
         with self._lock:
             self.in_use.remove(slot)
+        return start
 
     def run(self, slots: int, blocks: int) -> None:
         names = [f"slot {k}" for k in range(slots)]
-        run_ring(names, [(k, k + 1) for k in range(blocks)], self.fill, self.submit, self.collect)
+        results = run_ring(names, range(blocks), self.fill, self.submit, self.collect)
+        assert list(results) == list(range(blocks))
 
     def of(self, name: str) -> list[int]:
         return [start for step, start in self.log if step == name]
@@ -80,26 +82,41 @@ def test_cuts_are_taken_no_earlier_than_there_are_slots():
     def cuts():
         for k in range(50):
             taken.append(k)
-            yield k, k + 1
+            yield k
 
-    def collect(slot, start, stop):
+    def collect(slot, start):
         assert len(taken) <= start + 3
 
-    run_ring("abc", cuts(), lambda *_: None, lambda *_: None, collect)
+    for _ in run_ring("abc", cuts(), lambda *_: None, lambda *_: None, collect):
+        pass
     assert len(taken) == 50
 
 
 def test_reading_goes_on_while_a_block_is_collected():
     reading = threading.Event()
 
-    def fill(slot, start, stop):
+    def fill(slot, start):
         if start == 1:
             reading.set()
 
-    def collect(slot, start, stop):
+    def collect(slot, start):
         assert reading.wait(10), "the next block is not read before this one is collected"
 
-    run_ring("ab", [(0, 1), (1, 2)], fill, lambda *_: None, collect)
+    for _ in run_ring("ab", [0, 1], fill, lambda *_: None, collect):
+        pass
+
+
+def test_whoever_stops_taking_results_stops_the_ring():
+    steps, taken = Steps(), []
+    results = run_ring(
+        "ab", (taken.append(k) or k for k in range(10**9)), steps.fill, steps.submit, steps.collect
+    )
+    assert [next(results), next(results)] == [0, 1]
+    time.sleep(2e-2)
+    assert len(taken) <= 4
+    results.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("shotsieve-read")]
+    assert len(steps.of("fill")) <= 4
 
 
 @pytest.mark.parametrize("step", ["fill", "submit", "collect"])

@@ -36,6 +36,10 @@ class Slot:
         self.device_counts = device.twin(self.counts)
         self.stream = device.stream()
         self.event: Any = None
+        # Of the block that is in it: rows of the table, frames that are there, rows of their constants.
+        self.shots_in = np.zeros(0, "i8")
+        self.present = np.zeros((0, modules), bool)
+        self.rows = np.zeros((0, modules), "i4")
 
 
 class BlockRunner:
@@ -71,7 +75,7 @@ class BlockRunner:
         self.decide = decide or (lambda shots: job.keeper.decide(job.table, shots))
         self.peaks = peaks or self._found_here
         self.progress = progress
-        self.bytes_read = 0
+        self.bytes_read = self.done = 0
         detector = job.source.detector
         self.modules, self.pixels = len(job.source.modules), detector.pixels
         self.planes = detector.plane_count
@@ -103,22 +107,25 @@ class BlockRunner:
 
     # ------------------------------------------------------------------ the steps of the ring
 
-    def fill(self, slot: Slot, start: int, stop: int) -> None:
-        """Read a block into a slot's pinned buffer."""
-        detector = self.job.source.detector
+    def fill(self, slot: Slot, block: tuple[int, int]) -> None:
+        """Read a block, a range of the readable shots, into a slot's pinned buffer."""
+        source, detector = self.job.source, self.job.source.detector
+        start, stop = block
+        slot.shots_in = source.readable[start:stop]
+        slot.present = source.shots.present[slot.shots_in]
+        slot.rows = self.rows_of(source.shots.cell_id[slot.shots_in])
         out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.shape)
-        self.job.source.read(start, stop, out)
+        source.read(start, stop, out)
 
-    def submit(self, slot: Slot, start: int, stop: int) -> None:
+    def submit(self, slot: Slot, block: Any) -> None:
         """Queue the copies and the counting of a block; waits for nothing."""
-        if not self.on_device:
+        n = len(slot.shots_in)
+        if not self.on_device or n == 0:
             return
-        n = stop - start
-        self.device.to_device(slot.device_raw[:n], slot.raw[:n], slot.stream)
+        self.upload(slot, n)
         if not self.job.counts_frames:
             return
-        present, rows = self._block(start, stop)
-        frames, groups = self._list(slot, present, rows)
+        frames, groups = self._list(slot, slot.present, slot.rows)
         queue_calibration(
             self.backend,
             slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels),
@@ -134,14 +141,13 @@ class BlockRunner:
         )
         slot.event = self.device.record(slot.stream)
 
-    def collect(self, slot: Slot, start: int, stop: int) -> None:
+    def collect(self, slot: Slot, block: Any) -> None:
         """Wait for the counts of a block, decide, and write what is kept."""
-        job, table, n = self.job, self.job.table, stop - start
-        shots = job.source.readable[start:stop]
-        present, rows = self._block(start, stop)
+        job, table, shots = self.job, self.job.table, slot.shots_in
+        present, rows, n = slot.present, slot.rows, len(slot.shots_in)
         table.set_module_status(shots, module_status(present, rows if self.on_device else None))
         worth = np.zeros(n, bool)
-        if self.on_device and job.counts_frames:
+        if self.on_device and job.counts_frames and n:
             self.device.wait(slot.event)
             counts = slot.counts[: n * self.modules].reshape(n, self.modules, COUNTS)
             counts = np.where((present & (rows >= 0))[..., None], counts, 0)  # absent frames were not counted
@@ -153,21 +159,23 @@ class BlockRunner:
             self.stages.measure(slot, shots, worth, present, rows)
         keep = self.decide(shots)
         if self.writer is not None and keep.any():
-            self._write(slot, start, np.flatnonzero(keep), present, rows)
+            self._write(slot, np.flatnonzero(keep))
         self.bytes_read += int(present.sum()) * self.frame_bytes
+        self.done += n
         if self.progress is not None:
-            self.progress(stop, len(job.source.readable), self.bytes_read)
+            self.progress(self.done, len(job.source.readable), self.bytes_read)
 
     # ------------------------------------------------------------------ parts of the steps
 
-    def _block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return which frames of a block are there, and the rows of their constants, both (n, M)."""
-        source = self.job.source
-        shots = source.readable[start:stop]
-        present = source.shots.present[shots]
+    def rows_of(self, cell_id: np.ndarray) -> np.ndarray:
+        """Return the rows of the constants of some shots, int32 (n, M); -1 without."""
         if self.job.tables is None:
-            return present, np.full(present.shape, -1, "i4")
-        return present, self.job.tables.rows(source.shots.cell_id[shots])
+            return np.full((len(cell_id), self.modules), -1, "i4")
+        return self.job.tables.rows(cell_id)
+
+    def upload(self, slot: Slot, n: int) -> None:
+        """Queue the copy of a slot's raw words to the device."""
+        self.device.to_device(slot.device_raw[:n], slot.raw[:n], slot.stream)
 
     def _list(self, slot: Slot, present: np.ndarray, rows: np.ndarray) -> tuple[Any, Any]:
         """Queue the upload of the lists of a block's frames and groups; return both on the device."""
@@ -179,9 +187,9 @@ class BlockRunner:
         self.device.to_device(slot.device_groups[:grouped], slot.groups[:grouped], slot.stream)
         return slot.device_frames[:listed], slot.device_groups[:grouped]
 
-    def _write(self, slot: Slot, start: int, at: np.ndarray, present: np.ndarray, rows: np.ndarray) -> None:
+    def _write(self, slot: Slot, at: np.ndarray) -> None:
         """Hand kept shots to the writer; `at` are their positions in the block."""
-        shots = self.job.source.readable[start + at]
+        shots, present, rows = slot.shots_in[at], slot.present, slot.rows
         frame = self.job.source.detector.shape
         if self.job.content == "raw":
             raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
@@ -197,7 +205,7 @@ class BlockRunner:
                 "gain": (stage & 3).reshape(shape),
                 "mask": mask.reshape(shape),
             }
-            kept = self.job.source.readable[start + part]
+            kept = slot.shots_in[part]
             peaks = [self.peaks(shot) for shot in kept.tolist()]
             self.writer.append(kept, present[part], frames, peaks)
 

@@ -240,7 +240,8 @@ def run_blocks(
             part.open(side)
         runner = BlockRunner(job, backend, sink, block_shots, progress, **how)
         slots = [runner.make_slot() for _ in range(min(SLOTS, max(1, len(cuts))))]
-        run_ring(slots, cuts, runner.fill, runner.submit, runner.collect)
+        for _ in run_ring(slots, cuts, runner.fill, runner.submit, runner.collect):
+            pass
         files = sink.finish() if sink is not None else []
         for part in job.pixel_jobs:
             part.close()

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Slot = TypeVar("Slot")
-Step = Callable[[Slot, int, int], None]
+Block = TypeVar("Block")
+Result = TypeVar("Result")
 
 
 def run_ring(
-    slots: Iterable[Slot], cuts: Iterable[tuple[int, int]], fill: Step, submit: Step, collect: Step
-) -> None:
-    """Pass every cut of a run through the slots.
+    slots: Iterable[Slot],
+    blocks: Iterable[Block],
+    fill: Callable[[Slot, Block], None],
+    submit: Callable[[Slot, Block], None],
+    collect: Callable[[Slot, Block], Result],
+) -> Iterator[Result]:
+    """Pass blocks through the slots, and yield what comes out.
 
-    The number of slots is the back-pressure: nothing else is queued, so memory is bounded by them.
+    The number of slots is the back-pressure: nothing else is queued, so memory is bounded by them. Whoever
+    stops taking results stops the ring, and whoever closes the iterator ends it.
 
     Parameters
     ----------
     slots : iterable
         Whatever owns the buffers of one block.
-    cuts : iterable of (int, int)
-        Consecutive ranges of shots.
+    blocks : iterable
+        Whatever says what a block is; may be endless.
     fill : callable
-        ``fill(slot, start, stop)`` reads a block; runs in a thread of its own.
+        ``fill(slot, block)`` reads a block; runs in a thread of its own.
     submit : callable
         Queues the device work of a filled slot; must not wait.
     collect : callable
-        Waits for that work and takes the results; called in the order of the cuts. The slot is then free.
+        Waits for that work and returns the result; called in the order of the blocks. The slot is then free.
+
+    Yields
+    ------
+    result
+        What `collect` returned, in the order of the blocks.
 
     Raises
     ------
@@ -37,27 +48,28 @@ def run_ring(
         Whatever a step raised, once the reader has come to rest.
     """
     free, filling, computing = deque(slots), deque(), deque()
-    pending = iter(cuts)
+    pending = iter(blocks)
     with ThreadPoolExecutor(1, thread_name_prefix="shotsieve-read") as reader:
 
         def read_ahead() -> None:
-            while free and (cut := next(pending, None)) is not None:
+            while free and (block := next(pending, None)) is not None:
                 slot = free.popleft()
-                filling.append((slot, cut, reader.submit(fill, slot, *cut)))
+                filling.append((slot, block, reader.submit(fill, slot, block)))
 
         try:
             read_ahead()
             while filling or computing:
                 # Submit what is read, and wait for the reader only when there is nothing to collect.
                 while filling and (not computing or filling[0][2].done()):
-                    slot, cut, reading = filling.popleft()
+                    slot, block, reading = filling.popleft()
                     reading.result()
-                    submit(slot, *cut)
-                    computing.append((slot, cut))
-                slot, cut = computing.popleft()
-                collect(slot, *cut)
+                    submit(slot, block)
+                    computing.append((slot, block))
+                slot, block = computing.popleft()
+                result = collect(slot, block)
                 free.append(slot)
                 read_ahead()
+                yield result
         except BaseException:
             reader.shutdown(wait=True, cancel_futures=True)
             raise

@@ -100,10 +100,7 @@ class OutputFolder:
                 if not parent.exists():
                     parent.mkdir()
                     self._made.append(parent)
-            # Fails if somebody else has just taken the name: then it is not ours to fill or to remove.
-            self.folder.mkdir()
-            self._open = True
-            self._lock = _locked(self.folder)
+            self._make_folder()
             self.side.mkdir()
             if self.path.exists():
                 # An empty folder that was prepared for the output may be shared with a group.
@@ -189,8 +186,7 @@ class OutputFolder:
         partial, replaced = (self._siblings(word) for word in ("partial", "replaced"))
         locks = [_locked(entry) for entry in partial]
         for entry, lock in zip(partial, locks, strict=True):
-            # An empty one may have been made this instant by somebody who is about to lock it.
-            if lock is not None and any(entry.iterdir()):
+            if lock is not None:
                 shutil.rmtree(entry, ignore_errors=True)
             if lock is not None:
                 os.close(lock)
@@ -202,6 +198,17 @@ class OutputFolder:
                     shutil.rmtree(entry)
                 else:
                     os.rename(entry, self.path)
+
+    def _make_folder(self) -> None:
+        """Make the folder and lock it, so that nobody takes it for one that a killed process has left."""
+        while not self._open:
+            # Fails if somebody else has just taken the name: then it is not ours to fill or to remove.
+            self.folder.mkdir()
+            self._lock = _locked(self.folder, wait=True)
+            # Between the two it may have been cleared up.
+            self._open = self.folder.exists()
+            if not self._open:
+                self._unlock()
 
     def _siblings(self, word: str) -> list[Path]:
         if not self.path.parent.is_dir():
@@ -320,7 +327,7 @@ class OutputFolder:
         return OutputError(f"{self.path}: the output cannot be written ({err})")
 
 
-def _locked(folder: Path) -> int | None:
+def _locked(folder: Path, wait: bool = False) -> int | None:
     """Lock a folder for this process; None where another holds it, or the file system has no locks.
 
     The lock goes with the process, however it ends.
@@ -330,7 +337,7 @@ def _locked(folder: Path) -> int | None:
     except OSError:
         return None
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError:
         os.close(lock)
         return None
