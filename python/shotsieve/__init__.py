@@ -17,6 +17,7 @@ from .errors import BackendUnavailable, BadInput, OutputError, ShotsieveError, U
 if TYPE_CHECKING:
     from .constants.container import Constants
     from .engine import Result, reduce
+    from .engine.embed import Block, BlockResult, Engine, UserStage
     from .measure.azint import AzintResult
     from .measure.integrator import AzimuthalIntegrator
     from .measure.peak_finder import Peaks
@@ -34,7 +35,10 @@ __all__ = [
     "BackendStatus",
     "BackendUnavailable",
     "BadInput",
+    "Block",
+    "BlockResult",
     "Constants",
+    "Engine",
     "OutputError",
     "PeakList",
     "PeakParams",
@@ -47,6 +51,7 @@ __all__ = [
     "ShotsieveError",
     "Table",
     "UnreadableData",
+    "UserStage",
     "__version__",
     "backends",
     "open_run",
@@ -57,6 +62,10 @@ __all__ = [
 
 # Loaded on first use, so that importing the package stays quick.
 _LAZY = {
+    "Block": "engine.embed",
+    "BlockResult": "engine.embed",
+    "Engine": "engine.embed",
+    "UserStage": "engine.embed",
     "RegionSums": "measure.roi",
     "RoiResult": "measure.roi",
     "AzimuthalIntegrator": "measure.integrator",

@@ -44,6 +44,9 @@ class Device(Protocol):
     def to_host(self, target: np.ndarray, source: Any, stream: Any) -> None:
         """Queue a copy of a device array into a host array of the same shape and dtype."""
 
+    def copy(self, target: Any, source: Any, stream: Any) -> None:
+        """Queue a copy between device arrays, once work that the source's own stream has is done."""
+
     def record(self, stream: Any) -> Any:
         """Return an event that is reached when all work queued so far on the stream is done."""
 
@@ -91,7 +94,7 @@ class HostDevice:
         if target.ctypes.data != source.ctypes.data:
             np.copyto(target, source)
 
-    to_host = to_device
+    to_host = copy = to_device
 
     def record(self, stream: None) -> None:
         return None
@@ -147,6 +150,12 @@ class CupyDevice:
         _check_copy(target, source)
         _check_contiguous(target)
         source.get(stream=stream, out=target, blocking=False)
+
+    def copy(self, target: Any, source: Any, stream: Any) -> None:
+        _check_copy(target, source)
+        theirs = self.given_stream(source.__cuda_array_interface__.get("stream"))
+        stream.wait_event(theirs.record())
+        target.data.copy_from_device_async(self._cupy.asarray(source).data, target.nbytes, stream)
 
     def record(self, stream: Any) -> Any:
         event = self._cupy.cuda.Event(block=True, disable_timing=True)
@@ -254,6 +263,10 @@ class EmulatedDevice:
         _check_copy(target, source)
         _check_contiguous(target)
         self._native.memcpy_async(target.ctypes.data, source.pointer, target.nbytes, stream)
+
+    def copy(self, target: EmulatedArray, source: EmulatedArray, stream: int) -> None:
+        _check_copy(target, source)
+        self._native.memcpy_async(target.pointer, source.pointer, target.nbytes, stream)
 
     def record(self, stream: int) -> int:
         event = self._native.event_create()

@@ -17,6 +17,7 @@ from .profiles import GROUPS
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..table import Table
     from .job import Job
     from .pump_probe import PumpProbeJob
 
@@ -108,6 +109,15 @@ class AverageJob:
         """Remember where the file goes; it is written at the end."""
         self._folder = folder
 
+    def begin(self, table: Table) -> None:
+        """Take the table of the next block; a shot of a group that was not foreseen belongs to none."""
+        if self.by is None:
+            self.frames.group = np.zeros(len(table), np.int64)
+            return
+        column = _column(table, self.by)
+        at = np.minimum(np.searchsorted(self.values, column), len(self.values) - 1)
+        self.frames.group = np.where(self.values[at] == column, at, -1)
+
     def close(self, complete: bool = True) -> None:
         """Write the averages, if all shots were seen."""
         if not complete or self._folder is None or self.frames.sums is None:
@@ -146,10 +156,14 @@ def make_average_job(job: Job) -> AverageJob:
     if by not in GROUPS and by not in table.columns:
         known = ", ".join([*GROUPS, *table.columns])
         raise BadInput(f'[measure.average] by = "{by}": the run has no such column; expected one of {known}')
-    column = getattr(table, GROUPS[by]).astype("f8") if by in GROUPS else table.columns[by]
+    column = _column(table, by)
     known = readable[~np.isnan(column[readable])]
     values, group[known] = np.unique(column[known], return_inverse=True)
     return AverageJob(FrameGroups(group, None, max(len(values), 1), shape), by, values, job.unit)
+
+
+def _column(table: Table, by: str) -> np.ndarray:
+    return getattr(table, GROUPS[by]).astype("f8") if by in GROUPS else table.columns[by]
 
 
 def pump_probe_frames(pump: PumpProbeJob, job: Job) -> FrameGroups:

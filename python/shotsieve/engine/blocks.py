@@ -16,7 +16,9 @@ from .stages import PixelStages, cut
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..table import Table
     from .writers import KeptWriters
+
 NO_PEAKS = np.zeros(0, PEAK_DTYPE)
 
 
@@ -40,6 +42,9 @@ class Slot:
         self.shots_in = np.zeros(0, "i8")
         self.present = np.zeros((0, modules), bool)
         self.rows = np.zeros((0, modules), "i4")
+        # Where blocks come from outside: a table of their own, and raw words that are on the device already.
+        self.table: Table | None = None
+        self.given: Any = None
 
 
 class BlockRunner:

@@ -17,14 +17,15 @@ from ..errors import BadInput
 from ..keep import Keeper, kept_misses
 from ..measure.lit import photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
-from ..select import Selection, parse_cells
 from ..sources.base import ShotStatus
-from ..table import FATES, MEASURES, ModuleStatus, Table
+from ..table import FATES, ModuleStatus, Table
 from .averages import AverageJob, make_average_job
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .pump_probe import PumpProbeJob, make_pump_probe_job
 from .regions import RegionJob, make_region_job
+from .selection import selection_of
+from .user import UserJob, UserStage, make_user_jobs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,8 +41,6 @@ _FATE_OF_STATUS = {
     ShotStatus.INCONSISTENT: "inconsistent",
     ShotStatus.UNREADABLE: "unreadable",
 }
-_TOO_LATE = "it is measured on the frames, and [select] is asked before any is read: put it into [keep]"
-_EARLY = dict.fromkeys([*MEASURES, "lit_fraction", "n_modules"], _TOO_LATE)
 
 
 @dataclass
@@ -62,7 +61,7 @@ class Job:
         None where the recipe has no [calibrate].
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
-    pixel_jobs : list of ProfileJob, RegionJob or AverageJob
+    pixel_jobs : list of ProfileJob, RegionJob, AverageJob or UserJob
         What else is measured on the pixels of every shot: profiles, regions of interest, averages.
     pump : PumpProbeJob or None
         Compares what is measured with and without the pump; None without [measure.pump_probe].
@@ -82,7 +81,7 @@ class Job:
     tables: Tables | None = None
     params: CalibrateParams | None = None
     peaks: PeakJob | None = None
-    pixel_jobs: list[ProfileJob | RegionJob | AverageJob] = field(default_factory=list)
+    pixel_jobs: list[ProfileJob | RegionJob | AverageJob | UserJob] = field(default_factory=list)
     pump: PumpProbeJob | None = None
     keeper: Keeper = field(default_factory=Keeper)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -149,6 +148,7 @@ def make_job(
     constants: Constants | None,
     force: bool = False,
     columns: Mapping[str, np.ndarray] | None = None,
+    stages: tuple[UserStage, ...] = (),
 ) -> Job:
     """Decide everything about a reduction.
 
@@ -162,6 +162,8 @@ def make_job(
         Accept constants whose conditions disagree with the run; the disagreement is then recorded.
     columns : mapping of str to ndarray, optional
         Columns of every shot that go before those of the source.
+    stages : tuple of UserStage
+        Measures of the user's own.
 
     Returns
     -------
@@ -189,6 +191,10 @@ def make_job(
                 'or in the recipe as [calibrate] constants = "constants.h5".'
             )
         _calibration(job, constants, force)
+    if stages:
+        if job.params is None:
+            raise BadInput("stages look at calibrated frames: add a section [calibrate] to the recipe")
+        job.pixel_jobs += make_user_jobs(job, stages)
     if recipe.derive:
         declare(table, recipe.derive, recipe.folder)
     if recipe.keep is not None:
@@ -201,13 +207,8 @@ def make_job(
 
 def _select(job: Job) -> None:
     """Leave out the shots that the recipe does not want to be read: they are dropped."""
-    section, table, detector = job.recipe.select, job.table, job.source.detector
-    try:
-        cells = None if section.cells is None else parse_cells(section.cells)
-        rule = None if section.rule is None else Rule.parse(section.rule, _known_early(table), explain=_EARLY)
-    except BadInput as err:
-        raise BadInput(f"[select] {err}") from None
-    selection = Selection(section.frames, cells, rule, detector.row_cells, detector.keep_unit == "train")
+    section, table = job.recipe.select, job.table
+    selection = selection_of(job.recipe, table, job.source.detector)
     readable = job.source.readable
     wanted = np.zeros(len(table), bool)
     wanted[readable] = selection.wanted(table.part(readable))  # what was rejected has no say
@@ -219,11 +220,6 @@ def _select(job: Job) -> None:
     job.notes.append(
         f"{len(left_out)} shots were not read, since [select] leaves them out: {', '.join(told)}"
     )
-
-
-def _known_early(table: Table) -> list[str]:
-    """Name the columns that are known before a frame is read."""
-    return [name for name in table.names() if name not in _EARLY]
 
 
 def _keeper(job: Job) -> Keeper:

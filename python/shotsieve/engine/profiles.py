@@ -85,6 +85,14 @@ class ProfileJob:
             self.settings(self.unit),
         )
 
+    def rows_go_to(self, sink: Any) -> None:
+        """Hand the profile of every shot to something else than a file."""
+        self._file = sink
+
+    def begin(self, table: Table) -> None:
+        """Take the table of the next block."""
+        self.table = table
+
     def close(self, complete: bool = True) -> None:
         """Write the averages, if all shots were seen, and close the file."""
         if self._file is None:

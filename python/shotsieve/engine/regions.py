@@ -81,6 +81,14 @@ class RegionJob:
             places = {name: (one.axis, one.places) for name, one in self.projections.items()}
             self._file = ProjectionFile(folder / FILE_NAME, places, self.unit, self.settings(self.unit))
 
+    def rows_go_to(self, sink: Any) -> None:
+        """Hand projections to something else than a file."""
+        self._file = sink
+
+    def begin(self, table: Table) -> None:
+        """Take the table of the next block, which has the columns."""
+        self.table = table
+
     def close(self, complete: bool = True) -> None:
         """Close that file."""
         if self._file is not None:

@@ -1,0 +1,351 @@
+"""The engine inside another program: blocks of raw words in, tables and kept frames out."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import backend as backends
+from .. import detectors
+from ..constants.container import Constants
+from ..errors import BadInput
+from ..recipe import Recipe
+from ..sources.base import OperatingMode, Source
+from .averages import AverageJob
+from .flow import SLOTS
+from .job import make_job
+from .pattern import constants_of, one_train, recipe_of, refuse_whole_runs
+from .profiles import ProfileJob
+from .ring import run_ring
+from .selection import selection_of
+from .stream import Block, BlockResult, StreamRunner, blocks_of, check_block
+from .user import UserStage
+
+if TYPE_CHECKING:
+    from ..measure.average import Average
+    from ..measure.frame_stats import FrameStats
+
+__all__ = ["Block", "BlockResult", "Engine", "Pending", "UserStage"]
+
+
+class Pending:
+    """A block on its way; `result` waits for it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._answer: BlockResult | BaseException | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the result is there."""
+        return self._answer is not None
+
+    def result(self) -> BlockResult:
+        """Return what was found, after all blocks that were submitted before.
+
+        Raises
+        ------
+        BaseException
+            What happened instead.
+        """
+        while self._answer is None:
+            self._engine._collect_next()
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        return self._answer
+
+
+class Engine:
+    """A reduction that another program feeds, block by block, with everything resident on the device.
+
+    What a recipe says is done as in `shotsieve.reduce`, but nothing is written: results come back as arrays.
+    ``[write] content`` says which frames of kept shots come back. A context manager; leaving it waits for
+    what was submitted and frees all memory. One thread at a time may use it.
+
+    Promise: exact; the same numbers as `shotsieve.reduce` on every backend, however shots are cut into
+    blocks, but for averages, which agree within 1e-9.
+
+    Parameters
+    ----------
+    recipe : path, Recipe or dict
+        Without what needs the whole run: [derive], [measure.pump_probe], and lit cells found from images.
+    constants : path, Constants or None
+        None takes what the recipe names.
+    geometry : path or None
+        None takes what the recipe names.
+    backend : {"auto", "cpu", "cuda", "emu"}
+    detector : str or None
+        None takes what the recipe names.
+    modules : sequence of int or None
+        The modules of every block, ascending; None: all of the detector.
+    cells : sequence of int or None
+        Memory cells that may come; None: those of the constants. Frames of others stay unknown.
+    mode : OperatingMode, mapping or None
+        How the detector is driven, where the recipe does not say: gain mode, photon energy ...
+    columns : sequence of str
+        Columns that blocks bring along, for rules and normalisation: ``pulse_energy``, for instance.
+    stages : sequence of UserStage
+        Measures of your own.
+    block_shots : int or None
+        Room of a slot: shots of the largest block. None: a train of all `cells`.
+    slots : int
+        Blocks in flight, which is what bounds memory: one more makes `submit` wait for the first.
+    on_result : callable or None
+        Called with every `BlockResult`, in order, in the thread that submits or collects.
+    force : bool
+        Accept constants whose conditions disagree with `mode`.
+
+    Attributes
+    ----------
+    backend : Backend
+    notes : list of str
+        What a user should know.
+    slot_bytes : int
+        Host memory of a slot; the backends ``cuda`` and ``emu`` have as much on the device.
+
+    Raises
+    ------
+    BadInput
+        If something is missing or does not fit together.
+
+    Examples
+    --------
+    >>> with shotsieve.Engine("recipe.toml", constants="constants.h5") as engine:  # doctest: +SKIP
+    ...     for result in engine.run(trains()):
+    ...         show(result.table.measures["lit_pixels"].sum(axis=1))
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe | Mapping[str, Any] | str | os.PathLike[str],
+        constants: Constants | str | os.PathLike[str] | None = None,
+        geometry: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        *,
+        detector: str | None = None,
+        modules: Sequence[int] | None = None,
+        cells: Sequence[int] | None = None,
+        mode: OperatingMode | Mapping[str, Any] | None = None,
+        columns: Sequence[str] = (),
+        stages: Sequence[UserStage] = (),
+        block_shots: int | None = None,
+        slots: int = SLOTS,
+        on_result: Callable[[BlockResult], None] | None = None,
+        force: bool = False,
+    ) -> None:
+        recipe = recipe_of(recipe, geometry)
+        refuse_whole_runs(recipe)
+        if slots < 1 or (block_shots is not None and block_shots < 1):
+            raise BadInput(f"slots = {slots}, block_shots = {block_shots}: expected at least 1")
+        name = detector or recipe.detector.name
+        if name is None:
+            raise BadInput('no detector: name it in the recipe ([detector] name) or as detector="AGIPD1M"')
+        family = detectors.load(name)
+        constants = constants_of(recipe, constants, family)
+        if cells is None:
+            cells = [0] if constants is None else constants.cell_ids
+        cells = np.unique(np.asarray(cells, "i4"))
+        self.backend = backends.get(backend)
+        self.columns, self._on_result = tuple(columns), on_result
+        source = one_train(family, modules, cells, mode, self.columns)
+        job = make_job(
+            source, dataclasses.replace(recipe, select=None), constants, force, stages=tuple(stages)
+        )
+        self.notes = job.notes
+        selection = None if recipe.select is None else selection_of(recipe, job.table, family)
+        self._runner = StreamRunner(job, self.backend, block_shots or len(cells), selection)
+        self._slots = [self._runner.make_slot() for _ in range(slots)]
+        self._free, self._flying = deque(self._slots), deque()
+        self._recipe, self._source, self._running = recipe, source, False
+
+    # ------------------------------------------------------------------ blocks in, results out
+
+    def submit(self, block: Block) -> Pending:
+        """Take a block; its work is queued, and the call waits only where all slots are taken.
+
+        Parameters
+        ----------
+        block : Block
+
+        Returns
+        -------
+        Pending
+
+        Raises
+        ------
+        BadInput
+            If the block does not fit the engine, or a run is being read.
+
+        Examples
+        --------
+        >>> pending = engine.submit(block)    # doctest: +SKIP
+        >>> pending.result().kept    # doctest: +SKIP
+        """
+        self._check_open()
+        check_block(block, self._runner, self.columns)
+        if not self._free:
+            self._collect_next()
+        pending, slot = Pending(self), self._free[0]
+        self._runner.fill(slot, block)
+        self._runner.submit(slot, block)
+        self._free.popleft()
+        self._flying.append((slot, block, pending))
+        return pending
+
+    def flush(self) -> None:
+        """Wait for all that was submitted."""
+        while self._flying:
+            self._collect_next()
+
+    def run(self, source: Source | Iterable[Block] | str | os.PathLike[str]) -> Iterator[BlockResult]:
+        """Pass a whole run through, and yield the results in order.
+
+        Whoever stops asking for results stops the reading; closing the iterator ends it within a block.
+
+        Parameters
+        ----------
+        source : Source, path of a run, or iterable of Block
+            Iterables may be endless: a stream.
+
+        Yields
+        ------
+        BlockResult
+
+        Raises
+        ------
+        BadInput
+            If source or block do not fit the engine.
+        UnreadableData
+            If data cannot be read.
+        """
+        self._check_open()
+        self.flush()
+        self._running = True
+        try:
+            runner = self._runner
+            for result in run_ring(
+                self._slots, self._blocks(source), runner.fill, runner.submit, runner.collect
+            ):
+                self._tell(result)
+                yield result
+        finally:
+            self._settle()
+            self._running = False
+
+    def profile(self) -> Average:
+        """Return the mean profile of all shots so far; the recipe has [measure.azint].
+
+        Returns
+        -------
+        Average
+            ``intensity``, ``errors``, ``spread`` and ``shots``, each (bins,).
+        """
+        return self._part(ProfileJob, "measure.azint").average.result()
+
+    def frame_statistics(self) -> FrameStats:
+        """Return the statistics of every pixel so far; the recipe has [measure.average]."""
+        return self._part(AverageJob, "measure.average").frames.result()
+
+    # ------------------------------------------------------------------ end
+
+    @property
+    def slot_bytes(self) -> int:
+        """Host memory of a slot."""
+        return (
+            0
+            if not self._slots
+            else sum(getattr(self._slots[0], name).nbytes for name in ("raw", "frames", "groups", "counts"))
+        )
+
+    def close(self) -> None:
+        """Give up what is on its way, and free all memory; a second call does nothing."""
+        if self._runner is None:
+            return
+        self._settle()
+        gone = BadInput("the engine was closed before this block was collected")
+        for _, _, pending in self._flying:
+            pending._answer = gone
+        self._runner, self._slots = None, []
+        self._free.clear()
+        self._flying.clear()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, exc_type: object, exc: object, tb: object) -> None:
+        try:
+            if exc is None:
+                self.flush()
+        finally:
+            self.close()
+
+    # ------------------------------------------------------------------ inside
+
+    def _check_open(self) -> None:
+        if self._runner is None:
+            raise BadInput("the engine is closed: make another one")
+        if self._running:
+            raise BadInput("a run is passing through this engine: take its results first, or close it")
+
+    def _collect_next(self) -> None:
+        """Collect the block that was submitted first."""
+        if not self._flying:
+            raise BadInput("nothing is on its way in this engine")
+        slot, block, pending = self._flying.popleft()
+        try:
+            pending._answer = self._runner.collect(slot, block)
+        except BaseException as error:
+            pending._answer = error
+            self._settle()
+            raise
+        finally:
+            self._free.append(slot)
+        self._tell(pending._answer)
+
+    def _tell(self, result: BlockResult) -> None:
+        if self._on_result is not None:
+            self._on_result(result)
+
+    def _settle(self) -> None:
+        """Wait for all that is queued, so that no buffer is used again before."""
+        for slot in self._slots:
+            self.backend.device.wait(self.backend.device.record(slot.stream))
+
+    def _blocks(self, source: Any) -> Iterator[Block]:
+        if isinstance(source, (str, os.PathLike)):
+            from ..sources.run import open_run
+
+            source = open_run(
+                source, detector=self._source.detector.name, source=self._recipe.detector.source
+            )
+        if isinstance(source, Source):
+            yield from blocks_of(source, self._runner.block_shots, self._columns_of(source))
+            return
+        for block in source:
+            check_block(block, self._runner, self.columns)
+            yield block
+
+    def _columns_of(self, source: Source) -> dict[str, np.ndarray]:
+        """Return the columns of a run that the engine was told of, after a look at what it is a run of."""
+        mine = self._source
+        if source.detector.name != mine.detector.name or tuple(source.modules) != mine.modules:
+            raise BadInput(
+                f"{source.name} is a {source.detector.name} with modules {source.modules}; this engine was "
+                f"made for {mine.detector.name} with {mine.modules}"
+            )
+        found = source.columns(self._recipe.annotate, source.mode)
+        if missing := [name for name in self.columns if name not in found]:
+            raise BadInput(f"{source.name} has no column {missing[0]!r}; it has {', '.join(found) or 'none'}")
+        return {name: found[name] for name in self.columns}
+
+    def _part(self, kind: type, section: str) -> Any:
+        if self._runner is not None:
+            for part in self._runner.job.pixel_jobs:
+                if isinstance(part, kind):
+                    return part
+        raise BadInput(f"the recipe of this engine has no [{section}], or the engine is closed")

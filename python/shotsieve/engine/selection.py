@@ -1,0 +1,39 @@
+"""Which shots are read at all: what a recipe's [select] may ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..decide import Rule
+from ..errors import BadInput
+from ..select import Selection, parse_cells
+from ..table import MEASURES, Table
+
+if TYPE_CHECKING:
+    from ..detectors import Detector
+    from ..recipe import Recipe
+
+_TOO_LATE = "it is measured on the frames, and [select] is asked before any is read: put it into [keep]"
+_EARLY = dict.fromkeys([*MEASURES, "lit_fraction", "n_modules"], _TOO_LATE)
+
+
+def selection_of(recipe: Recipe, table: Table, detector: Detector) -> Selection:
+    """Return what the recipe's [select] says, which may ask for columns that the table has.
+
+    Raises
+    ------
+    BadInput
+        If a value is wrong, or a column is not known before frames are read.
+    """
+    section = recipe.select
+    try:
+        cells = None if section.cells is None else parse_cells(section.cells)
+        rule = None if section.rule is None else Rule.parse(section.rule, _known_early(table), explain=_EARLY)
+    except BadInput as err:
+        raise BadInput(f"[select] {err}") from None
+    return Selection(section.frames, cells, rule, detector.row_cells, detector.keep_unit == "train")
+
+
+def _known_early(table: Table) -> list[str]:
+    """Name the columns that are known before a frame is read."""
+    return [name for name in table.names() if name not in _EARLY]

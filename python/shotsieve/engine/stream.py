@@ -1,0 +1,358 @@
+"""Blocks of shots from anywhere, one after the other: what the embedded engine works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import BadInput
+from ..peak_list import PeakList, PeakListBuilder
+from ..table import Table
+from .blocks import BlockRunner, Slot
+from .profiles import ProfileJob
+from .regions import RegionJob
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from ..select import Selection
+    from ..sources.base import Source
+    from .job import Job
+
+
+@dataclass(frozen=True)
+class Block:
+    """Raw words of some shots, from wherever they come.
+
+    Attributes
+    ----------
+    raw : array of uint16, shape (n, M, planes, ss, fs)
+        As the detector gives them: AGIPD has two planes, image and gain. NumPy, or with the backend ``cuda``
+        any C-contiguous array on the GPU that has ``__cuda_array_interface__`` (CuPy); it must stay as it is
+        until the result is there.
+    train_id : int, or array of int, shape (n,)
+    pulse_id, cell_id : array of int, shape (n,)
+    present : array of bool, shape (n, M), optional
+        Which modules recorded a shot; by default all.
+    columns : mapping of str to array of float64 (n,), optional
+        Values of the columns that the engine was told of; NaN is unknown.
+
+    Examples
+    --------
+    >>> Block(np.zeros((2, 1, 2, 512, 128), "u2"), 1000, [0, 4], [0, 1]).raw.shape
+    (2, 1, 2, 512, 128)
+    """
+
+    raw: Any
+    train_id: Any
+    pulse_id: Any
+    cell_id: Any
+    present: Any = None
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.cell_id)
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        """Copy some shots to host memory; absent frames may be anything."""
+        np.take(self.raw, rows, axis=0, out=out, mode="clip")
+
+
+def blocks_of(source: Source, most: int, columns: Mapping[str, np.ndarray]) -> Iterator[Block]:
+    """Yield the readable shots of a run as blocks of at most so many; they are read late, in the reader."""
+    detector, shots = source.detector, source.shots
+    shot_bytes = 2 * len(source.modules) * detector.plane_count * int(np.prod(detector.shape))
+    for start, stop in source.cuts(most * shot_bytes):
+        rows = source.readable[start:stop]
+        yield _Read(
+            None,
+            shots.train_id[rows],
+            shots.pulse_id[rows],
+            shots.cell_id[rows],
+            shots.present[rows],
+            {name: values[rows] for name, values in columns.items()},
+            source,
+            start,
+        )
+
+
+@dataclass(frozen=True)
+class _Read(Block):
+    """A block that is still in the files of a run."""
+
+    source: Source | None = None
+    start: int = 0
+
+    def read(self, rows: np.ndarray, out: np.ndarray) -> None:
+        if len(rows) == len(self):
+            self.source.read(self.start, self.start + len(self), out)
+            return
+        for first, last in _ranges(rows):
+            at = np.searchsorted(rows, first)
+            self.source.read(self.start + first, self.start + last, out[at : at + last - first])
+
+
+def _ranges(rows: np.ndarray) -> list[tuple[int, int]]:
+    """Cut ascending numbers into ranges without gaps."""
+    edges = np.flatnonzero(np.diff(rows) != 1) + 1
+    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges) if len(part)]
+
+
+@dataclass(frozen=True)
+class Profiles:
+    """Profiles of the shots of a block.
+
+    Attributes
+    ----------
+    axis, unit : str
+        ``"q"`` and ``"1/A"``, for instance.
+    centres : ndarray of float64, shape (bins,)
+    intensity, errors : ndarray of float64, shape (n, bins)
+        NaN where nothing is known.
+    pixels : ndarray of int64, shape (n, bins)
+        That were used.
+    """
+
+    axis: str
+    unit: str
+    centres: np.ndarray
+    intensity: np.ndarray
+    errors: np.ndarray
+    pixels: np.ndarray
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What the engine says of a block.
+
+    Attributes
+    ----------
+    table : Table
+        One row per shot of the block, in its order: keys, measures, columns, verdict and fate.
+    kept : ndarray of int64, shape (k,)
+        Rows of the kept shots.
+    frames : dict of str to ndarray
+        Of the kept shots, as the recipe's [write] content says: ``data`` float32, ``gain`` uint8 and ``mask``
+        uint32, or ``raw`` uint16; each (k, M, ...). Empty without [write].
+    present : ndarray of bool, shape (k, M)
+        Which of those frames were recorded; the others hold nothing.
+    peaks : PeakList or None
+        Of all shots.
+    profiles : Profiles or None
+    projections : dict of str to (ndarray, ndarray)
+        Of regions with an axis: sums and pixels, (n, places).
+    """
+
+    table: Table
+    kept: np.ndarray
+    frames: dict[str, np.ndarray] = field(default_factory=dict)
+    present: np.ndarray | None = None
+    peaks: PeakList | None = None
+    profiles: Profiles | None = None
+    projections: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+
+class _Kept:
+    """Takes kept frames instead of a file; see `shotsieve.engine.flow.FrameSink`."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
+
+    def append(self, shots: np.ndarray, present: np.ndarray, frames: Any, peaks: Any = ()) -> None:
+        # The arrays are those of a slot, which is filled again.
+        copies = {name: np.array(values) for name, values in frames.items()}
+        self.parts.append((np.array(shots), np.array(present), copies))
+
+    def take(self) -> dict[str, Any]:
+        """Return what has come, for a `BlockResult`."""
+        parts, self.parts = self.parts, []
+        if not parts:
+            return {"kept": np.zeros(0, "i8"), "frames": {}, "present": None}
+        return {
+            "kept": np.concatenate([shots for shots, _, _ in parts]),
+            "present": np.concatenate([present for _, present, _ in parts]),
+            "frames": {name: np.concatenate([frames[name] for *_, frames in parts]) for name in parts[0][2]},
+        }
+
+
+class _Rows:
+    """Takes rows instead of a file of profiles or projections."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, list[tuple[np.ndarray, ...]]] = {}
+
+    def append(self, *rows: Any) -> None:
+        name = rows[0] if isinstance(rows[0], str) else ""
+        arrays = rows[2:] if name else rows[1:]
+        self.parts.setdefault(name, []).append(tuple(np.array(values) for values in arrays))
+
+    def take(self, name: str, n: int, at: np.ndarray) -> tuple[np.ndarray, ...] | None:
+        """Return the rows that have come under a name, of shots `at`, among those of all n shots."""
+        parts = self.parts.pop(name, [])
+        if not parts:
+            return None
+        whole = []
+        for column in zip(*parts, strict=True):
+            rows = np.concatenate(column)
+            nothing = np.nan if rows.dtype.kind == "f" else 0
+            whole.append(np.full((n, rows.shape[1]), nothing, rows.dtype))
+            whole[-1][at] = rows
+        return tuple(whole)
+
+
+class StreamRunner(BlockRunner):
+    """The steps of the ring for blocks that come from anywhere; each gets a table of its own.
+
+    Parameters
+    ----------
+    job : Job
+        Made for one shot of every memory cell.
+    backend : Backend
+    block_shots : int
+        Shots of the largest block.
+    selection : Selection or None
+        Which shots are read at all.
+    """
+
+    def __init__(self, job: Job, backend: Backend, block_shots: int, selection: Selection | None) -> None:
+        self.kept = None if job.content is None else _Kept()
+        super().__init__(job, backend, self.kept, block_shots)
+        self.selection = selection
+        self.empty, self.rows_seen = job.table.part(slice(0, 0)), _Rows()
+        for part in job.pixel_jobs:
+            if isinstance(part, (ProfileJob, RegionJob)):
+                part.rows_go_to(self.rows_seen)
+
+    def fill(self, slot: Slot, block: Block) -> None:
+        """Take the shots of a block that are to be looked at into a slot."""
+        slot.table = table = self._table_of(block)
+        wanted = np.ones(len(table), bool) if self.selection is None else self.selection.wanted(table)
+        slot.shots_in = np.flatnonzero(wanted)
+        table.set_fate(~wanted, "dropped")
+        table.set_verdict(~wanted, 0)
+        present = np.ones((len(table), self.modules), bool)
+        if block.present is not None:
+            present[:] = block.present
+        slot.present = present[slot.shots_in]
+        slot.rows = self.rows_of(table.cell_id[slot.shots_in])
+        n = len(slot.shots_in)
+        slot.given = None
+        if hasattr(block.raw, "__cuda_array_interface__"):
+            slot.given = block.raw
+        elif n:
+            block.read(slot.shots_in, slot.raw[:n].reshape(n, *self._frame_shape))
+
+    @property
+    def _frame_shape(self) -> tuple[int, ...]:
+        return (self.modules, self.planes, *self.job.source.detector.shape)
+
+    def _table_of(self, block: Block) -> Table:
+        """Return an empty table for the shots of a block."""
+        n, empty = len(block), self.empty
+        train = np.broadcast_to(np.asarray(block.train_id, "u8"), (n,))
+        table = Table(train, block.pulse_id, block.cell_id, empty.modules, empty.module_pixels)
+        for name in empty.measures:
+            table.declare_measure(name)
+        for name in empty.columns:
+            table.add_column(name, block.columns.get(name, np.full(n, np.nan)))
+        table.meanings = dict(empty.meanings)
+        return table
+
+    def rows_of(self, cell_id: np.ndarray) -> np.ndarray:
+        """Return the rows of the constants; a cell that they do not have is -1 like a module without."""
+        if self.job.tables is None:
+            return super().rows_of(cell_id)
+        cells = self.job.tables.cell_ids
+        at = np.minimum(np.searchsorted(cells, cell_id), len(cells) - 1)
+        known = cells[at] == cell_id
+        return np.where(known[:, None], super().rows_of(cells[at]), np.int32(-1))
+
+    def upload(self, slot: Slot, n: int) -> None:
+        """Queue the copy of raw words to the device, unless they are there already."""
+        if slot.given is None:
+            super().upload(slot, n)
+            return
+        raw, rows = slot.given, slot.shots_in
+        for first, last in _ranges(rows):
+            at = int(np.searchsorted(rows, first))
+            target = slot.device_raw[at : at + last - first]
+            self.device.copy(target, raw[first:last].reshape(*target.shape), slot.stream)
+        if self.job.content == "raw":
+            self.device.to_host(slot.raw[:n], slot.device_raw[:n], slot.stream)
+
+    def collect(self, slot: Slot, block: Block) -> BlockResult:
+        """Wait for a block and return what was found."""
+        job, table = self.job, slot.table
+        job.table = table
+        if job.peaks is not None:
+            found, source = job.peaks.found, job.source
+            keys = (table.train_id, table.pulse_id, table.cell_id)
+            job.peaks.found = PeakListBuilder(
+                *keys, source.modules, source.detector.shape, job.unit, found.panels
+            )
+        for part in job.pixel_jobs:
+            part.begin(table)
+        if slot.given is not None:
+            self.device.wait(self.device.record(slot.stream))  # for raw words that come back
+        super().collect(slot, block)
+        slot.given = None
+        return self._result(slot)
+
+    def _result(self, slot: Slot) -> BlockResult:
+        job, table, n = self.job, slot.table, len(slot.table)
+        looked_at = slot.shots_in[(slot.present & (slot.rows >= 0)).any(axis=1)]
+        taken = {"kept": np.flatnonzero(table.fate == 0)} if self.kept is None else self.kept.take()
+        profiles, projections = None, {}
+        for part in job.pixel_jobs:
+            if isinstance(part, ProfileJob) and part.section.per_shot:
+                plan, rows = part.plan, self.rows_seen.take("", n, looked_at)
+                if rows is None:
+                    bins = (n, len(plan.centres))
+                    rows = (np.full(bins, np.nan), np.full(bins, np.nan), np.zeros(bins, "i8"))
+                profiles = Profiles(plan.axis, plan.params.unit, plan.centres, *rows)
+            elif isinstance(part, RegionJob):
+                for name in part.projections:
+                    if (rows := self.rows_seen.take(name, n, looked_at)) is not None:
+                        projections[name] = rows
+        peaks = None if job.peaks is None else job.peaks.found.finish()
+        return BlockResult(table, peaks=peaks, profiles=profiles, projections=projections, **taken)
+
+
+def check_block(block: Any, runner: StreamRunner, names: tuple[str, ...]) -> None:
+    """Refuse a block that does not fit the engine.
+
+    Raises
+    ------
+    BadInput
+        The text says what came and what was expected.
+    """
+    if not isinstance(block, Block):
+        raise BadInput(f"a block is a shotsieve.Block, not {type(block).__name__}")
+    n, shape = len(block), runner._frame_shape
+    if block.raw is not None:
+        dtype = np.dtype(getattr(block.raw, "dtype", "O"))
+        if tuple(getattr(block.raw, "shape", ())) != (n, *shape) or dtype != np.uint16:
+            raise BadInput(
+                f"block: raw has shape {getattr(block.raw, 'shape', None)} and dtype {dtype}; expected "
+                f"{(n, *shape)} and uint16: {n} shots (the length of cell_id), modules, planes, slow scan, "
+                "fast scan"
+            )
+        if hasattr(block.raw, "__cuda_array_interface__"):
+            if runner.backend.name == "cpu":
+                raise BadInput('block: raw is on a GPU, and the backend is cpu: take backend="cuda"')
+            if block.raw.__cuda_array_interface__.get("strides") is not None:
+                raise BadInput("block: raw on the device is not C-contiguous: make such a copy first")
+    if n > runner.block_shots:
+        raise BadInput(
+            f"block: {n} shots, and a slot of this engine has room for {runner.block_shots}: make it with "
+            f"block_shots={n}"
+        )
+    if unknown := set(block.columns) - set(names):
+        raise BadInput(
+            f"block: column {sorted(unknown)[0]!r} is none that the engine was told of "
+            f"({', '.join(names) or 'none'}): name it in Engine(columns=...)"
+        )
+    if block.present is not None and np.shape(block.present) != (n, shape[0]):
+        raise BadInput(f"block: present has shape {np.shape(block.present)}; expected {(n, shape[0])}")
