@@ -9,8 +9,8 @@ import machine
 import numpy as np
 import pytest
 import records
-from rounds import ROUNDS, interleave, minima
 from shotsieve import detectors
+from shotsieve.bench.rounds import ROUNDS, interleave, minima
 from shotsieve.simulate.machine import device_names, write_machine
 from shotsieve.simulate.memory import operating_mode
 from shotsieve.simulate.parameters import SpiParameters

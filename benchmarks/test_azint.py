@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import records
 from azint_case import DEFAULT_ENGINE, ENGINES, FRAMES, GEOMETRY, NPT, PEER_FRAMES, AzintCase
-from rounds import ROUNDS, interleave, minima
 from shotsieve import backend as backends
+from shotsieve.bench.rounds import ROUNDS, interleave, minima
 from shotsieve.errors import BackendUnavailable
 
 # Times the best engine of pyFAI, its default, and a sum by NumPy.

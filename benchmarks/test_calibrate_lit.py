@@ -16,9 +16,9 @@ import pytest
 import records
 from lit_case import LitCase, OnDevice, make_case
 from numpy_peer import all_peers
-from rounds import ROUNDS, fastest, interleave, minima
 from shotsieve import backend as backends
 from shotsieve.backend import Backend, usable_cpus
+from shotsieve.bench.rounds import ROUNDS, fastest, interleave, minima
 from shotsieve.device import HostDevice
 from shotsieve.errors import BackendUnavailable
 

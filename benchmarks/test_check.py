@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import records
 import shotsieve
-from rounds import interleave
 from shotsieve import backend as backends
+from shotsieve.bench.rounds import interleave
 from shotsieve.check import check
 from shotsieve.constants.container import Constants
 from shotsieve.engine.against import check_against

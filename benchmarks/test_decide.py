@@ -7,7 +7,7 @@ from collections.abc import Callable
 import machine
 import numpy as np
 import records
-from rounds import ROUNDS, interleave, minima
+from shotsieve.bench.rounds import ROUNDS, interleave, minima
 from shotsieve.cli_decide import replay
 from shotsieve.table import Table
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import records
 import shotsieve
-from rounds import fastest, interleave
 from shotsieve import backend as backends
 from shotsieve.backend import usable_cpus
+from shotsieve.bench.rounds import fastest, interleave
 from shotsieve.constants.container import Constants
 from shotsieve.errors import BackendUnavailable
 from shotsieve.simulate import SimulatedRun, SpiParameters, simulate_spi

@@ -9,8 +9,8 @@ import machine
 import numpy as np
 import pytest
 import records
-from rounds import ROUNDS, interleave, minima
 from shotsieve import backend as backends
+from shotsieve.bench.rounds import ROUNDS, interleave, minima
 from shotsieve.measure.frame_stats import FrameSums
 
 FRAMES, PIXELS = 32, 16 * 512 * 128

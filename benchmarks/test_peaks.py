@@ -28,9 +28,9 @@ from peaks_case import (
     ours,
     reading,
 )
-from rounds import ROUNDS
 from shotsieve import backend as backends
 from shotsieve import peakfinder8
+from shotsieve.bench.rounds import ROUNDS
 from shotsieve.errors import BackendUnavailable
 
 # Times OM in normal mode at every background; the goal of full statistics is 8.

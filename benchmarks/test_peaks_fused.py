@@ -16,8 +16,8 @@ import records
 from fused_case import FusedCase, Pipeline
 from peak_frames import BACKGROUNDS, SETTINGS
 from peaks_case import LEVELS, interleave, one_core, timed
-from rounds import ROUNDS
 from shotsieve import peakfinder8
+from shotsieve.bench.rounds import ROUNDS
 
 GOAL_MS = 0.1
 COLUMNS = [

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import records
 import shotsieve
-from rounds import interleave
 from shotsieve.backend import usable_cpus
+from shotsieve.bench.rounds import interleave
 from shotsieve.constants.container import Constants
 from shotsieve.simulate import SpiParameters, simulate_spi
 from shotsieve.write.chunks import RowDataset, append_rows

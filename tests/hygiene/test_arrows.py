@@ -135,7 +135,18 @@ LAYERS = [
     ("accounts", "write"),
     ("check",),
     ("engine",),
-    ("cli", "cli_check", "cli_decide", "cli_ledger", "cli_pulses", "cli_simulate", "__main__", "plot"),
+    ("bench",),
+    (
+        "cli",
+        "cli_bench",
+        "cli_check",
+        "cli_decide",
+        "cli_ledger",
+        "cli_pulses",
+        "cli_simulate",
+        "__main__",
+        "plot",
+    ),
 ]
 # The recipe is read by everyone who is told what to do and knows only what may be said.
 FREE = {"simulate", "__init__", "_version"}
