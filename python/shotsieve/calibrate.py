@@ -312,11 +312,12 @@ def make_masks(stage: np.ndarray, rows: np.ndarray, tables: Tables) -> np.ndarra
         if row < 0:
             mask[shot, module] = BadPixels.NO_DARK_DATA
             continue
-        planes = tables.mask[row]
-        out = planes[0].copy()
-        switched = np.flatnonzero(found & STAGE_BITS)  # nearly all pixels are in high gain
+        planes, out = tables.mask[row], mask[shot, module]
+        np.copyto(out, planes[0])
+        # Nearly all pixels are in high gain; NumPy finds the others in a bool array many times as fast.
+        switched = np.flatnonzero((found & STAGE_BITS) != 0)
         out[switched] = planes[found[switched] & STAGE_BITS, switched]
-        flagged = np.flatnonzero(found & ~np.uint8(STAGE_BITS))
+        flagged = np.flatnonzero(found > STAGE_BITS)
         flags = found[flagged]
         unexplained = (flags & NOT_FINITE != 0) & (out[flagged] & np.uint32(tables.bad_bits) == 0)
         out[flagged] |= (
@@ -324,5 +325,4 @@ def make_masks(stage: np.ndarray, rows: np.ndarray, tables: Tables) -> np.ndarra
             | np.where(flags & OUT_OF_RANGE, np.uint32(BadPixels.VALUE_OUT_OF_RANGE), np.uint32(0))
             | np.where(flags & WRONG_GAIN, np.uint32(BadPixels.WRONG_GAIN_VALUE), np.uint32(0))
         )
-        mask[shot, module] = out
     return mask

@@ -95,6 +95,8 @@ class BlockRunner:
         if self.on_device and (job.content == "corrected" or job.needs_pixels):
             self.second = PixelPass(backend, job, self.table, block_shots)
         self.stages = PixelStages(backend, job, self.second) if job.needs_pixels else None
+        # Where all shots are calibrated to pixels, they are counted then, and not once before.
+        self.counts_late = self.stages is not None and self.stages.looks_at_all
 
     def make_slot(self) -> Slot:
         """Return the buffers of one more block in flight."""
@@ -128,7 +130,7 @@ class BlockRunner:
         if not self.on_device or n == 0:
             return
         self.upload(slot, n)
-        if not self.job.counts_frames:
+        if not self.job.counts_frames or self.counts_late:
             return
         frames, groups = self._list(slot, slot.present, slot.rows)
         queue_calibration(
@@ -151,17 +153,17 @@ class BlockRunner:
         job, table, shots = self.job, self.job.table, slot.shots_in
         present, rows, n = slot.present, slot.rows, len(slot.shots_in)
         table.set_module_status(shots, module_status(present, rows if self.on_device else None))
-        worth = np.zeros(n, bool)
-        if self.on_device and job.counts_frames and n:
+        counted, worth = self.on_device and job.counts_frames and n > 0, np.zeros(n, bool)
+        if counted and not self.counts_late:
             self.device.wait(slot.event)
-            counts = slot.counts[: n * self.modules].reshape(n, self.modules, COUNTS)
-            counts = np.where((present & (rows >= 0))[..., None], counts, 0)  # absent frames were not counted
-            if job.recipe.measure.lit is not None:
-                for name, values in lit_measures(counts, job.params.to_photon > 0).items():
-                    table.set_measure(name, shots, values)
-            worth = counts[..., CANDIDATES].any(axis=1)
+            worth = self._counts(slot)[..., CANDIDATES].any(axis=1)
         if self.stages is not None:
             self.stages.measure(slot, shots, worth, present, rows)
+        if counted and job.recipe.measure.lit is not None:
+            if self.counts_late:
+                self.device.wait(self.device.record(slot.stream))
+            for name, values in lit_measures(self._counts(slot), job.params.to_photon > 0).items():
+                table.set_measure(name, shots, values)
         keep = self.decide(shots)
         if self.writer is not None and keep.any():
             self._write(slot, np.flatnonzero(keep))
@@ -177,6 +179,12 @@ class BlockRunner:
         if self.job.tables is None:
             return np.full((len(cell_id), self.modules), -1, "i4")
         return self.job.tables.rows(cell_id)
+
+    def _counts(self, slot: Slot) -> np.ndarray:
+        """Return the counts of a slot's frames, int64 (n, M, 5); 0 where none was counted."""
+        n = len(slot.shots_in)
+        counts = slot.counts[: n * self.modules].reshape(n, self.modules, COUNTS)
+        return np.where((slot.present & (slot.rows >= 0))[..., None], counts, 0)
 
     def upload(self, slot: Slot, n: int) -> None:
         """Queue the copy of a slot's raw words to the device."""

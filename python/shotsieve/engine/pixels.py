@@ -61,7 +61,8 @@ class PixelPass:
         self._device_index = device.empty((block_shots,), "i4")
         self._device_count = device.empty((1,), "i4")
         self._device_raw = device.empty((self.shots, self.modules, self.planes, self.n_pixels), "u2")
-        self._device_counts = device.empty((frames, COUNTS), "i8")
+        self._counts = device.empty_pinned((frames, COUNTS), "i8")
+        self._device_counts = device.twin(self._counts)
         self.pixels = device.empty((self.shots, self.modules, self.n_pixels), "f4")
         self.stage = device.empty((self.shots, self.modules, self.n_pixels), "u1")
         self.candidates = None
@@ -81,18 +82,11 @@ class PixelPass:
             Rows of the table, -1 without constants.
         """
         k, device, stream = len(at), self.backend.device, slot.stream
-        self._keep[:] = 0
-        self._keep[at] = 1
-        device.to_device(self._device_keep, self._keep, stream)
-        queue_compaction(
-            self.backend,
-            slot.device_raw.reshape(self.block_shots, self.shot_bytes // 2).view("u1"),
-            self._device_keep,
-            self._device_index,
-            self._device_count,
-            self._device_raw.reshape(self.shots, self.shot_bytes // 2).view("u1"),
-            stream,
-        )
+        if at[-1] - at[0] == k - 1:
+            raw = slot.device_raw[int(at[0]) : int(at[0]) + k]  # they stand together already
+        else:
+            self._gather(slot, at)
+            raw = self._device_raw[:k]
         # Frames that were not recorded are listed too, without constants: their pixels become NaN.
         frames, groups = list_frames(np.ones_like(present), np.where(present, rows, np.int32(-1)))
         for name, values in (("frames", frames), ("groups", groups)):
@@ -105,7 +99,7 @@ class PixelPass:
             candidates = self.candidates[:k].reshape(flat, self.n_pixels // 32)
         queue_calibration(
             self.backend,
-            self._device_raw[:k].reshape(flat, self.planes, self.n_pixels),
+            raw.reshape(flat, self.planes, self.n_pixels),
             self._device_frames[: len(frames)],
             self._device_groups[: len(groups)],
             self.table,
@@ -116,6 +110,34 @@ class PixelPass:
             candidates=candidates,
             stream=stream,
         )
+
+    def _gather(self, slot: Slot, at: np.ndarray) -> None:
+        """Queue the gathering of the raw words of some shots."""
+        device, stream = self.backend.device, slot.stream
+        self._keep[:] = 0
+        self._keep[at] = 1
+        device.to_device(self._device_keep, self._keep, stream)
+        queue_compaction(
+            self.backend,
+            slot.device_raw.reshape(self.block_shots, self.shot_bytes // 2).view("u1"),
+            self._device_keep,
+            self._device_index,
+            self._device_count,
+            self._device_raw.reshape(self.shots, self.shot_bytes // 2).view("u1"),
+            stream,
+        )
+
+    def queue_counts(self, slot: Slot, at: np.ndarray) -> None:
+        """Queue the copy of what the pass counted into the counts of a slot; `at` as in `queue`."""
+        counted = slice(int(at[0]) * self.modules, (int(at[-1]) + 1) * self.modules)
+        device, k = self.backend.device, len(at)
+        if at[-1] - at[0] == k - 1:
+            device.to_host(slot.counts[counted], self._device_counts[: k * self.modules], slot.stream)
+            return
+        device.to_host(self._counts[: k * self.modules], self._device_counts[: k * self.modules], slot.stream)
+        device.wait(device.record(slot.stream))
+        shots = slot.counts.reshape(self.block_shots, self.modules, COUNTS)
+        shots[at] = self._counts[: k * self.modules].reshape(k, self.modules, COUNTS)
 
     def fetch(self, k: int, stream: Any) -> tuple[np.ndarray, np.ndarray]:
         """Copy pixels and stages of the first `k` shots to the host, and wait: float32, uint8 (k, M, n)."""

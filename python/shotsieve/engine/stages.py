@@ -56,10 +56,17 @@ class PixelStages:
             self.stages.append(job.pump.frames.stage(backend, second.shots))
         self.records: dict[int, np.ndarray] = {}
 
+    @property
+    def looks_at_all(self) -> bool:
+        """Whether every shot is calibrated to pixels, so that it is counted on the way."""
+        return bool(self.stages)
+
     def measure(
         self, slot: Slot, shots: np.ndarray, worth: np.ndarray, present: np.ndarray, rows: np.ndarray
     ) -> None:
         """Measure the shots of a block; one without a frame that could be calibrated stays unknown.
+
+        Where every shot is looked at, the slot's counts are filled too.
 
         Parameters
         ----------
@@ -80,6 +87,8 @@ class PixelStages:
             self._store(without, Peaks.empty(len(without), len(self.job.peaks.module_of_panel)))
         for part in cut(np.flatnonzero(looked_at), self.second.shots):
             self.second.queue(slot, part, present[part], rows[part])
+            if self.looks_at_all:
+                self.second.queue_counts(slot, part)
             k, stream = len(part), slot.stream
             pixels = self.second.pixels[:k].reshape(k, self.second.modules * self.second.n_pixels)
             if self.finder is not None:
