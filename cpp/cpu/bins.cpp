@@ -260,33 +260,34 @@ class Group {
                                            value, limits, plan_.norm[own], plan_.dark[own], coef, inside);
     if (all) return;
     any_lost_ = true;
-    double* sum = sums_.part_lost.data() + at * static_cast<std::size_t>(plan_.n_columns);
-    for (std::int32_t q = 0; q < plan_.n_columns; ++q) {
-      cpu::add_outside<L>(sum + q * L, plan_.columns[entry * plan_.n_columns + q], inside);
-    }
+    lose(entry, local, inside);
   }
 
-  // Takes the lost pixels of a square out of the static sums.
+  // Takes the lost pixels of a square out of the static sums: pixel by pixel, for all frames at once, since a
+  // bad pixel is often lost in many, and the sums of the frames lie side by side.
   void lose_all(std::int64_t own, const std::uint32_t (&lost)[L]) {
     any_lost_ = true;
-    for (int k = 0; k < frames_; ++k) {
-      for (std::uint32_t bits = lost[k]; bits != 0; bits &= bits - 1) {
-        const std::int64_t pixel = own + __builtin_ctz(bits);
-        if (!Split) {
-          lose(k, pixel, plan_.local[pixel]);
-          continue;
-        }
-        for (std::int32_t e = plan_.entry_start[pixel]; e < plan_.entry_start[pixel + 1]; ++e) {
-          lose(k, e, plan_.entry_bin[e]);
-        }
+    std::uint32_t any = 0;
+    for (int k = 0; k < L; ++k) any |= lost[k];
+    for (; any != 0; any &= any - 1) {
+      const int j = __builtin_ctz(any);
+      alignas(64) long long inside[L];
+      for (int k = 0; k < L; ++k) inside[k] = static_cast<long long>(lost[k] >> j & 1u) - 1;
+      const std::int64_t pixel = own + j;
+      if (!Split) {
+        lose(pixel, plan_.local[pixel], inside);
+        continue;
+      }
+      for (std::int32_t e = plan_.entry_start[pixel]; e < plan_.entry_start[pixel + 1]; ++e) {
+        lose(e, plan_.entry_bin[e], inside);
       }
     }
   }
 
-  void lose(int k, std::int64_t entry, std::int32_t local) {
+  void lose(std::int64_t entry, std::int32_t local, const long long* inside) {
     const double* column = plan_.columns + entry * plan_.n_columns;
-    double* sum = sums_.part_lost.data() + static_cast<std::size_t>(local) * plan_.n_columns * L + k;
-    for (std::int32_t q = 0; q < plan_.n_columns; ++q) sum[q * L] += column[q];
+    double* sum = sums_.part_lost.data() + static_cast<std::size_t>(local) * plan_.n_columns * L;
+    for (std::int32_t q = 0; q < plan_.n_columns; ++q) cpu::add_outside<L>(sum + q * L, column[q], inside);
   }
 
   const BinsCall& c_;

@@ -179,7 +179,9 @@ def _module_constants(
 
     middle = tuple(0.5 * (low + high) for low, high in pairwise(LEVELS))
     bad = np.zeros((3, *shape), "u4")
-    bad[:, rng.random(shape) < BAD_SHARE] = int(BadPixels.NOISE_OUT_OF_THRESHOLD)
+    # Most bad pixels are bad in every cell.
+    bad[:, :, rng.random(detector.shape) < BAD_SHARE] = int(BadPixels.OFFSET_OUT_OF_THRESHOLD)
+    bad[:, rng.random(shape) < BAD_SHARE / 10] = int(BadPixels.NOISE_OUT_OF_THRESHOLD)
     return {
         "offset": around(OFFSETS, 0.01),
         "thresholds": np.rint(around(middle, 0.002)),
