@@ -1,11 +1,13 @@
 """Frames that were encoded before, for several files: the files of the run do not change by it."""
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
 
+import h5py
 import numpy as np
 import pytest
 from shotsieve.errors import BadInput
-from shotsieve.write.encoded import EncodedFrames
+from shotsieve.write.encoded import EncodedFrames, encode_chunk
 from shotsieve.write.exdf import ReducedRunWriter
 
 
@@ -48,3 +50,24 @@ def test_frames_encoded_in_another_way_are_refused(tmp_path, make_source, frames
         encoded = EncodedFrames({"data": frames["data"]}, source.shots.present[:1], {"data": False})
         with pytest.raises(BadInput, match=r"encoded as .*'data': False.; needed .*'gain': True"):
             writer.append([0], source.shots.present[:1], frames, encoded)
+
+
+def test_compressed_chunks_are_the_same_bytes_every_time(rng):
+    """Deflate libraries look for matches in memory that others have used before."""
+    frames = [((rng.random((64, 48)) < share) * 7).astype("u4") for share in (0.001, 0.03, 0.5)]
+    frames += [frame[:2, :24] for frame in frames]
+    for frame in frames:
+        with ThreadPoolExecutor(4) as pool:
+            chunks = set(pool.map(lambda _, frame=frame: encode_chunk(frame, "<u4", True), range(200)))
+        assert len(chunks) == 1
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4", "<f4", "<f8"])
+def test_hdf5_reads_what_is_encoded(tmp_path, rng, dtype):
+    frame = rng.integers(0, 200, (33, 7)).astype(dtype)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        filters = {"compression": "gzip", "shuffle": np.dtype(dtype).itemsize > 1}
+        data = file.create_dataset("a", frame.shape, dtype, chunks=frame.shape, **filters)
+        data.id.write_direct_chunk((0, 0), encode_chunk(frame, dtype, True))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert np.array_equal(file["a"][()], frame)

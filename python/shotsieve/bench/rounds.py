@@ -8,7 +8,11 @@ from collections.abc import Callable, Mapping
 ROUNDS = 7
 
 
-def interleave(functions: Mapping[str, Callable[[], object]], rounds: int = ROUNDS) -> dict[str, list[float]]:
+def interleave(
+    functions: Mapping[str, Callable[[], object]],
+    rounds: int = ROUNDS,
+    before: Callable[[str], object] = lambda name: None,
+) -> dict[str, list[float]]:
     """Run functions in turns.
 
     Parameters
@@ -17,6 +21,8 @@ def interleave(functions: Mapping[str, Callable[[], object]], rounds: int = ROUN
         Each must have done its work when it returns.
     rounds : int
         One more round comes first and is not counted: it faults pages in and warms caches.
+    before : callable
+        Called with the name before each function; its time does not count.
 
     Returns
     -------
@@ -31,6 +37,7 @@ def interleave(functions: Mapping[str, Callable[[], object]], rounds: int = ROUN
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for number in range(rounds + 1):
         for name, function in functions.items():
+            before(name)
             began = time.perf_counter()
             function()
             took = time.perf_counter() - began

@@ -159,9 +159,12 @@ def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], threads
     # A pool per call costs well under a millisecond, and none is left standing to hang in a forked child.
     with ThreadPoolExecutor(threads) as pool:
         try:
-            encoded = [pool.map(d.encode, rows) for d, rows in jobs]
+            encoded = pool.map(
+                lambda rows: [d.encode(row) for (d, _), row in zip(jobs, rows, strict=True)],
+                zip(*(rows for _, rows in jobs), strict=True),
+            )
             starts = [d.grow(len(rows)) for d, rows in jobs]
-            for number, chunks in enumerate(zip(*encoded, strict=True)):
+            for number, chunks in enumerate(encoded):
                 for (dataset, _), start, chunk in zip(jobs, starts, chunks, strict=True):
                     dataset.store(start + number, *chunk)
         except BaseException:

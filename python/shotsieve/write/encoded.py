@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 
 from ..cpus import usable_cpus
 from ..errors import BadInput
 
 LEVEL = 1
-"""Deflate level: higher ones cost several times the time for a few per cent of size."""
+"""Deflate level that datasets name; whoever adds to them by HDF5 gets it."""
+
+ISAL_LEVEL = 0
+"""ISA-L's fastest, a tenth of zlib's time. Its level 1 gives now these bytes, now those, of one input."""
 
 DTYPES = {"data": "<f4", "gain": "|u1", "mask": "<u4"}
 """How the planes of a corrected frame are stored."""
@@ -38,7 +41,8 @@ def encode_chunk(frame: np.ndarray, dtype: Any, compressed: bool) -> bytes | np.
 
     Notes
     -----
-    Promise: exact.
+    Promise: exact. What is compressed is the same bytes on one kind of processor and version of ISA-L only;
+    what it holds is the same everywhere.
 
     Examples
     --------
@@ -50,8 +54,24 @@ def encode_chunk(frame: np.ndarray, dtype: Any, compressed: bool) -> bytes | np.
     if not compressed:
         return frame
     if dtype.itemsize > 1:
-        frame = np.ascontiguousarray(frame.reshape(-1, 1).view("u1").T)
-    return zlib.compress(frame, LEVEL)
+        frame = shuffled(frame)
+    return isal_zlib.compress(frame, ISAL_LEVEL)
+
+
+def shuffled(values: np.ndarray) -> np.ndarray:
+    """Return the bytes of values sorted by their place, uint8 (itemsize, size): HDF5's filter *shuffle*.
+
+    Examples
+    --------
+    >>> shuffled(np.array([0x0102, 0x0304], "<u2")).tolist()
+    [[2, 4], [1, 3]]
+    """
+    words = values.reshape(-1).view(f"<u{values.itemsize}")
+    planes = np.empty((values.itemsize, words.size), "u1")
+    for place, plane in enumerate(planes):
+        # Twice as fast as a transposed copy.
+        plane[:] = words >> (8 * place)
+    return planes
 
 
 class EncodedFrames:
