@@ -17,6 +17,8 @@ import numpy as np
 from .errors import BadInput, nearest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas
     import xarray
 
@@ -369,6 +371,12 @@ class Table:
         from .table_io import to_dataframe
 
         return to_dataframe(self)
+
+    def to_parquet(self, path: str | os.PathLike[str], modules: bool = False) -> Path:
+        """Write the table as Parquet; see `shotsieve.table_io.to_parquet`."""
+        from .table_io import to_parquet
+
+        return to_parquet(self, path, modules)
 
     def to_xarray(self) -> xarray.Dataset:
         """Return an xarray Dataset with axes shot and module; see `shotsieve.table_io.to_xarray`."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .errors import BadInput, OutputError
 from .side_file import created, opened, put
 from .table import FATES, Column, ModuleStatus, Table
 
@@ -159,6 +161,74 @@ def to_dataframe(table: Table) -> pandas.DataFrame:
     out = pd.DataFrame(frame)
     out.attrs["units"] = {name: column.unit for name, column in table.describe().items() if column.unit}
     return out
+
+
+def to_parquet(table: Table, path: str | os.PathLike[str], modules: bool = False) -> Path:
+    """Write the table as one Parquet file: the columns of `to_dataframe`, NA as null.
+
+    Parameters
+    ----------
+    table : Table
+    path : path-like
+        Replaced if it exists, once the new file is complete.
+    modules : bool
+        Every measure of every module too, ``lit_pixels[3]``, null where it was not measured.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    BadInput
+        If pandas or pyarrow is not installed.
+    OutputError
+        If the file cannot be written; nothing of it is left then.
+
+    Notes
+    -----
+    Promise: exact. Unit and meaning of a column are the metadata of its field.
+
+    Examples
+    --------
+    >>> to_parquet(table, "r0001.parquet")    # doctest: +SKIP
+    """
+    try:
+        import pandas as pd
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise BadInput(
+            f"Parquet needs pandas and pyarrow: pip install 'shotsieve[table]' ({error})"
+        ) from None
+    frame = to_dataframe(table)
+    if modules:
+        ok = table.ok()
+        single = {
+            f"{name}[{module}]": pd.Series(
+                values[:, m], dtype="Int64" if values.dtype.kind == "i" else "Float64"
+            ).mask(~ok[:, m])
+            for name, values in table.measures.items()
+            for m, module in enumerate(table.modules)
+        }
+        frame = pd.concat([frame, pd.DataFrame(single)], axis=1)
+    arrow = pa.Table.from_pandas(frame, preserve_index=False)
+    described = table.describe()
+    fields = []
+    for field in arrow.schema:
+        column = described.get(field.name.partition("[")[0].removesuffix("_measured"))
+        told = {} if column is None else {"unit": column.unit, "meaning": column.meaning}
+        fields.append(field.with_metadata(told))
+    arrow = arrow.cast(pa.schema(fields, metadata={"made_by": "shotsieve", "fates": ",".join(FATES)}))
+    path = Path(path)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        parquet.write_table(arrow, new, compression="zstd")
+        os.replace(new, path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise OutputError(f"the table {path} cannot be written: {error}") from error
+    return path
 
 
 def to_xarray(table: Table) -> xarray.Dataset:

@@ -144,6 +144,7 @@ LAYERS = [
         "cli_ledger",
         "cli_pulses",
         "cli_simulate",
+        "cli_table",
         "__main__",
         "plot",
     ),
