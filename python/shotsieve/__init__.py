@@ -15,6 +15,7 @@ from .backend import describe as backends
 from .errors import BackendUnavailable, BadInput, OutputError, ShotsieveError, UnreadableData
 
 if TYPE_CHECKING:
+    from .calibrator import CalibratedFrames, Calibrator, calibrate_frames
     from .constants.container import Constants
     from .engine import Result, reduce
     from .engine.embed import Block, BlockResult, Engine, UserStage
@@ -37,6 +38,8 @@ __all__ = [
     "BadInput",
     "Block",
     "BlockResult",
+    "CalibratedFrames",
+    "Calibrator",
     "Constants",
     "Engine",
     "OutputError",
@@ -54,6 +57,7 @@ __all__ = [
     "UserStage",
     "__version__",
     "backends",
+    "calibrate_frames",
     "open_run",
     "peakfinder8",
     "plot",
@@ -62,6 +66,9 @@ __all__ = [
 
 # Loaded on first use, so that importing the package stays quick.
 _LAZY = {
+    "CalibratedFrames": "calibrator",
+    "Calibrator": "calibrator",
+    "calibrate_frames": "calibrator",
     "Block": "engine.embed",
     "BlockResult": "engine.embed",
     "Engine": "engine.embed",

@@ -132,9 +132,13 @@ class Tables:
     def rows(self, cell_id: np.ndarray) -> np.ndarray:
         """Return the row of ``table`` for each shot and module, int32 (S, M); -1 without constants.
 
-        ``cell_id`` (S,) holds cells of the run only.
+        ``cell_id`` (S,) may hold cells that are not here; they have none.
         """
-        return np.ascontiguousarray(self.row_of[:, np.searchsorted(self.cell_ids, cell_id)].T)
+        if len(self.cell_ids) == 0:
+            return np.full((len(cell_id), len(self.row_of)), -1, "i4")
+        at = np.minimum(np.searchsorted(self.cell_ids, cell_id), len(self.cell_ids) - 1)
+        known = self.cell_ids[at] == cell_id
+        return np.ascontiguousarray(np.where(known, self.row_of[:, at], np.int32(-1)).T)
 
 
 def make_tables(

@@ -130,7 +130,7 @@ LAYERS = [
     ("errors", "units", "cpus", "backend", "device", "toml_text"),
     ("detectors", "geometry"),
     ("sources", "constants", "reference"),
-    ("calibrate", "compact", "measure"),
+    ("calibrate", "calibrator", "compact", "measure"),
     ("table", "table_io", "side_file", "peak_list", "peak_list_io", "decide", "derive", "keep", "select"),
     ("accounts", "write"),
     ("check",),

@@ -260,15 +260,6 @@ class StreamRunner(BlockRunner):
         table.meanings = dict(empty.meanings)
         return table
 
-    def rows_of(self, cell_id: np.ndarray) -> np.ndarray:
-        """Return the rows of the constants; a cell that they do not have is -1 like a module without."""
-        if self.job.tables is None:
-            return super().rows_of(cell_id)
-        cells = self.job.tables.cell_ids
-        at = np.minimum(np.searchsorted(cells, cell_id), len(cells) - 1)
-        known = cells[at] == cell_id
-        return np.where(known[:, None], super().rows_of(cells[at]), np.int32(-1))
-
     def upload(self, slot: Slot, n: int) -> None:
         """Queue the copy of raw words to the device, unless they are there already."""
         if slot.given is None:

@@ -1,0 +1,362 @@
+"""Calibration of frames in memory, for programs that want nothing else of this one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import detectors
+from .calibrate import (
+    COUNTS,
+    STAGE_BITS,
+    CalibrateParams,
+    list_frames,
+    make_masks,
+    make_tables,
+    queue_calibration,
+)
+from .constants.container import Constants
+from .constants.steps import Steps
+from .errors import BadInput, nearest
+from .measure.arrays import chosen_backend
+from .measure.lit import lit_measures, photons_per_unit
+from .measure.threshold import median_noise, threshold_in_unit
+from .units import parse_quantity
+
+if TYPE_CHECKING:
+    from .backend import Backend
+
+OUTPUTS = ("data", "gain", "mask", "lit_pixels", "unmasked_pixels", "intensity", "photons")
+IMAGES = ("data", "gain", "mask")
+BATCH_BYTES = 64_000_000
+"""Raw bytes that are calibrated at once, where they have to be copied to a device."""
+
+WHO = "calibrate_frames"
+
+
+@dataclass(frozen=True)
+class CalibratedFrames:
+    """What was asked for of some frames; the rest is None.
+
+    Attributes
+    ----------
+    data : float32 (n, M, ss, fs)
+        NaN where a pixel is masked. Where the raw words were on a GPU this and `gain` are CuPy arrays.
+    gain : uint8 (n, M, ss, fs)
+        0 high, 1 medium, 2 low.
+    mask : uint32 (n, M, ss, fs)
+        The facility's bits.
+    lit_pixels, unmasked_pixels, intensity, photons : ndarray (n, M)
+        int64, float64 in the unit of `data`, and int64. Of frames without constants -1, and NaN.
+    known : ndarray of bool, shape (n, M)
+        Frames that have constants; the others are NaN throughout, and flagged NO_DARK_DATA.
+    """
+
+    data: Any = None
+    gain: Any = None
+    mask: np.ndarray | None = None
+    lit_pixels: np.ndarray | None = None
+    unmasked_pixels: np.ndarray | None = None
+    intensity: np.ndarray | None = None
+    photons: np.ndarray | None = None
+    known: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
+
+
+class Calibrator:
+    """Constants folded once and kept on the device, for frames that come again and again.
+
+    Promise: exact; the numbers that `shotsieve.reduce` writes, on every backend, however frames are batched.
+
+    Parameters
+    ----------
+    constants : Constants or path
+    modules : sequence of int or None
+        The modules of every call, in its order; None: those of the constants.
+    cells : sequence of int or None
+        Memory cells that may come; None: those of the constants.
+    detector : str or None
+        Needed where the constants are a folder in the facility's layout.
+    gain_mode : {"adaptive", "fixed_high", "fixed_medium", "fixed_low"}
+    photon_energy_kev : float or None
+        Needed for photons.
+    unit : {"ADU", "keV", "photon"} or None
+        Of the values; None leaves it to the steps: keV where the constants have a gain.
+    steps : Steps or None
+        Switches of the calibration.
+    lit_threshold : str or float
+        From where a pixel is lit: ``"0.7 photon"``, ``"4 keV"``, ``"5 sigma"``, or a number in `unit`.
+    backend : {"auto", "cpu", "cuda", "emu"} or Backend
+
+    Attributes
+    ----------
+    modules : tuple of int
+    unit : str
+    frame_shape : (int, int, int, int)
+        (modules, planes, ss, fs) of the raw words of a shot.
+
+    Raises
+    ------
+    BadInput
+        If constants, modules, units or steps do not fit together.
+
+    Examples
+    --------
+    >>> calibrate = shotsieve.Calibrator("constants.h5", modules=[3])    # doctest: +SKIP
+    >>> calibrate(raw, cell_ids).data.shape    # doctest: +SKIP
+    (352, 1, 512, 128)
+    """
+
+    def __init__(
+        self,
+        constants: Constants | str | os.PathLike[str],
+        modules: Sequence[int] | None = None,
+        cells: Sequence[int] | None = None,
+        *,
+        detector: str | None = None,
+        gain_mode: str = "adaptive",
+        photon_energy_kev: float | None = None,
+        unit: str | None = None,
+        steps: Steps | None = None,
+        lit_threshold: str | float = "0.7 photon",
+        backend: str | Backend = "auto",
+    ) -> None:
+        family = None if detector is None else detectors.load(detector)
+        if not isinstance(constants, Constants):
+            constants = Constants.open(constants, family)
+        self.detector = family or constants.detector
+        steps = Steps() if steps is None else steps
+        self.modules = tuple(constants.modules if modules is None else (int(m) for m in modules))
+        if not self.modules or len(set(self.modules)) < len(self.modules):
+            raise BadInput(f"{WHO}: modules {self.modules}: expected different numbers, at least one")
+        self.unit = steps.unit(unit)
+        cells = np.unique(np.asarray(constants.cell_ids if cells is None else cells, "i4"))
+        self.tables = make_tables(
+            constants,
+            self.detector,
+            self.modules,
+            cells,
+            steps,
+            self.unit,
+            photon_energy_kev,
+            gain_mode,
+        )
+        to_photon = photons_per_unit(self.unit, photon_energy_kev)
+        stage = max(self.detector.fixed_stage(gain_mode), 0)
+        sigma = median_noise(constants, self.tables, self.modules, stage)
+        self._threshold = self._lit(lit_threshold, photon_energy_kev, sigma)
+        self.params = CalibrateParams.from_steps(
+            steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
+        )
+        self.backend = chosen_backend(backend)
+        self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.shape)
+        device = self.backend.device
+        table = self.tables.table
+        if len(table) == 0:
+            table = np.full((1, *table.shape[1:]), np.nan, "f4")
+        self._table, stream = device.twin(table), device.stream()
+        device.to_device(self._table, table, stream)
+        device.wait(device.record(stream))
+
+    def _lit(self, given: str | float, energy: float | None, sigma: float) -> float:
+        if not isinstance(given, str):
+            return float(np.float32(given))
+        quantity = parse_quantity(given, option="lit_threshold")
+        if quantity.unit == "photon" and energy is None and self.unit != "photon":
+            return float("nan")  # only an error where lit pixels are asked for
+        return threshold_in_unit(quantity, self.unit, energy, sigma, option="lit_threshold")
+
+    def __call__(
+        self, raw: Any, cell_ids: Any, outputs: Sequence[str] = ("data",), stream: Any = None
+    ) -> CalibratedFrames:
+        """Calibrate some shots.
+
+        Parameters
+        ----------
+        raw : array of uint16, shape (n, M, planes, ss, fs)
+            Without M where there is one module. In host memory, or C-contiguous on the GPU of the backend.
+        cell_ids : array of int, shape (n,)
+            Memory cell of every shot.
+        outputs : sequence of str
+            Some of `OUTPUTS`. Only what is asked for is made.
+        stream : stream, int or None
+            For words on a GPU: where to queue; None takes what the array names, else the current one.
+
+        Returns
+        -------
+        CalibratedFrames
+
+        Raises
+        ------
+        BadInput
+            If shapes or dtypes are wrong, an output is unknown, or its threshold or energy is missing.
+        """
+        outputs = self._checked(outputs)
+        cell_ids = np.asarray(cell_ids)
+        n = len(cell_ids)
+        on_device = hasattr(raw, "__cuda_array_interface__")
+        self._check_raw(raw, n, on_device, outputs)
+        rows = self.tables.rows(cell_ids.astype("i4"))
+        return self._on_device(raw, rows, outputs, stream) if on_device else self._on_host(raw, rows, outputs)
+
+    def _checked(self, outputs: Sequence[str]) -> tuple[str, ...]:
+        outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+        for name in outputs:
+            if name not in OUTPUTS:
+                raise BadInput(
+                    f"{WHO}: no output {name!r}.{nearest(name, OUTPUTS)} There are {', '.join(OUTPUTS)}"
+                )
+        if "photons" in outputs and not self.params.to_photon:
+            raise BadInput(f"{WHO}: photons are asked for: give photon_energy_kev, and a unit other than ADU")
+        if "lit_pixels" in outputs and np.isnan(self._threshold):
+            raise BadInput(
+                f"{WHO}: lit pixels are asked for: give photon_energy_kev, or lit_threshold in {self.unit}"
+            )
+        return outputs
+
+    def _check_raw(self, raw: Any, n: int, on_device: bool, outputs: tuple[str, ...]) -> None:
+        shape, dtype = tuple(getattr(raw, "shape", ())), getattr(raw, "dtype", None)
+        wanted = (n, *self.frame_shape)
+        short = (n, *self.frame_shape[1:]) if len(self.modules) == 1 else wanted
+        if shape not in (wanted, short) or dtype is None or np.dtype(dtype) != np.uint16:
+            raise BadInput(
+                f"{WHO}: raw has shape {shape} and dtype {dtype}; expected {wanted} and uint16: {n} shots (the "
+                "length of cell_ids), modules, planes, slow scan, fast scan"
+            )
+        if not on_device:
+            return
+        if self.backend.name == "cpu":
+            raise BadInput(f'{WHO}: raw is on a GPU, and the backend is cpu: take backend="cuda"')
+        if raw.__cuda_array_interface__.get("strides") is not None:
+            raise BadInput(f"{WHO}: raw on the device is not C-contiguous: make such a copy first")
+        if "mask" in outputs:
+            raise BadInput(f"{WHO}: masks are put together on the host: give raw there, or leave mask out")
+
+    def _on_host(self, raw: np.ndarray, rows: np.ndarray, outputs: tuple[str, ...]) -> CalibratedFrames:
+        """Calibrate words in host memory, batch by batch where the device has a memory of its own."""
+        n, device = len(rows), self.backend.device
+        pixels = (len(self.modules), self.detector.pixels)
+        found = self._images(n, outputs, np.empty)
+        counts = np.empty((n * pixels[0], COUNTS), "i8")
+        raw = np.ascontiguousarray(raw).reshape(n, *self.frame_shape)
+        shot_bytes = 2 * int(np.prod(self.frame_shape))
+        batch = n if self.backend.name == "cpu" else max(1, BATCH_BYTES // shot_bytes)
+        stream = device.stream()
+        for first in range(0, n, max(batch, 1)):
+            part = slice(first, min(first + batch, n))
+            counted = counts[part.start * pixels[0] : part.stop * pixels[0]]
+            pinned = {name: array[part] for name, array in found.items()}
+            if self.backend.name == "cpu":
+                self._queue(raw[part], rows[part], pinned, counted, stream)
+                continue
+            twins = {name: device.twin(array) for name, array in pinned.items()}
+            words, numbers = device.twin(raw[part]), device.twin(counted)
+            device.to_device(words, raw[part], stream)
+            self._queue(words, rows[part], twins, numbers, stream)
+            for name, array in pinned.items():
+                device.to_host(array, twins[name], stream)
+            device.to_host(counted, numbers, stream)
+            device.wait(device.record(stream))
+        return self._answer(rows, outputs, found, counts)
+
+    def _on_device(
+        self, raw: Any, rows: np.ndarray, outputs: tuple[str, ...], stream: Any
+    ) -> CalibratedFrames:
+        """Calibrate words that are on the device; images stay there."""
+        device, n = self.backend.device, len(rows)
+        given = raw.__cuda_array_interface__.get("stream") if stream is None else stream
+        stream = device.given_stream(given)
+        found = self._images(n, outputs, device.empty)
+        counts = device.empty_pinned((n * len(self.modules), COUNTS), "i8")
+        numbers = device.twin(counts)
+        self._queue(raw, rows, found, numbers, stream)
+        device.to_host(counts, numbers, stream)
+        device.wait(device.record(stream))
+        return self._answer(rows, outputs, found, np.array(counts))
+
+    def _images(self, n: int, outputs: tuple[str, ...], empty: Any) -> dict[str, Any]:
+        """Make room for pixels and stages, where an image is asked for: the kernel writes both or none."""
+        if not set(outputs) & set(IMAGES):
+            return {}
+        shape = (n, len(self.modules), self.detector.pixels)
+        return {"pixels": empty(shape, "f4"), "stage": empty(shape, "u1")}
+
+    def _queue(self, raw: Any, rows: np.ndarray, images: dict[str, Any], counts: Any, stream: Any) -> None:
+        n, modules = rows.shape
+        if n == 0:
+            return
+        device, flat = self.backend.device, (n * modules, self.detector.pixels)
+        frames, groups = list_frames(np.ones_like(rows, bool), rows)
+        lists = []
+        for values in (frames, groups):
+            pinned = device.empty_pinned(values.shape, values.dtype)
+            pinned[:] = values
+            lists.append(device.twin(pinned))
+            device.to_device(lists[-1], pinned, stream)
+        queue_calibration(
+            self.backend,
+            raw.reshape(flat[0], self.detector.plane_count, flat[1]),
+            *lists,
+            self._table,
+            counts,
+            self.params,
+            **{name: array.reshape(*flat) for name, array in images.items()},
+            stream=stream,
+        )
+        # The lists are ours alone: they may go once the kernel has read them.
+        device.wait(device.record(stream))
+
+    def _answer(
+        self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray
+    ) -> CalibratedFrames:
+        known, told = rows >= 0, {}
+        shape = (*rows.shape, *self.detector.shape)
+        if "data" in outputs:
+            told["data"] = found["pixels"].reshape(*shape)
+        if "mask" in outputs:
+            told["mask"] = make_masks(found["stage"], rows, self.tables).reshape(shape)
+        if "gain" in outputs:
+            stage = found["stage"].reshape(*shape)
+            told["gain"] = stage & np.uint8(STAGE_BITS)
+        numbers = lit_measures(counts.reshape(*rows.shape, COUNTS), bool(self.params.to_photon))
+        for name in set(outputs) & numbers.keys():
+            nothing = np.nan if name == "intensity" else -1
+            told[name] = np.where(known, numbers[name], nothing)
+        return CalibratedFrames(**told, known=known)
+
+
+def calibrate_frames(
+    raw: Any,
+    cell_ids: Any,
+    constants: Constants | str | os.PathLike[str],
+    modules: Sequence[int] | None = None,
+    outputs: Sequence[str] = ("data",),
+    **options: Any,
+) -> CalibratedFrames:
+    """Calibrate frames once. For many calls make a `Calibrator`, which folds the constants only once.
+
+    Parameters
+    ----------
+    raw, cell_ids, outputs
+        As `Calibrator.__call__` takes them.
+    constants, modules, **options
+        As `Calibrator` takes them.
+
+    Returns
+    -------
+    CalibratedFrames
+
+    Raises
+    ------
+    BadInput
+        As both.
+
+    Examples
+    --------
+    >>> found = calibrate_frames(raw, cells, "constants.h5", [3], ["data", "mask"])    # doctest: +SKIP
+    """
+    cells = np.unique(np.asarray(cell_ids, "i4"))
+    return Calibrator(constants, modules, cells, **options)(raw, cell_ids, outputs)

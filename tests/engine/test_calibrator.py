@@ -1,0 +1,181 @@
+"""Calibration of frames in memory: what a reduction writes, in every form that frames may come in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shotsieve
+from shotsieve import Calibrator, calibrate_frames
+from shotsieve import backend as backends
+from shotsieve import calibrator as module
+from shotsieve.bench.cases import KINDS, make_case
+from shotsieve.constants import Constants
+from shotsieve.constants.bad_pixels import BadPixels
+from shotsieve.constants.steps import Steps
+from shotsieve.errors import BadInput
+from shotsieve.sources.run import open_run
+
+MODULES = (3, 4)
+ALL = ("data", "gain", "mask", "lit_pixels", "unmasked_pixels", "intensity", "photons")
+
+
+class Frames:
+    """Raw words of a run, its constants, and what a reduction makes of them."""
+
+    def __init__(self, simulated, make_recipe, read_module, out) -> None:
+        sim = simulated("usual")
+        source = open_run(sim.raw)
+        self.energy = source.mode.photon_energy_kev
+        raw = np.zeros((len(source.shots), len(source.modules), 2, 512, 128), "u2")
+        source.read(0, len(raw), raw)
+        places = [source.modules.index(module) for module in MODULES]
+        self.raw, self.cells = np.ascontiguousarray(raw[:, places]), source.shots.cell_id
+        self.constants = Constants.open(sim.constants, source.detector)
+        result = shotsieve.reduce(
+            sim.raw, make_recipe(keep=None), out, constants=sim.constants, backend="cpu"
+        )
+        written = [read_module(result, module) for module in MODULES]
+        self.images = {
+            name: np.stack([one[f"image.{name}"] for one in written], axis=1)
+            for name in ("data", "gain", "mask")
+        }
+        self.numbers = {name: values[:, places] for name, values in result.table.measures.items()}
+
+    def calibrator(self, backend="cpu", **options):
+        options = {"modules": MODULES, "photon_energy_kev": self.energy} | options
+        return Calibrator(self.constants, backend=backend, **options)
+
+
+@pytest.fixture(scope="module")
+def frames(simulated, make_recipe, read_module, tmp_path_factory):
+    return Frames(simulated, make_recipe, read_module, tmp_path_factory.mktemp("calibrator") / "r0001")
+
+
+@pytest.mark.parametrize("together", [1, 100])
+def test_everything_is_what_a_reduction_writes(frames, backend_name, monkeypatch, together):
+    monkeypatch.setattr(module, "BATCH_BYTES", together * frames.raw[0].nbytes)
+    found = frames.calibrator(backend_name)(frames.raw, frames.cells, ALL)
+    for name, expected in frames.images.items():
+        assert np.array_equal(getattr(found, name), expected, equal_nan=True), name
+    for name, expected in frames.numbers.items():
+        assert np.array_equal(getattr(found, name), expected), name
+    assert found.known.all()
+
+
+@pytest.mark.parametrize("outputs", [("lit_pixels",), "data", ("mask", "photons"), ("gain",)])
+def test_only_what_is_asked_for_is_made(frames, outputs):
+    found = frames.calibrator()(frames.raw[:3], frames.cells[:3], outputs)
+    asked = {outputs} if isinstance(outputs, str) else set(outputs)
+    for name in ALL:
+        assert (getattr(found, name) is not None) == (name in asked), name
+
+
+def test_one_module_needs_no_axis(frames):
+    one = frames.calibrator(modules=[4])
+    assert one.frame_shape == (1, 2, 512, 128)
+    for raw in (frames.raw[:, 1], frames.raw[:, 1:]):
+        assert np.array_equal(one(raw, frames.cells).data[:, 0], frames.images["data"][:, 1], equal_nan=True)
+
+
+def test_frames_need_not_be_contiguous_nor_in_order(frames, rng):
+    order = rng.permutation(len(frames.raw))
+    found = frames.calibrator()(frames.raw[order], frames.cells[order])
+    assert np.array_equal(found.data, frames.images["data"][order], equal_nan=True)
+    found = frames.calibrator()(frames.raw[::2], frames.cells[::2])
+    assert np.array_equal(found.data, frames.images["data"][::2], equal_nan=True)
+
+
+def test_a_cell_without_constants_is_unknown_and_never_zero(frames, backend_name):
+    cells = np.array(frames.cells[:3])
+    cells[1] = 351
+    found = frames.calibrator(backend_name)(frames.raw[:3], cells, ALL)
+    assert found.known.tolist() == [[True, True], [False, False], [True, True]]
+    assert np.isnan(found.data[1]).all()
+    assert (found.mask[1] == BadPixels.NO_DARK_DATA).all()
+    assert (found.lit_pixels[1] == -1).all()
+    assert np.isnan(found.intensity[1]).all()
+    assert np.array_equal(found.data[2], frames.images["data"][2], equal_nan=True)
+    none = frames.calibrator(backend_name, cells=[351])(frames.raw[:1], [351], ("data", "lit_pixels"))
+    assert np.isnan(none.data).all()
+    assert (none.lit_pixels == -1).all()
+
+
+def test_words_on_the_device(frames, backend_name):
+    if backend_name == "cpu":
+        pytest.skip("the host is the device")
+    calibrate, device = frames.calibrator(backend_name), backends.get(backend_name).device
+    stream, raw = device.stream(), device.empty(frames.raw.shape, "u2")
+    device.to_device(raw, frames.raw, stream)
+    device.wait(device.record(stream))
+    found = calibrate(raw, frames.cells, ("data", "lit_pixels"), stream=stream)
+    host = device.empty_pinned(found.data.shape, "f4")
+    device.to_host(host, found.data, stream)
+    device.wait(device.record(stream))
+    assert np.array_equal(host, frames.images["data"], equal_nan=True)
+    assert np.array_equal(found.lit_pixels, frames.numbers["lit_pixels"])
+    with pytest.raises(BadInput, match="masks are put together on the host"):
+        calibrate(raw, frames.cells, "mask")
+
+
+def test_at_once(frames, tmp_path):
+    saved = frames.constants.save(tmp_path / "constants.h5", compression=None)
+    found = calibrate_frames(
+        frames.raw[:2],
+        frames.cells[:2],
+        saved,
+        MODULES,
+        ("data", "photons"),
+        photon_energy_kev=frames.energy,
+        backend="cpu",
+    )
+    assert np.array_equal(found.data, frames.images["data"][:2], equal_nan=True)
+    assert np.array_equal(found.photons, frames.numbers["photons"][:2])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_detectors_of_both_encodings(kind, tmp_path):
+    case = make_case(kind, tmp_path, modules=1, cells=2, trains=1)
+    calibrate = Calibrator(case.constants, photon_energy_kev=9.3, backend="cpu")
+    found = calibrate(case.raw[0], np.arange(2), ("lit_pixels", "data"))
+    assert np.array_equal(found.lit_pixels.sum(axis=1), case.lit[0])
+    assert np.array_equal(np.nansum(found.data > 0.7 * 9.3, axis=(1, 2, 3)), case.lit[0])
+
+
+def test_units_and_thresholds(frames):
+    photons = frames.calibrator(unit="photon", steps=Steps(round_photons=True))
+    values = photons(frames.raw[:1], frames.cells[:1]).data
+    assert np.array_equal(values, np.rint(values), equal_nan=True)
+    plain = frames.calibrator(photon_energy_kev=None)
+    assert np.array_equal(plain(frames.raw, frames.cells).data, frames.images["data"], equal_nan=True)
+    number = frames.calibrator(lit_threshold=0.7 * frames.energy)
+    assert np.array_equal(
+        number(frames.raw, frames.cells, "lit_pixels").lit_pixels, frames.numbers["lit_pixels"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"raw": np.zeros((2, 2, 2, 512, 128), "i4")}, "dtype int32; expected .* and uint16"),
+        ({"raw": np.zeros((3, 2, 2, 512, 128), "u2")}, r"2 shots \(the length of cell_ids\)"),
+        ({"raw": np.zeros((2, 2, 512, 128), "u2")}, "shape"),
+        ({"outputs": "dta"}, "no output 'dta'. Did you mean"),
+        ({"photon_energy_kev": None, "outputs": "photons"}, "give photon_energy_kev"),
+        ({"photon_energy_kev": None, "outputs": "lit_pixels"}, "lit pixels are asked for"),
+        ({"modules": (3, 3)}, "expected different numbers"),
+        ({"unit": "photon", "photon_energy_kev": None}, "photon energy"),
+        ({"gain_mode": "fast"}, "fast"),
+    ],
+)
+def test_bad_input(frames, change, words):
+    call = {"raw": np.zeros((2, 2, 2, 512, 128), "u2"), "cell_ids": [0, 1], "outputs": "data"}
+    options = {key: value for key, value in change.items() if key not in call}
+    call |= {key: value for key, value in change.items() if key in call}
+    with pytest.raises(BadInput, match=words):
+        frames.calibrator(**options)(**call)
+
+
+def test_no_shots(frames):
+    found = frames.calibrator()(np.zeros((0, 2, 2, 512, 128), "u2"), [], ALL)
+    assert found.data.shape == (0, 2, 512, 128)
+    assert found.lit_pixels.shape == (0, 2)
