@@ -223,8 +223,8 @@ class Calibrator:
         short = (n, *self.frame_shape[1:]) if len(self.modules) == 1 else wanted
         if shape not in (wanted, short) or dtype is None or np.dtype(dtype) != np.uint16:
             raise BadInput(
-                f"{WHO}: raw has shape {shape} and dtype {dtype}; expected {wanted} and uint16: {n} shots (the "
-                "length of cell_ids), modules, planes, slow scan, fast scan"
+                f"{WHO}: raw has shape {shape} and dtype {dtype}; expected {wanted} and uint16: {n} shots "
+                "(the length of cell_ids), modules, planes, slow scan, fast scan"
             )
         if not on_device:
             return
