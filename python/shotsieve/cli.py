@@ -219,6 +219,7 @@ def _versions() -> dict[str, str | None]:
     type=click.Path(exists=True, path_type=Path),
     help="Table of an earlier reduction of RUN: nothing is measured, and only kept shots are read.",
 )
+@click.option("--profile", is_flag=True, help="Say where the time went.")
 @click.option("--force", is_flag=True, help="Go on though constants and run disagree on their conditions.")
 @json_option
 def reduce_command(
@@ -231,6 +232,7 @@ def reduce_command(
     settings: tuple[str, ...],
     overwrite: bool,
     table: Path | None,
+    profile: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -268,6 +270,8 @@ def reduce_command(
     files = f"{number} file{'s' if number > 1 else ''}" if number else "table only"
     click.echo(f"  {'output':<14}{out}, {files}")
     click.echo(f"  {'digest':<14}{result.digest}")
+    if profile:
+        click.echo(engine.profile_text(result.performance), nl=False)
 
 
 def _answer(result: Result, out: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import weakref
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -46,6 +47,9 @@ class Device(Protocol):
 
     def copy(self, target: Any, source: Any, stream: Any) -> None:
         """Queue a copy between device arrays, once work that the source's own stream has is done."""
+
+    def range(self, name: str) -> AbstractContextManager[Any]:
+        """Return a context that marks what is done inside for the device's profiler."""
 
     def record(self, stream: Any) -> Any:
         """Return an event that is reached when all work queued so far on the stream is done."""
@@ -96,6 +100,9 @@ class HostDevice:
 
     to_host = copy = to_device
 
+    def range(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def record(self, stream: None) -> None:
         return None
 
@@ -109,9 +116,11 @@ class CupyDevice:
     def __init__(self) -> None:
         import cupy
         import cupyx
+        import cupyx.profiler
 
         self._cupy = cupy
         self._empty_pinned = cupyx.empty_pinned
+        self._range = cupyx.profiler.time_range
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         array = self._cupy.empty(shape, dtype)
@@ -156,6 +165,9 @@ class CupyDevice:
         theirs = self.given_stream(source.__cuda_array_interface__.get("stream"))
         stream.wait_event(theirs.record())
         target.data.copy_from_device_async(self._cupy.asarray(source).data, target.nbytes, stream)
+
+    def range(self, name: str) -> AbstractContextManager[Any]:
+        return self._range(f"shotsieve {name}")
 
     def record(self, stream: Any) -> Any:
         event = self._cupy.cuda.Event(block=True, disable_timing=True)
@@ -267,6 +279,9 @@ class EmulatedDevice:
     def copy(self, target: EmulatedArray, source: EmulatedArray, stream: int) -> None:
         _check_copy(target, source)
         self._native.memcpy_async(target.pointer, source.pointer, target.nbytes, stream)
+
+    def range(self, name: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def record(self, stream: int) -> int:
         event = self._native.event_create()

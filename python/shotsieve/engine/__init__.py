@@ -20,6 +20,7 @@ from ..sources.base import Source
 from ..table import FATES, Table
 from ..write import ledger
 from ..write.output import OutputFolder
+from .clock import profile_text
 from .flow import (
     BLOCK_BYTES,
     adopt,
@@ -36,7 +37,7 @@ from .writers import KeptWriters
 if TYPE_CHECKING:
     from ..backend import Backend
 
-__all__ = ["Result", "reduce"]
+__all__ = ["Result", "profile_text", "reduce"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class Result:
     digest : str
         SHA-256 over the ledger; kept elsewhere, it proves that the output is the one that was written.
     performance : dict
-        Seconds, shots per second, backend, threads: what depends on the machine.
+        Seconds, shots per second, backend, threads: what depends on the machine. ``steps_s`` says where the
+        time went; see `shotsieve.engine.clock`.
     """
 
     out: Path
@@ -171,6 +173,7 @@ def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> 
         "prepare_s": round(prepare_s, 3),
         "run_s": round(run_s, 3),
         "shots_per_s": round(shots / run_s, 1) if run_s > 0 else 0.0,
+        "steps_s": {name: round(seconds, 3) for name, seconds in job.seconds.items()},
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from ..calibrate import CANDIDATES, COUNTS, list_frames, make_masks, queue_calibration
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
+from .clock import READ, StepClock
 from .job import Job, module_status
 from .pixels import PixelPass
 from .stages import PixelStages, cut
@@ -81,6 +82,7 @@ class BlockRunner:
         self.peaks = peaks or self._found_here
         self.progress = progress
         self.bytes_read = self.done = 0
+        self.clock = StepClock(backend.device)
         detector = job.source.detector
         self.modules, self.pixels = len(job.source.modules), detector.pixels
         self.planes = detector.plane_count
@@ -122,13 +124,16 @@ class BlockRunner:
         slot.present = source.shots.present[slot.shots_in]
         slot.rows = self.rows_of(source.shots.cell_id[slot.shots_in])
         out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.shape)
-        source.read(start, stop, out)
+        with self.clock.step(READ):
+            source.read(start, stop, out)
 
     def submit(self, slot: Slot, block: Any) -> None:
         """Queue the copies and the counting of a block; waits for nothing."""
-        n = len(slot.shots_in)
-        if not self.on_device or n == 0:
-            return
+        if self.on_device and len(slot.shots_in):
+            with self.clock.step("queue"):
+                self._queue(slot, len(slot.shots_in))
+
+    def _queue(self, slot: Slot, n: int) -> None:
         self.upload(slot, n)
         if not self.job.counts_frames or self.counts_late:
             return
@@ -155,16 +160,19 @@ class BlockRunner:
         table.set_module_status(shots, module_status(present, rows if self.on_device else None))
         counted, worth = self.on_device and job.counts_frames and n > 0, np.zeros(n, bool)
         if counted and not self.counts_late:
-            self.device.wait(slot.event)
+            with self.clock.step("wait for counts"):
+                self.device.wait(slot.event)
             worth = self._counts(slot)[..., CANDIDATES].any(axis=1)
         if self.stages is not None:
-            self.stages.measure(slot, shots, worth, present, rows)
-        if counted and job.recipe.measure.lit is not None:
-            if self.counts_late:
-                self.device.wait(self.device.record(slot.stream))
-            for name, values in lit_measures(self._counts(slot), job.params.to_photon > 0).items():
-                table.set_measure(name, shots, values)
-        keep = self.decide(shots)
+            with self.clock.step("pixels"):
+                self.stages.measure(slot, shots, worth, present, rows)
+        if counted and self.counts_late:
+            self.device.wait(self.device.record(slot.stream))
+        with self.clock.step("decide"):
+            if counted and job.recipe.measure.lit is not None:
+                for name, values in lit_measures(self._counts(slot), job.params.to_photon > 0).items():
+                    table.set_measure(name, shots, values)
+            keep = self.decide(shots)
         if self.writer is not None and keep.any():
             self._write(slot, np.flatnonzero(keep))
         self.bytes_read += int(present.sum()) * self.frame_bytes
@@ -206,12 +214,14 @@ class BlockRunner:
         frame = self.job.source.detector.shape
         if self.job.content == "raw":
             raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
-            self.writer.append(shots, present[at], {"raw": raw})
+            with self.clock.step("write"):
+                self.writer.append(shots, present[at], {"raw": raw})
             return
         for part in cut(at, self._room(shots)):
-            self.second.queue(slot, part, present[part], rows[part])
-            data, stage = self.second.fetch(len(part), slot.stream)
-            mask = make_masks(stage, np.where(present[part], rows[part], -1), self.job.tables)
+            with self.clock.step("calibrate kept"):
+                self.second.queue(slot, part, present[part], rows[part])
+                data, stage = self.second.fetch(len(part), slot.stream)
+                mask = make_masks(stage, np.where(present[part], rows[part], -1), self.job.tables)
             shape = (len(part), self.modules, *frame)
             frames = {
                 "data": data.reshape(shape),
@@ -220,7 +230,8 @@ class BlockRunner:
             }
             kept = slot.shots_in[part]
             peaks = [self.peaks(shot) for shot in kept.tolist()]
-            self.writer.append(kept, present[part], frames, peaks)
+            with self.clock.step("write"):
+                self.writer.append(kept, present[part], frames, peaks)
 
     def _found_here(self, shot: int) -> np.ndarray:
         return NO_PEAKS if self.stages is None else self.stages.records.get(shot, NO_PEAKS)

@@ -262,6 +262,11 @@ class Engine:
             else sum(getattr(self._slots[0], name).nbytes for name in ("raw", "frames", "groups", "counts"))
         )
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Where the time of all blocks so far went, in s; see `shotsieve.engine.clock`."""
+        return {} if self._runner is None else self._runner.clock.seconds
+
     def close(self) -> None:
         """Give up what is on its way, and free all memory; a second call does nothing."""
         if self._runner is None:

@@ -242,11 +242,14 @@ def run_blocks(
         slots = [runner.make_slot() for _ in range(min(SLOTS, max(1, len(cuts))))]
         for _ in run_ring(slots, cuts, runner.fill, runner.submit, runner.collect):
             pass
-        files = sink.finish() if sink is not None else []
-        for part in job.pixel_jobs:
-            part.close()
-        if job.pump is not None:
-            job.pump.write(side)
+        with runner.clock.step("finish"):
+            files = sink.finish() if sink is not None else []
+            for part in job.pixel_jobs:
+                part.close()
+            if job.pump is not None:
+                job.pump.write(side)
+        for name, seconds in runner.clock.seconds.items():
+            job.seconds[name] = job.seconds.get(name, 0.0) + seconds
     except BaseException:
         for part in job.pixel_jobs:
             part.close(complete=False)

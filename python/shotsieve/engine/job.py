@@ -71,6 +71,8 @@ class Job:
         What the output says of its making.
     notes : list of str
         What a reader of the accounts should know.
+    seconds : dict of str to float
+        Where the time went; see `shotsieve.engine.clock`.
     """
 
     source: Source
@@ -86,6 +88,7 @@ class Job:
     keeper: Keeper = field(default_factory=Keeper)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def decides_late(self) -> bool:

@@ -12,6 +12,7 @@ from ..errors import BadInput
 from ..peak_list import PeakList, PeakListBuilder
 from ..table import Table
 from .blocks import BlockRunner, Slot
+from .clock import READ
 from .profiles import ProfileJob
 from .regions import RegionJob
 
@@ -242,7 +243,8 @@ class StreamRunner(BlockRunner):
         if hasattr(block.raw, "__cuda_array_interface__"):
             slot.given = block.raw
         elif n:
-            block.read(slot.shots_in, slot.raw[:n].reshape(n, *self._frame_shape))
+            with self.clock.step(READ):
+                block.read(slot.shots_in, slot.raw[:n].reshape(n, *self._frame_shape))
 
     @property
     def _frame_shape(self) -> tuple[int, ...]:
