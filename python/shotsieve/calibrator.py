@@ -22,7 +22,7 @@ from .calibrate import (
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
-from .measure.arrays import chosen_backend
+from .measure.arrays import chosen_backend, shape_and_dtype
 from .measure.lit import lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
 from .units import parse_quantity
@@ -69,7 +69,7 @@ class CalibratedFrames:
 class Calibrator:
     """Constants folded once and kept on the device, for frames that come again and again.
 
-    Promise: exact; the numbers that `shotsieve.reduce` writes, on every backend, however frames are batched.
+    Promise: exact; the numbers that `shotsieve.reduce` writes, on every backend and in batches of any size.
 
     Parameters
     ----------
@@ -89,6 +89,7 @@ class Calibrator:
         Switches of the calibration.
     lit_threshold : str or float
         From where a pixel is lit: ``"0.7 photon"``, ``"4 keV"``, ``"5 sigma"``, or a number in `unit`.
+        Sigma is the median noise of all `cells`; in `shotsieve.reduce` of those that the run has.
     backend : {"auto", "cpu", "cuda", "emu"} or Backend
 
     Attributes
@@ -165,7 +166,8 @@ class Calibrator:
         if not isinstance(given, str):
             return float(np.float32(given))
         quantity = parse_quantity(given, option="lit_threshold")
-        if quantity.unit == "photon" and energy is None and self.unit != "photon":
+        in_adu = self.unit == "ADU" and quantity.unit in ("photon", "keV")
+        if in_adu or (quantity.unit == "photon" and energy is None and self.unit != "photon"):
             return float("nan")  # only an error where lit pixels are asked for
         return threshold_in_unit(quantity, self.unit, energy, sigma, option="lit_threshold")
 
@@ -218,10 +220,10 @@ class Calibrator:
         return outputs
 
     def _check_raw(self, raw: Any, n: int, on_device: bool, outputs: tuple[str, ...]) -> None:
-        shape, dtype = tuple(getattr(raw, "shape", ())), getattr(raw, "dtype", None)
+        shape, dtype = shape_and_dtype(raw)
         wanted = (n, *self.frame_shape)
         short = (n, *self.frame_shape[1:]) if len(self.modules) == 1 else wanted
-        if shape not in (wanted, short) or dtype is None or np.dtype(dtype) != np.uint16:
+        if shape not in (wanted, short) or dtype != np.uint16:
             raise BadInput(
                 f"{WHO}: raw has shape {shape} and dtype {dtype}; expected {wanted} and uint16: {n} shots "
                 "(the length of cell_ids), modules, planes, slow scan, fast scan"
@@ -272,7 +274,7 @@ class Calibrator:
         found = self._images(n, outputs, device.empty)
         counts = device.empty_pinned((n * len(self.modules), COUNTS), "i8")
         numbers = device.twin(counts)
-        self._queue(raw, rows, found, numbers, stream)
+        self._queue(device.own(raw), rows, found, numbers, stream)
         device.to_host(counts, numbers, stream)
         device.wait(device.record(stream))
         return self._answer(rows, outputs, found, np.array(counts))
@@ -358,5 +360,7 @@ def calibrate_frames(
     --------
     >>> found = calibrate_frames(raw, cells, "constants.h5", [3], ["data", "mask"])    # doctest: +SKIP
     """
-    cells = np.unique(np.asarray(cell_ids, "i4"))
+    # A threshold in sigma is of all cells, whichever come.
+    in_sigma = "sigma" in str(options.get("lit_threshold", ""))
+    cells = None if in_sigma else np.unique(np.asarray(cell_ids, "i4"))
     return Calibrator(constants, modules, cells, **options)(raw, cell_ids, outputs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -59,7 +58,7 @@ def bench_command(
     """
     from rich.console import Console
 
-    from .bench.report import compare, tables
+    from .bench.report import compare, importable_matplotlib, tables
     from .bench.report import plot as draw
     from .bench.run import load, run, save
     from .errors import BadInput
@@ -73,6 +72,11 @@ def bench_command(
         return
     if rounds < 1:
         raise BadInput(f"--rounds {rounds}: expected at least 1")
+    for path in (file, plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise BadInput(f"{path}: there is no folder {path.absolute().parent}: make it first")
+    if plot is not None:
+        importable_matplotlib()
     from .backend import get
     from .bench.cases import KINDS
 
@@ -86,10 +90,10 @@ def bench_command(
         peers=not no_peers,
         say=lambda text: click.echo(text, err=True),
     )
+    console.print(tables(report))
+    if before is not None:
+        console.print(compare(before, report))
     if file is not None:
         save(report, file)
     if plot is not None:
         draw(report, plot)
-    console.print(tables(json.loads(json.dumps(report))))
-    if before is not None:
-        console.print(compare(before, report))

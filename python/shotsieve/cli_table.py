@@ -65,7 +65,9 @@ def table_text(table: Table) -> str:
     for name, column in table.describe().items():
         low, high = table.bounds(name)
         known = (low == high) & np.isfinite(low)
-        span = f"{low[known].min():g} to {low[known].max():g}" if known.any() else "nothing known"
+        form = "g" if column.dtype.startswith("f") else ".0f"
+        ends = (low[known].min(), low[known].max()) if known.any() else ()
+        span = " to ".join(f"{end:{form}}" for end in ends) or "nothing known"
         unknown = len(table) - int(known.sum())
         odd = f", {unknown:,} unknown" if unknown and known.any() else ""
         unit = f" {column.unit}" if column.unit else ""

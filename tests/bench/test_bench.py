@@ -142,6 +142,7 @@ def test_the_command(tmp_path, capsys):
         (["--modules", "17", "-d", "AGIPD1M"], "17 modules"),
         (["--rounds", "0"], "--rounds 0"),
         (["--show"], "--compare FILE"),
+        (["--json", "/no/such/folder/x.json"], "there is no folder"),
     ],
 )
 def test_bad_input(args, words, capsys):

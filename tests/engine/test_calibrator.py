@@ -141,6 +141,14 @@ def test_detectors_of_both_encodings(kind, tmp_path):
     assert np.array_equal(np.nansum(found.data > 0.7 * 9.3, axis=(1, 2, 3)), case.lit[0])
 
 
+def test_adu_with_a_photon_energy(frames):
+    plain = frames.calibrator(steps=Steps(xray_gain=False))
+    assert plain.unit == "ADU"
+    assert np.isfinite(plain(frames.raw[:1], frames.cells[:1]).data).any()
+    with pytest.raises(BadInput, match="lit_threshold in ADU"):
+        plain(frames.raw[:1], frames.cells[:1], "lit_pixels")
+
+
 def test_units_and_thresholds(frames):
     photons = frames.calibrator(unit="photon", steps=Steps(round_photons=True))
     values = photons(frames.raw[:1], frames.cells[:1]).data

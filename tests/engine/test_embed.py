@@ -292,6 +292,11 @@ def test_blocks_that_do_not_fit(spots, source, change, words):
         ),
         ({}, {"stages": [UserStage("a", len), UserStage("a", len)]}, "two stages are called 'a'"),
         ({"keep": {"rule": "gauge > 1"}}, {}, "gauge"),
+        ({"keep": {"rule": "pulse_energy > 1"}}, {"columns": ()}, "asks for pulse_energy"),
+        ({"select": {"frames": "lit"}}, {"columns": ()}, "asks for data_frame"),
+        ({"select": {"frames": "super"}}, {}, "super"),
+        ({"measure": {"average": {"by": "train"}}, "keep": None}, {}, "average"),
+        ({"measure": {"azint": {"npt": 9, "average": "train"}}, "keep": None}, {}, "azint"),
     ],
 )
 def test_an_engine_that_cannot_be(spots, source, sections, options, words):
@@ -319,6 +324,140 @@ def test_a_stage_that_fails_or_answers_nonsense(spots, source):
             with pytest.raises(error, match=words):
                 pending.result()
             assert pending.done
+
+
+def test_a_block_that_failed_leaves_nothing_behind(spots, source):
+    one, other = blocks(source, 4)[0], blocks(source, 3)[1]
+    calls = []
+
+    def fails_once(frames):
+        calls.append(len(frames))
+        if len(calls) == 1:
+            raise ZeroDivisionError("once")
+        return {"own": [0.0] * len(frames)}
+
+    with make(spots, source, stages=[UserStage("mine", fails_once, {"own": ""})]) as engine:
+        first, second = engine.submit(one), engine.submit(other)
+        result = second.result()  # the other block's error is not this one's
+        with pytest.raises(ZeroDivisionError):
+            first.result()
+        assert engine.profile().shots.max() == len(other)
+    with make(spots, source) as engine:
+        fresh = engine.submit(other).result()
+    assert np.array_equal(result.profiles.intensity, fresh.profiles.intensity, equal_nan=True)
+    assert np.array_equal(result.frames["data"], fresh.frames["data"], equal_nan=True)
+
+
+def test_an_error_nobody_asked_for_is_told_at_the_end(spots, source):
+    block = blocks(source, 4)[0]
+
+    def fails(frames):
+        raise ZeroDivisionError("mine")
+
+    engine = make(spots, source, slots=1, stages=[UserStage("mine", fails, {"own": ""})])
+    engine.submit(block)
+    engine.submit(block)  # collects the first
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        engine.flush()
+    engine.flush()
+    engine.close()
+
+
+def test_a_callback_may_submit(spots, source):
+    todo, heard = blocks(source, 4), []
+
+    def more(result):
+        heard.append(result)
+        if todo:
+            engine.submit(todo.pop(0))
+
+    with make(spots, source, slots=1, on_result=more) as engine:
+        engine.submit(todo.pop(0))
+        engine.submit(todo.pop(0))
+    assert [len(result.table) for result in heard] == [4, 4, 4, 4]
+
+
+def test_a_stream_that_pauses_holds_nothing_back(spots, source):
+    go_on = threading.Event()
+
+    def stream():
+        first, *others = blocks(source, 4)
+        yield first
+        assert go_on.wait(30)
+        yield from others
+
+    with make(spots, source, slots=3) as engine:
+        results = engine.run(stream())
+        assert len(next(results).table) == 4
+        go_on.set()
+        assert len(list(results)) == 3
+
+
+def test_what_came_before_an_error_is_yielded(spots, source):
+    def stream():
+        yield from blocks(source, 4)[:3]
+        raise OSError("the bridge broke")
+
+    bad = [*blocks(source, 4)[:2], "no block"]
+    for broken, error, words, whole in (
+        (stream(), OSError, "the bridge broke", 3),
+        (bad, BadInput, "a block is a", 2),
+    ):
+        got = []
+        with make(spots, source, slots=2) as engine, pytest.raises(error, match=words):
+            got.extend(engine.run(broken))
+        assert len(got) == whole
+
+
+def test_raw_words_on_the_device_come_back_where_nothing_is_computed(spots, source, backend_name):
+    if backend_name == "cpu":
+        pytest.skip("the host is the device")
+    device, block = backends.get(backend_name).device, blocks(source, 4)[0]
+    stream, raw = device.stream(), device.empty(block.raw.shape, "u2")
+    device.to_device(raw, block.raw, stream)
+    device.wait(device.record(stream))
+    recipe = spots.recipe(calibrate=None, measure=None, write={"content": "raw"})
+    with make(spots, source, backend_name, recipe, constants=None, cells=range(4)) as engine:
+        result = engine.submit(dataclasses.replace(block, raw=raw)).result()
+    assert np.array_equal(result.frames["raw"][:, 3:5], block.raw[:, 3:5])
+
+
+def test_what_is_not_known_is_not_left_out(spots, source):
+    block = dataclasses.replace(blocks(source, 4)[0], cell_id=[999] * 4)
+    sections = SECTIONS | {"select": {"rule": "pulse_id > 0"}}
+    with make(spots, source, recipe=spots.recipe(**sections)) as engine:
+        result = engine.submit(block).result()
+    sums, pixels = result.projections["line"]
+    assert sums.shape == pixels.shape == (4, 40)
+    assert np.isnan(sums).all()
+    assert np.isnan(result.profiles.intensity).all()
+    assert result.table.columns["keep_probability"][0] == 0
+
+
+def test_a_run_of_another_mode_and_one_that_does_not_fit_a_slot(spots, source):
+    mode = dataclasses.replace(source.mode, gain_mode="fixed_medium")
+    plain = spots.recipe(**(SECTIONS | {"measure": {"lit": {"threshold": "15 photon"}}, "keep": None}))
+    options = {"mode": mode, "recipe": plain, "force": True}
+    with make(spots, source, **options) as engine:
+        assert len(list(engine.run(source))) > 0
+    with make(spots, source, recipe=plain) as engine:
+        other = source.selected(np.ones(len(source.shots), bool))
+        other.mode = mode
+        with pytest.raises(
+            BadInput, match="gain_mode is fixed_medium, and this engine was made for adaptive"
+        ):
+            next(engine.run(other))
+    with make(spots, source, block_shots=2) as engine, pytest.raises(BadInput, match="block_shots=4"):
+        next(engine.run(source))
+
+
+def test_closing_while_a_run_passes(spots, source):
+    engine = make(spots, source, slots=2)
+    results = engine.run(blocks(source, 4))
+    next(results)
+    engine.close()
+    assert list(results) == []
+    assert not [t for t in threading.enumerate() if t.name.startswith("shotsieve-read")]
 
 
 def test_a_closed_engine_and_one_that_is_left_by_an_error(spots, source):

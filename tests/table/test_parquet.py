@@ -67,6 +67,7 @@ def test_the_command(table, tmp_path, capsys):
     assert main(["table", str(tmp_path / "table.h5")]) == 0
     told = capsys.readouterr().out
     assert "50 shots of 1 trains, 2 modules: 30 kept, 20 dropped" in told
+    assert f"{2**63 + 7 & ~0x7FF}" in told  # whole, as far as float64 goes
     line = next(line for line in told.splitlines() if line.startswith("  pulse_energy"))
     assert "1 unknown" in line
     assert "uJ" in line

@@ -9,6 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import BadInput, OutputError
+
 HEAD = ("stage", "shots/s", "GB/s", "of the floor", "of the detector", "spread")
 NO_PART = "-"
 
@@ -49,6 +51,21 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def importable_matplotlib() -> type:
+    """Return matplotlib's figure.
+
+    Raises
+    ------
+    BadInput
+        If it is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise BadInput(f"--plot needs matplotlib, which is not installed ({error})") from error
+    return Figure
+
+
 def plot(report: dict[str, Any], path: Path) -> None:
     """Write a picture: words per second of every stage, with the rates of the machine as lines.
 
@@ -57,14 +74,8 @@ def plot(report: dict[str, Any], path: Path) -> None:
     BadInput
         If matplotlib is not installed, or does not know the kind of file.
     """
-    from ..errors import BadInput
-
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BadInput(f"--plot needs matplotlib, which is not installed ({error})") from error
     detectors = list(report["rates"])
-    figure = Figure(figsize=(9, 1 + 0.35 * len(report["rows"])), layout="constrained")
+    figure = importable_matplotlib()(figsize=(9, 1 + 0.35 * len(report["rows"])), layout="constrained")
     axes = figure.subplots(len(detectors), 1, squeeze=False)[:, 0]
     for ax, detector in zip(axes, detectors, strict=True):
         rows = [row for row in report["rows"] if row["detector"] == detector]
@@ -78,6 +89,8 @@ def plot(report: dict[str, Any], path: Path) -> None:
         figure.savefig(path)
     except ValueError as error:
         raise BadInput(f"--plot {path}: {error}") from error
+    except OSError as error:
+        raise OutputError(f"--plot {path} cannot be written: {error}") from error
 
 
 def compare(before: dict[str, Any], after: dict[str, Any]) -> Table:

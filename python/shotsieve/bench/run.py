@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import BadInput, OutputError
 from . import machine
 from .cases import KINDS, Case, make_case
 from .rounds import interleave
@@ -163,7 +164,10 @@ def save(report: dict[str, Any], path: Path) -> None:
             return float(f"{value:.4g}")
         return value
 
-    path.write_text(json.dumps(rounded(report), indent=1) + "\n", encoding="utf-8")
+    try:
+        path.write_text(json.dumps(rounded(report), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"the report {path} cannot be written: {error}") from error
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -174,8 +178,6 @@ def load(path: Path) -> dict[str, Any]:
     BadInput
         If the file is none.
     """
-    from ..errors import BadInput
-
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -19,7 +19,14 @@ from ..sources.base import OperatingMode, Source
 from .averages import AverageJob
 from .flow import SLOTS
 from .job import make_job
-from .pattern import constants_of, one_train, recipe_of, refuse_whole_runs
+from .pattern import (
+    check_run,
+    constants_of,
+    one_train,
+    recipe_of,
+    refuse_undeclared,
+    refuse_whole_runs,
+)
 from .profiles import ProfileJob
 from .ring import run_ring
 from .selection import selection_of
@@ -38,6 +45,7 @@ class Pending:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._asked = False
         self._answer: BlockResult | BaseException | None = None
 
     @property
@@ -53,6 +61,7 @@ class Pending:
         BaseException
             What happened instead.
         """
+        self._asked = True
         while self._answer is None:
             self._engine._collect_next()
         if isinstance(self._answer, BaseException):
@@ -158,10 +167,14 @@ class Engine:
         )
         self.notes = job.notes
         selection = None if recipe.select is None else selection_of(recipe, job.table, family)
+        refuse_undeclared(job, selection, self.columns)
+        self._mode, self._force = job.mode, force
         self._runner = StreamRunner(job, self.backend, block_shots or len(cells), selection)
         self._slots = [self._runner.make_slot() for _ in range(slots)]
         self._free, self._flying = deque(self._slots), deque()
+        self._failed: list[Pending] = []
         self._recipe, self._source, self._running = recipe, source, False
+        self._ring: Iterator[BlockResult] | None = None
 
     # ------------------------------------------------------------------ blocks in, results out
 
@@ -179,7 +192,8 @@ class Engine:
         Raises
         ------
         BadInput
-            If the block does not fit the engine, or a run is being read.
+            If the block does not fit the engine, or a run is being read. What happens to a block is told by
+            its own `Pending.result`, and by `flush` where nobody asked.
 
         Examples
         --------
@@ -188,7 +202,7 @@ class Engine:
         """
         self._check_open()
         check_block(block, self._runner, self.columns)
-        if not self._free:
+        while not self._free:
             self._collect_next()
         pending, slot = Pending(self), self._free[0]
         self._runner.fill(slot, block)
@@ -198,14 +212,25 @@ class Engine:
         return pending
 
     def flush(self) -> None:
-        """Wait for all that was submitted."""
+        """Wait for all that was submitted.
+
+        Raises
+        ------
+        BaseException
+            What happened to the first block that failed, if nobody has asked for its result.
+        """
         while self._flying:
             self._collect_next()
+        failed, self._failed = [pending for pending in self._failed if not pending._asked], []
+        if failed:
+            raise failed[0]._answer
 
     def run(self, source: Source | Iterable[Block] | str | os.PathLike[str]) -> Iterator[BlockResult]:
         """Pass a whole run through, and yield the results in order.
 
-        Whoever stops asking for results stops the reading; closing the iterator ends it within a block.
+        Whoever stops asking for results stops the reading; closing the iterator ends it within a block. An
+        iterable is advanced in a thread of its own. If it or the reading fails, what came before is yielded
+        first.
 
         Parameters
         ----------
@@ -228,12 +253,14 @@ class Engine:
         self._running = True
         try:
             runner = self._runner
-            for result in run_ring(
+            self._ring = run_ring(
                 self._slots, self._blocks(source), runner.fill, runner.submit, runner.collect
-            ):
+            )
+            for result in self._ring:
                 self._tell(result)
                 yield result
         finally:
+            self._ring.close()
             self._settle()
             self._running = False
 
@@ -271,6 +298,8 @@ class Engine:
         """Give up what is on its way, and free all memory; a second call does nothing."""
         if self._runner is None:
             return
+        if self._running:
+            self._ring.close()
         self._settle()
         gone = BadInput("the engine was closed before this block was collected")
         for _, _, pending in self._flying:
@@ -307,7 +336,11 @@ class Engine:
         except BaseException as error:
             pending._answer = error
             self._settle()
-            raise
+            if not isinstance(error, Exception):
+                raise
+            # It is told to who asks for this block, not to who happens to collect it.
+            self._failed.append(pending)
+            return
         finally:
             self._free.append(slot)
         self._tell(pending._answer)
@@ -336,13 +369,9 @@ class Engine:
             yield block
 
     def _columns_of(self, source: Source) -> dict[str, np.ndarray]:
-        """Return the columns of a run that the engine was told of, after a look at what it is a run of."""
-        mine = self._source
-        if source.detector.name != mine.detector.name or tuple(source.modules) != mine.modules:
-            raise BadInput(
-                f"{source.name} is a {source.detector.name} with modules {source.modules}; this engine was "
-                f"made for {mine.detector.name} with {mine.modules}"
-            )
+        """Return the columns of a run that the engine was told of, after a look at what run it is."""
+        if not self._force:
+            check_run(source, self._source, self._mode)
         found = source.columns(self._recipe.annotate, source.mode)
         if missing := [name for name in self.columns if name not in found]:
             raise BadInput(f"{source.name} has no column {missing[0]!r}; it has {', '.join(found) or 'none'}")

@@ -197,7 +197,8 @@ def make_job(
     if stages:
         if job.params is None:
             raise BadInput("stages look at calibrated frames: add a section [calibrate] to the recipe")
-        job.pixel_jobs += make_user_jobs(job, stages)
+        # First, so that a user's error comes before anything is added to an average.
+        job.pixel_jobs = [*make_user_jobs(job, stages), *job.pixel_jobs]
     if recipe.derive:
         declare(table, recipe.derive, recipe.folder)
     if recipe.keep is not None:

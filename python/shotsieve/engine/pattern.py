@@ -6,15 +6,25 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..constants.container import Constants
 from ..errors import BadInput
 from ..recipe import Recipe
+from ..select import LIT_COLUMN
 from ..sources.base import OperatingMode
 from ..sources.memory import MemorySource
+from ..table import KNOWN_COLUMNS
+
+if TYPE_CHECKING:
+    from ..select import Selection
+    from ..sources.base import Source
+    from .job import Job
+
+MODE_FIELDS = ("gain_mode", "photon_energy_kev")
+"""What has to agree between a run and the engine it passes through: values depend on it."""
 
 
 def recipe_of(given: Any, geometry: str | os.PathLike[str] | None) -> Recipe:
@@ -30,8 +40,11 @@ def recipe_of(given: Any, geometry: str | os.PathLike[str] | None) -> Recipe:
 
 def refuse_whole_runs(recipe: Recipe) -> None:
     """Refuse what can be decided only once the whole run was seen."""
-    select = recipe.select
+    select, measure = recipe.select, recipe.measure
     asked = {
+        "[measure.average] by anything but cell": measure.average is not None
+        and measure.average.by not in (None, "cell"),
+        "[measure.azint] average": measure.azint is not None and measure.azint.average is not None,
         "[derive]": bool(recipe.derive),
         "[measure.pump_probe]": recipe.measure.pump_probe is not None,
         '[annotate] pattern = "images"': recipe.annotate.pattern == "images",
@@ -76,3 +89,58 @@ def one_train(
         mode=mode,
         name="engine",
     )
+
+
+def refuse_undeclared(job: Job, selection: Selection | None, columns: tuple[str, ...]) -> None:
+    """Refuse rules on columns that no block will bring: they would keep every shot.
+
+    Raises
+    ------
+    BadInput
+        The text names the column.
+    """
+    asked = [] if job.keeper.rule is None else list(job.keeper.rule.names)
+    if selection is not None:
+        asked += [] if selection.rule is None else selection.rule.names
+        asked += [LIT_COLUMN] if selection.frames != "all" else []
+    for name in asked:
+        if name in KNOWN_COLUMNS and name not in job.table.columns:
+            raise BadInput(
+                f"a rule asks for {name}, which blocks do not bring along: name it in Engine(columns=...) "
+                "and give it with every block"
+            )
+
+
+def check_run(source: Source, mine: MemorySource, mode: OperatingMode) -> None:
+    """Refuse a run of another detector, or one that was taken in another mode.
+
+    Parameters
+    ----------
+    source : Source
+    mine : MemorySource
+        What the engine was made for.
+    mode : OperatingMode
+        The same, with what the recipe says.
+
+    Raises
+    ------
+    BadInput
+        The text says what differs.
+    """
+    if source.detector.name != mine.detector.name or tuple(source.modules) != mine.modules:
+        raise BadInput(
+            f"{source.name} is a {source.detector.name} with modules {source.modules}; this engine was made "
+            f"for {mine.detector.name} with {mine.modules}"
+        )
+    for name in MODE_FIELDS:
+        theirs, ours = getattr(source.mode, name), getattr(mode, name)
+        known = theirs is not None and ours is not None and mode.origin.get(name) != "recipe"
+        if (
+            known
+            and theirs != ours
+            and not (name == "photon_energy_kev" and np.isclose(theirs, ours, rtol=1e-3))
+        ):
+            raise BadInput(
+                f"{source.name}: {name} is {theirs}, and this engine was made for {ours}: make one with the "
+                "run's mode, Engine(mode=source.mode)"
+            )

@@ -10,6 +10,7 @@ from typing import TypeVar
 Slot = TypeVar("Slot")
 Block = TypeVar("Block")
 Result = TypeVar("Result")
+_END = object()
 
 
 def run_ring(
@@ -22,14 +23,15 @@ def run_ring(
     """Pass blocks through the slots, and yield what comes out.
 
     The number of slots is the back-pressure: nothing else is queued, so memory is bounded by them. Whoever
-    stops taking results stops the ring, and whoever closes the iterator ends it.
+    stops taking results stops the ring, and whoever closes the iterator ends it, once the block that is being
+    read is there. A result comes as soon as it can, also while the next block is not there yet.
 
     Parameters
     ----------
     slots : iterable
         Whatever owns the buffers of one block.
     blocks : iterable
-        Whatever says what a block is; may be endless.
+        Whatever says what a block is; may be endless. It is advanced in the thread that fills.
     fill : callable
         ``fill(slot, block)`` reads a block; runs in a thread of its own.
     submit : callable
@@ -45,31 +47,50 @@ def run_ring(
     Raises
     ------
     BaseException
-        Whatever a step raised, once the reader has come to rest.
+        Whatever a step raised, once the reader has come to rest; what `blocks` or `fill` raised, once all
+        earlier blocks were collected.
     """
     free, filling, computing = deque(slots), deque(), deque()
-    pending = iter(blocks)
+    pending, ended, failed = iter(blocks), False, None
     with ThreadPoolExecutor(1, thread_name_prefix="shotsieve-read") as reader:
 
+        def take(slot: Slot) -> Block:
+            block = next(pending, _END)
+            if block is not _END:
+                fill(slot, block)
+            return block
+
         def read_ahead() -> None:
-            while free and (block := next(pending, None)) is not None:
+            while free and not ended:
                 slot = free.popleft()
-                filling.append((slot, block, reader.submit(fill, slot, block)))
+                filling.append((slot, reader.submit(take, slot)))
 
         try:
             read_ahead()
             while filling or computing:
                 # Submit what is read, and wait for the reader only when there is nothing to collect.
-                while filling and (not computing or filling[0][2].done()):
-                    slot, block, reading = filling.popleft()
-                    reading.result()
+                while filling and (not computing or filling[0][1].done()):
+                    slot, reading = filling.popleft()
+                    try:
+                        block = reading.result()
+                    except Exception as error:  # what was read before is whole: it is collected first
+                        block, failed = _END, error
+                    if block is _END:
+                        ended = True
+                        for _, later in filling:
+                            later.cancel()
+                        filling.clear()
+                        break
                     submit(slot, block)
                     computing.append((slot, block))
-                slot, block = computing.popleft()
-                result = collect(slot, block)
-                free.append(slot)
-                read_ahead()
-                yield result
+                if computing:
+                    slot, block = computing.popleft()
+                    result = collect(slot, block)
+                    free.append(slot)
+                    read_ahead()
+                    yield result
+            if failed is not None:
+                raise failed
         except BaseException:
             reader.shutdown(wait=True, cancel_futures=True)
             raise

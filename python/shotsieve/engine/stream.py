@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
+from ..keep import PROBABILITY
+from ..measure.arrays import shape_and_dtype
 from ..peak_list import PeakList, PeakListBuilder
 from ..table import Table
 from .blocks import BlockRunner, Slot
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Block:
-    """Raw words of some shots, from wherever they come.
+    """Raw words of some shots, from wherever they come: whole trains of detectors that are kept by trains.
 
     Attributes
     ----------
@@ -66,6 +68,15 @@ def blocks_of(source: Source, most: int, columns: Mapping[str, np.ndarray]) -> I
     detector, shots = source.detector, source.shots
     shot_bytes = 2 * len(source.modules) * detector.plane_count * int(np.prod(detector.shape))
     for start, stop in source.cuts(most * shot_bytes):
+        train = shots.train_id[source.readable[start:stop]]
+        after = shots.train_id[source.readable[stop : stop + 1]]
+        split = detector.keep_unit == "train" and len(after) and train[-1] == after[0]
+        if stop - start > most or split:
+            needed = int(np.unique(shots.train_id[source.readable], return_counts=True)[1].max())
+            raise BadInput(
+                f"{source.name}: {max(needed, stop - start)} shots have to stay together, and a slot of this "
+                f"engine has room for {most}: make it with block_shots={max(needed, stop - start)}"
+            )
         rows = source.readable[start:stop]
         yield _Read(
             None,
@@ -233,6 +244,8 @@ class StreamRunner(BlockRunner):
         slot.shots_in = np.flatnonzero(wanted)
         table.set_fate(~wanted, "dropped")
         table.set_verdict(~wanted, 0)
+        if PROBABILITY in table.columns:
+            table.columns[PROBABILITY][~wanted] = 0.0
         present = np.ones((len(table), self.modules), bool)
         if block.present is not None:
             present[:] = block.present
@@ -241,7 +254,7 @@ class StreamRunner(BlockRunner):
         n = len(slot.shots_in)
         slot.given = None
         if hasattr(block.raw, "__cuda_array_interface__"):
-            slot.given = block.raw
+            slot.given = self.device.own(block.raw)
         elif n:
             with self.clock.step(READ):
                 block.read(slot.shots_in, slot.raw[:n].reshape(n, *self._frame_shape))
@@ -262,6 +275,13 @@ class StreamRunner(BlockRunner):
         table.meanings = dict(empty.meanings)
         return table
 
+    def submit(self, slot: Slot, block: Block) -> None:
+        """Queue the work of a block; raw words on the device come to the host even where there is no work."""
+        n = len(slot.shots_in)
+        if slot.given is not None and n and not self.on_device:
+            self.upload(slot, n)
+        super().submit(slot, block)
+
     def upload(self, slot: Slot, n: int) -> None:
         """Queue the copy of raw words to the device, unless they are there already."""
         if slot.given is None:
@@ -279,6 +299,10 @@ class StreamRunner(BlockRunner):
         """Wait for a block and return what was found."""
         job, table = self.job, slot.table
         job.table = table
+        # Of a block that failed something may be left.
+        self.rows_seen.parts.clear()
+        if self.kept is not None:
+            self.kept.parts.clear()
         if job.peaks is not None:
             found, source = job.peaks.found, job.source
             keys = (table.train_id, table.pulse_id, table.cell_id)
@@ -306,9 +330,9 @@ class StreamRunner(BlockRunner):
                     rows = (np.full(bins, np.nan), np.full(bins, np.nan), np.zeros(bins, "i8"))
                 profiles = Profiles(plan.axis, plan.params.unit, plan.centres, *rows)
             elif isinstance(part, RegionJob):
-                for name in part.projections:
-                    if (rows := self.rows_seen.take(name, n, looked_at)) is not None:
-                        projections[name] = rows
+                for name, one in part.projections.items():
+                    nothing = np.full((n, len(one.places)), np.nan)
+                    projections[name] = self.rows_seen.take(name, n, looked_at) or (nothing, nothing.copy())
         peaks = None if job.peaks is None else job.peaks.found.finish()
         return BlockResult(table, peaks=peaks, profiles=profiles, projections=projections, **taken)
 
@@ -325,10 +349,10 @@ def check_block(block: Any, runner: StreamRunner, names: tuple[str, ...]) -> Non
         raise BadInput(f"a block is a shotsieve.Block, not {type(block).__name__}")
     n, shape = len(block), runner._frame_shape
     if block.raw is not None:
-        dtype = np.dtype(getattr(block.raw, "dtype", "O"))
-        if tuple(getattr(block.raw, "shape", ())) != (n, *shape) or dtype != np.uint16:
+        found, dtype = shape_and_dtype(block.raw)
+        if found != (n, *shape) or dtype != np.uint16:
             raise BadInput(
-                f"block: raw has shape {getattr(block.raw, 'shape', None)} and dtype {dtype}; expected "
+                f"block: raw has shape {found} and dtype {dtype}; expected "
                 f"{(n, *shape)} and uint16: {n} shots (the length of cell_id), modules, planes, slow scan, "
                 "fast scan"
             )

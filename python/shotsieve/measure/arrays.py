@@ -102,6 +102,17 @@ def host_frames(frames: Any, slab: tuple[int, int], who: str) -> tuple[np.ndarra
     return np.ascontiguousarray(frames, "f4").reshape(-1, slab[0] * slab[1]), batch
 
 
+def shape_and_dtype(array: Any) -> tuple[tuple[int, ...], np.dtype | None]:
+    """Return shape and dtype of anybody's array, in host or device memory; None for a dtype NumPy lacks."""
+    interface = getattr(array, "__cuda_array_interface__", None)
+    if interface is not None:
+        return tuple(interface["shape"]), np.dtype(interface["typestr"])
+    try:
+        return tuple(getattr(array, "shape", ())), np.dtype(array.dtype)
+    except (AttributeError, TypeError):
+        return tuple(getattr(array, "shape", ())), None
+
+
 def frames_on_device(frames: Any, backend: Backend, who: str) -> Any:
     """Return frames that live on a GPU as an array with the CUDA array interface, None for all others."""
     found = frames if hasattr(frames, "__cuda_array_interface__") else None
