@@ -283,11 +283,9 @@ class Engine:
     @property
     def slot_bytes(self) -> int:
         """Host memory of a slot."""
-        return (
-            0
-            if not self._slots
-            else sum(getattr(self._slots[0], name).nbytes for name in ("raw", "frames", "groups", "counts"))
-        )
+        if not self._slots:
+            return 0
+        return sum(getattr(self._slots[0], name).nbytes for name in ("raw", "frames", "groups", "counts"))
 
     @property
     def seconds(self) -> dict[str, float]:
