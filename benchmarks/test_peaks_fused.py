@@ -26,6 +26,8 @@ COLUMNS = [
     "candidates_ms",
     "all_ms",
     "more_ms",
+    "pixels_ms",
+    "search_beyond_pixels_ms",
     "shots_with_candidates",
     "peaks",
 ]

@@ -305,6 +305,8 @@ def known_cases(rng: np.random.Generator, rows: int = 64, columns: int = 128) ->
         "scattered ones": Case.flat(put(rng.random((rows, columns)) < 0.02, (s, f, 50))),
         "constant": Case.flat(put(empty + 7, (s, f, 57)), threshold=10),
         "constant 0.1": Case.flat(put(empty + 0.1, (s, f, 50)), threshold=3),
+        "constant 3.3": Case.flat(put(empty + 3.3, (s, f, 57)), threshold=10),
+        "constant 1000.1": Case.flat(put(empty + 1000.1, (s, f, 1100)), threshold=1050),
         "ring, last row": Case.flat(put(noise, (s, f, 50), (s + 6, f, 2.9), (s, f + 6, 2.9))),
         "ring, first row": Case.flat(put(noise, (s, f, 50), (s - 6, f, 2.9), (s, f - 6, 2.9))),
         "ring, centre at a half": Case.flat(put(np.rint(noise), *pair), min_snr=3),
