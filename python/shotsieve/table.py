@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import BadInput, nearest
+from .table_columns import EXPLAIN, KEYS, KNOWN_COLUMNS, MEASURES, Column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,61 +34,6 @@ class ModuleStatus(IntEnum):
     NO_CONSTANTS = 2
     UNREADABLE = 3
     NOT_READ = 4  # a rejected shot, or one the reduction has not reached
-
-
-@dataclass(frozen=True)
-class Column:
-    """What a column holds: unit and meaning for the reader of the file; dtype and largest value for `bounds`.
-
-    Attributes
-    ----------
-    unit, meaning : str
-    dtype : str
-        How the values are stored.
-    least : float
-        The least an unknown module may add to a sum: 0 makes the known part a lower bound.
-    """
-
-    unit: str
-    meaning: str
-    dtype: str = "f8"
-    least: float = -np.inf
-
-
-MEASURES = {
-    "lit_pixels": Column("", "unmasked pixels strictly above the threshold", "i8", 0),
-    "unmasked_pixels": Column("", "pixels that are not masked", "i8", 0),
-    "intensity": Column("unit of the calibration", "sum over unmasked pixels, in steps of 1/128"),
-    "photons": Column("photon", "sum over unmasked pixels of whole photons", "i8", 0),
-    "n_peaks": Column("", "Bragg peaks, also those beyond max_num_peaks", "i8", 0),
-}
-# Known by name even where the run does not hold them: a rule may use them, and every value is unknown.
-KNOWN_COLUMNS = {
-    "xray": Column("", "1 where an X-ray pulse fell into the exposure of the shot, 0 where none did"),
-    "n_pulses": Column("", "X-ray pulses in the exposure of the shot"),
-    "pulse_energy": Column("uJ", "pulse energy of the X-ray gas monitor, summed over the pulses of the shot"),
-    "pulse_energy_sigma": Column("uJ", "uncertainty of the pulse energy"),
-    "data_frame": Column(
-        "", "1 where the frame is worth reading: it is lit, or the run is one without X-rays"
-    ),
-    "laser": Column("", "pulses of the optical laser in the exposure of the shot"),
-    "pump_state": Column("", "0 no pulse, 1 X-rays alone, 2 laser alone, 3 both"),
-    "delay": Column("", "delay between X-rays and optical laser, as the run says it"),
-}
-_KEYS = {
-    "train_id": Column("", "train of the shot", "u8"),
-    "pulse_id": Column("", "pulse of the shot; index in the train where the detector has no pulse ids", "u8"),
-    "cell_id": Column("", "memory cell that holds the shot", "i4"),
-}
-_LIT = "add a section [measure.lit] to the recipe, which computes it"
-EXPLAIN = {
-    "lit_pixels": _LIT,
-    "unmasked_pixels": _LIT,
-    "lit_fraction": _LIT,
-    "intensity": _LIT,
-    "photons": _LIT + "; it also needs the photon energy",
-    "n_peaks": "add a section [measure.peaks] to the recipe, which finds them",
-}
 
 
 class Table:
@@ -180,7 +125,7 @@ class Table:
 
     def _content(self) -> dict[str, np.ndarray]:
         shape = np.array([*self.modules, self.module_pixels])
-        keys = {name: getattr(self, name) for name in (*_KEYS, "fate", "verdict", "module_status")}
+        keys = {name: getattr(self, name) for name in (*KEYS, "fate", "verdict", "module_status")}
         return {"modules": shape, **keys, **self.measures, **self.columns}
 
     def _check(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
@@ -260,7 +205,7 @@ class Table:
         BadInput
             If the name is taken or not a word, or the length is wrong.
         """
-        taken = (*_KEYS, *MEASURES, "fate", "verdict", "module_status", "lit_fraction", "n_modules")
+        taken = (*KEYS, *MEASURES, "fate", "verdict", "module_status", "lit_fraction", "n_modules")
         if name in taken or not name.isidentifier():
             raise BadInput(
                 f"a column cannot be called {name!r}: it has to be a word other than {', '.join(taken)}"
@@ -291,7 +236,7 @@ class Table:
         if {"lit_pixels", "unmasked_pixels"} <= self.measures.keys():
             summed.append("lit_fraction")
         single = [f"{name}[{module}]" for name in summed for module in self.modules]
-        return [*_KEYS, "n_modules", *summed, *dict.fromkeys([*KNOWN_COLUMNS, *self.columns]), *single]
+        return [*KEYS, "n_modules", *summed, *dict.fromkeys([*KNOWN_COLUMNS, *self.columns]), *single]
 
     def explain(self) -> dict[str, str]:
         """Return, for names that exist but are not computed here, what computes them (for error texts)."""
@@ -317,7 +262,7 @@ class Table:
         BadInput
             If there is no such column.
         """
-        if name in _KEYS:
+        if name in KEYS:
             return _point(getattr(self, name).astype("f8"))
         if name == "n_modules":
             return _point(self.ok().sum(1, dtype="f8"))
@@ -399,7 +344,7 @@ class Table:
 
     def describe(self) -> Mapping[str, Column]:
         """Return unit and meaning of every stored column."""
-        return {**_KEYS, **self.meanings}
+        return {**KEYS, **self.meanings}
 
 
 def _point(values: np.ndarray) -> Bounds:

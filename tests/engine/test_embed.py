@@ -3,48 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 
 import numpy as np
 import pytest
-from shotsieve import Block, Engine, UserStage
+from shotsieve import Block, UserStage
 from shotsieve import backend as backends
 from shotsieve.errors import BadInput
 from shotsieve.peak_list import PeakList
 from shotsieve.sources.run import open_run
 
+from .embed_case import SECTIONS, blocks, make
 from .test_peaks import Run
-
-SECTIONS = {
-    "calibrate": {},
-    "measure": {
-        "lit": {"threshold": "0.7 photon"},
-        "peaks": {"threshold": "4.3 photon", "min_snr": 5.0, "max_pix_count": 30},
-        "azint": {"npt": 40},
-        "roi": {
-            "spot": {
-                "kind": "rectangle",
-                "module": 3,
-                "ss_start": 5,
-                "ss_stop": 90,
-                "fs_start": 0,
-                "fs_stop": 64,
-            },
-            "line": {
-                "kind": "projection",
-                "module": 4,
-                "ss_start": 0,
-                "ss_stop": 40,
-                "fs_start": 3,
-                "fs_stop": 60,
-                "axis": "ss",
-            },
-        },
-        "average": {},
-    },
-    "keep": {"rule": "n_peaks >= 20", "misses": 0.3, "seed": 4},
-    "write": {"content": "corrected"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -61,29 +30,6 @@ def source(spots):
 def reduced(spots, tmp_path_factory):
     """The same run reduced to files."""
     return spots.reduce(tmp_path_factory.mktemp("reduced") / "r0001", **SECTIONS)
-
-
-def make(spots, source, backend="cpu", recipe=None, **options):
-    options = {
-        "constants": spots.constants,
-        "mode": source.mode,
-        "block_shots": 5,
-        "columns": tuple(source.columns()),
-    } | options
-    return Engine(recipe or spots.recipe(**SECTIONS), backend=backend, **options)
-
-
-def blocks(source, most):
-    """Return the run as blocks of arrays."""
-    made = []
-    for start in range(0, len(source.shots), most):
-        rows = np.arange(start, min(start + most, len(source.shots)))
-        raw = np.zeros((len(rows), len(source.modules), 2, 512, 128), "u2")
-        source.read(int(rows[0]), int(rows[-1]) + 1, raw)
-        shots, columns = source.shots, {name: values[rows] for name, values in source.columns().items()}
-        keys = (shots.train_id[rows], shots.pulse_id[rows], shots.cell_id[rows], shots.present[rows])
-        made.append(Block(raw, *keys, columns))
-    return made
 
 
 def assert_as_reduced(results, reduced, read_module):
@@ -146,38 +92,6 @@ def test_a_run_passes_through(spots, source, reduced, read_module, slots):
         assert engine.profile().shots.max() == 2 * mean.shots.max() == 2 * len(source.shots)
         assert stats.count.max() == len(source.shots)
         assert np.isfinite(mean.intensity).any()
-
-
-def test_an_endless_stream_is_taken_as_slots_are_free(spots, source):
-    (block,) = blocks(source, 5)[:1]
-    taken = []
-
-    def stream():
-        while True:
-            taken.append(1)
-            yield block
-
-    with make(spots, source, slots=2) as engine:
-        results = engine.run(stream())
-        first, second = next(results), next(results)
-        assert first.table == second.table
-        assert len(taken) <= 5
-        with pytest.raises(BadInput, match="a run is passing through"):
-            engine.submit(block)
-        results.close()
-        assert not [t for t in threading.enumerate() if t.name.startswith("shotsieve-read")]
-        assert engine.submit(block).result().table == first.table
-
-
-def test_results_come_in_order_and_slots_bound_what_is_in_flight(spots, source):
-    heard = []
-    with make(spots, source, slots=2, on_result=heard.append) as engine:
-        pending = [engine.submit(block) for block in blocks(source, 4)]
-        assert [one.done for one in pending] == [True, True, False, False]
-        pending[3].result()
-        assert all(one.done for one in pending)
-        assert heard == [one.result() for one in pending]
-        assert engine.slot_bytes > 5 * 16 * 2 * 65536 * 2
 
 
 def test_words_that_are_on_the_device(spots, source, reduced, read_module, backend_name):
@@ -305,110 +219,6 @@ def test_an_engine_that_cannot_be(spots, source, sections, options, words):
         make(spots, source, recipe=recipe, **options)
 
 
-def test_a_stage_that_fails_or_answers_nonsense(spots, source):
-    (block,) = blocks(source, 4)[:1]
-
-    def fails(frames):
-        raise ZeroDivisionError("mine")
-
-    for function, error, words in (
-        (fails, ZeroDivisionError, "mine"),
-        (lambda frames: {"other": [1] * len(frames)}, BadInput, r"returned \['other'\]"),
-        (lambda frames: {"own": 1.0}, BadInput, r"own has shape \(\)"),
-        (lambda frames: frames.fill(0), ValueError, "read-only"),
-    ):
-        with make(spots, source, stages=[UserStage("mine", function, {"own": ""})]) as engine:
-            pending = engine.submit(block)
-            with pytest.raises(error, match=words):
-                pending.result()
-            with pytest.raises(error, match=words):
-                pending.result()
-            assert pending.done
-
-
-def test_a_block_that_failed_leaves_nothing_behind(spots, source):
-    one, other = blocks(source, 4)[0], blocks(source, 3)[1]
-    calls = []
-
-    def fails_once(frames):
-        calls.append(len(frames))
-        if len(calls) == 1:
-            raise ZeroDivisionError("once")
-        return {"own": [0.0] * len(frames)}
-
-    with make(spots, source, stages=[UserStage("mine", fails_once, {"own": ""})]) as engine:
-        first, second = engine.submit(one), engine.submit(other)
-        result = second.result()  # the other block's error is not this one's
-        with pytest.raises(ZeroDivisionError):
-            first.result()
-        assert engine.profile().shots.max() == len(other)
-    with make(spots, source) as engine:
-        fresh = engine.submit(other).result()
-    assert np.array_equal(result.profiles.intensity, fresh.profiles.intensity, equal_nan=True)
-    assert np.array_equal(result.frames["data"], fresh.frames["data"], equal_nan=True)
-
-
-def test_an_error_nobody_asked_for_is_told_at_the_end(spots, source):
-    block = blocks(source, 4)[0]
-
-    def fails(frames):
-        raise ZeroDivisionError("mine")
-
-    engine = make(spots, source, slots=1, stages=[UserStage("mine", fails, {"own": ""})])
-    engine.submit(block)
-    engine.submit(block)  # collects the first
-    with pytest.raises(ZeroDivisionError, match="mine"):
-        engine.flush()
-    engine.flush()
-    engine.close()
-
-
-def test_a_callback_may_submit(spots, source):
-    todo, heard = blocks(source, 4), []
-
-    def more(result):
-        heard.append(result)
-        if todo:
-            engine.submit(todo.pop(0))
-
-    with make(spots, source, slots=1, on_result=more) as engine:
-        engine.submit(todo.pop(0))
-        engine.submit(todo.pop(0))
-    assert [len(result.table) for result in heard] == [4, 4, 4, 4]
-
-
-def test_a_stream_that_pauses_holds_nothing_back(spots, source):
-    go_on = threading.Event()
-
-    def stream():
-        first, *others = blocks(source, 4)
-        yield first
-        assert go_on.wait(30)
-        yield from others
-
-    with make(spots, source, slots=3) as engine:
-        results = engine.run(stream())
-        assert len(next(results).table) == 4
-        go_on.set()
-        assert len(list(results)) == 3
-
-
-def test_what_came_before_an_error_is_yielded(spots, source):
-    def stream():
-        yield from blocks(source, 4)[:3]
-        raise OSError("the bridge broke")
-
-    bad = [*blocks(source, 4)[:2], "no block"]
-    for broken, error, words, whole in (
-        (stream(), OSError, "the bridge broke", 3),
-        (bad, BadInput, "a block is a", 2),
-    ):
-        got = []
-        with make(spots, source, slots=2) as engine, pytest.raises(error, match=words):
-            got.extend(engine.run(broken))
-        assert len(got) == whole
-
-
 def test_raw_words_on_the_device_come_back_where_nothing_is_computed(spots, source, backend_name):
     if backend_name == "cpu":
         pytest.skip("the host is the device")
@@ -449,35 +259,6 @@ def test_a_run_of_another_mode_and_one_that_does_not_fit_a_slot(spots, source):
             next(engine.run(other))
     with make(spots, source, block_shots=2) as engine, pytest.raises(BadInput, match="block_shots=4"):
         next(engine.run(source))
-
-
-def test_closing_while_a_run_passes(spots, source):
-    engine = make(spots, source, slots=2)
-    results = engine.run(blocks(source, 4))
-    next(results)
-    engine.close()
-    assert list(results) == []
-    assert not [t for t in threading.enumerate() if t.name.startswith("shotsieve-read")]
-
-
-def test_a_closed_engine_and_one_that_is_left_by_an_error(spots, source):
-    (block,) = blocks(source, 4)[:1]
-    waiting = []
-
-    def work():
-        with make(spots, source) as engine:
-            waiting.extend([engine, engine.submit(block)])
-            raise RuntimeError("elsewhere")
-
-    with pytest.raises(RuntimeError, match="elsewhere"):
-        work()
-    engine, pending = waiting
-    with pytest.raises(BadInput, match="closed before this block was collected"):
-        pending.result()
-    for call in (lambda: engine.submit(block), lambda: next(engine.run([block])), engine.profile):
-        with pytest.raises(BadInput, match="closed"):
-            call()
-    engine.close()
 
 
 def test_a_run_of_something_else(spots, source):

@@ -128,6 +128,14 @@ def test_hits_are_kept_and_blanks_dropped(spots, everything, tmp_path):
     assert any(note.startswith("peaks: ") and "rejected" in note for note in everything.accounts.notes)
 
 
+def test_thin_bins_are_named_in_the_summary(everything):
+    """Two modules leave the outermost rings a few pixels; the reader of the accounts is told, once."""
+    notes = [note for note in everything.accounts.notes if "fewer than 30 good pixels" in note]
+    assert len(notes) == 1
+    assert "radius" in notes[0]
+    assert notes[0] in everything.accounts.summary()
+
+
 def test_every_peak_knows_its_place(spots, everything):
     found = PeakList.open(everything.out)
     geometry = Geometry.load(spots.geometry, module_shape=(512, 128))

@@ -1,0 +1,62 @@
+"""Which columns the table of shots may have, with units and meanings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a column holds: unit and meaning for the reader of the file; dtype and largest value for `bounds`.
+
+    Attributes
+    ----------
+    unit, meaning : str
+    dtype : str
+        How the values are stored.
+    least : float
+        The least an unknown module may add to a sum: 0 makes the known part a lower bound.
+    """
+
+    unit: str
+    meaning: str
+    dtype: str = "f8"
+    least: float = -np.inf
+
+
+MEASURES = {
+    "lit_pixels": Column("", "unmasked pixels strictly above the threshold", "i8", 0),
+    "unmasked_pixels": Column("", "pixels that are not masked", "i8", 0),
+    "intensity": Column("unit of the calibration", "sum over unmasked pixels, in steps of 1/128"),
+    "photons": Column("photon", "sum over unmasked pixels of whole photons", "i8", 0),
+    "n_peaks": Column("", "Bragg peaks, also those beyond max_num_peaks", "i8", 0),
+}
+# Known by name even where the run does not hold them: a rule may use them, and every value is unknown.
+KNOWN_COLUMNS = {
+    "xray": Column("", "1 where an X-ray pulse fell into the exposure of the shot, 0 where none did"),
+    "n_pulses": Column("", "X-ray pulses in the exposure of the shot"),
+    "pulse_energy": Column("uJ", "pulse energy of the X-ray gas monitor, summed over the pulses of the shot"),
+    "pulse_energy_sigma": Column("uJ", "uncertainty of the pulse energy"),
+    "data_frame": Column(
+        "", "1 where the frame is worth reading: it is lit, or the run is one without X-rays"
+    ),
+    "laser": Column("", "pulses of the optical laser in the exposure of the shot"),
+    "pump_state": Column("", "0 no pulse, 1 X-rays alone, 2 laser alone, 3 both"),
+    "delay": Column("", "delay between X-rays and optical laser, as the run says it"),
+}
+KEYS = {
+    "train_id": Column("", "train of the shot", "u8"),
+    "pulse_id": Column("", "pulse of the shot; index in the train where the detector has no pulse ids", "u8"),
+    "cell_id": Column("", "memory cell that holds the shot", "i4"),
+}
+_LIT = "add a section [measure.lit] to the recipe, which computes it"
+EXPLAIN = {
+    "lit_pixels": _LIT,
+    "unmasked_pixels": _LIT,
+    "lit_fraction": _LIT,
+    "intensity": _LIT,
+    "photons": _LIT + "; it also needs the photon energy",
+    "n_peaks": "add a section [measure.peaks] to the recipe, which finds them",
+}
