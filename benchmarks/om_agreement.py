@@ -15,6 +15,7 @@ from peak_frames import SETTINGS, Scene
 from shotsieve.measure.peak_finder import Peaks
 from shotsieve.reference.peaks import Found as OracleFound
 from shotsieve.reference.peaks import find_peaks
+from shotsieve.reference.peaks_margin import distance_to_half
 
 POSITION = 5e-3  # pixels: OM's sums of row numbers up to 8191, ten times their rounding
 NEAR_HALF = 8192 * 2.0**-22
@@ -113,7 +114,4 @@ def _oracle(scene: Scene, frame: np.ndarray, setting: str, compat: str | None = 
 def _beside_half(scene: Scene, frame: np.ndarray, found: OracleFound, row: np.ndarray) -> bool:
     """Return whether the centroid of a component lies so near a half that float32 decides its side."""
     members = found.members[int(np.argmax(same_component(found.records, row[None])[:, 0]))]
-    bins = np.rint(scene.radius.ravel()[members]).astype(int)
-    weights = frame.ravel()[members].astype("f8") - found.offset[bins]
-    centre = np.array(np.unravel_index(members, frame.shape)) @ weights / weights.sum()
-    return bool((np.abs(centre - np.floor(centre) - 0.5) < NEAR_HALF).any())
+    return distance_to_half(frame, scene.radius, members, found.offset) < NEAR_HALF

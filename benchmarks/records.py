@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
+from shotsieve.bench.rounded import rounded
 
 HISTORY = Path(__file__).resolve().parent / "history"
 
@@ -39,7 +40,6 @@ FIELDS: dict[str, tuple[tuple[type, ...], bool]] = {
     "notes": (TEXT, False),
     "details": ((dict,), False),  # what only this benchmark has
 }
-DIGITS = 4
 
 
 def make(name: str, **fields: Any) -> dict[str, Any]:
@@ -81,22 +81,9 @@ def make(name: str, **fields: Any) -> dict[str, Any]:
         "details": {},
         **fields,
     }
-    record = {key: _rounded(record[key]) for key in [*FIELDS, *record] if key in record}
+    record = {key: rounded(record[key]) for key in [*FIELDS, *record] if key in record}
     check(record)
     return record
-
-
-def _rounded(value: Any) -> Any:
-    """Return plain Python values with numbers of four digits: more would be noise."""
-    if isinstance(value, dict):
-        return {key: _rounded(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(part) for part in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and math.isfinite(value):
-        return float(f"{value:.{DIGITS}g}")
-    return value
 
 
 def check(record: Any) -> None:

@@ -1,7 +1,8 @@
 """Reading raw frames from the page cache, two threads: our way, h5py's `read_direct`, and copying memory.
 
 One module of AGIPD, 2,048 frames of 262 kB in one dataset: contiguous, in chunks of 16 frames, of one frame.
-Everything is read in order; then a random twentieth of the frames, as a second pass over kept shots does.
+Everything is read in order; then a random twentieth of the frames, or as many as a block holds, as a second
+pass over kept shots does.
 """
 
 from __future__ import annotations

@@ -102,6 +102,12 @@ def backend_name(request: pytest.FixtureRequest) -> str:
     return _get(request.param).name
 
 
+@pytest.fixture(params=["emu", "cuda"])
+def device_name(request: pytest.FixtureRequest) -> str:
+    """The name of every backend here whose device has a memory of its own."""
+    return _get(request.param).name
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real detector data, which is not part of the project."""

@@ -138,6 +138,7 @@ class ShotSearch {
     const std::int32_t* __restrict place = plan_.place;
     const float* __restrict pixels = pixels_;
     const std::int64_t n = plan_.n_pixels;
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first of a pair is its low half");
 #pragma GCC unroll 8
     for (std::int64_t p = 0; p + 1 < n; p += 2) {
       std::uint64_t places, pair;

@@ -22,7 +22,7 @@ from .calibrate import (
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
-from .measure.arrays import chosen_backend, shape_and_dtype
+from .measure.arrays import check_raw, chosen_backend
 from .measure.lit import lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
 from .units import parse_quantity
@@ -146,9 +146,7 @@ class Calibrator:
             gain_mode,
         )
         to_photon = photons_per_unit(self.unit, photon_energy_kev)
-        stage = max(self.detector.fixed_stage(gain_mode), 0)
-        sigma = median_noise(constants, self.tables, self.modules, stage)
-        self._threshold = self._lit(lit_threshold, photon_energy_kev, sigma)
+        self._threshold = self._lit(lit_threshold, photon_energy_kev, constants, gain_mode)
         self.params = CalibrateParams.from_steps(
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
@@ -162,13 +160,17 @@ class Calibrator:
         device.to_device(self._table, table, stream)
         device.wait(device.record(stream))
 
-    def _lit(self, given: str | float, energy: float | None, sigma: float) -> float:
+    def _lit(self, given: str | float, energy: float | None, constants: Constants, gain_mode: str) -> float:
+        """Return the threshold in the unit; NaN, where it is not known, is refused once it is needed."""
         if not isinstance(given, str):
             return float(np.float32(given))
-        quantity = parse_quantity(given, option="lit_threshold")
+        quantity, sigma = parse_quantity(given, option="lit_threshold"), float("nan")
         in_adu = self.unit == "ADU" and quantity.unit in ("photon", "keV")
         if in_adu or (quantity.unit == "photon" and energy is None and self.unit != "photon"):
-            return float("nan")  # only an error where lit pixels are asked for
+            return float("nan")
+        if quantity.unit == "sigma":
+            stage = max(self.detector.fixed_stage(gain_mode), 0)
+            sigma = median_noise(constants, self.tables, self.modules, stage)
         return threshold_in_unit(quantity, self.unit, energy, sigma, option="lit_threshold")
 
     def __call__(
@@ -198,9 +200,12 @@ class Calibrator:
         """
         outputs = self._checked(outputs)
         cell_ids = np.asarray(cell_ids)
-        n = len(cell_ids)
-        on_device = hasattr(raw, "__cuda_array_interface__")
-        self._check_raw(raw, n, on_device, outputs)
+        shapes = [(len(cell_ids), *self.frame_shape)]
+        if len(self.modules) == 1:
+            shapes.append((len(cell_ids), *self.frame_shape[1:]))
+        on_device = check_raw(raw, shapes, "cell_ids", self.backend, WHO)
+        if on_device and "mask" in outputs:
+            raise BadInput(f"{WHO}: masks are put together on the host: give raw there, or leave mask out")
         rows = self.tables.rows(cell_ids.astype("i4"))
         return self._on_device(raw, rows, outputs, stream) if on_device else self._on_host(raw, rows, outputs)
 
@@ -218,24 +223,6 @@ class Calibrator:
                 f"{WHO}: lit pixels are asked for: give photon_energy_kev, or lit_threshold in {self.unit}"
             )
         return outputs
-
-    def _check_raw(self, raw: Any, n: int, on_device: bool, outputs: tuple[str, ...]) -> None:
-        shape, dtype = shape_and_dtype(raw)
-        wanted = (n, *self.frame_shape)
-        short = (n, *self.frame_shape[1:]) if len(self.modules) == 1 else wanted
-        if shape not in (wanted, short) or dtype != np.uint16:
-            raise BadInput(
-                f"{WHO}: raw has shape {shape} and dtype {dtype}; expected {wanted} and uint16: {n} shots "
-                "(the length of cell_ids), modules, planes, slow scan, fast scan"
-            )
-        if not on_device:
-            return
-        if self.backend.name == "cpu":
-            raise BadInput(f'{WHO}: raw is on a GPU, and the backend is cpu: take backend="cuda"')
-        if raw.__cuda_array_interface__.get("strides") is not None:
-            raise BadInput(f"{WHO}: raw on the device is not C-contiguous: make such a copy first")
-        if "mask" in outputs:
-            raise BadInput(f"{WHO}: masks are put together on the host: give raw there, or leave mask out")
 
     def _on_host(self, raw: np.ndarray, rows: np.ndarray, outputs: tuple[str, ...]) -> CalibratedFrames:
         """Calibrate words in host memory, batch by batch where the device has a memory of its own."""
@@ -257,11 +244,12 @@ class Calibrator:
             twins = {name: device.twin(array) for name, array in pinned.items()}
             words, numbers = device.twin(raw[part]), device.twin(counted)
             device.to_device(words, raw[part], stream)
-            self._queue(words, rows[part], twins, numbers, stream)
+            used = self._queue(words, rows[part], twins, numbers, stream)
             for name, array in pinned.items():
                 device.to_host(array, twins[name], stream)
             device.to_host(counted, numbers, stream)
             device.wait(device.record(stream))
+            del used
         return self._answer(rows, outputs, found, counts)
 
     def _on_device(
@@ -274,9 +262,10 @@ class Calibrator:
         found = self._images(n, outputs, device.empty)
         counts = device.empty_pinned((n * len(self.modules), COUNTS), "i8")
         numbers = device.twin(counts)
-        self._queue(device.own(raw), rows, found, numbers, stream)
+        used = self._queue(device.own(raw), rows, found, numbers, stream)
         device.to_host(counts, numbers, stream)
         device.wait(device.record(stream))
+        del used
         return self._answer(rows, outputs, found, np.array(counts))
 
     def _images(self, n: int, outputs: tuple[str, ...], empty: Any) -> dict[str, Any]:
@@ -286,18 +275,20 @@ class Calibrator:
         shape = (n, len(self.modules), self.detector.pixels)
         return {"pixels": empty(shape, "f4"), "stage": empty(shape, "u1")}
 
-    def _queue(self, raw: Any, rows: np.ndarray, images: dict[str, Any], counts: Any, stream: Any) -> None:
+    def _queue(
+        self, raw: Any, rows: np.ndarray, images: dict[str, Any], counts: Any, stream: Any
+    ) -> list[Any]:
+        """Queue the calibration of some shots; return what must live until it is done."""
         n, modules = rows.shape
         if n == 0:
-            return
+            return []
         device, flat = self.backend.device, (n * modules, self.detector.pixels)
-        frames, groups = list_frames(np.ones_like(rows, bool), rows)
-        lists = []
-        for values in (frames, groups):
-            pinned = device.empty_pinned(values.shape, values.dtype)
-            pinned[:] = values
-            lists.append(device.twin(pinned))
-            device.to_device(lists[-1], pinned, stream)
+        pinned, lists = [], []
+        for values in list_frames(np.ones_like(rows, bool), rows):
+            pinned.append(device.empty_pinned(values.shape, values.dtype))
+            pinned[-1][:] = values
+            lists.append(device.twin(pinned[-1]))
+            device.to_device(lists[-1], pinned[-1], stream)
         queue_calibration(
             self.backend,
             raw.reshape(flat[0], self.detector.plane_count, flat[1]),
@@ -308,8 +299,7 @@ class Calibrator:
             **{name: array.reshape(*flat) for name, array in images.items()},
             stream=stream,
         )
-        # The lists are ours alone: they may go once the kernel has read them.
-        device.wait(device.record(stream))
+        return [*pinned, *lists]
 
     def _answer(
         self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray

@@ -95,6 +95,19 @@ class Recipe:
     _given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
+    def of(cls, given: Recipe | Mapping[str, Any] | str | os.PathLike[str]) -> Recipe:
+        """Return a recipe as it is, or make it of a mapping, or read it from a TOML file.
+
+        Raises
+        ------
+        BadInput
+            As `from_dict` and `load`.
+        """
+        if isinstance(given, Recipe):
+            return given
+        return cls.from_dict(given) if isinstance(given, Mapping) else cls.load(given)
+
+    @classmethod
     def load(cls, path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Recipe:
         """Read and check a TOML file.
 

@@ -31,8 +31,6 @@ def report():
 
 @pytest.mark.parametrize("stage", stages.SECTIONS)
 def test_every_stage_finds_what_is_in_the_words(case, backend_name, stage):
-    if backend_name == "emu" and case.detector.name != "AGIPD1M":
-        pytest.skip("emu: one detector is enough")
     for on_device in (False, True):
         if backend_name == "cpu" and on_device:
             continue

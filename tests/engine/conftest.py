@@ -18,6 +18,9 @@ from shotsieve.simulate.constants import constants_in_memory
 from shotsieve.simulate.memory import build
 from shotsieve.simulate.run import write_run
 from shotsieve.simulate.truth import SpiTruth, TruthFile
+from shotsieve.sources.run import open_run
+
+from .spots import Run
 
 # Modules 3 and 4 touch the beam; hits are so strong that all three gain stages and every hit can be told.
 SMALL = {
@@ -160,6 +163,17 @@ def reduced(simulated, tmp_path_factory):
         return made[name, backend]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory):
+    """A run with Bragg spots for the embedded engine."""
+    return Run(tmp_path_factory.mktemp("embedded"), n_trains=4)
+
+
+@pytest.fixture(scope="session")
+def embedded_source(embedded):
+    return open_run(embedded.raw)
 
 
 def recipe(**sections):

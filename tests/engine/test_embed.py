@@ -10,26 +10,14 @@ from shotsieve import Block, UserStage
 from shotsieve import backend as backends
 from shotsieve.errors import BadInput
 from shotsieve.peak_list import PeakList
-from shotsieve.sources.run import open_run
 
 from .embed_case import SECTIONS, blocks, make
-from .test_peaks import Run
 
 
 @pytest.fixture(scope="module")
-def spots(tmp_path_factory):
-    return Run(tmp_path_factory.mktemp("embedded"), n_trains=4)
-
-
-@pytest.fixture(scope="module")
-def source(spots):
-    return open_run(spots.raw)
-
-
-@pytest.fixture(scope="module")
-def reduced(spots, tmp_path_factory):
+def reduced(embedded, tmp_path_factory):
     """The same run reduced to files."""
-    return spots.reduce(tmp_path_factory.mktemp("reduced") / "r0001", **SECTIONS)
+    return embedded.reduce(tmp_path_factory.mktemp("reduced") / "r0001", **SECTIONS)
 
 
 def assert_as_reduced(results, reduced, read_module):
@@ -71,47 +59,45 @@ def _profiles(reduced):
 
 
 @pytest.mark.parametrize("most", [1, 3, 5])
-def test_blocks_of_any_size_give_what_reduce_gives(spots, source, reduced, read_module, backend_name, most):
-    if backend_name == "emu" and most == 1:
-        pytest.skip("emu: two sizes are enough")
-    with make(spots, source, backend_name) as engine:
-        pending = [engine.submit(block) for block in blocks(source, most)]
+def test_blocks_of_any_size_give_what_reduce_gives(
+    embedded, embedded_source, reduced, read_module, backend_name, most
+):
+    with make(embedded, embedded_source, backend_name) as engine:
+        pending = [engine.submit(block) for block in blocks(embedded_source, most)]
         assert_as_reduced([one.result() for one in pending], reduced, read_module)
 
 
 @pytest.mark.parametrize("slots", [1, 2, 4])
-def test_a_run_passes_through(spots, source, reduced, read_module, slots):
+def test_a_run_passes_through(embedded, embedded_source, reduced, read_module, slots):
     heard = []
-    with make(spots, source, slots=slots, on_result=heard.append) as engine:
-        results = list(engine.run(source))
+    with make(embedded, embedded_source, slots=slots, on_result=heard.append) as engine:
+        results = list(engine.run(embedded_source))
         assert heard == results
         assert_as_reduced(results, reduced, read_module)
         mean, stats = engine.profile(), engine.frame_statistics()
-        again = list(engine.run(str(spots.raw)))  # averages go on, results do not change
+        again = list(engine.run(str(embedded.raw)))  # averages go on, results do not change
         assert [r.table for r in again] == [r.table for r in results]
-        assert engine.profile().shots.max() == 2 * mean.shots.max() == 2 * len(source.shots)
-        assert stats.count.max() == len(source.shots)
+        assert engine.profile().shots.max() == 2 * mean.shots.max() == 2 * len(embedded_source.shots)
+        assert stats.count.max() == len(embedded_source.shots)
         assert np.isfinite(mean.intensity).any()
 
 
-def test_words_that_are_on_the_device(spots, source, reduced, read_module, backend_name):
-    if backend_name == "cpu":
-        pytest.skip("the host is the device")
-    device, on_device = backends.get(backend_name).device, []
-    for block in blocks(source, 5):
+def test_words_that_are_on_the_device(embedded, embedded_source, reduced, read_module, device_name):
+    device, on_device = backends.get(device_name).device, []
+    for block in blocks(embedded_source, 5):
         stream, raw = device.stream(), device.empty(block.raw.shape, "u2")
         device.to_device(raw, block.raw, stream)
         device.wait(device.record(stream))
         on_device.append(dataclasses.replace(block, raw=raw))
-    with make(spots, source, backend_name) as engine:
+    with make(embedded, embedded_source, device_name) as engine:
         assert_as_reduced(list(engine.run(on_device)), reduced, read_module)
-    raw_recipe = spots.recipe(**(SECTIONS | {"write": {"content": "raw"}}))
-    with make(spots, source, backend_name, raw_recipe) as engine:
-        for mine, block in zip(engine.run(on_device), blocks(source, 5), strict=True):
+    raw_recipe = embedded.recipe(**(SECTIONS | {"write": {"content": "raw"}}))
+    with make(embedded, embedded_source, device_name, raw_recipe) as engine:
+        for mine, block in zip(engine.run(on_device), blocks(embedded_source, 5), strict=True):
             assert np.array_equal(mine.frames["raw"][:, 3:5], block.raw[mine.kept][:, 3:5])
 
 
-def test_a_stage_of_ones_own(spots, source, reduced, backend_name):
+def test_a_stage_of_ones_own(embedded, embedded_source, reduced, backend_name):
     def brightest(frames):
         assert frames.shape[1:] == (16, 512, 128)
         flat = frames.reshape(len(frames), -1)
@@ -120,8 +106,8 @@ def test_a_stage_of_ones_own(spots, source, reduced, backend_name):
 
     sections = SECTIONS | {"keep": {"rule": "brightest > 50"}}
     stage = UserStage("mine", brightest, {"brightest": "largest pixel"})
-    with make(spots, source, backend_name, spots.recipe(**sections), stages=[stage]) as engine:
-        results = list(engine.run(source))
+    with make(embedded, embedded_source, backend_name, embedded.recipe(**sections), stages=[stage]) as engine:
+        results = list(engine.run(embedded_source))
     values = np.concatenate([result.table.columns["brightest"] for result in results])
     fates = np.concatenate([result.table.fate for result in results])
     assert np.array_equal(fates == 0, values > 50)
@@ -131,14 +117,16 @@ def test_a_stage_of_ones_own(spots, source, reduced, backend_name):
             assert np.nanmax(result.frames["data"][k]) == np.float32(result.table.columns["brightest"][row])
 
 
-def test_columns_and_selection(spots, source):
+def test_columns_and_selection(embedded, embedded_source):
     sections = SECTIONS | {
         "select": {"rule": "pulse_energy > 1"},
         "keep": {"rule": "pulse_energy > 2"},
     }
-    (block,) = blocks(source, 5)[:1]
+    (block,) = blocks(embedded_source, 5)[:1]
     energy = [0.5, 1.5, 2.5, np.nan, 3.0]
-    with make(spots, source, recipe=spots.recipe(**sections), columns=["pulse_energy"]) as engine:
+    with make(
+        embedded, embedded_source, recipe=embedded.recipe(**sections), columns=["pulse_energy"]
+    ) as engine:
         block = Block(
             block.raw, block.train_id, block.pulse_id, block.cell_id, None, {"pulse_energy": energy}
         )
@@ -150,11 +138,11 @@ def test_columns_and_selection(spots, source):
     assert np.array_equal(result.frames["data"].shape, (3, 16, 512, 128))
 
 
-def test_cells_without_constants_and_absent_modules_are_unknown(spots, source):
-    (block,) = blocks(source, 4)[:1]
+def test_cells_without_constants_and_absent_modules_are_unknown(embedded, embedded_source):
+    (block,) = blocks(embedded_source, 4)[:1]
     present = np.ones((4, 16), bool)
     present[1, 3] = False
-    with make(spots, source) as engine:
+    with make(embedded, embedded_source) as engine:
         odd = Block(block.raw, 7, block.pulse_id, [0, 1, 2, 999], present)
         table = engine.submit(odd).result().table
     assert table.module_status[1, 3] == 1
@@ -162,11 +150,13 @@ def test_cells_without_constants_and_absent_modules_are_unknown(spots, source):
     assert table.verdict[3] == -1
 
 
-def test_nothing_to_do(spots, source):
+def test_nothing_to_do(embedded, embedded_source):
     empty = Block(np.zeros((0, 16, 2, 512, 128), "u2"), 7, [], [])
-    with make(spots, source) as engine:
+    with make(embedded, embedded_source) as engine:
         result = engine.submit(empty).result()
-        assert (len(result.table), len(result.kept), result.frames) == (0, 0, {})
+        assert (len(result.table), len(result.kept)) == (0, 0)
+        shapes = {name: values.shape for name, values in result.frames.items()}
+        assert shapes == dict.fromkeys(("data", "gain", "mask"), (0, 16, 512, 128))
         assert list(engine.run([])) == []
 
 
@@ -174,16 +164,17 @@ def test_nothing_to_do(spots, source):
     ("change", "words"),
     [
         ({"raw": np.zeros((2, 16, 2, 512, 128), "f4")}, "dtype float32; expected .* and uint16"),
+        ({"raw": None}, "dtype None"),
         ({"raw": np.zeros((2, 15, 2, 512, 128), "u2")}, r"shape \(2, 15, 2, 512, 128\)"),
         ({"cell_id": range(6), "raw": np.zeros((6, 16, 2, 512, 128), "u2")}, "block_shots=6"),
         ({"columns": {"gauge": [1, 1]}}, "'gauge' is none that the engine was told of"),
         ({"present": [True, True]}, "present has shape"),
     ],
 )
-def test_blocks_that_do_not_fit(spots, source, change, words):
+def test_blocks_that_do_not_fit(embedded, embedded_source, change, words):
     given = {"raw": np.zeros((2, 16, 2, 512, 128), "u2"), "train_id": 1, "cell_id": [0, 1]} | change
     given["pulse_id"] = np.arange(len(given["cell_id"]))
-    with make(spots, source) as engine:
+    with make(embedded, embedded_source) as engine:
         with pytest.raises(BadInput, match=words):
             engine.submit(Block(**given))
         with pytest.raises(BadInput, match=words):
@@ -213,29 +204,27 @@ def test_blocks_that_do_not_fit(spots, source, change, words):
         ({"measure": {"azint": {"npt": 9, "average": "train"}}, "keep": None}, {}, "azint"),
     ],
 )
-def test_an_engine_that_cannot_be(spots, source, sections, options, words):
-    recipe = spots.recipe(**(SECTIONS | sections))
+def test_an_engine_that_cannot_be(embedded, embedded_source, sections, options, words):
+    recipe = embedded.recipe(**(SECTIONS | sections))
     with pytest.raises(BadInput, match=words):
-        make(spots, source, recipe=recipe, **options)
+        make(embedded, embedded_source, recipe=recipe, **options)
 
 
-def test_raw_words_on_the_device_come_back_where_nothing_is_computed(spots, source, backend_name):
-    if backend_name == "cpu":
-        pytest.skip("the host is the device")
-    device, block = backends.get(backend_name).device, blocks(source, 4)[0]
+def test_raw_words_on_the_device_come_back_where_nothing_is_computed(embedded, embedded_source, device_name):
+    device, block = backends.get(device_name).device, blocks(embedded_source, 4)[0]
     stream, raw = device.stream(), device.empty(block.raw.shape, "u2")
     device.to_device(raw, block.raw, stream)
     device.wait(device.record(stream))
-    recipe = spots.recipe(calibrate=None, measure=None, write={"content": "raw"})
-    with make(spots, source, backend_name, recipe, constants=None, cells=range(4)) as engine:
+    recipe = embedded.recipe(calibrate=None, measure=None, write={"content": "raw"})
+    with make(embedded, embedded_source, device_name, recipe, constants=None, cells=range(4)) as engine:
         result = engine.submit(dataclasses.replace(block, raw=raw)).result()
     assert np.array_equal(result.frames["raw"][:, 3:5], block.raw[:, 3:5])
 
 
-def test_what_is_not_known_is_not_left_out(spots, source):
-    block = dataclasses.replace(blocks(source, 4)[0], cell_id=[999] * 4)
+def test_what_is_not_known_is_not_left_out(embedded, embedded_source):
+    block = dataclasses.replace(blocks(embedded_source, 4)[0], cell_id=[999] * 4)
     sections = SECTIONS | {"select": {"rule": "pulse_id > 0"}}
-    with make(spots, source, recipe=spots.recipe(**sections)) as engine:
+    with make(embedded, embedded_source, recipe=embedded.recipe(**sections)) as engine:
         result = engine.submit(block).result()
     sums, pixels = result.projections["line"]
     assert sums.shape == pixels.shape == (4, 40)
@@ -244,28 +233,34 @@ def test_what_is_not_known_is_not_left_out(spots, source):
     assert result.table.columns["keep_probability"][0] == 0
 
 
-def test_a_run_of_another_mode_and_one_that_does_not_fit_a_slot(spots, source):
-    mode = dataclasses.replace(source.mode, gain_mode="fixed_medium")
-    plain = spots.recipe(**(SECTIONS | {"measure": {"lit": {"threshold": "15 photon"}}, "keep": None}))
+def test_a_run_of_another_mode_and_one_that_does_not_fit_a_slot(embedded, embedded_source):
+    mode = dataclasses.replace(embedded_source.mode, gain_mode="fixed_medium")
+    plain = embedded.recipe(**(SECTIONS | {"measure": {"lit": {"threshold": "15 photon"}}, "keep": None}))
     options = {"mode": mode, "recipe": plain, "force": True}
-    with make(spots, source, **options) as engine:
-        assert len(list(engine.run(source))) > 0
-    with make(spots, source, recipe=plain) as engine:
-        other = source.selected(np.ones(len(source.shots), bool))
+    with make(embedded, embedded_source, **options) as engine:
+        assert len(list(engine.run(embedded_source))) > 0
+    with make(embedded, embedded_source, recipe=plain) as engine:
+        other = embedded_source.selected(np.ones(len(embedded_source.shots), bool))
         other.mode = mode
         with pytest.raises(
             BadInput, match="gain_mode is fixed_medium, and this engine was made for adaptive"
         ):
             next(engine.run(other))
-    with make(spots, source, block_shots=2) as engine, pytest.raises(BadInput, match="block_shots=4"):
-        next(engine.run(source))
-
-
-def test_a_run_of_something_else(spots, source):
     with (
-        make(spots, source, modules=[3, 4]) as engine,
+        make(embedded, embedded_source, block_shots=2) as engine,
+        pytest.raises(BadInput, match="block_shots=4"),
+    ):
+        next(engine.run(embedded_source))
+
+
+def test_a_run_of_something_else(embedded, embedded_source):
+    with (
+        make(embedded, embedded_source, modules=[3, 4]) as engine,
         pytest.raises(BadInput, match="this engine was made for"),
     ):
-        next(engine.run(source))
-    with make(spots, source, columns=["gauge"]) as engine, pytest.raises(BadInput, match="no column 'gauge'"):
-        next(engine.run(source))
+        next(engine.run(embedded_source))
+    with (
+        make(embedded, embedded_source, columns=["gauge"]) as engine,
+        pytest.raises(BadInput, match="no column 'gauge'"),
+    ):
+        next(engine.run(embedded_source))

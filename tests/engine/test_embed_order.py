@@ -8,24 +8,12 @@ import numpy as np
 import pytest
 from shotsieve import UserStage
 from shotsieve.errors import BadInput
-from shotsieve.sources.run import open_run
 
 from .embed_case import blocks, make
-from .test_peaks import Run
 
 
-@pytest.fixture(scope="module")
-def spots(tmp_path_factory):
-    return Run(tmp_path_factory.mktemp("embedded"), n_trains=4)
-
-
-@pytest.fixture(scope="module")
-def source(spots):
-    return open_run(spots.raw)
-
-
-def test_an_endless_stream_is_taken_as_slots_are_free(spots, source):
-    (block,) = blocks(source, 5)[:1]
+def test_an_endless_stream_is_taken_as_slots_are_free(embedded, embedded_source):
+    (block,) = blocks(embedded_source, 5)[:1]
     taken = []
 
     def stream():
@@ -33,7 +21,7 @@ def test_an_endless_stream_is_taken_as_slots_are_free(spots, source):
             taken.append(1)
             yield block
 
-    with make(spots, source, slots=2) as engine:
+    with make(embedded, embedded_source, slots=2) as engine:
         results = engine.run(stream())
         first, second = next(results), next(results)
         assert first.table == second.table
@@ -45,10 +33,10 @@ def test_an_endless_stream_is_taken_as_slots_are_free(spots, source):
         assert engine.submit(block).result().table == first.table
 
 
-def test_results_come_in_order_and_slots_bound_what_is_in_flight(spots, source):
+def test_results_come_in_order_and_slots_bound_what_is_in_flight(embedded, embedded_source):
     heard = []
-    with make(spots, source, slots=2, on_result=heard.append) as engine:
-        pending = [engine.submit(block) for block in blocks(source, 4)]
+    with make(embedded, embedded_source, slots=2, on_result=heard.append) as engine:
+        pending = [engine.submit(block) for block in blocks(embedded_source, 4)]
         assert [one.done for one in pending] == [True, True, False, False]
         pending[3].result()
         assert all(one.done for one in pending)
@@ -56,8 +44,8 @@ def test_results_come_in_order_and_slots_bound_what_is_in_flight(spots, source):
         assert engine.slot_bytes > 5 * 16 * 2 * 65536 * 2
 
 
-def test_a_stage_that_fails_or_answers_nonsense(spots, source):
-    (block,) = blocks(source, 4)[:1]
+def test_a_stage_that_fails_or_answers_nonsense(embedded, embedded_source):
+    (block,) = blocks(embedded_source, 4)[:1]
 
     def fails(frames):
         raise ZeroDivisionError("mine")
@@ -68,7 +56,7 @@ def test_a_stage_that_fails_or_answers_nonsense(spots, source):
         (lambda frames: {"own": 1.0}, BadInput, r"own has shape \(\)"),
         (lambda frames: frames.fill(0), ValueError, "read-only"),
     ):
-        with make(spots, source, stages=[UserStage("mine", function, {"own": ""})]) as engine:
+        with make(embedded, embedded_source, stages=[UserStage("mine", function, {"own": ""})]) as engine:
             pending = engine.submit(block)
             with pytest.raises(error, match=words):
                 pending.result()
@@ -77,8 +65,8 @@ def test_a_stage_that_fails_or_answers_nonsense(spots, source):
             assert pending.done
 
 
-def test_a_block_that_failed_leaves_nothing_behind(spots, source):
-    one, other = blocks(source, 4)[0], blocks(source, 3)[1]
+def test_a_block_that_failed_leaves_nothing_behind(embedded, embedded_source):
+    one, other = blocks(embedded_source, 4)[0], blocks(embedded_source, 3)[1]
     calls = []
 
     def fails_once(frames):
@@ -87,25 +75,25 @@ def test_a_block_that_failed_leaves_nothing_behind(spots, source):
             raise ZeroDivisionError("once")
         return {"own": [0.0] * len(frames)}
 
-    with make(spots, source, stages=[UserStage("mine", fails_once, {"own": ""})]) as engine:
+    with make(embedded, embedded_source, stages=[UserStage("mine", fails_once, {"own": ""})]) as engine:
         first, second = engine.submit(one), engine.submit(other)
         result = second.result()  # the other block's error is not this one's
         with pytest.raises(ZeroDivisionError):
             first.result()
         assert engine.profile().shots.max() == len(other)
-    with make(spots, source) as engine:
+    with make(embedded, embedded_source) as engine:
         fresh = engine.submit(other).result()
     assert np.array_equal(result.profiles.intensity, fresh.profiles.intensity, equal_nan=True)
     assert np.array_equal(result.frames["data"], fresh.frames["data"], equal_nan=True)
 
 
-def test_an_error_nobody_asked_for_is_told_at_the_end(spots, source):
-    block = blocks(source, 4)[0]
+def test_an_error_nobody_asked_for_is_told_at_the_end(embedded, embedded_source):
+    block = blocks(embedded_source, 4)[0]
 
     def fails(frames):
         raise ZeroDivisionError("mine")
 
-    engine = make(spots, source, slots=1, stages=[UserStage("mine", fails, {"own": ""})])
+    engine = make(embedded, embedded_source, slots=1, stages=[UserStage("mine", fails, {"own": ""})])
     engine.submit(block)
     engine.submit(block)  # collects the first
     with pytest.raises(ZeroDivisionError, match="mine"):
@@ -114,67 +102,67 @@ def test_an_error_nobody_asked_for_is_told_at_the_end(spots, source):
     engine.close()
 
 
-def test_a_callback_may_submit(spots, source):
-    todo, heard = blocks(source, 4), []
+def test_a_callback_may_submit(embedded, embedded_source):
+    todo, heard = blocks(embedded_source, 4), []
 
     def more(result):
         heard.append(result)
         if todo:
             engine.submit(todo.pop(0))
 
-    with make(spots, source, slots=1, on_result=more) as engine:
+    with make(embedded, embedded_source, slots=1, on_result=more) as engine:
         engine.submit(todo.pop(0))
         engine.submit(todo.pop(0))
     assert [len(result.table) for result in heard] == [4, 4, 4, 4]
 
 
-def test_a_stream_that_pauses_holds_nothing_back(spots, source):
+def test_a_stream_that_pauses_holds_nothing_back(embedded, embedded_source):
     go_on = threading.Event()
 
     def stream():
-        first, *others = blocks(source, 4)
+        first, *others = blocks(embedded_source, 4)
         yield first
         assert go_on.wait(30)
         yield from others
 
-    with make(spots, source, slots=3) as engine:
+    with make(embedded, embedded_source, slots=3) as engine:
         results = engine.run(stream())
         assert len(next(results).table) == 4
         go_on.set()
         assert len(list(results)) == 3
 
 
-def test_what_came_before_an_error_is_yielded(spots, source):
+def test_what_came_before_an_error_is_yielded(embedded, embedded_source):
     def stream():
-        yield from blocks(source, 4)[:3]
+        yield from blocks(embedded_source, 4)[:3]
         raise OSError("the bridge broke")
 
-    bad = [*blocks(source, 4)[:2], "no block"]
+    bad = [*blocks(embedded_source, 4)[:2], "no block"]
     for broken, error, words, whole in (
         (stream(), OSError, "the bridge broke", 3),
         (bad, BadInput, "a block is a", 2),
     ):
         got = []
-        with make(spots, source, slots=2) as engine, pytest.raises(error, match=words):
+        with make(embedded, embedded_source, slots=2) as engine, pytest.raises(error, match=words):
             got.extend(engine.run(broken))
         assert len(got) == whole
 
 
-def test_closing_while_a_run_passes(spots, source):
-    engine = make(spots, source, slots=2)
-    results = engine.run(blocks(source, 4))
+def test_closing_while_a_run_passes(embedded, embedded_source):
+    engine = make(embedded, embedded_source, slots=2)
+    results = engine.run(blocks(embedded_source, 4))
     next(results)
     engine.close()
     assert list(results) == []
     assert not [t for t in threading.enumerate() if t.name.startswith("shotsieve-read")]
 
 
-def test_a_closed_engine_and_one_that_is_left_by_an_error(spots, source):
-    (block,) = blocks(source, 4)[:1]
+def test_a_closed_engine_and_one_that_is_left_by_an_error(embedded, embedded_source):
+    (block,) = blocks(embedded_source, 4)[:1]
     waiting = []
 
     def work():
-        with make(spots, source) as engine:
+        with make(embedded, embedded_source) as engine:
             waiting.extend([engine, engine.submit(block)])
             raise RuntimeError("elsewhere")
 

@@ -20,6 +20,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from shotsieve.reference.peaks_margin import distance_to_half
 
 from .cases import Case, grid, put
 
@@ -121,7 +122,8 @@ def _differences(case, theirs):
         # half its ring may be centred on the next pixel.
         found = case.oracle()
         for row in partners(theirs[other], as_rows(found.records)):
-            assert centred_near_half(case, found, row, 1e-6 * max(case.frame.shape)), found.records[row]
+            near = distance_to_half(case.frame, case.radius, found.members[row], found.offset)
+            assert near < 1e-6 * max(case.frame.shape), found.records[row]
     return len(theirs), int((there < 0).sum())
 
 
@@ -129,14 +131,6 @@ def same_numbers(one, other):
     """Return which rows have equal totals, maxima and ratios to 1e-4, or 1e-3 of sigma; sigma to 1e-3."""
     slack = np.maximum(1e-4 * np.abs(one), 1e-3 * one[:, 5:6])
     return (np.abs(one - other) <= slack)[:, [2, 4, 5, 6]].all(axis=1)
-
-
-def centred_near_half(case, found, at, reach):
-    members = found.members[at]
-    bins = np.rint(case.radius.ravel()[members]).astype(int)
-    weights = case.frame.ravel()[members].astype("f8") - found.offset[bins]
-    position = np.array(np.unravel_index(members, case.frame.shape)) @ weights / weights.sum()
-    return (np.abs(position - np.floor(position) - 0.5) < reach).any()
 
 
 def agipd_like(rng, background, shape, spots):

@@ -54,7 +54,7 @@ KINDS = {
     "AGIPD1M": Kind(16, 3520.0, (7.2,), (1.0, 30.0, 134.0)),
     "JUNGFRAU": Kind(8, 160.0, (41.0, -1.4, -0.1)),
 }
-"""Detectors there are benchmarks for; a JUNGFRAU is one of 4 megapixels with 16 cells."""
+"""Detectors there are benchmarks for; a JUNGFRAU has 4 megapixels and 16 cells, ten trains a second."""
 
 
 @dataclass(frozen=True)

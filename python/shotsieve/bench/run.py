@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from ..errors import BadInput, OutputError
 from . import machine
 from .cases import KINDS, Case, make_case
+from .rounded import rounded
 from .rounds import interleave
 from .stages import SECTIONS, EngineStage, Measured, measured_stage, numpy_peer, pyfai_peer
 
@@ -154,16 +154,6 @@ def _latency(case: Case, backend: Backend, name: str) -> dict[str, Any]:
 
 def save(report: dict[str, Any], path: Path) -> None:
     """Write a report as JSON, numbers with four digits."""
-
-    def rounded(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: rounded(part) for key, part in value.items()}
-        if isinstance(value, list):
-            return [rounded(part) for part in value]
-        if isinstance(value, float) and math.isfinite(value):
-            return float(f"{value:.4g}")
-        return value
-
     try:
         path.write_text(json.dumps(rounded(report), indent=1) + "\n", encoding="utf-8")
     except OSError as error:

@@ -58,7 +58,8 @@ class Measured:
     run : callable
         Does all shots of the case once.
     floor_bytes : int
-        Bytes that must move: words in, outputs asked for, constants once for each train.
+        Bytes that must move: words in, outputs asked for, constants once for each train; without the
+        constants where the bus is the floor.
     floor : str
         Name of the rate that bounds it.
     check : callable
@@ -149,8 +150,9 @@ class EngineStage:
                 missed = case.hits[train].nonzero()[0].tolist()
                 if not set(missed) <= set(result.kept.tolist()):
                     raise WrongAnswer(f"train {train}: kept {result.kept}; the hits are {missed}")
-        if self.results and self.results[0].profiles is not None and self.results[0].frames:
-            _check_profile(case, self.results[0])
+        first = self.results[0] if self.results else None
+        if first is not None and first.profiles is not None and first.frames and len(first.kept):
+            _check_profile(case, first)
 
     def kept_shots(self) -> int:
         """Return how many shots were kept the last time."""

@@ -135,12 +135,11 @@ def reduce(
     >>> print(result.accounts.summary())  # doctest: +SKIP
     """
     began = time.perf_counter()
-    if not isinstance(recipe, Recipe):
-        recipe = Recipe.from_dict(recipe) if isinstance(recipe, dict) else Recipe.load(recipe)
+    recipe = Recipe.of(recipe)
     folder = OutputFolder(out, overwrite)
     chosen = backends.get(backend)
     source = open_source(run, recipe)
-    constants = open_constants(recipe, constants, source)
+    constants = open_constants(recipe, constants, source.detector)
     job, looked_at = prepare(source, recipe, constants, chosen, force=force, block_bytes=block_bytes)
     if table is not None:
         adopt(job, table)

@@ -83,7 +83,7 @@ def check_against(
     stored = Table.open(side / "table.h5")
     chosen_backend = backends.get(backend)
     source = open_source(run, recipe)
-    given = open_constants(recipe, constants, source)
+    given = open_constants(recipe, constants, source.detector)
     job, _ = prepare(source, recipe, given, chosen_backend, force=True, block_bytes=block_bytes)
     from_table = _compare_settings(job, side, report)
     _compare_inputs(source, report)

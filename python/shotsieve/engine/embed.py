@@ -17,13 +17,11 @@ from ..errors import BadInput
 from ..recipe import Recipe
 from ..sources.base import OperatingMode, Source
 from .averages import AverageJob
-from .flow import SLOTS
+from .flow import SLOTS, open_constants
 from .job import make_job
 from .pattern import (
     check_run,
-    constants_of,
     one_train,
-    recipe_of,
     refuse_undeclared,
     refuse_whole_runs,
 )
@@ -147,7 +145,10 @@ class Engine:
         on_result: Callable[[BlockResult], None] | None = None,
         force: bool = False,
     ) -> None:
-        recipe = recipe_of(recipe, geometry)
+        recipe = Recipe.of(recipe)
+        if geometry is not None:
+            place = dataclasses.replace(recipe.detector, geometry=os.path.abspath(geometry))
+            recipe = dataclasses.replace(recipe, detector=place)
         refuse_whole_runs(recipe)
         if slots < 1 or (block_shots is not None and block_shots < 1):
             raise BadInput(f"slots = {slots}, block_shots = {block_shots}: expected at least 1")
@@ -155,7 +156,7 @@ class Engine:
         if name is None:
             raise BadInput('no detector: name it in the recipe ([detector] name) or as detector="AGIPD1M"')
         family = detectors.load(name)
-        constants = constants_of(recipe, constants, family)
+        constants = open_constants(recipe, constants, family)
         if cells is None:
             cells = [0] if constants is None else constants.cell_ids
         cells = np.unique(np.asarray(cells, "i4"))

@@ -25,6 +25,7 @@ from .ring import run_ring
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..detectors import Detector
 
 FROM_TABLE = "table_sha256"
 """Setting of an output whose measures were taken from a table that was given."""
@@ -55,12 +56,12 @@ def open_source(run: Any, recipe: Recipe) -> Source:
     return open_run(run, detector=recipe.detector.name, source=recipe.detector.source)
 
 
-def open_constants(recipe: Recipe, given: Any, source: Source) -> Constants | None:
+def open_constants(recipe: Recipe, given: Any, detector: Detector) -> Constants | None:
     """Open the constants that were given, else those that the recipe names."""
     if recipe.calibrate is None or isinstance(given, Constants):
         return given if recipe.calibrate is not None else None
     path = given if given is not None else recipe.constants_path()
-    return None if path is None else Constants.open(path, source.detector)
+    return None if path is None else Constants.open(path, detector)
 
 
 def prepare(

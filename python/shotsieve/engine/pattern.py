@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from collections.abc import Mapping
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..constants.container import Constants
 from ..errors import BadInput
-from ..recipe import Recipe
 from ..select import LIT_COLUMN
 from ..sources.base import OperatingMode
 from ..sources.memory import MemorySource
 from ..table import KNOWN_COLUMNS
 
 if TYPE_CHECKING:
+    from ..detectors import Detector
+    from ..recipe import Recipe
     from ..select import Selection
     from ..sources.base import Source
     from .job import Job
 
 MODE_FIELDS = ("gain_mode", "photon_energy_kev")
 """What has to agree between a run and the engine it passes through: values depend on it."""
-
-
-def recipe_of(given: Any, geometry: str | os.PathLike[str] | None) -> Recipe:
-    """Read a recipe, if it is not one yet, and put another geometry into it, if one is given."""
-    recipe = given
-    if not isinstance(recipe, Recipe):
-        recipe = Recipe.from_dict(given) if isinstance(given, Mapping) else Recipe.load(given)
-    if geometry is None:
-        return recipe
-    place = dataclasses.replace(recipe.detector, geometry=str(Path(geometry).absolute()))
-    return dataclasses.replace(recipe, detector=place)
 
 
 def refuse_whole_runs(recipe: Recipe) -> None:
@@ -46,7 +33,7 @@ def refuse_whole_runs(recipe: Recipe) -> None:
         and measure.average.by not in (None, "cell"),
         "[measure.azint] average": measure.azint is not None and measure.azint.average is not None,
         "[derive]": bool(recipe.derive),
-        "[measure.pump_probe]": recipe.measure.pump_probe is not None,
+        "[measure.pump_probe]": measure.pump_probe is not None,
         '[annotate] pattern = "images"': recipe.annotate.pattern == "images",
         "[select] frames = super": select is not None and select.frames.startswith("super"),
         "[write] cxi": recipe.write is not None and recipe.write.cxi,
@@ -58,18 +45,12 @@ def refuse_whole_runs(recipe: Recipe) -> None:
         )
 
 
-def constants_of(recipe: Recipe, given: Any, detector: Any) -> Constants | None:
-    """Open the constants that were given, else those that the recipe names."""
-    if recipe.calibrate is None:
-        return None
-    if isinstance(given, Constants):
-        return given
-    path = given if given is not None else recipe.constants_path()
-    return None if path is None else Constants.open(path, detector)
-
-
 def one_train(
-    detector: Any, modules: Any, cells: np.ndarray, mode: Any, columns: tuple[str, ...]
+    detector: Detector,
+    modules: Sequence[int] | None,
+    cells: np.ndarray,
+    mode: OperatingMode | Mapping[str, Any] | None,
+    columns: tuple[str, ...],
 ) -> MemorySource:
     """Return a source of one shot per memory cell, whose frames nobody reads: what a job is made for."""
 
@@ -134,12 +115,10 @@ def check_run(source: Source, mine: MemorySource, mode: OperatingMode) -> None:
         )
     for name in MODE_FIELDS:
         theirs, ours = getattr(source.mode, name), getattr(mode, name)
-        known = theirs is not None and ours is not None and mode.origin.get(name) != "recipe"
-        if (
-            known
-            and theirs != ours
-            and not (name == "photon_energy_kev" and np.isclose(theirs, ours, rtol=1e-3))
-        ):
+        if theirs is None or ours is None or mode.origin.get(name) == "recipe":
+            continue
+        same = theirs == ours if isinstance(ours, str) else math.isclose(theirs, ours, rel_tol=1e-3)
+        if not same:
             raise BadInput(
                 f"{source.name}: {name} is {theirs}, and this engine was made for {ours}: make one with the "
                 "run's mode, Engine(mode=source.mode)"

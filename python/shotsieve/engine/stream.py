@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..keep import PROBABILITY
-from ..measure.arrays import shape_and_dtype
+from ..measure.arrays import check_raw
 from ..peak_list import PeakList, PeakListBuilder
 from ..table import Table
 from .blocks import BlockRunner, Slot
@@ -147,8 +147,8 @@ class BlockResult:
         Rows of the kept shots.
     frames : dict of str to ndarray
         Of the kept shots, as the recipe's [write] content says: ``data`` float32, ``gain`` uint8 and ``mask``
-        uint32, or ``raw`` uint16; each (k, M, ...). Empty without [write].
-    present : ndarray of bool, shape (k, M)
+        uint32, (k, M, ss, fs), or ``raw`` uint16, (k, M, planes, ss, fs). Without [write] there are none.
+    present : ndarray of bool, shape (k, M), or None
         Which of those frames were recorded; the others hold nothing.
     peaks : PeakList or None
         Of all shots.
@@ -167,37 +167,54 @@ class BlockResult:
 
 
 class _Kept:
-    """Takes kept frames instead of a file; see `shotsieve.engine.flow.FrameSink`."""
+    """Takes kept frames instead of a file; see `shotsieve.engine.flow.FrameSink`.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    content : {"corrected", "raw"}
+    shape : tuple of int
+        (modules, planes, ss, fs) of the raw words of a shot.
+    """
+
+    def __init__(self, content: str, shape: tuple[int, ...]) -> None:
+        image = (0, shape[0], *shape[2:])
+        dtypes = {"data": "f4", "gain": "u1", "mask": "u4"}
+        self._none = {name: np.zeros(image, dtype) for name, dtype in dtypes.items()}
+        if content == "raw":
+            self._none = {"raw": np.zeros((0, *shape), "u2")}
         self.parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 
     def append(self, shots: np.ndarray, present: np.ndarray, frames: Any, peaks: Any = ()) -> None:
-        # The arrays are those of a slot, which is filled again.
-        copies = {name: np.array(values) for name, values in frames.items()}
-        self.parts.append((np.array(shots), np.array(present), copies))
+        if "data" in frames:
+            # They lie in a buffer that is filled again; all else was made for this call.
+            frames = {**frames, "data": frames["data"].copy()}
+        self.parts.append((shots, present, frames))
 
     def take(self) -> dict[str, Any]:
         """Return what has come, for a `BlockResult`."""
         parts, self.parts = self.parts, []
         if not parts:
-            return {"kept": np.zeros(0, "i8"), "frames": {}, "present": None}
-        return {
-            "kept": np.concatenate([shots for shots, _, _ in parts]),
-            "present": np.concatenate([present for _, present, _ in parts]),
-            "frames": {name: np.concatenate([frames[name] for *_, frames in parts]) for name in parts[0][2]},
-        }
+            modules = next(iter(self._none.values())).shape[1]
+            parts = [(np.zeros(0, "i8"), np.zeros((0, modules), bool), self._none)]
+        shots, present, frames = zip(*parts, strict=True)
+        joined = {name: _joined([one[name] for one in frames]) for name in frames[0]}
+        return {"kept": _joined(shots), "present": _joined(present), "frames": joined}
+
+
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return parts as one array; a single part as it is, since frames are large."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 class _Rows:
-    """Takes rows instead of a file of profiles or projections."""
+    """Takes rows instead of the files of profiles and projections, which name what they append or do not."""
 
     def __init__(self) -> None:
         self.parts: dict[str, list[tuple[np.ndarray, ...]]] = {}
 
-    def append(self, *rows: Any) -> None:
-        name = rows[0] if isinstance(rows[0], str) else ""
-        arrays = rows[2:] if name else rows[1:]
+    def append(self, *told: Any) -> None:
+        """Take ``(keys, *arrays)`` of profiles, or ``(name, keys, *arrays)`` of a projection."""
+        name, arrays = (told[0], told[2:]) if isinstance(told[0], str) else ("", told[1:])
         self.parts.setdefault(name, []).append(tuple(np.array(values) for values in arrays))
 
     def take(self, name: str, n: int, at: np.ndarray) -> tuple[np.ndarray, ...] | None:
@@ -226,10 +243,17 @@ class StreamRunner(BlockRunner):
         Shots of the largest block.
     selection : Selection or None
         Which shots are read at all.
+
+    Attributes
+    ----------
+    frame_shape : tuple of int
+        (modules, planes, ss, fs) of the raw words of a shot.
     """
 
     def __init__(self, job: Job, backend: Backend, block_shots: int, selection: Selection | None) -> None:
-        self.kept = None if job.content is None else _Kept()
+        detector = job.source.detector
+        self.frame_shape = (len(job.source.modules), detector.plane_count, *detector.shape)
+        self.kept = None if job.content is None else _Kept(job.content, self.frame_shape)
         super().__init__(job, backend, self.kept, block_shots)
         self.selection = selection
         self.empty, self.rows_seen = job.table.part(slice(0, 0)), _Rows()
@@ -257,11 +281,7 @@ class StreamRunner(BlockRunner):
             slot.given = self.device.own(block.raw)
         elif n:
             with self.clock.step(READ):
-                block.read(slot.shots_in, slot.raw[:n].reshape(n, *self._frame_shape))
-
-    @property
-    def _frame_shape(self) -> tuple[int, ...]:
-        return (self.modules, self.planes, *self.job.source.detector.shape)
+                block.read(slot.shots_in, slot.raw[:n].reshape(n, *self.frame_shape))
 
     def _table_of(self, block: Block) -> Table:
         """Return an empty table for the shots of a block."""
@@ -347,20 +367,8 @@ def check_block(block: Any, runner: StreamRunner, names: tuple[str, ...]) -> Non
     """
     if not isinstance(block, Block):
         raise BadInput(f"a block is a shotsieve.Block, not {type(block).__name__}")
-    n, shape = len(block), runner._frame_shape
-    if block.raw is not None:
-        found, dtype = shape_and_dtype(block.raw)
-        if found != (n, *shape) or dtype != np.uint16:
-            raise BadInput(
-                f"block: raw has shape {found} and dtype {dtype}; expected "
-                f"{(n, *shape)} and uint16: {n} shots (the length of cell_id), modules, planes, slow scan, "
-                "fast scan"
-            )
-        if hasattr(block.raw, "__cuda_array_interface__"):
-            if runner.backend.name == "cpu":
-                raise BadInput('block: raw is on a GPU, and the backend is cpu: take backend="cuda"')
-            if block.raw.__cuda_array_interface__.get("strides") is not None:
-                raise BadInput("block: raw on the device is not C-contiguous: make such a copy first")
+    n, shape = len(block), runner.frame_shape
+    check_raw(block.raw, [(n, *shape)], "cell_id", runner.backend, "block")
     if n > runner.block_shots:
         raise BadInput(
             f"block: {n} shots, and a slot of this engine has room for {runner.block_shots}: make it with "

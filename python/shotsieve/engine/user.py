@@ -53,14 +53,12 @@ class UserJob:
     asked: UserStage
     table: Table
     shape: tuple[int, int, int]
-    unit: str
     backend: Backend | None = None
 
-    def declare(self, table: Table) -> None:
-        """Make room in a table, which is the one that is filled from now on."""
-        self.table = table
+    def declare(self) -> None:
+        """Make room in the table: every value is unknown until it is measured."""
         for name, meaning in self.asked.columns.items():
-            table.add_column(name, np.full(len(table), np.nan), "", meaning)
+            self.table.add_column(name, np.full(len(self.table), np.nan), "", meaning)
 
     def stage(self, backend: Backend, shots: int) -> UserJob:
         """Return the measure itself."""
@@ -137,10 +135,10 @@ def make_user_jobs(job: Job, stages: tuple[UserStage, ...]) -> list[UserJob]:
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"two stages are called {sorted(twice)[0]!r}: give each its own name")
     shape = (len(job.source.modules), *job.source.detector.shape)
-    jobs = [UserJob(stage, job.table, shape, job.unit) for stage in stages]
+    jobs = [UserJob(stage, job.table, shape) for stage in stages]
     for one in jobs:
         taken = one.asked.columns.keys() & job.table.columns.keys()
         if taken:
             raise BadInput(f"stage {one.asked.name}: the table has a column {sorted(taken)[0]!r} already")
-        one.declare(job.table)
+        one.declare()
     return jobs

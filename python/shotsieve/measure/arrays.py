@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,6 +112,43 @@ def shape_and_dtype(array: Any) -> tuple[tuple[int, ...], np.dtype | None]:
         return tuple(getattr(array, "shape", ())), np.dtype(array.dtype)
     except (AttributeError, TypeError):
         return tuple(getattr(array, "shape", ())), None
+
+
+def check_raw(raw: Any, shapes: Sequence[tuple[int, ...]], counted: str, backend: Backend, who: str) -> bool:
+    """Refuse raw words that have another shape or dtype, or lie where a backend cannot read them.
+
+    Parameters
+    ----------
+    raw : array
+    shapes : sequence of tuple of int
+        What the shape may be; the first is the usual one, (n, M, planes, ss, fs).
+    counted : str
+        What n is the length of.
+    backend : Backend
+    who : str
+        Begins the errors' texts.
+
+    Returns
+    -------
+    bool
+        Whether they are on a GPU.
+
+    Raises
+    ------
+    BadInput
+    """
+    shape, dtype = shape_and_dtype(raw)
+    if shape not in shapes or dtype != np.uint16:
+        raise BadInput(
+            f"{who}: raw has shape {shape} and dtype {dtype}; expected {shapes[0]} and uint16: "
+            f"{shapes[0][0]} shots (the length of {counted}), modules, planes, slow scan, fast scan"
+        )
+    interface = getattr(raw, "__cuda_array_interface__", None)
+    if interface is not None and backend.name == "cpu":
+        raise BadInput(f'{who}: raw is on a GPU, and the backend is cpu: take backend="cuda"')
+    if interface is not None and interface.get("strides") is not None:
+        raise BadInput(f"{who}: raw on the device is not C-contiguous: make such a copy first")
+    return interface is not None
 
 
 def frames_on_device(frames: Any, backend: Backend, who: str) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["FIRM", "ClipDoubt", "doubtful_pixels", "exact_sum", "margin"]
+__all__ = ["FIRM", "ClipDoubt", "distance_to_half", "doubtful_pixels", "exact_sum", "margin"]
 
 FIRM = 1e-6  # a decision with a larger margin holds on every backend
 SLIGHT = 1e-8  # relative error of a number that may enter a decision
@@ -190,3 +190,33 @@ def _filter_margin(rules, panel, judged, values):
     for at, last in zip(judged.at, (bottom - top - 1, right - left - 1), strict=True):
         smallest = min(smallest, abs(at), abs(at - last))
     return smallest
+
+
+def distance_to_half(frame, radius, members, offset):
+    """Return how near the centroid of a component comes to where its ring is centred on the next pixel.
+
+    A program that adds in float32 may round such a centroid to the other side.
+
+    Parameters
+    ----------
+    frame, radius : ndarray of float32, shape (rows, columns)
+    members : ndarray of int64, shape (n,)
+        Flat indices of the component's pixels.
+    offset : ndarray of float64, shape (n_bins,)
+        Of each radial bin; what a pixel has above it is its weight.
+
+    Returns
+    -------
+    float
+        Distance in pixels from the nearest half, the smaller one of both axes.
+
+    Examples
+    --------
+    >>> two = np.array([[0, 3, 1, 0]], "f4")
+    >>> float(distance_to_half(two, np.zeros((1, 4), "f4"), np.array([1, 2]), np.zeros(1)))
+    0.25
+    """
+    bins = np.rint(radius.ravel()[members]).astype(int)
+    weights = frame.ravel()[members].astype("f8") - offset[bins]
+    centre = np.array(np.unravel_index(members, frame.shape)) @ weights / weights.sum()
+    return np.abs(centre - np.floor(centre) - 0.5).min()
