@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -224,6 +224,14 @@ class Accounts:
         if not performance:
             del out["performance"]
         return out
+
+    @classmethod
+    def from_json(cls, text: str) -> Accounts:
+        """Read what `to_json` wrote."""
+        told = json.loads(text)
+        names = [field.name for field in fields(cls) if field.name in told]
+        splits = ("undecided", "partial", "no_dark_data")
+        return cls(**{name: Split(**told[name]) if name in splits else told[name] for name in names})
 
     def to_json(self, *, performance: bool = False) -> str:
         """Return `to_dict` as JSON; without `performance` the same run gives the same text everywhere."""

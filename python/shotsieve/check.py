@@ -18,7 +18,8 @@ from .errors import BadInput
 from .recipe import Recipe
 from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
-from .write.ledger import FILE_NAME, Ledger, names_in, sha256_of
+from .write.checksums import sha256_of
+from .write.ledger import FILE_NAME, Ledger, names_in
 from .write.output import SIDE
 from .write.reduction import CHECKSUMS, GONE
 
@@ -171,23 +172,26 @@ def _check_module(out: Path, detector: Detector, module: int, table: Table, repo
     """The file of a module has the frames that the table tells, with their checksums and a right index."""
     status = table.module_status[:, table.modules.index(module)]
     kept = (table.fate == FATES.index("kept")) & np.isin(status, _IN_FILE)
-    path = file_of(out, detector, module)
-    if path is None:
-        if kept.any():
-            report.faults.append(f"module {module} has {int(kept.sum())} frames of kept shots, and no file")
-        return
-    try:
-        with h5py.File(path) as file:
-            _check_index(file, path.name, report)
-            _check_frames(file, path.name, detector, table, kept, report)
-    except DAMAGE as err:
-        report.faults.append(f"{path.name} cannot be read: {err}")
+    left = kept.copy()
+    for path in files_of(out, detector, module):
+        try:
+            with h5py.File(path) as file:
+                trains = file["INDEX/trainId"][:]
+                here = np.isin(table.train_id, trains)
+                _check_index(file, path.name, report)
+                _check_frames(file, path.name, detector, table, left & here, report)
+                left &= ~here
+        except DAMAGE as err:
+            report.faults.append(f"{path.name} cannot be read: {err}")
+            return
+    if left.any():
+        report.faults.append(f"module {module} has {int(left.sum())} frames of kept shots, and no file")
 
 
-def file_of(out: Path, detector: Detector, module: int) -> Path | None:
-    """Return the data file of a module in a reduced run, None if there is none."""
+def files_of(out: Path, detector: Detector, module: int) -> list[Path]:
+    """Return the data files of a module in a reduced run, in the order of their trains."""
     aggregator = detector.aggregator.format(module=module)
-    return next(iter(sorted(out.glob(f"*-R*-{aggregator}-S00000.h5"))), None)
+    return sorted(out.glob(f"*-R*-{aggregator}-S*.h5"))
 
 
 def reduction_of(file: h5py.File, detector: Detector) -> str:

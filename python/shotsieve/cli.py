@@ -94,20 +94,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        return 130
-    except _Terminated:
-        click.echo("terminated", err=True)
-        return 143
+    except (KeyboardInterrupt, click.Abort) as error:
+        return _end("interrupted", error, 130)
+    except _Terminated as error:
+        return _end("terminated", error, 143)
     except ShotsieveError as error:
-        click.echo(f"error: {error}", err=True)
-        return 1
+        return _end(f"error: {error}", error, 1)
     except (RuntimeError, MemoryError) as error:
         if not _is_device_fault(error):
             raise
         click.echo(f"error: the device failed: {' '.join(str(error).split())}", err=True)
         return 1
+
+
+def _end(text: str, error: BaseException, status: int) -> int:
+    """Say how the program ends, with what was noted on the way, and return its exit status."""
+    for line in (text, *getattr(error, "__notes__", ())):
+        click.echo(line, err=True)
+    return status
 
 
 @contextmanager
@@ -215,6 +219,11 @@ def _versions() -> dict[str, str | None]:
     " else is refused.",
 )
 @click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on where an interrupted reduction has stopped; with the same run, recipe and constants.",
+)
+@click.option(
     "--table",
     type=click.Path(exists=True, path_type=Path),
     help="Table of an earlier reduction of RUN: nothing is measured, and only kept shots are read.",
@@ -231,6 +240,7 @@ def reduce_command(
     backend: str,
     settings: tuple[str, ...],
     overwrite: bool,
+    resume: bool,
     table: Path | None,
     profile: bool,
     force: bool,
@@ -258,6 +268,7 @@ def reduce_command(
             constants=constants,
             backend=backend,
             overwrite=overwrite,
+            resume=resume,
             force=force,
             table=table,
             progress=progress,

@@ -7,7 +7,6 @@ which is not the same as a shot that was searched and has none.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ from .table import Column
 if TYPE_CHECKING:
     import pandas
 
-    from .measure.peak_finder import Peaks
 
 UNKNOWN = -1
 """Stands in ``n_peaks`` and ``rejected`` of a shot that was not searched."""
@@ -50,13 +48,13 @@ PEAKS = {
     "n_pixels": Column("pixel", "size of the peak", "i4"),
     "q": Column("1/nm", "momentum transfer, 4 pi sin(theta) / wavelength; NaN unknown", "f8"),
 }
-_FOUND = tuple(name for name in PEAK_DTYPE.names if name not in ("fs", "ss"))
+FOUND = tuple(name for name in PEAK_DTYPE.names if name not in ("fs", "ss"))
 _LIST_DTYPE = np.dtype([(name, column.dtype) for name, column in PEAKS.items()])
 
 
 @dataclass(frozen=True, eq=False)
 class PeakList:
-    """The peaks of all shots of a run; made by `PeakListBuilder` or `open`.
+    """The peaks of all shots of a run; made by `shotsieve.peak_list_build.PeakListBuilder` or `open`.
 
     Attributes
     ----------
@@ -93,6 +91,7 @@ class PeakList:
 
     Examples
     --------
+    >>> from shotsieve.peak_list_build import PeakListBuilder
     >>> peaks = PeakListBuilder([7, 7], [0, 4], [0, 1], (0, 1), (512, 128), "keV").finish()
     >>> len(peaks), peaks.n_peaks.tolist(), len(peaks.of(1))
     (2, [-1, -1], 0)
@@ -213,7 +212,7 @@ class PeakList:
         """
         part = self._slice(shot)
         out = np.empty(part.stop - part.start, PEAK_DTYPE)
-        for name in ("fs", *_FOUND):
+        for name in ("fs", *FOUND):
             out[name] = getattr(self, name)[part]
         out["ss"] = self.slab_ss(part)
         return out
@@ -271,130 +270,3 @@ class PeakList:
     def _slice(self, shot: int) -> slice:
         shot = range(len(self))[shot]
         return slice(int(self.first[shot]), int(self.first[shot + 1]))
-
-
-class PeakListBuilder:
-    """Collects the peaks of a run block by block.
-
-    Parameters
-    ----------
-    train_id, pulse_id, cell_id : array, shape (S,)
-        Keys of all shots of the run, searched or not.
-    modules : sequence of int
-        Module numbers in the order of the slab.
-    module_shape : (int, int)
-        Slow-scan and fast-scan size of a module.
-    unit : str
-        Unit of the frames that are searched.
-    panels : array of int32, shape (P, 4), optional
-        The panels that are searched.
-
-    Notes
-    -----
-    Promise: exact; the same list however the shots are cut into blocks, and in whatever order blocks come.
-
-    Examples
-    --------
-    >>> builder = PeakListBuilder(tid, pid, cell, (0, 1), (512, 128), "keV")    # doctest: +SKIP
-    >>> builder.set(shots, found, q)    # doctest: +SKIP
-    >>> builder.finish().save("peaks.h5")    # doctest: +SKIP
-    """
-
-    def __init__(
-        self,
-        train_id: Any,
-        pulse_id: Any,
-        cell_id: Any,
-        modules: Sequence[int],
-        module_shape: tuple[int, int],
-        unit: str,
-        panels: Any = None,
-    ) -> None:
-        self._keys = (train_id, pulse_id, cell_id)
-        self.shots = len(train_id)
-        self.modules, self.module_shape = tuple(modules), tuple(module_shape)
-        self.unit, self.panels = unit, panels
-        self.n_peaks = np.full(self.shots, UNKNOWN, "i4")
-        self.rejected = np.full((self.shots, len(FILTERS)), UNKNOWN, "i4")
-        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-
-    def set(self, shots: Any, peaks: Peaks, q: Any = None) -> None:
-        """Set the peaks of some shots.
-
-        Parameters
-        ----------
-        shots : array of int, shape (n,)
-            Rows of the table, ascending, each set once.
-        peaks : Peaks
-            What `shotsieve.peakfinder8` found in them, in the same order.
-        q : array of float64, shape (number of records,), optional
-            Momentum transfer of each peak in 1/nm; unknown by default.
-
-        Raises
-        ------
-        BadInput
-            If numbers of shots or peaks disagree, a shot does not exist or was set before, or a peak lies
-            outside the slab.
-
-        Examples
-        --------
-        >>> builder.set(shots, found)    # doctest: +SKIP
-        """
-        shots = np.asarray(shots, "i8")
-        records, counts = peaks.records, np.diff(peaks.first)
-        if shots.shape != counts.shape:
-            raise BadInput(f"peak list: peaks of {len(counts)} shots are given for {shots.shape} shots")
-        q = np.full(len(records), np.nan) if q is None else np.array(q, "f8")
-        if q.shape != records.shape:
-            raise BadInput(f"peak list: q has shape {q.shape}; expected {records.shape}: one value per peak")
-        if len(shots) == 0:
-            return
-        if shots[0] < 0 or shots[-1] >= self.shots or (np.diff(shots) <= 0).any():
-            raise BadInput(
-                f"peak list: shots {shots[0]} to {shots[-1]} of a run of {self.shots}: they must exist and"
-                " ascend"
-            )
-        if (again := self.n_peaks[shots] != UNKNOWN).any():
-            raise BadInput(f"peak list: the peaks of shot {shots[again][0]} were set before")
-        ss_size, fs_size = self.module_shape
-        # A pixel reaches half a pixel to either side of its centre.
-        inside = (records["ss"] >= -0.5) & (records["ss"] < len(self.modules) * ss_size - 0.5)
-        inside &= (records["fs"] >= -0.5) & (records["fs"] < fs_size - 0.5)
-        if not inside.all():
-            bad = records[~inside][0]
-            raise BadInput(
-                f"peak list: a peak at ss {bad['ss']:g}, fs {bad['fs']:g} lies outside the slab of"
-                f" {len(self.modules)} modules of {ss_size} x {fs_size} pixels"
-            )
-        self.n_peaks[shots], self.rejected[shots] = peaks.n_peaks, peaks.rejected
-        # The caller may use the memory again for the next block.
-        self._parts.append((shots, counts, records.copy(), q))
-
-    def finish(self) -> PeakList:
-        """Return the list of all shots; those that were not set are unknown."""
-        shots = np.concatenate([np.zeros(0, "i8"), *(part[0] for part in self._parts)])
-        counts = np.concatenate([np.zeros(0, "i8"), *(part[1] for part in self._parts)])
-        records = np.concatenate([np.zeros(0, PEAK_DTYPE), *(part[2] for part in self._parts)])
-        q = np.concatenate([np.zeros(0), *(part[3] for part in self._parts)])
-        if (np.diff(shots) < 0).any():
-            # Stable: the peaks of a shot keep their order.
-            order = np.argsort(np.repeat(shots, counts), kind="stable")
-            records, q = records[order], q[order]
-        first = np.zeros(self.shots + 1, "i8")
-        first[shots + 1] = counts
-        place = np.floor((records["ss"] + 0.5) / self.module_shape[0]).astype("i8")
-        return PeakList(
-            *self._keys,
-            np.cumsum(first),
-            self.n_peaks.copy(),
-            self.rejected.copy(),
-            fs=records["fs"].copy(),
-            ss=records["ss"] - place * float(self.module_shape[0]),
-            module=np.array(self.modules, "i4")[place],
-            **{name: records[name].copy() for name in _FOUND},
-            q=q,
-            modules=self.modules,
-            module_shape=self.module_shape,
-            unit=self.unit,
-            panels=self.panels,
-        )

@@ -237,6 +237,11 @@ class Recipe:
                 )
         if measure.azint is not None:
             self._check_azint(name)
+        if write is not None and write.trains_per_file < 0:
+            raise BadInput(
+                f"{name}: [write] trains_per_file = {write.trains_per_file}: expected a number of trains, or "
+                "0 for files that begin where those of the run do"
+            )
         if write is not None and write.cxi and (measure.peaks is None or write.content != "corrected"):
             raise BadInput(
                 f"{name}: [write] cxi = true writes corrected frames with their peaks: it needs a section "

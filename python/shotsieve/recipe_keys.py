@@ -153,6 +153,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "content": Key(str, "corrected", choices=("corrected", "raw")),
         "cxi": Key(bool, False),
         "others": Key(bool, False),
+        "trains_per_file": Key(int, 500),
     },
 }
 

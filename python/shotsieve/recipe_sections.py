@@ -306,8 +306,11 @@ class Write:
     others : bool
         Also what the run holds beside the frames: files without detector data as they are, and of raw
         content the other groups of the detector's files.
+    trains_per_file : int
+        Trains of each part of the run, which has files of its own; 0 cuts where the files of the run begin.
     """
 
     content: str = "corrected"
     cxi: bool = False
     others: bool = False
+    trains_per_file: int = 500

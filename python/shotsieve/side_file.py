@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,14 +38,40 @@ def created(path: str | os.PathLike[str], form: str, version: int, what: str) ->
     """
     import h5py
 
+    file = None
     try:
         # A fixed format version keeps the bytes from depending on the HDF5 library that is installed.
-        with h5py.File(path, "w", libver=("earliest", "v110")) as file:
-            file.attrs["format"] = form
-            file.attrs["version"] = version
-            yield file
-    except OSError as err:
-        raise OutputError(f"{what} {path} cannot be written: {err}") from err
+        file = h5py.File(path, "w", libver=("earliest", "v110"))
+        file.attrs["format"] = form
+        file.attrs["version"] = version
+        yield file
+        _finish(file)
+    except BaseException as err:
+        if file is not None:
+            give_up(file, path)
+        if isinstance(err, OSError):
+            raise OutputError(f"{what} {path} cannot be written: {err}") from err
+        raise
+
+
+def _finish(file: h5py.File) -> None:
+    """Put what HDF5 holds back into the file; it reports a full disk as one of two errors."""
+    try:
+        file.flush()
+        file.close()
+    except RuntimeError as err:
+        raise OSError(str(err)) from err
+
+
+def give_up(file: h5py.File, path: str | os.PathLike[str]) -> None:
+    """Close a file that will not be completed; what is on the disk then is worthless.
+
+    On a full disk HDF5 fails again when it closes, or crashes: so the space is given back before.
+    """
+    with suppress(OSError):
+        os.truncate(path, 0)
+    with suppress(OSError, RuntimeError):
+        file.close()
 
 
 def put(group: h5py.Group, name: str, values: np.ndarray, unit: str, meaning: str) -> None:

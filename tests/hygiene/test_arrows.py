@@ -137,6 +137,7 @@ LAYERS = [
         "table_io",
         "side_file",
         "peak_list",
+        "peak_list_build",
         "peak_list_io",
         "decide",
         "derive",

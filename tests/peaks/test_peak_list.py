@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from shotsieve.errors import BadInput, OutputError, UnreadableData
 from shotsieve.measure.peak_finder import Peaks
 from shotsieve.measure.peaks import FILTERS, PEAK_DTYPE
-from shotsieve.peak_list import PEAKS, SHOTS, PeakList, PeakListBuilder
+from shotsieve.peak_list import PEAKS, SHOTS, PeakList
+from shotsieve.peak_list_build import PeakListBuilder
 
 MODULES = (4, 1, 7)  # not in order, as modules of a detector may be wired
 SHAPE = (8, 6)

@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from ..write.output import OutputFolder
 from .clock import profile_text
 from .flow import (
     BLOCK_BYTES,
+    Plan,
     adopt,
     open_constants,
     open_source,
@@ -32,42 +33,15 @@ from .flow import (
     write_measures,
 )
 from .job import Job
-from .writers import KeptWriters
+from .parts import TRAINS, cut_parts
+from .result import Result
+from .resume import settings_of, standing, what_decides
+from .writers import KeptWriters, finish_run, others_of
 
 if TYPE_CHECKING:
     from ..backend import Backend
 
 __all__ = ["Result", "profile_text", "reduce"]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a reduction gave.
-
-    Attributes
-    ----------
-    out : Path
-        The folder of the reduced run.
-    files : list of Path
-        Data files in it, one per module, then a CXI file and copies of other files, where the recipe asks for
-        them; empty where only the table was wanted.
-    table : Table
-        One row per shot of the run.
-    accounts : Accounts
-        What became of every shot.
-    digest : str
-        SHA-256 over the ledger; kept elsewhere, it proves that the output is the one that was written.
-    performance : dict
-        Seconds, shots per second, backend, threads: what depends on the machine. ``steps_s`` says where the
-        time went; see `shotsieve.engine.clock`.
-    """
-
-    out: Path
-    files: list[Path]
-    table: Table
-    accounts: Accounts
-    digest: str
-    performance: dict[str, Any]
 
 
 def reduce(
@@ -78,6 +52,7 @@ def reduce(
     backend: str = "auto",
     *,
     overwrite: bool = False,
+    resume: bool = False,
     force: bool = False,
     table: Table | str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, int], None] | None = None,
@@ -103,6 +78,10 @@ def reduce(
         ``auto`` takes the GPU when there is one, and says which it took.
     overwrite : bool
         Replace an earlier output of shotsieve, once the new one is complete.
+    resume : bool
+        Go on where an interrupted reduction of the same run, recipe and constants has stopped: parts that are
+        complete are not read again. The result has the same bytes as one that was not interrupted. Without
+        anything to resume it begins anew; a complete output is returned as it is.
     force : bool
         Accept constants whose conditions disagree with the run; recorded in the output.
     table : Table, path or None
@@ -120,11 +99,13 @@ def reduce(
     Raises
     ------
     BadInput
-        If run, recipe or constants are not right or do not fit together.
+        If run, recipe or constants are not right or do not fit together; or if they are not those that an
+        interrupted reduction was begun with.
     UnreadableData
         If data cannot be read; the text names file and trains.
     OutputError
-        If the output cannot be written. Nothing stands under its final name then.
+        If the output cannot be written. Nothing stands under its final name then; parts that are complete
+        stay for `resume`.
     BackendUnavailable
         If the backend asked for does not exist here.
 
@@ -136,20 +117,37 @@ def reduce(
     """
     began = time.perf_counter()
     recipe = Recipe.of(recipe)
-    folder = OutputFolder(out, overwrite)
+    folder = OutputFolder(out, overwrite, resume)
     chosen = backends.get(backend)
     source = open_source(run, recipe)
     constants = open_constants(recipe, constants, source.detector)
     job, looked_at = prepare(source, recipe, constants, chosen, force=force, block_bytes=block_bytes)
     if table is not None:
         adopt(job, table)
+    if folder.finished:
+        folder.clear_up()
+        return standing(folder.path, job)
+    parts = cut_parts(source, recipe.write.trains_per_file if recipe.write else TRAINS)
+    others_of(job)
     with folder:
+        folder.journal.begin(what_decides(job, chosen, parts, force))
         prepared = time.perf_counter()
-        writers = None if job.content is None else KeptWriters(job, folder.folder)
-        files, bytes_read = run_job(
-            job, chosen, folder.side, writers, progress, block_bytes, measured=table is not None
+        sinks = None if job.content is None else partial(KeptWriters, job, folder.folder)
+        plan = Plan(
+            folder.side, folder.journal, sinks, parts, progress, block_bytes, measured=table is not None
         )
-        refuse_changes(source)
+        try:
+            bytes_read = run_job(job, chosen, plan)
+            refuse_changes(source)
+        except BaseException:
+            if source.changed():
+                folder.journal.remove()  # complete parts are of files that are gone
+            raise
+        known = folder.journal.files()
+        files = [folder.folder / name for name in known]
+        for file in finish_run(job, folder.folder, len(parts)):
+            known.pop(file.name, None)
+            files += [file] if file not in files else []
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()
         accounts = Accounts.from_run(
@@ -158,7 +156,7 @@ def reduce(
         accounts.check()
         accounts.performance = _performance(job, chosen, prepared - began, time.perf_counter() - prepared)
         _write_side(folder.side, job, accounts)
-        digest = _write_ledger(folder, source, accounts, recipe.ledger.checksum_inputs)
+        digest = _write_ledger(folder, source, accounts, recipe.ledger.checksum_inputs, known)
     files = [folder.path / file.name for file in files]
     return Result(folder.path, files, job.table, accounts, digest, accounts.performance)
 
@@ -176,11 +174,13 @@ def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> 
     }
 
 
-def _write_ledger(folder: OutputFolder, source: Source, accounts: Accounts, checksum_inputs: bool) -> str:
-    """List all that was written, and return the digest."""
+def _write_ledger(
+    folder: OutputFolder, source: Source, accounts: Accounts, checksum_inputs: bool, known: dict[str, Any]
+) -> str:
+    """List all that was written, some of it listed before, and return the digest."""
     counts = {name: getattr(accounts, name) for name in ("expected", *FATES, "missing")}
     inputs = ledger.with_checksums(source.files, source.paths) if checksum_inputs else source.files
-    made = ledger.Ledger.make(folder.folder, inputs, counts)
+    made = ledger.Ledger.make(folder.folder, inputs, counts, known)
     (folder.side / ledger.FILE_NAME).write_text(made.dumps(), encoding="utf-8")
     return made.digest
 
@@ -189,7 +189,7 @@ def _write_side(side: Path, job: Job, accounts: Accounts) -> None:
     """Write table, recipe, settings and accounts; what depends on the machine stands in a file of its own."""
     write_measures(side, job)
     (side / "recipe.toml").write_text(job.recipe.dumps_toml(), encoding="utf-8")
-    settings = json.dumps({"unit": job.unit, **job.settings}, indent=2, sort_keys=True)
+    settings = json.dumps(settings_of(job), indent=2, sort_keys=True)
     (side / "settings.json").write_text(settings + "\n", encoding="utf-8")
     (side / "accounts.json").write_text(accounts.to_json() + "\n", encoding="utf-8")
     machine = {

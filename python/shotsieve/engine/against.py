@@ -9,22 +9,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from .. import backend as backends
-from ..check import Report, file_of, reduction_of
+from ..check import Report, files_of
 from ..errors import BadInput
 from ..keep import chosen, unread
 from ..recipe import Recipe
 from ..sources.base import Source
 from ..table import FATES, Table
-from ..write.ledger import Ledger, names_in, sha256_of, sha256_of_all, told_checksums
+from ..write.checksums import sha256_of, sha256_of_all
+from ..write.journal import Journal
+from ..write.ledger import Ledger, names_in, told_checksums
 from ..write.output import SIDE
+from ..write.part import Part
 from ..write.planes import planes_of
 from .flow import (
     BLOCK_BYTES,
     FROM_TABLE,
+    Plan,
     open_constants,
     open_source,
     prepare,
@@ -33,6 +36,7 @@ from .flow import (
     write_measures,
 )
 from .job import Job
+from .stored import StoredModule
 
 _SHOWN = 5  # faults of a kind that are named one by one
 
@@ -102,10 +106,15 @@ def check_against(
     job.source = job.source.selected(wanted)
     comparer = FrameComparer(job, report) if job.content is not None else None
     with tempfile.TemporaryDirectory() as folder:
-        run_job(job, chosen_backend, Path(folder), comparer, progress, block_bytes)
+        side, parts = Path(folder, "made"), [Part.whole(job.source)]
+        side.mkdir()
+        journal = Journal(Path(folder, "parts"), side, keeps=False)
+        journal.begin({})
+        sinks = None if comparer is None else lambda _: comparer
+        run_job(job, chosen_backend, Plan(side, journal, sinks, parts, progress, block_bytes))
         if sample >= 1 and not from_table:
-            write_measures(Path(folder), job)
-            _compare_files(Path(folder), report)
+            write_measures(side, job)
+            _compare_files(side, report)
     rows = job.source.readable
     _compare_tables(job.table.part(rows), stored.part(rows), report)
     again = np.zeros(len(stored), bool)
@@ -241,30 +250,12 @@ class FrameComparer:
     def __init__(self, job: Job, report: Report) -> None:
         self.job, self.report, source = job, report, job.source
         self._trains = np.unique(source.shots.train_id)
-        self._files: dict[int, h5py.File] = {}
-        self._rows: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._seen: dict[int, np.ndarray] = {}
-        self._groups: dict[int, h5py.Group] = {}
-        self._cells = 1
+        self.notes: list[str] = []
+        self._stored: dict[int, StoredModule] = {}
         self._wrong: dict[str, list[str]] = {}
         for m, module in enumerate(source.modules):
-            path = file_of(report.out, source.detector, module)
-            if path is not None:
-                self._open(m, path)
-
-    def _open(self, m: int, path: Path) -> None:
-        detector = self.job.source.detector
-        file = self._files[m] = h5py.File(path)
-        group = self._groups[m] = file[f"INSTRUMENT/{reduction_of(file, detector)}/{detector.group}"]
-        if detector.layout == "trains":
-            cells = group[detector.cell_key][:]
-            self._cells = cells.shape[1]
-            keys = self._key(np.repeat(group["trainId"][:], self._cells), cells.ravel())
-        else:
-            keys = self._key(group["trainId"][:], group[detector.pulse_key][:])
-        order = np.argsort(keys, kind="stable")
-        self._rows[m] = keys[order], order
-        self._seen[m] = np.zeros(len(keys), bool)
+            if paths := files_of(report.out, source.detector, module):
+                self._stored[m] = StoredModule(paths, source.detector, self._key)
 
     def _key(self, train: np.ndarray, within: np.ndarray) -> np.ndarray:
         """One number for train and pulse, or train and cell."""
@@ -280,30 +271,14 @@ class FrameComparer:
         keys = self._key(source.shots.train_id[shots], within[shots])
         for m in range(len(source.modules)):
             at = np.flatnonzero(present[:, m])
-            if m not in self._files or not len(at):
+            if m not in self._stored or not len(at):
                 self._add("is kept by the rule, and its module has no file", m, shots[at])
                 continue
-            known, order = self._rows[m]
-            place = np.minimum(np.searchsorted(known, keys[at]), max(len(known) - 1, 0))
-            there = known[place] == keys[at] if len(known) else np.zeros(len(at), bool)
+            there, rows = self._stored[m].find(keys[at])
             self._add("is kept by the rule, and is not in the output", m, shots[at[~there]])
-            rows = order[place[there]]
-            self._seen[m][rows] = True
             for name, values in planes_of(source.detector, frames).items():
-                differs = self._differs(m, name, rows, values[at[there], m])
+                differs = self._stored[m].differs(name, rows, values[at[there], m])
                 self._add(f"{name} is not what its source gives", m, shots[at[there][differs]])
-
-    def _differs(self, m: int, name: str, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return which frames are not the stored ones, bit for bit; the stored ones are read in one go."""
-        if not len(rows):
-            return np.zeros(0, bool)
-        dataset = self._groups[m][name]
-        low, high = rows.min() // self._cells, rows.max() // self._cells + 1
-        stored = dataset[low:high].reshape(-1, *values.shape[1:])[rows - low * self._cells]
-        if stored.dtype != values.dtype:
-            values = values.astype(stored.dtype)
-        mine, theirs = (np.ascontiguousarray(a).reshape(len(rows), -1).view("u1") for a in (values, stored))
-        return (mine != theirs).any(axis=1)
 
     def _add(self, what: str, m: int, shots: np.ndarray) -> None:
         table, module = self.job.table, self.job.source.modules[m]
@@ -313,11 +288,12 @@ class FrameComparer:
 
     def finish(self) -> list[Path]:
         """Say what was found, and which frames of the output no kept shot has."""
-        for m, seen in self._seen.items():
-            if not seen.all():
+        for m, stored in self._stored.items():
+            if not stored.seen.all():
                 module = self.job.source.modules[m]
                 self.report.faults.append(
-                    f"module {module}: {int((~seen).sum())} frames of the output are not kept by the rule"
+                    f"module {module}: {int((~stored.seen).sum())} frames of the output are not kept by the "
+                    "rule"
                 )
         for what, names in self._wrong.items():
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -336,5 +312,5 @@ class FrameComparer:
 
     def abort(self) -> None:
         """Close the files."""
-        for file in self._files.values():
-            file.close()
+        for stored in self._stored.values():
+            stored.close()

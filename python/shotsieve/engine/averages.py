@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import BadInput
 from ..measure.frame_stats import FrameStats, FrameSums, accumulator_bytes
 from ..measure.pump_probe import DARK, OFF, ON, Difference
+from ..measure.state import State, joined, under
 from ..write.averages import FILE_NAME, write_averages
 from .profiles import GROUPS
 
@@ -72,6 +73,15 @@ class FrameGroups:
         self.sums.add(pixels, group, stream, scale)
         np.add.at(self._added, (slice(None), group[here]), np.stack([np.ones(here.sum()), scale[here]]))
 
+    def snapshot(self) -> State:
+        """Return the accumulators; `restore` goes on from them."""
+        return {"added": self._added, **joined(sums=self.sums.snapshot())}
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned; after `stage`."""
+        self._added = state["added"].copy()
+        self.sums.restore(under(state, "sums"))
+
     def result(self) -> FrameStats:
         """Return the statistics of all groups, pixels in one axis."""
         return self.sums.result()
@@ -125,6 +135,17 @@ class AverageJob:
         path, settings = self._folder / FILE_NAME, self.settings(self.unit)
         found, shape = self.frames.result(), self.frames.shape
         write_averages(path, settings, self.by, self.values, found, shape, self.unit)
+
+    def take(self, folder: Path) -> None:
+        """Nothing: there are no rows of shots."""
+
+    def snapshot(self) -> State:
+        """Return the accumulators; `restore` goes on from them."""
+        return self.frames.snapshot()
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned; after `stage`."""
+        self.frames.restore(state)
 
     def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of the averages."""

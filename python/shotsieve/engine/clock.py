@@ -17,7 +17,8 @@ STEPS = {
     "decide": "measures into the table, and the rule",
     "calibrate kept": "kept shots to pixels, stages and masks",
     "write": "compression, checksums and files",
-    "finish": "indices, files of measures, copies of other files",
+    "finish": "indices of the files of a part",
+    "commit": "checksums of these files, and what says that the part is complete",
 }
 """What the steps are; all but the first follow each other."""
 

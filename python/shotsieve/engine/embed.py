@@ -17,8 +17,9 @@ from ..errors import BadInput
 from ..recipe import Recipe
 from ..sources.base import OperatingMode, Source
 from .averages import AverageJob
-from .flow import SLOTS, open_constants
+from .flow import open_constants
 from .job import make_job
+from .passes import SLOTS
 from .pattern import (
     check_run,
     one_train,

@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from ..keep import PROBABILITY
 from ..recipe import Measure, Recipe
 from ..sources.base import Source
 from ..table import Table
-from .blocks import BlockRunner
+from ..write.journal import Journal
+from ..write.part import Part
 from .job import Job, make_job
 from .lit_cells import columns_from_images
-from .ring import run_ring
+from .passes import Pass, Sinks, write_sums
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -31,20 +32,6 @@ FROM_TABLE = "table_sha256"
 """Setting of an output whose measures were taken from a table that was given."""
 
 BLOCK_BYTES = 256_000_000
-SLOTS = 3
-
-
-class FrameSink(Protocol):
-    """What takes kept frames; `KeptWriters` writes them."""
-
-    def append(self, shots: Any, present: Any, frames: Any, peaks: Any = ()) -> None:
-        """Take kept shots, in the order of the table."""
-
-    def finish(self) -> list[Path]:
-        """Take notice that all shots were there, and return the files."""
-
-    def abort(self) -> None:
-        """Give up."""
 
 
 def open_source(run: Any, recipe: Recipe) -> Source:
@@ -86,7 +73,9 @@ def prepare(
 
         def look(job: Job) -> None:
             nonlocal looked_at
-            _, looked_at = run_blocks(job, backend, None, None, None, block_bytes)
+            one = Pass(job, backend, [Part.whole(job.source)], None, None, None, block_bytes)
+            one.run(measures=False)
+            looked_at = one.bytes_read
 
         columns, note = columns_from_images(source, recipe, constants, force, look)
         notes.append(note)
@@ -129,39 +118,59 @@ def adopt(job: Job, table: Table | str | os.PathLike[str]) -> None:
     job.notes.append("nothing was measured: measures are those of the table that was given")
 
 
-def run_job(
-    job: Job,
-    backend: Backend,
-    side: Path,
-    sink: FrameSink | None,
-    progress: Callable[[int, int, int], None] | None,
-    block_bytes: int,
-    measured: bool = False,
-) -> tuple[list[Path], int]:
-    """Measure all shots, decide, and hand over what is kept; return written files and raw bytes read.
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the shots of a job are passed, and where to.
 
-    Where the decision needs the whole table there are two passes, the second over kept shots alone.
-
-    Parameters
+    Attributes
     ----------
-    job, backend, side, sink, progress, block_bytes
-        As for `run_blocks`.
+    side : Path
+        Where files of measures go.
+    journal : Journal
+        Says what is complete already, and what is then.
+    sinks : callable or None
+        Gives what takes the kept frames of a part.
+    parts : list of Part
+    progress : callable or None
+    block_bytes : int
+        As for `shotsieve.reduce`.
     measured : bool
         The table is complete already; see `adopt`.
     """
-    if not job.decides_late and not measured:
-        return run_blocks(job, backend, side, sink, progress, block_bytes)
+
+    side: Path
+    journal: Journal
+    sinks: Sinks | None
+    parts: list[Part]
+    progress: Callable[[int, int, int], None] | None
+    block_bytes: int
+    measured: bool = False
+
+
+def run_job(job: Job, backend: Backend, plan: Plan) -> int:
+    """Measure all shots, decide, and hand over what is kept; return the raw bytes read.
+
+    Where the decision needs the whole table there are two passes, the second over kept shots alone.
+    """
+    if not job.decides_late and not plan.measured:
+        return _pass(job, backend, plan, "reduce", plan.sinks, measures=True)
     first = 0
-    try:
-        if not measured:
-            _, first = run_blocks(job, backend, side, None, progress, block_bytes, decide=_keep_none)
-        fill(job.table, job.recipe.derive)
-        files, again = _hand_over(job, backend, sink, progress, block_bytes)
-    except BaseException:
-        if sink is not None:
-            sink.abort()
-        raise
-    return files, first + again
+    if not plan.measured:
+        first = _pass(job, backend, plan, "measure", None, measures=True, decide=_keep_none)
+    fill(job.table, job.recipe.derive)
+    return first + _hand_over(job, backend, plan)
+
+
+def _pass(
+    job: Job, backend: Backend, plan: Plan, name: str, sinks: Sinks | None, measures: bool, **how: Any
+) -> int:
+    step = plan.journal.step(name)
+    one = Pass(job, backend, plan.parts, step, sinks, plan.progress, plan.block_bytes, **how)
+    one.run(measures)
+    if measures:
+        write_sums(job, plan.side, step)
+    job.notes.extend(dict.fromkeys(one.notes))
+    return one.bytes_read
 
 
 def _keep_none(shots: np.ndarray) -> np.ndarray:
@@ -174,20 +183,14 @@ def same_shots(one: Table, other: Table) -> bool:
     return all(np.array_equal(getattr(one, key), getattr(other, key)) for key in keys)
 
 
-def _hand_over(
-    job: Job,
-    backend: Backend,
-    sink: FrameSink | None,
-    progress: Callable[[int, int, int], None] | None,
-    block_bytes: int,
-) -> tuple[list[Path], int]:
+def _hand_over(job: Job, backend: Backend, plan: Plan) -> int:
     """Decide about all shots of a table that is complete, and read those that are kept."""
     refuse_changes(job.source)
     readable = job.source.readable
     keep = np.zeros(len(job.table), bool)
     keep[readable] = job.keeper.decide(job.table, readable)
-    if sink is None:
-        return [], 0
+    if plan.sinks is None:
+        return 0
     peaks = None if job.peaks is None else job.peaks.found.finish().records
     # Everything is measured: what is left is to calibrate and to write.
     rest = dataclasses.replace(
@@ -198,70 +201,16 @@ def _hand_over(
         pixel_jobs=[],
         pump=None,
     )
-    return run_blocks(
+    return _pass(
         rest,
         backend,
-        None,
-        sink,
-        progress,
-        block_bytes,
+        plan,
+        "write",
+        plan.sinks,
+        measures=False,
         decide=lambda shots: keep[shots],
         peaks=peaks,
     )
-
-
-def run_blocks(
-    job: Job,
-    backend: Backend,
-    side: Path | None,
-    sink: FrameSink | None,
-    progress: Callable[[int, int, int], None] | None,
-    block_bytes: int,
-    **how: Any,
-) -> tuple[list[Path], int]:
-    """Pass all blocks through the ring; return the written files and the number of raw bytes read.
-
-    Parameters
-    ----------
-    job : Job
-    backend : Backend
-    side : Path or None
-        Where files of measures go; None only where the job has none.
-    sink : FrameSink or None
-        Takes kept frames; given up if anything fails.
-    progress, block_bytes
-        As for `shotsieve.reduce`.
-    **how
-        `decide` and `peaks` of `BlockRunner`.
-    """
-    cuts, slots = job.source.cuts(block_bytes), []
-    try:
-        block_shots = max((stop - start for start, stop in cuts), default=1)
-        for part in job.pixel_jobs:
-            part.open(side)
-        runner = BlockRunner(job, backend, sink, block_shots, progress, **how)
-        slots = [runner.make_slot() for _ in range(min(SLOTS, max(1, len(cuts))))]
-        for _ in run_ring(slots, cuts, runner.fill, runner.submit, runner.collect):
-            pass
-        with runner.clock.step("finish"):
-            files = sink.finish() if sink is not None else []
-            for part in job.pixel_jobs:
-                part.close()
-            if job.pump is not None:
-                job.pump.write(side)
-        for name, seconds in runner.clock.seconds.items():
-            job.seconds[name] = job.seconds.get(name, 0.0) + seconds
-    except BaseException:
-        for part in job.pixel_jobs:
-            part.close(complete=False)
-        if sink is not None:
-            sink.abort()
-        raise
-    finally:
-        # Work may still be queued after an error; its buffers must not be reused before it is done.
-        for slot in slots:
-            backend.device.wait(backend.device.record(slot.stream))
-    return files, runner.bytes_read
 
 
 def refuse_changes(source: Source) -> None:

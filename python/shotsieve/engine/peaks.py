@@ -11,8 +11,8 @@ from ..errors import BadInput
 from ..geometry import Geometry
 from ..measure.peaks import FILTERS, PeakParams, PeakPlan, thin_bins
 from ..measure.threshold import threshold_in_unit
-from ..peak_list import PeakListBuilder
-from ..write.ledger import sha256_of
+from ..peak_list_build import PeakListBuilder
+from ..write.checksums import sha256_of
 from .place import distance_of, geometry_of, mask_of
 
 if TYPE_CHECKING:

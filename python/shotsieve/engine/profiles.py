@@ -14,8 +14,9 @@ from ..measure.average import GroupedAverages, ProfileAverage
 from ..measure.azint import AzintPlan
 from ..measure.azint_params import AzintParams
 from ..measure.azint_summer import AzintSummer
+from ..measure.state import State, joined, under
 from ..measure.threshold import threshold_in_unit
-from ..write.ledger import sha256_of
+from ..write.checksums import sha256_of
 from ..write.profiles import FILE_NAME, ProfileFile
 from .place import distance_of, geometry_of, mask_of
 from .stages import shot_keys
@@ -104,6 +105,23 @@ class ProfileJob:
             file.put_average(self.average.result())
             if self.groups is not None:
                 file.put_average(self.groups.result(), self.section.average, self.groups.values())
+
+    def take(self, folder: Path) -> None:
+        """Add the profiles of a part, from the file that it has in a folder."""
+        self._file.take(folder / FILE_NAME)
+
+    def snapshot(self) -> State:
+        """Return all sums; `restore` goes on from them."""
+        groups = {} if self.groups is None else self.groups.snapshot()
+        counts = np.array([self.left_out, self.measured])
+        return {"counts": counts, **joined(average=self.average.snapshot(), groups=groups)}
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned."""
+        self.left_out, self.measured = state["counts"].tolist()
+        self.average.restore(under(state, "average"))
+        if self.groups is not None:
+            self.groups.restore(under(state, "groups"))
 
     def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of the integration."""

@@ -10,8 +10,9 @@ import numpy as np
 
 from ..errors import BadInput
 from ..measure.pump_probe import DARK, NEITHER, OFF, ON, PumpProbe, PumpProbeParams
+from ..measure.state import State, joined, under
 from ..table import FATES
-from ..write.ledger import sha256_of
+from ..write.checksums import sha256_of
 from ..write.pump_probe import FILE_NAME, PumpProbeFile
 from .averages import FrameGroups, frames_difference, pump_probe_frames
 
@@ -91,6 +92,19 @@ class PumpProbeJob:
             sums.add(
                 int(self.state[shot]), int(self.bin[shot]), signal[k], norm[k], float(self.monitor[shot]), own
             )
+
+    def snapshot(self) -> State:
+        """Return all sums; `restore` goes on from them."""
+        frames = {} if self.frames is None else self.frames.snapshot()
+        parts = joined(**{name: part.sums.snapshot() for name, part in self._parts.items()})
+        return joined(frames=frames, parts=parts)
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned; after the stages were made."""
+        for name, part in self._parts.items():
+            part.sums.restore(under(state, f"parts/{name}"))
+        if self.frames is not None:
+            self.frames.restore(under(state, "frames"))
 
     def write(self, folder: Path) -> None:
         """Write the file of differences."""

@@ -12,8 +12,9 @@ from ..errors import BadInput
 from ..geometry import PixelMap
 from ..measure import regions
 from ..measure.roi import RoiPlan, RoiResult
+from ..measure.state import State
 from ..table import ModuleStatus, Table
-from ..write.ledger import sha256_of
+from ..write.checksums import sha256_of
 from ..write.projections import FILE_NAME, ProjectionFile
 from .place import distance_of, geometry_of, mask_of
 from .stages import shot_keys
@@ -93,6 +94,19 @@ class RegionJob:
         """Close that file."""
         if self._file is not None:
             self._file.__exit__(None, None, None)
+            self._file = None
+
+    def take(self, folder: Path) -> None:
+        """Add the projections of a part, from the file that it has in a folder."""
+        if self._file is not None:
+            self._file.take(folder / FILE_NAME)
+
+    def snapshot(self) -> State:
+        """Return nothing: all that is known stands in the table."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned."""
 
     def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of the regions."""

@@ -11,7 +11,8 @@ import numpy as np
 from ..errors import BadInput
 from ..keep import PROBABILITY
 from ..measure.arrays import check_raw
-from ..peak_list import PeakList, PeakListBuilder
+from ..peak_list import PeakList
+from ..peak_list_build import PeakListBuilder
 from ..table import Table
 from .blocks import BlockRunner, Slot
 from .clock import READ

@@ -1,4 +1,4 @@
-"""Kept shots on their way to every file that gets them."""
+"""Kept shots of a part of a run on their way to every file that gets them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import numpy as np
 
 from ..constants.bad_pixels import BadPixels
 from ..errors import BadInput, OutputError
+from ..write.crystfel import list_text
 from ..write.cxi import CxiWriter
 from ..write.encoded import EncodedFrames
 from ..write.exdf import ReducedRunWriter
 
 if TYPE_CHECKING:
+    from ..write.part import Part
     from .job import Job
 
 
 class KeptWriters:
-    """The EuXFEL files of a reduction and, where the recipe asks for it, the CXI file.
+    """The EuXFEL files of a part of a run and, where the recipe asks for it, its CXI file.
 
     Parameters
     ----------
@@ -28,6 +30,13 @@ class KeptWriters:
         With something to write.
     folder : Path
         Where the files grow.
+    part : Part
+        The trains whose shots come.
+
+    Attributes
+    ----------
+    notes : list of str
+        What a reader of the accounts should know, once it is finished.
 
     Raises
     ------
@@ -35,17 +44,13 @@ class KeptWriters:
         As the writers.
     """
 
-    def __init__(self, job: Job, folder: Path) -> None:
-        self.job = job
+    def __init__(self, job: Job, folder: Path, part: Part) -> None:
+        self.job, self.part = job, part
+        self.notes: list[str] = []
         others = job.recipe.write.others
-        self._others = job.source.others if others else []
-        self._folder = folder
-        names = [path.name for path in self._others]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise BadInput(
-                f"[write] others: two files of the run are called {twice[0]}: they cannot both be kept"
-            )
-        self._exdf = ReducedRunWriter(folder, job.source, job.content, job.unit, job.settings, others=others)
+        self._exdf = ReducedRunWriter(
+            folder, job.source, job.content, job.unit, job.settings, others=others, part=part
+        )
         self._cxi = None
         if job.recipe.write.cxi:
             try:
@@ -58,7 +63,7 @@ class KeptWriters:
         job, source = self.job, self.job.source
         detector, peaks = source.detector, job.peaks
         return CxiWriter(
-            folder / f"CORR-R{source.meta.run:04d}-{source.name}-S00000.cxi",
+            folder / cxi_name(job, self.part.number),
             source_name=source.name,
             modules=source.modules,
             module_shape=detector.shape,
@@ -71,6 +76,7 @@ class KeptWriters:
             params=job.settings,
             mask_bad=job.tables.bad_bits | BadPixels.USER1,
             meta=source.meta,
+            side_files=self.part.number == 0,
         )
 
     def append(
@@ -116,17 +122,11 @@ class KeptWriters:
         )
 
     def finish(self) -> list[Path]:
-        """Complete all files and return them, copies of other files last."""
+        """Complete all files and return them."""
         files = self._exdf.finish(self.job.table)
         if self._cxi is not None:
             files += self._cxi.finish()
-            self.job.notes.extend(self._cxi.notes)
-        for path in self._others:
-            files.append(self._folder / path.name)
-            try:
-                shutil.copyfile(path, files[-1])
-            except OSError as err:
-                raise OutputError(f"{path} cannot be copied into the output: {err}") from err
+            self.notes.extend(self._cxi.notes)
         return files
 
     def abort(self) -> None:
@@ -134,3 +134,48 @@ class KeptWriters:
         self._exdf.abort()
         if self._cxi is not None:
             self._cxi.abort()
+
+
+def cxi_name(job: Job, number: int) -> str:
+    """Return the name of the CXI file of a part."""
+    source = job.source
+    return f"CORR-R{source.meta.run:04d}-{source.name}-S{number:05d}.cxi"
+
+
+def others_of(job: Job) -> list[Path]:
+    """Return the files of the run that the output gets a copy of.
+
+    Raises
+    ------
+    BadInput
+        If two have the same name.
+    """
+    if job.recipe.write is None or not job.recipe.write.others:
+        return []
+    names = [path.name for path in job.source.others]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadInput(
+            f"[write] others: two files of the run are called {twice[0]}: they cannot both be kept"
+        )
+    return list(job.source.others)
+
+
+def finish_run(job: Job, folder: Path, parts: int) -> list[Path]:
+    """Write what belongs to all parts: copies of other files, and the list of CXI files.
+
+    Returns
+    -------
+    list of Path
+    """
+    files = []
+    for path in others_of(job):
+        files.append(folder / path.name)
+        try:
+            shutil.copyfile(path, files[-1])
+        except OSError as err:
+            raise OutputError(f"{path} cannot be copied into the output: {err}") from err
+    if job.recipe.write is not None and job.recipe.write.cxi and parts > 1:
+        files.append(folder / cxi_name(job, 0).replace(".cxi", ".lst"))
+        text = "".join(list_text(cxi_name(job, number)) for number in range(parts))
+        files[-1].write_text(text, encoding="utf-8", newline="\n")
+    return files

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import BadInput
+from .state import State, joined, under
 
 ESTIMATORS = ("ratio_of_sums", "mean_of_ratios")
 
@@ -86,6 +87,14 @@ class ProfileAverage:
         self.known &= ~here | ~np.isnan(v)
         self.sums += np.stack([y, x, y * y, x * y, x * x, np.where(here & ~np.isnan(v), v, 0.0)])
 
+    def snapshot(self) -> State:
+        """Return the sums; `restore` goes on from them."""
+        return {"n": self.n, "sums": self.sums, "known": self.known}
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned."""
+        self.n, self.sums, self.known = (state[name].copy() for name in ("n", "sums", "known"))
+
     def result(self) -> Average:
         """Return the average of the shots that were added."""
         y, x, yy, xy, xx, v = self.sums
@@ -127,6 +136,17 @@ class GroupedAverages:
     def values(self) -> np.ndarray:
         """Return the values of the groups, ascending, float64 (G,)."""
         return np.array(sorted(self._groups), "f8")
+
+    def snapshot(self) -> State:
+        """Return the sums of all groups; `restore` goes on from them."""
+        found = joined(**{str(k): self._groups[value].snapshot() for k, value in enumerate(self.values())})
+        return {"values": self.values(), **found}
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned."""
+        self._groups = {}
+        for k, value in enumerate(state["values"].tolist()):
+            self.at(value).restore(under(state, str(k)))
 
     def result(self) -> Average:
         """Return the averages of all groups, in the order of `values`: arrays of shape (G, n)."""

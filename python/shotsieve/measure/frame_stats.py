@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
+from .state import State
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -92,8 +93,7 @@ class FrameSums:
                 else np.full((groups, n_pixels), -np.inf, "f4")
             )
             self._sums[name] = device.twin(start)
-            device.to_device(self._sums[name], start, self._stream)
-            device.wait(device.record(self._stream))
+            self._put(name, start)
         self._group, self._scale = device.empty_pinned((frames,), "i4"), device.empty_pinned((frames,), "f8")
         self._device_group, self._device_scale = device.twin(self._group), device.twin(self._scale)
 
@@ -125,14 +125,29 @@ class FrameSums:
         # The lists are overwritten by the next call.
         device.wait(device.record(stream))
 
-    def result(self) -> FrameStats:
-        """Return the statistics of all frames that were added."""
+    def snapshot(self) -> State:
+        """Return the accumulators on the host; `restore` goes on from them."""
         device, host = self.backend.device, {}
         for name, array in self._sums.items():
             pinned = device.empty_pinned(array.shape, KINDS[name])
             device.to_host(pinned, array, self._stream)
             device.wait(device.record(self._stream))
             host[name] = np.array(pinned)
+        return host
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned."""
+        for name, values in state.items():
+            self._put(name, values)
+
+    def _put(self, name: str, values: np.ndarray) -> None:
+        device = self.backend.device
+        device.to_device(self._sums[name], values, self._stream)
+        device.wait(device.record(self._stream))
+
+    def result(self) -> FrameStats:
+        """Return the statistics of all frames that were added."""
+        host = self.snapshot()
         n = host["count"]
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = np.where(n > 0, host["shift"] + host["sum"] / n, np.nan)

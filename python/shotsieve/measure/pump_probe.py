@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import BadInput
 from .average import ProfileAverage
+from .state import State, joined, under
 
 MODES = ("laser", "same_train", "even_train_on", "odd_train_on", "reference_as_off")
 NEITHER, OFF, ON, DARK = -1, 0, 1, 2
@@ -207,6 +208,13 @@ class _Kind:
         else:
             self.plain += np.where(here, norm, 0.0)
 
+    def snapshot(self) -> State:
+        return {"plain": self.plain, **joined(average=self.average.snapshot())}
+
+    def restore(self, state: State) -> None:
+        self.plain = state["plain"].copy()
+        self.average.restore(under(state, "average"))
+
     def result(self, dark: tuple[np.ndarray, np.ndarray] | None):
         """Average, its errors and the number of shots, after the dark signal was subtracted."""
         found = self.average.result()
@@ -291,6 +299,23 @@ class PumpProbe:
             if key not in self._kinds:
                 self._kinds[key] = _Kind(self.n, self.estimator)
             self._kinds[key].add(signal, norm, monitor, variance)
+
+    def snapshot(self) -> State:
+        """Return all sums; `restore` goes on from them."""
+        dark = {} if self._dark is None else self._dark.snapshot()
+        kinds = {f"{state}_{delay}": kind.snapshot() for (state, delay), kind in self._kinds.items()}
+        return joined(dark=dark, **kinds)
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned."""
+        if self._dark is not None:
+            self._dark.restore(under(state, "dark"))
+        self._kinds = {}
+        for name in dict.fromkeys(key.partition("/")[0] for key in state):
+            if name != "dark":
+                kind, delay = map(int, name.split("_"))
+                self._kinds[kind, delay] = _Kind(self.n, self.estimator)
+                self._kinds[kind, delay].restore(under(state, name))
 
     def result(self) -> Difference:
         """Return the averages of all shots that were added."""

@@ -170,6 +170,8 @@ class Source(Protocol):
         Those of them that hold no detector's frames: control data, beam, motors.
     missing_shots : int
         Shots that should be there by the usual pattern of the run and are not.
+    sequences : list of int
+        First train of each file of the first module that was recorded; empty for a source in memory.
     """
 
     detector: Any
@@ -186,6 +188,7 @@ class Source(Protocol):
     paths: list[Path]
     others: list[Path]
     missing_shots: int
+    sequences: list[int]
 
     def columns(
         self, params: AnnotateParams | None = None, mode: OperatingMode | None = None

@@ -87,6 +87,7 @@ class MemorySource:
         self.files: list[str] = []
         self.paths: list[Path] = []
         self.others: list[Path] = []
+        self.sequences: list[int] = []
         self.raw_names: dict[int, str] = {}
         tid, pid = np.asarray(train_id, np.uint64), np.asarray(pulse_id, np.uint64)
         n = len(tid)

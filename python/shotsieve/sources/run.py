@@ -117,6 +117,8 @@ class RunSource:
                     used.append(file)
         self._note_modules(inputs, found)
         self._note_trains(inputs, used)
+        first = min((part.module for part in parts), default=None)
+        self.sequences = [int(p.train_id.min()) for p in parts if p.module == first and len(p.train_id)]
         self._plan: Plan = build_plan(parts, self.modules)
         self.notes += self._plan.notes
         self.shots, self.trains = self._plan.shots, self._plan.trains

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import BadInput, OutputError
+from ..side_file import give_up
 from . import crystfel
 from . import cxi_layout as layout
 from .encoded import EncodedFrames
@@ -60,6 +61,8 @@ class CxiWriter:
         For frames in ADU.
     meta : RunMeta, optional
         Proposal and run.
+    side_files : bool, default True
+        Write the geometry, the list and the script; of several files of a run the first has them for all.
 
     Attributes
     ----------
@@ -103,8 +106,9 @@ class CxiWriter:
         mask_bad: int = layout.MISSING,
         adu_per_kev: float | None = None,
         meta: RunMeta | None = None,
+        side_files: bool = True,
     ) -> None:
-        self.path = Path(path)
+        self.path, self._suffixes = Path(path), crystfel.SUFFIXES if side_files else ()
         self.source_name, self.geometry, self.unit = source_name, geometry, unit
         self.modules, self.module_shape = tuple(modules), tuple(int(n) for n in module_shape)
         self.max_peaks, self.mask_bad, self.adu_per_kev = int(max_peaks), int(mask_bad), adu_per_kev
@@ -137,7 +141,7 @@ class CxiWriter:
         self._peaks: list[np.ndarray] = []
         self._found: list[np.ndarray] = []
         self._frames = self._lost = 0
-        self._partial = {end: self._hidden(end) for end in (*crystfel.SUFFIXES, ".cxi")}
+        self._partial = {end: self._hidden(end) for end in (*self._suffixes, ".cxi")}
         for end in self._partial:
             if self._final(end).exists():
                 raise OutputError(f"{self._final(end)} exists already; choose another name or remove it")
@@ -246,7 +250,7 @@ class CxiWriter:
         Returns
         -------
         list of Path
-            ``x.cxi``, ``x.geom``, ``x.lst`` and ``x.indexamajig.sh``.
+            ``x.cxi``, and where they are written ``x.geom``, ``x.lst`` and ``x.indexamajig.sh``.
 
         Raises
         ------
@@ -261,9 +265,10 @@ class CxiWriter:
         try:
             with self._disk("completed"):
                 self._complete()
-                crystfel.write_side_files(
-                    self._partial, self.path.stem, self.geometry, self.unit, **self._geom_keys()
-                )
+                if self._suffixes:
+                    crystfel.write_side_files(
+                        self._partial, self.path.stem, self.geometry, self.unit, **self._geom_keys()
+                    )
                 for partial in self._partial.values():
                     sync(partial)
                 # The CXI file comes last: where it stands, everything that belongs to it does.
@@ -276,7 +281,7 @@ class CxiWriter:
             for file in given:
                 file.unlink(missing_ok=True)
             raise
-        return [self._final(end) for end in (".cxi", *crystfel.SUFFIXES)]
+        return [self._final(end) for end in (".cxi", *self._suffixes)]
 
     def abort(self) -> None:
         """Give up what is not finished and remove it; a second call does nothing.
@@ -287,9 +292,7 @@ class CxiWriter:
         """
         file, self._file = self._file, None
         if file is not None:
-            # On a full disk HDF5 fails again when it closes; the first error is the one that counts.
-            with suppress(OSError, RuntimeError):
-                file.close()
+            give_up(file, self._partial[".cxi"])
         for partial in self._partial.values():
             partial.unlink(missing_ok=True)
 

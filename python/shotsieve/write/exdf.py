@@ -15,12 +15,14 @@ from ..sources.base import ShotStatus
 from . import litpx, reduction
 from .chunks import RowDataset, append_rows
 from .exdf_file import ExdfFile
+from .part import PartOfRun
 from .planes import check_planes, planes_of
 
 if TYPE_CHECKING:
     from ..sources.base import Source
     from ..table import Table
     from .encoded import EncodedFrames
+    from .part import Part
 
 CONTENTS = ("corrected", "raw")
 COMPRESSIONS = ("none", "gzip")
@@ -53,6 +55,8 @@ class ReducedRunWriter:
         Of the pixel values; gain and mask are always shuffled and deflated.
     others : bool
         Of raw content: copy the other groups of the source's files, for every train.
+    part : Part, optional
+        Of the run, whose number is the sequence number of the files; by default all of it.
 
     Raises
     ------
@@ -81,6 +85,7 @@ class ReducedRunWriter:
         params: Mapping[str, Any],
         compression: str = "none",
         others: bool = False,
+        part: Part | None = None,
     ) -> None:
         for name, value, allowed in (
             ("content", content, CONTENTS),
@@ -89,24 +94,24 @@ class ReducedRunWriter:
         ):
             if value not in allowed:
                 raise BadInput(f"write: {name} is {value!r}; it must be {' or '.join(map(repr, allowed))}")
-        self.source = source
         self.detector = source.detector
         self.content = content
         self.unit = "ADU" if content == "raw" else unit
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
         self.compressed = {"data": compression == "gzip", "gain": True, "mask": True}
-        # Train 0 is padding for every reader of the format, so such a row could only mislead.
         self._others = others and content == "raw"
-        self._trains = source.trains.train_id > 0
-        self.train_ids = source.trains.train_id[self._trains]
         self._whole_trains = self.detector.layout == "trains"
-        self._cells = self._shots_per_train() if self._whole_trains else 1
+        self._cells = _shots_per_train(source) if self._whole_trains else 1
         self._kept: list[np.ndarray] = []
         self._present: list[np.ndarray] = []
         self._last = -1
         self.modules = [m for m in range(len(source.modules)) if source.shots.present[:, m].any()]
         if not self.modules:
             raise BadInput(f"{source.name}: no module has a single frame, so there is nothing to write")
+        self.source = PartOfRun.of(source, part)
+        # Train 0 is padding for every reader of the format, so such a row could only mislead.
+        self._trains = self.source.trains.train_id > 0
+        self.train_ids = self.source.trains.train_id[self._trains]
         self._files: dict[int, ExdfFile] = {}
         self._data: dict[int, dict[str, RowDataset]] = {}
         self._groups: dict[int, Any] = {}
@@ -136,7 +141,7 @@ class ReducedRunWriter:
         Parameters
         ----------
         shots : ndarray of int64 (K,)
-            Indices into ``source.shots``, ascending, also from call to call.
+            Indices into the shots of the run, ascending, also from call to call.
         present : ndarray of bool (K, M)
             Modules whose frames are written; the same for all kept shots of a train.
         frames : mapping of str to ndarray
@@ -157,7 +162,7 @@ class ReducedRunWriter:
         --------
         >>> writer.append(shots, present, {"raw": raw})    # doctest: +SKIP
         """
-        shots, present = np.asarray(shots, "i8"), np.asarray(present, bool)
+        shots, present = np.asarray(shots, "i8") - self.source.rows.start, np.asarray(present, bool)
         if not len(shots):
             return
         planes = self._planes(frames, (len(shots), len(self.source.modules)), present.shape)
@@ -181,7 +186,7 @@ class ReducedRunWriter:
         Parameters
         ----------
         table : Table, optional
-            Row for row the shots of the source. Where it holds lit pixels each file gets a complete ``litpx``
+            Row for row the shots of the run. Where it holds lit pixels each file gets a complete ``litpx``
             group beside the reduced images.
 
         Returns
@@ -200,9 +205,11 @@ class ReducedRunWriter:
         --------
         >>> files = writer.finish(table)    # doctest: +SKIP
         """
-        shots = self.source.shots
-        if table is not None and not np.array_equal(table.train_id, shots.train_id):
-            raise BadInput(f"the table has {len(table)} rows; expected the {len(shots)} shots of the source")
+        shots, every = self.source.shots, self.source.source.shots
+        if table is not None:
+            if not np.array_equal(table.train_id, every.train_id):
+                raise BadInput(f"the table has {len(table)} rows; expected the {len(every)} shots of the run")
+            table = table.part(self.source.rows)
         kept = np.concatenate([np.zeros(0, "i8"), *self._kept])
         present = np.concatenate([np.zeros((0, len(self.source.modules)), bool), *self._present])
         lit = None if table is None else litpx.collect(table, shots.present)
@@ -258,23 +265,19 @@ class ReducedRunWriter:
 
     # ------------------------------------------------------------------ opening
 
-    def _shots_per_train(self) -> int:
-        """Rows of such a detector are whole trains, so all kept trains have as many shots as the fullest."""
-        shots = self.source.shots
-        good = shots.train_id[shots.status == ShotStatus.OK]
-        return int(np.unique(good, return_counts=True)[1].max(initial=1))
-
     def _open(self, folder: Path, m: int) -> None:
         number, detector = self.source.modules[m], self.detector
         meta, trains, shots = self.source.meta, self.source.trains, self.source.shots
         prefix = "RAW" if self.content == "raw" else "CORR"
-        path = folder / f"{prefix}-R{meta.run:04d}-{detector.aggregator.format(module=number)}-S00000.h5"
+        name = f"{prefix}-R{meta.run:04d}-{detector.aggregator.format(module=number)}"
+        path = folder / f"{name}-S{self.source.number:05d}.h5"
         suspect = np.isin(self.train_ids, shots.train_id[shots.status == ShotStatus.SUSPECT])
         file = self._files[m] = ExdfFile(
             path,
             train_ids=self.train_ids,
             timestamps=trains.timestamp[self._trains],
             meta=meta,
+            sequence=self.source.number,
             flags=np.where(suspect, 0, 1),
         )
         self._groups[m] = file.instrument(self.source_name(number), detector.group)
@@ -390,3 +393,9 @@ class ReducedRunWriter:
         )
         file.run_values(name, self.params)
         file.root_attributes({"writer": f"shotsieve {__version__}", **self.params})
+
+
+def _shots_per_train(source: Source) -> int:
+    """Rows of such a detector are whole trains, so all kept trains have as many shots as the fullest."""
+    good = source.shots.train_id[source.shots.status == ShotStatus.OK]
+    return int(np.unique(good, return_counts=True)[1].max(initial=1))

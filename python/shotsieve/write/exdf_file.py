@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ import h5py
 import numpy as np
 
 from ..errors import BadInput, OutputError
+from ..side_file import give_up
 from .hdf5 import LIBVER, storable, stored_dtype, sync
 
 if TYPE_CHECKING:
@@ -311,9 +311,7 @@ class ExdfFile:
         """Close the file without completing it; what is on the disk is not a usable file."""
         file, self.file = self.file, None
         if file is not None:
-            # On a full disk HDF5 fails again when it closes; the first error is the one that counts.
-            with suppress(OSError, RuntimeError):
-                file.close()
+            give_up(file, self.path)
 
     def _file(self) -> h5py.File:
         if self.file is None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .._version import __version__
-from ..cpus import usable_cpus
 from ..errors import BadInput
+from .checksums import sha256_of_all
 from .output import SIDE
 
 FILE_NAME = "ledger.json"
@@ -50,8 +49,14 @@ class Ledger:
     made_by: str
 
     @classmethod
-    def make(cls, folder: Path, inputs: Iterable[str], accounts: Mapping[str, int]) -> Ledger:
-        """Read every file of an output and list it. Promise: exact.
+    def make(
+        cls,
+        folder: Path,
+        inputs: Iterable[str],
+        accounts: Mapping[str, int],
+        known: Mapping[str, dict[str, Any]] | None = None,
+    ) -> Ledger:
+        """List every file of an output. Promise: exact.
 
         Parameters
         ----------
@@ -59,13 +64,13 @@ class Ledger:
             The output, complete but for the ledger.
         inputs : iterable of str
         accounts : mapping of str to int
+        known : mapping of str to dict, optional
+            Files, by name, that were read and listed before; all others are read.
         """
-        paths = [folder / name for name in names_in(folder)]
-        sums = sha256_of_all(paths)
-        files = {
-            path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": found}
-            for path, found in zip(paths, sums, strict=True)
-        }
+        files = dict(known or {})
+        paths = [folder / name for name in names_in(folder) if name not in files]
+        for path, found in zip(paths, sha256_of_all(paths), strict=True):
+            files[path.relative_to(folder).as_posix()] = {"bytes": path.stat().st_size, "sha256": found}
         return cls(files, list(inputs), dict(accounts), f"shotsieve {__version__}")
 
     @property
@@ -147,18 +152,6 @@ def with_checksums(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
 def told_checksums(inputs: Iterable[str]) -> dict[str, str]:
     """Return the checksums that lines of `with_checksums` tell, by the line without it."""
     return {name: text for name, mark, text in (line.rpartition(f", {_SHA256}") for line in inputs) if mark}
-
-
-def sha256_of_all(paths: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of files, several read at a time."""
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        return list(pool.map(sha256_of, paths))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, as text."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _canonical(content: Mapping[str, Any]) -> str:

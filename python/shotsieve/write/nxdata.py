@@ -18,6 +18,7 @@ KEYS = {"trainId": "u8", "pulseId": "u8", "cellId": "i4"}
 """What every row says of its shot."""
 
 ROWS_OF_CHUNK = 64
+ROWS_AT_ONCE = 4096
 
 
 class NxFile:
@@ -93,6 +94,12 @@ class NxFile:
             start = len(group[name])
             group[name].resize(start + len(rows), axis=0)
             group[name][start:] = rows
+
+    def take_rows(self, group: h5py.Group, other: h5py.Group) -> None:
+        """Add all rows that a group of the same kind in another file has."""
+        growing = [name for name, dataset in group.items() if dataset.maxshape[0] is None]
+        for start in range(0, len(other[growing[0]]), ROWS_AT_ONCE):
+            self.extend(group, {name: other[name][start : start + ROWS_AT_ONCE] for name in growing})
 
     @staticmethod
     def _describe(dataset: h5py.Dataset, unit: str, meaning: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
 import shutil
@@ -11,7 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import BadInput, OutputError, ShotsieveError
+from .disk_errors import NO_SPACE, disk_error, reason_of
 from .hdf5 import sync
+from .journal import Journal
+from .lock import locked
 
 SIDE = "shotsieve"
 """Folder beside the data files for the table, the recipe and the accounts."""
@@ -35,9 +36,6 @@ _MARK = "accounts.json"
 # EXtra-data leaves the map, a cache, in every run that it opens.
 _DATA = re.compile(r"(RAW|CORR)-R\d+-[\w-]+-S\d{5}\.(h5|cxi|geom|lst|indexamajig\.sh)|karabo_data_map\.json")
 
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
-
 
 class OutputFolder:
     """A folder that is filled under a temporary name and renamed when it is complete.
@@ -52,6 +50,9 @@ class OutputFolder:
     overwrite : bool, default False
         Replace an earlier output of shotsieve once the new one is complete. It has to hold
         ``shotsieve/accounts.json`` and nothing that shotsieve did not write; no other folder is replaced.
+        What an interrupted process has left is removed.
+    resume : bool, default False
+        Go on with what an interrupted process has left, if there is anything.
 
     Attributes
     ----------
@@ -61,12 +62,16 @@ class OutputFolder:
         Where to write until the commit: a hidden folder beside `path`, on the same file system.
     side : Path
         ``<folder>/shotsieve``, made on entry.
+    journal : Journal
+        Says which parts of the output are complete. Where any is, leaving the context by an exception keeps
+        these parts, for a later process with `resume`.
 
     Raises
     ------
     BadInput
         If `path` is a file, or a folder that is not empty and may not be replaced; the text names what is
-        in the way.
+        in the way. Or if an interrupted process has left complete parts, and neither `overwrite` nor `resume`
+        says what is to become of them.
     OutputError
         If the folder cannot be made, the disk is full, or the rename fails.
 
@@ -76,11 +81,12 @@ class OutputFolder:
     ...     (out.folder / "CORR-R0001-AGIPD00-S00000.h5").write_bytes(data)
     """
 
-    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False) -> None:
+    def __init__(self, path: str | os.PathLike[str], overwrite: bool = False, resume: bool = False) -> None:
         # Resolved, so that a symbolic link to a folder keeps pointing at the new output.
         self.path = Path(path).expanduser().resolve()
-        self.overwrite = overwrite
+        self.overwrite, self.resume = overwrite, resume
         self.folder = self._free_name("partial")
+        self.journal = self._journal_of(self.folder)
         self._old = self._free_name("replaced")
         self._made: list[Path] = []
         self._open = False
@@ -92,8 +98,13 @@ class OutputFolder:
         """Folder for everything that is not detector data."""
         return self.folder / SIDE
 
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing to resume, since an output stands there already."""
+        return self.resume and not self.overwrite and (self.path / SIDE / _MARK).is_file()
+
     def __enter__(self) -> OutputFolder:
-        self._clear_up()
+        self.clear_up()
         self._check()
         try:
             for parent in reversed(self.folder.parents):
@@ -101,7 +112,7 @@ class OutputFolder:
                     parent.mkdir()
                     self._made.append(parent)
             self._make_folder()
-            self.side.mkdir()
+            self.side.mkdir(exist_ok=True)
             if self.path.exists():
                 # An empty folder that was prepared for the output may be shared with a group.
                 shutil.copymode(self.path, self.folder)
@@ -109,7 +120,7 @@ class OutputFolder:
             self.abort()
             self._remove_parents()
             if isinstance(err, OSError):
-                raise self._explain(err) from err
+                raise disk_error(self.path, self.folder, err) from err
             raise
         return self
 
@@ -119,9 +130,16 @@ class OutputFolder:
             return
         written = self._size()
         self.abort()
-        reason = self._reason(exc)
-        if reason is not None and (reason in _NO_SPACE or not isinstance(exc, ShotsieveError)):
-            raise self._explain(exc, written) from exc
+        reason, error = reason_of(exc, self.folder), exc
+        if reason is not None and (reason in NO_SPACE or not isinstance(exc, ShotsieveError)):
+            error = disk_error(self.path, self.folder, exc, written)
+        if complete := self.journal.complete:
+            error.add_note(
+                f"what is complete of {self.path} is kept ({_parts(complete)}): with --resume (from Python: "
+                "resume=True) the same command goes on from there"
+            )
+        if error is not exc:
+            raise error from exc
 
     def commit(self) -> None:
         """Put everything on the disk and give it its final name; a second call does nothing.
@@ -148,13 +166,16 @@ class OutputFolder:
         except BaseException as err:
             self.abort()
             if isinstance(err, OSError) and not isinstance(err, ShotsieveError):
-                raise self._explain(err, written) from err
+                raise disk_error(self.path, self.folder, err, written) from err
             raise
         self._unlock()
+        self.journal.remove()
         shutil.rmtree(self._old, ignore_errors=True)
 
     def abort(self) -> None:
         """Remove what was written and put back what stood there before; a second call does nothing.
+
+        Parts that are complete stay, under the temporary name.
 
         Examples
         --------
@@ -163,35 +184,45 @@ class OutputFolder:
         if not self._open:
             return
         self._open = False
-        self._unlock()
         if self._old.exists():
             # Only an interrupt between or after the two renames of a commit leads here.
             if self.path.exists():
                 shutil.rmtree(self._old, ignore_errors=True)
             else:
                 os.rename(self._old, self.path)
-        if self.folder.exists():
-            # HDF5 may keep a file open that it could not flush; emptying it gives the space back anyway.
-            for entry in self.folder.rglob("*"):
-                if entry.is_file():
-                    with suppress(OSError):
-                        os.truncate(entry, 0)
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder.exists() and self.journal.complete:
+            with suppress(ShotsieveError):  # of an entry that cannot be read, which is told elsewhere
+                self.journal.clean()
+        else:
+            _remove(self.folder)
+            self.journal.remove()
+        self._unlock()
         self._remove_parents()
 
-    # ------------------------------------------------------------------ inside
+    def clear_up(self) -> None:
+        """Remove what killed processes have left of this output; put back what they were about to replace.
 
-    def _clear_up(self) -> None:
-        """Remove what killed processes have left of this output; put back what they were about to replace."""
-        partial, replaced = (self._siblings(word) for word in ("partial", "replaced"))
-        locks = [_locked(entry) for entry in partial]
+        With `resume` take over what is furthest.
+        """
+        partial = sorted(self._siblings("partial"), key=lambda entry: -self._journal_of(entry).complete)
+        replaced = self._siblings("replaced")
+        locks = [locked(entry) for entry in partial]
         for entry, lock in zip(partial, locks, strict=True):
-            if lock is not None:
-                shutil.rmtree(entry, ignore_errors=True)
-            if lock is not None:
-                os.close(lock)
+            journal = self._journal_of(entry)
+            if lock is None:
+                continue
+            if self.resume and not self.finished and self._lock is None and journal.complete:
+                self.folder, self.journal, self._lock, self._open = entry, journal, lock, True
+                continue
+            shutil.rmtree(entry, ignore_errors=True)
+            journal.remove()
+            os.close(lock)
         if None in locks:
             return  # somebody is at work, perhaps between the two renames of a commit
+        for entry in self._siblings("parts"):
+            # Killed after the last rename of a commit.
+            if entry != self.journal.folder:
+                shutil.rmtree(entry, ignore_errors=True)
         for entry in replaced:
             with suppress(OSError):
                 if self.path.exists():
@@ -199,16 +230,44 @@ class OutputFolder:
                 else:
                     os.rename(entry, self.path)
 
+    # ------------------------------------------------------------------ inside
+
     def _make_folder(self) -> None:
         """Make the folder and lock it, so that nobody takes it for one that a killed process has left."""
         while not self._open:
             # Fails if somebody else has just taken the name: then it is not ours to fill or to remove.
             self.folder.mkdir()
-            self._lock = _locked(self.folder, wait=True)
+            self._lock = locked(self.folder, wait=True)
             # Between the two it may have been cleared up.
             self._open = self.folder.exists()
             if not self._open:
                 self._unlock()
+
+    def _journal_of(self, folder: Path) -> Journal:
+        number = folder.name.removeprefix(f".{self.path.name}.partial-")
+        return Journal(folder.with_name(f".{self.path.name}.parts-{number}"), folder)
+
+    def _check_interrupted(self) -> None:
+        """An interrupted process may have left what took hours."""
+        if self._open or self.overwrite:
+            return
+        for entry in self._siblings("partial"):
+            journal = self._journal_of(entry)
+            if not journal.complete:
+                continue
+            lock = locked(entry)
+            if lock is not None:
+                os.close(lock)
+            if lock is None and self.resume:
+                raise BadInput(
+                    f"{entry} cannot be resumed: another process is writing it, or its file system has no "
+                    f"locks; wait for that process, or remove it together with {journal.folder.name}"
+                )
+            if lock is not None and not self.resume:
+                raise BadInput(
+                    f"an interrupted reduction has left {_parts(journal.complete)} of {self.path} complete; "
+                    "add --resume (from Python: resume=True) to go on, or --overwrite to begin anew"
+                )
 
     def _siblings(self, word: str) -> list[Path]:
         if not self.path.parent.is_dir():
@@ -244,6 +303,7 @@ class OutputFolder:
             if not self.path.exists():
                 if self.path.is_symlink():
                     raise BadInput(f"output {self.path} is a link that leads nowhere; give a folder")
+                self._check_interrupted()
                 return
             if not self.path.is_dir():
                 raise BadInput(f"output {self.path} is a file; give a folder that is empty or does not exist")
@@ -251,8 +311,10 @@ class OutputFolder:
         except OSError as err:
             if isinstance(err, ShotsieveError):
                 raise
-            raise self._explain(err) from err
-        if not names:
+            raise disk_error(self.path, self.folder, err) from err
+        if not self.finished:
+            self._check_interrupted()
+        if not names or self.finished:
             return
         shown = ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
         if not self.overwrite:
@@ -297,57 +359,15 @@ class OutputFolder:
                 total += entry.stat().st_size
         return total
 
-    def _reason(self, exc: BaseException) -> int | None:
-        """The errno of the first operating-system error on our own files behind an exception."""
-        seen: BaseException | None = exc
-        while seen is not None:
-            if isinstance(seen, OSError) and seen.errno in _NO_SPACE:
-                return seen.errno
-            name = getattr(seen, "filename", None)
-            if isinstance(seen, OSError) and name and str(name).startswith(str(self.folder)):
-                return seen.errno
-            seen = seen.__cause__
-        return None
 
-    def _explain(self, err: BaseException, written: int = 0) -> OutputError:
-        reason = self._reason(err) or getattr(err, "errno", None)
-        if reason in _NO_SPACE:
-            place = next(p for p in (self.folder, *self.folder.parents) if p.exists())
-            free = shutil.disk_usage(place).free
-            return OutputError(
-                f"{self.path}: the disk is full, or a quota or size limit was met, after {_bytes(written)}"
-                f" were written. More than {_bytes(written)} are needed; {_bytes(free)} are free now that"
-                " the incomplete output was removed. Free more space, choose another folder, or keep fewer"
-                " shots"
-            )
-        if reason in _REFUSED:
-            return OutputError(
-                f"{self.path}: no permission to write here ({err}); choose another folder or ask its owner"
-            )
-        return OutputError(f"{self.path}: the output cannot be written ({err})")
+def _parts(number: int) -> str:
+    return "1 part" if number == 1 else f"{number} parts"
 
 
-def _locked(folder: Path, wait: bool = False) -> int | None:
-    """Lock a folder for this process; None where another holds it, or the file system has no locks.
-
-    The lock goes with the process, however it ends.
-    """
-    try:
-        lock = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        os.close(lock)
-        return None
-    return lock
-
-
-def _bytes(number: float) -> str:
-    """Return a size for people: ``1.5 GB``."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if number < 1000 or unit == "TB":
-            break
-        number /= 1000
-    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+def _remove(folder: Path) -> None:
+    # HDF5 may keep a file open that it could not flush; emptying it gives the space back anyway.
+    for entry in folder.rglob("*"):
+        if entry.is_file():
+            with suppress(OSError):
+                os.truncate(entry, 0)
+    shutil.rmtree(folder, ignore_errors=True)

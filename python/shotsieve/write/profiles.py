@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..side_file import opened
 from .nxdata import NxFile
 
 if TYPE_CHECKING:
@@ -82,6 +83,17 @@ class ProfileFile(NxFile):
         pixels : ndarray, shape (k, n)
             How many pixels were summed.
         """
+        curves = {"intensity": intensity, "intensity_errors": errors, "pixels": pixels}
+        self.extend(self._shots(), curves | dict(keys))
+
+    def take(self, path: Path) -> None:
+        """Add the profiles of another such file."""
+        with opened(path, path.name, FORMAT, VERSION, "the file of profiles") as other:
+            if "profiles" in other["entry"]:
+                self.take_rows(self._shots(), other["entry/profiles"])
+
+    def _shots(self) -> h5py.Group:
+        """Return the group that has a row for every shot; it begins with the first."""
         if self._rows is None:
             n, unit = len(self.centres), self.intensity_unit
             self._rows = self._radial("profiles", ".")
@@ -89,8 +101,7 @@ class ProfileFile(NxFile):
             self.grow(self._rows, "intensity_errors", n, "f4", unit, "standard error of the mean")
             self.grow(self._rows, "pixels", n, "f4", "", "pixels that were summed")
             self.grow_keys(self._rows)
-        curves = {"intensity": intensity, "intensity_errors": errors, "pixels": pixels}
-        self.extend(self._rows, curves | dict(keys))
+        return self._rows
 
     def put_average(
         self, average: Average, group: str | None = None, values: np.ndarray | None = None

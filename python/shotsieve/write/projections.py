@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..side_file import opened
 from .nxdata import NxFile
 
 FORMAT = "shotsieve projections"
@@ -62,3 +63,9 @@ class ProjectionFile(NxFile):
             NaN where they are unknown.
         """
         self.extend(self.entry[name], {"sum": sums, "pixels": pixels} | dict(keys))
+
+    def take(self, path: Path) -> None:
+        """Add the rows of another such file."""
+        with opened(path, path.name, FORMAT, VERSION, "the file of projections") as other:
+            for name, group in self.entry.items():
+                self.take_rows(group, other[f"entry/{name}"])

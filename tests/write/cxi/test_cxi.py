@@ -12,7 +12,7 @@ from shotsieve.errors import BadInput, OutputError
 from shotsieve.geometry import Geometry
 from shotsieve.measure.peak_finder import Peaks
 from shotsieve.measure.peaks import FILTERS, PEAK_DTYPE
-from shotsieve.peak_list import PeakListBuilder
+from shotsieve.peak_list_build import PeakListBuilder
 from shotsieve.write import crystfel
 from shotsieve.write.cxi import CxiWriter
 from shotsieve.write.encoded import EncodedFrames

@@ -1,0 +1,82 @@
+"""A reduction in parts, killed at each of its calls in turn and at random times, and resumed each time.
+
+The suite has the short form, tests/faults. Takes about twenty minutes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import records
+from shotsieve.simulate import SpiParameters, simulate_spi
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+faults = importlib.import_module("faults.server")
+
+TIMES = 100
+COLUMNS = ["recipe", "calls", "killed_at_a_call", "killed_at_a_time", "done_before_the_kill", "resumed_equal"]
+
+
+def small_run() -> SpiParameters:
+    """Return what is simulated: two parts of two trains."""
+    return dataclasses.replace(faults.SIMULATED, n_trains=4)
+
+
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """Start a server for a recipe."""
+    shim = faults.build_shim(tmp_path_factory.mktemp("shim"))
+    if shim is None:
+        pytest.skip("needs a C compiler and Linux")
+    sim = simulate_spi(tmp_path_factory.mktemp("simulated"), small_run())
+    return lambda text: faults.Server(shim, tmp_path_factory.mktemp("served"), sim, text)
+
+
+def test_every_call_in_turn(serve: Callable, record: Callable, quick: bool) -> None:
+    """Nothing partial under the final name, and resumed the bytes of an undisturbed run, after every kill."""
+    rows, began = [], time.perf_counter()
+    rng = np.random.default_rng(1)
+    for name, text in (("one pass", faults.RECIPE), ("two passes", faults.LATE)):
+        server = serve(text)
+        expected, calls = server.undisturbed()
+        counts = dict.fromkeys(COLUMNS[2:], 0)
+        orders = [("kill", point) for point in range(1, calls + 1, 100 if quick else 1)]
+        # Microseconds from the first call that changes the folder.
+        orders += [("time", int(at)) for at in rng.integers(0, 500_000, 2 if quick else TIMES)]
+        for mode, at in orders:
+            status = server("out", mode, at)["status"]
+            assert status in (-signal.SIGKILL, 0), (mode, at)
+            key = f"killed_at_a_{'call' if mode == 'kill' else 'time'}"
+            counts[key if status else "done_before_the_kill"] += 1
+            server.nothing_partial("out", expected)
+            server.resumed("out", expected)
+            counts["resumed_equal"] += 1
+        server.close()
+        rows.append([name, calls, *counts.values()])
+    reductions, shots = 2 * sum(row[-1] for row in rows), small_run().n_trains * small_run().n_cells
+    rate = reductions * shots / (time.perf_counter() - began)
+    record(
+        records.make(
+            "kill_everywhere",
+            backend="cpu",
+            detector="AGIPD1M",
+            shots_per_s=rate,
+            gb_per_s=rate * 2 * 2 * 2 * 65536 / 1e9,
+            read_fraction=None,
+            floor_fraction=None,
+            peer=None,
+            ratio_to_peer=None,
+            threads=2,
+            notes="not a rate but a proof: after every kill nothing partial stood under the final name, and "
+            "the resumed output had the bytes of an undisturbed one",
+            details={"columns": COLUMNS, "rows": rows},
+        )
+    )

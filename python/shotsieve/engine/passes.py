@@ -1,0 +1,165 @@
+"""One way through a run: its blocks through the ring, part by part, each of which is then complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..write.journal import Entry
+from ..write.part import Part
+from .blocks import BlockRunner, Slot
+from .parts import blocks_of
+from .ring import run_ring
+from .state import put_rows, put_sums, rows_of, sums_of
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from ..write.journal import Step
+    from .job import Job
+
+SLOTS = 3
+
+
+class FrameSink(Protocol):
+    """What takes the kept frames of a part; `KeptWriters` writes them."""
+
+    notes: list[str]
+
+    def append(self, shots: Any, present: Any, frames: Any, peaks: Any = ()) -> None:
+        """Take kept shots, in the order of the table."""
+
+    def finish(self) -> list[Path]:
+        """Take notice that all shots were there, and return the files."""
+
+    def abort(self) -> None:
+        """Give up."""
+
+
+Sinks = Callable[[Part], FrameSink]
+
+
+class Pass:
+    """A way through the parts of a run that no earlier process has gone to the end.
+
+    Parameters
+    ----------
+    job : Job
+    backend : Backend
+    parts : sequence of Part
+    step : Step or None
+        Where complete parts are told of, and were; None keeps nothing.
+    sinks : callable or None
+        Gives what takes the kept frames of a part.
+    progress, block_bytes
+        As for `shotsieve.reduce`.
+    **how
+        `decide` and `peaks` of `BlockRunner`.
+
+    Attributes
+    ----------
+    bytes_read : int
+        Raw bytes, those of earlier processes included.
+    notes : list of str
+        Of the sinks.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        backend: Backend,
+        parts: Sequence[Part],
+        step: Step | None,
+        sinks: Sinks | None,
+        progress: Callable[[int, int, int], None] | None,
+        block_bytes: int,
+        **how: Any,
+    ) -> None:
+        self.job, self.backend, self.step, self.sinks = job, backend, step, sinks
+        readable, cuts = job.source.readable, job.source.cuts(block_bytes)
+        self.parts = [(part, blocks_of(part, readable, cuts)) for part in parts]
+        largest = max((stop - start for _, blocks in self.parts for start, stop in blocks), default=1)
+        self.runner = BlockRunner(job, backend, None, largest, progress, **how)
+        self.notes: list[str] = []
+
+    @property
+    def bytes_read(self) -> int:
+        return self.runner.bytes_read
+
+    def run(self, measures: bool) -> None:
+        """Go through all parts.
+
+        Parameters
+        ----------
+        measures : bool
+            Something is measured on the way, which complete parts tell of.
+        """
+        slots: list[Slot] = []
+        try:
+            done = self._resume(measures)
+            number = max((len(blocks) for _, blocks in self.parts[done:]), default=0)
+            slots = [self.runner.make_slot() for _ in range(min(SLOTS, number))]
+            for part, blocks in self.parts[done:]:
+                self._run(part, blocks, slots, measures)
+            for name, seconds in self.runner.clock.seconds.items():
+                self.job.seconds[name] = self.job.seconds.get(name, 0.0) + seconds
+        finally:
+            # Work may still be queued after an error; its buffers must not be reused before it is done.
+            for slot in slots:
+                self.backend.device.wait(self.backend.device.record(slot.stream))
+
+    def _resume(self, measures: bool) -> int:
+        """Take what complete parts tell; return their number."""
+        if self.step is None or not self.step.complete:
+            return 0
+        for (part, blocks), entry in zip(self.parts, self.step.entries(), strict=False):
+            self.runner.done += sum(stop - start for start, stop in blocks)
+            self.runner.bytes_read += entry.bytes_read
+            self.notes += entry.notes
+            if measures:
+                put_rows(self.job, part, entry.rows)
+        if measures:
+            put_sums(self.job, self.step.sums())
+        return self.step.complete
+
+    def _run(self, part: Part, blocks: Iterable[tuple[int, int]], slots: list[Slot], measures: bool) -> None:
+        runner, before = self.runner, self.runner.bytes_read
+        rows_go_to = self.step.place(part.number) if self.step is not None and measures else None
+        sink = self.sinks(part) if self.sinks is not None else None
+        runner.writer = sink
+        try:
+            for one in self.job.pixel_jobs:
+                one.open(rows_go_to)
+            for _ in run_ring(slots, blocks, runner.fill, runner.submit, runner.collect):
+                pass
+            with runner.clock.step("finish"):
+                files = [] if sink is None else sink.finish()
+        except BaseException:
+            if sink is not None:
+                sink.abort()
+            raise
+        finally:
+            for one in self.job.pixel_jobs:
+                one.close(complete=False)
+        notes = [] if sink is None else list(sink.notes)
+        self.notes += notes
+        if self.step is not None:
+            with runner.clock.step("commit"):
+                rows, sums = (rows_of(self.job, part), sums_of(self.job)) if measures else ({}, {})
+                entry = Entry(rows, bytes_read=runner.bytes_read - before, notes=notes)
+                self.step.commit(entry, sums, files)
+
+
+def write_sums(job: Job, side: Path, step: Step) -> None:
+    """Write the files of what was measured over all parts: the rows of each, and what they come to."""
+    for one in job.pixel_jobs:
+        one.open(side)
+        try:
+            for number in range(step.complete):
+                one.take(step.place(number))
+        except BaseException:
+            one.close(complete=False)
+            raise
+        one.close()
+    if job.pump is not None:
+        job.pump.write(side)

@@ -1,0 +1,92 @@
+"""The frames of a module in all files of a reduced run, by the key of their shot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+
+from ..check import reduction_of
+
+if TYPE_CHECKING:
+    from ..detectors import Detector
+
+
+class StoredModule:
+    """The files of one module.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    detector : Detector
+    key : callable
+        Makes one number of the train and the pulse of frames; of train and cell where there are no pulses.
+
+    Attributes
+    ----------
+    seen : ndarray of bool, shape (n,)
+        Which frames were asked for.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        detector: Detector,
+        key: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> None:
+        self._files = [h5py.File(path) for path in paths]
+        self._groups = [f[f"INSTRUMENT/{reduction_of(f, detector)}/{detector.group}"] for f in self._files]
+        self._cells = 1
+        keys = []
+        for group in self._groups:
+            trains = group["trainId"][:]
+            if detector.layout == "trains":
+                cells = group[detector.cell_key][:]
+                self._cells = cells.shape[1]
+                keys.append(key(np.repeat(trains, self._cells), cells.ravel()))
+            else:
+                keys.append(key(trains, group[detector.pulse_key][:]))
+        self._ends = np.cumsum([len(found) for found in keys])
+        every = np.concatenate(keys)
+        self._order = np.argsort(every, kind="stable")
+        self._known = every[self._order]
+        self.seen = np.zeros(len(every), bool)
+
+    def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Look for frames.
+
+        Returns
+        -------
+        there : ndarray of bool, shape (n,)
+        rows : ndarray of int64
+            Of those that are there, counted through all files.
+        """
+        if not len(self._known):
+            return np.zeros(len(keys), bool), np.zeros(0, "i8")
+        place = np.minimum(np.searchsorted(self._known, keys), len(self._known) - 1)
+        there = self._known[place] == keys
+        rows = self._order[place[there]]
+        self.seen[rows] = True
+        return there, rows
+
+    def differs(self, name: str, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Return which frames are not the stored ones, bit for bit; those of a file are read in one go."""
+        wrong = np.zeros(len(rows), bool)
+        file_of = np.searchsorted(self._ends, rows, side="right")
+        for number in np.unique(file_of).tolist():
+            here = np.flatnonzero(file_of == number)
+            first = rows[here] - (self._ends[number - 1] if number else 0)
+            low, high = first.min() // self._cells, first.max() // self._cells + 1
+            stored = self._groups[number][name][low:high].reshape(-1, *values.shape[1:])
+            stored, mine = stored[first - low * self._cells], values[here].astype(stored.dtype, copy=False)
+            bits = [np.ascontiguousarray(a).reshape(len(here), -1).view("u1") for a in (mine, stored)]
+            wrong[here] = (bits[0] != bits[1]).any(axis=1)
+        return wrong
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self._files:
+            file.close()

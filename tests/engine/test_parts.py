@@ -1,0 +1,216 @@
+"""A run in parts: the same frames as in one, files of each part, and what resuming refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import textwrap
+
+import h5py
+import numpy as np
+import pytest
+import shotsieve
+from shotsieve.check import check
+from shotsieve.engine import passes
+from shotsieve.engine.against import check_against
+from shotsieve.engine.parts import blocks_of, cut_parts
+from shotsieve.errors import BadInput
+from shotsieve.sources.run import open_run
+
+SOURCE = "SPB_DET_AGIPD1M-1/CORR/3CH0:output"
+
+
+def reduced_in_parts(sim, recipe, out, trains=1, **more):
+    recipe = {**recipe, "write": {**recipe["write"], "trains_per_file": trains}}
+    return shotsieve.reduce(sim.raw, recipe, out, constants=sim.constants, backend="cpu", **more)
+
+
+def module_rows(folder, module=3):
+    """Frames and keys of a module in all files of an output."""
+    found = []
+    for path in sorted(folder.glob(f"CORR-*AGIPD{module:02d}-S*.h5")):
+        with h5py.File(path) as file:
+            group = file[f"INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/{module}CH0:output/image"]
+            found.append(
+                [group[name][()] for name in ("trainId", "pulseId", "cellId", "data", "gain", "mask")]
+            )
+    return [np.concatenate(column) for column in zip(*found, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["usual", "second_sequence", "empty_train", "suspect_train"])
+def test_parts_hold_what_one_file_does(name, simulated, reduced, make_recipe, places):
+    sim, one = simulated(name), reduced(name)
+    parts = reduced_in_parts(sim, make_recipe(), places / "parts")
+    trains = len(open_run(sim.raw).trains)
+    assert len(parts.files) == trains * len(one.files)
+    for mine, theirs in zip(module_rows(parts.out), module_rows(one.out), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert parts.table == one.table
+    report = check(parts.out)
+    assert report.ok, report.summary()
+    check_against(report, sim.raw, constants=sim.constants, backend="cpu")
+    assert report.ok, report.summary()
+    mine, theirs = (dataclasses.asdict(result.accounts) for result in (parts, one))
+    for counts in (mine, theirs):
+        del counts["performance"], counts["bytes_out"]
+    assert mine == theirs
+
+
+def test_extra_data_reads_all_parts(simulated, reduced, make_recipe, places):
+    extra_data = pytest.importorskip("extra_data")
+    parts = reduced_in_parts(simulated("usual"), make_recipe(), places / "parts", 2)
+    run, one = (extra_data.RunDirectory(result.out) for result in (parts, reduced("usual")))
+    assert len(run.files) == len(parts.files)
+    assert run.train_ids == one.train_ids
+    from extra_data.components import AGIPD1M
+
+    mine, theirs = (AGIPD1M(r, raw=False, min_modules=1) for r in (run, one))
+    np.testing.assert_array_equal(mine["image.data"].ndarray(), theirs["image.data"].ndarray())
+    from extra_data.validation import RunValidator
+
+    assert not RunValidator(str(parts.out)).run_checks()
+
+
+def test_parts_begin_where_the_files_of_the_run_do(simulated, make_recipe, places):
+    sim = simulated("second_sequence")
+    result = reduced_in_parts(sim, make_recipe(), places / "kept", 0)
+    for path in result.files:
+        with h5py.File(path) as mine, h5py.File(sim.raw / path.name.replace("CORR", "RAW")) as theirs:
+            np.testing.assert_array_equal(mine["INDEX/trainId"], theirs["INDEX/trainId"])
+            assert mine["METADATA/sequenceNumber"][0] == theirs["METADATA/sequenceNumber"][0]
+
+
+def test_cutting_loses_nothing(simulated, rng):
+    source = open_run(simulated("empty_train").raw)
+    for trains in (0, 1, 2, 3, 500):
+        parts = cut_parts(source, trains)
+        assert [part.number for part in parts] == list(range(len(parts)))
+        for axis, size in (("trains", len(source.trains)), ("shots", len(source.shots))):
+            covered = np.concatenate([np.arange(size)[getattr(part, axis)] for part in parts])
+            np.testing.assert_array_equal(covered, np.arange(size))
+        for part in parts:
+            own = source.shots.train_id[part.shots]
+            assert set(own) <= set(source.trains.train_id[part.trains])
+        readable = np.sort(rng.choice(len(source.shots), 5, replace=False))
+        blocks = [block for part in parts for block in blocks_of(part, readable, [(0, 2), (2, 5)])]
+        np.testing.assert_array_equal(np.concatenate([np.arange(*block) for block in blocks]), np.arange(5))
+
+
+# ------------------------------------------------------------------- resuming
+
+
+@pytest.fixture
+def interrupted(simulated, make_recipe, tmp_path, monkeypatch):
+    """A reduction that was interrupted in the second of three parts; gives what it was begun with."""
+    sim, recipe = simulated("usual"), make_recipe()
+    run = passes.Pass._run
+
+    def stop(self, part, *rest):
+        if part.number == 1:
+            raise KeyboardInterrupt
+        run(self, part, *rest)
+
+    monkeypatch.setattr(passes.Pass, "_run", stop)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        reduced_in_parts(sim, recipe, tmp_path / "out")
+    assert "1 part" in caught.value.__notes__[0]
+    monkeypatch.undo()
+    return sim, recipe, tmp_path / "out"
+
+
+def test_what_is_complete_is_not_read_again(interrupted, digest, places, monkeypatch):
+    sim, recipe, out = interrupted
+    undisturbed = reduced_in_parts(sim, recipe, places / "undisturbed")
+    seen = []
+    result = reduced_in_parts(sim, recipe, out, resume=True, progress=lambda *told: seen.append(told))
+    shots = len(result.table)
+    assert [done for done, _, _ in seen] == [2 * shots // 3, shots]
+    assert digest(out) == digest(undisturbed.out)
+    assert result.accounts == dataclasses.replace(
+        undisturbed.accounts, performance=result.accounts.performance
+    )
+    # And once more: it is complete.
+    again = reduced_in_parts(sim, recipe, out, resume=True)
+    assert again.digest == result.digest
+    assert sorted(again.files) == sorted(result.files)
+    assert again.table == result.table
+    assert again.accounts.kept == result.accounts.kept
+
+
+def test_begun_anew_only_when_that_is_said(interrupted, digest, places):
+    sim, recipe, out = interrupted
+    with pytest.raises(BadInput, match=r"has left 1 part of .* complete; add --resume"):
+        reduced_in_parts(sim, recipe, out)
+    result = reduced_in_parts(sim, recipe, out, overwrite=True)
+    assert digest(out) == digest(reduced_in_parts(sim, recipe, places / "undisturbed").out)
+    assert not [entry for entry in out.parent.iterdir() if entry.name.startswith(".")]
+    assert result.accounts.expected
+
+
+def test_what_changed_since_is_named(interrupted, make_recipe):
+    sim, recipe, out = interrupted
+    for change, words in (
+        ({"keep": {"rule": "lit_pixels[3] > 999"}}, "recipe"),
+        ({"calibrate": {"photon_energy": "9.0 keV"}}, "lit_threshold, mode.photon_energy_kev, .*recipe"),
+    ):
+        with pytest.raises(BadInput, match=f"cannot be resumed, since this has changed: .*{words}"):
+            reduced_in_parts(sim, make_recipe(**change), out, resume=True)
+    with pytest.raises(BadInput, match="changed: parts, recipe"):
+        reduced_in_parts(sim, recipe, out, 2, resume=True)
+    reduced_in_parts(sim, recipe, out, resume=True)
+    with pytest.raises(BadInput, match="is complete, and of another reduction: it differs in recipe"):
+        reduced_in_parts(sim, recipe, out, 2, resume=True)
+
+
+def test_a_file_of_the_run_that_is_another_now(interrupted, tmp_path):
+    sim, recipe, out = interrupted
+    plan = next(tmp_path.glob(".out.parts-*/plan.json"))
+    told = json.loads(plan.read_text())
+    told["dates of the files of the run"][0] += 1
+    plan.write_text(json.dumps(told))
+    with pytest.raises(BadInput, match="changed: dates of the files of the run"):
+        reduced_in_parts(sim, recipe, out, resume=True)
+
+
+def test_an_entry_that_cannot_be_read(interrupted, tmp_path):
+    sim, recipe, out = interrupted
+    entry = next(tmp_path.glob(".out.parts-*/*.npz"))
+    entry.write_bytes(entry.read_bytes()[:100])
+    with pytest.raises(shotsieve.UnreadableData, match="cannot be resumed; add --overwrite"):
+        reduced_in_parts(sim, recipe, out, resume=True)
+
+
+def test_another_process_at_work_is_not_disturbed(interrupted):
+    sim, recipe, out = interrupted
+    hold = """
+        import sys
+        from shotsieve.write.output import OutputFolder
+        with OutputFolder(sys.argv[1], resume=True) as folder:
+            print("held", flush=True)
+            sys.stdin.read()
+            raise SystemExit
+    """
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(hold), str(out)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert other.stdout.readline() == "held\n"
+    with pytest.raises(BadInput, match="another process is writing it"):
+        reduced_in_parts(sim, recipe, out, resume=True)
+    other.communicate()
+    reduced_in_parts(sim, recipe, out, resume=True)
+
+
+def test_nothing_to_resume_is_no_error(simulated, make_recipe, places, reduced, digest):
+    result = shotsieve.reduce(
+        simulated("usual").raw, make_recipe(), places / "fresh", simulated("usual").constants, "cpu",
+        resume=True,
+    )  # fmt: skip
+    assert digest(result.out) == digest(reduced("usual").out)
+
+
+def test_negative_parts_are_refused(make_recipe):
+    with pytest.raises(BadInput, match=r"trains_per_file = -1: expected a number of trains, or 0"):
+        shotsieve.Recipe.from_dict(make_recipe(write={"trains_per_file": -1}))
