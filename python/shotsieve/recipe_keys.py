@@ -153,6 +153,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "content": Key(str, "corrected", choices=("corrected", "raw")),
         "cxi": Key(bool, False),
         "others": Key(bool, False),
+        "legacy_names": Key(bool, False),
+        "drop_cells": Key(bool, False),
     },
 }
 

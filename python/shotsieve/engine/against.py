@@ -19,9 +19,12 @@ from ..keep import chosen, unread
 from ..recipe import Recipe
 from ..sources.base import Source
 from ..table import FATES, Table
+from ..write.cell_rows import TrainCells
 from ..write.ledger import Ledger, names_in, sha256_of, sha256_of_all, told_checksums
 from ..write.output import SIDE
 from ..write.planes import planes_of
+from ..write.reduction import stored_frames
+from .against_copies import changed_files, changed_frame_columns, changed_groups
 from .flow import (
     BLOCK_BYTES,
     FROM_TABLE,
@@ -244,6 +247,7 @@ class FrameComparer:
         self._files: dict[int, h5py.File] = {}
         self._rows: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._seen: dict[int, np.ndarray] = {}
+        self._kept: dict[int, list[np.ndarray]] = {}
         self._groups: dict[int, h5py.Group] = {}
         self._cells = 1
         self._wrong: dict[str, list[str]] = {}
@@ -255,16 +259,22 @@ class FrameComparer:
     def _open(self, m: int, path: Path) -> None:
         detector = self.job.source.detector
         file = self._files[m] = h5py.File(path)
-        group = self._groups[m] = file[f"INSTRUMENT/{reduction_of(file, detector)}/{detector.group}"]
+        name = reduction_of(file, detector)
+        group = self._groups[m] = file[f"INSTRUMENT/{name}/{detector.group}"]
         if detector.layout == "trains":
             cells = group[detector.cell_key][:]
             self._cells = cells.shape[1]
             keys = self._key(np.repeat(group["trainId"][:], self._cells), cells.ravel())
         else:
             keys = self._key(group["trainId"][:], group[detector.pulse_key][:])
-        order = np.argsort(keys, kind="stable")
+        there = np.arange(len(keys))
+        if (stored := stored_frames(file, name, group, detector.cell_key)) is not None:
+            there = stored[0] * self._cells + stored[1]
+        order = there[np.argsort(keys[there], kind="stable")]
         self._rows[m] = keys[order], order
-        self._seen[m] = np.zeros(len(keys), bool)
+        self._kept[m] = []
+        # What is not stored is not there to be seen.
+        self._seen[m] = ~np.isin(np.arange(len(keys)), there)
 
     def _key(self, train: np.ndarray, within: np.ndarray) -> np.ndarray:
         """One number for train and pulse, or train and cell."""
@@ -289,6 +299,7 @@ class FrameComparer:
             self._add("is kept by the rule, and is not in the output", m, shots[at[~there]])
             rows = order[place[there]]
             self._seen[m][rows] = True
+            self._kept[m].append(shots[at])
             for name, values in planes_of(source.detector, frames).items():
                 differs = self._differs(m, name, rows, values[at[there], m])
                 self._add(f"{name} is not what its source gives", m, shots[at[there][differs]])
@@ -322,17 +333,33 @@ class FrameComparer:
         for what, names in self._wrong.items():
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             self.report.faults.append(f"{', '.join(names[:_SHOWN])}{more}: {what}")
-        if self.job.recipe.write.others:
-            self._compare_others()
+        if not self._wrong and all(seen.all() for seen in self._seen.values()):
+            self._compare_copies()
         self.abort()
         return []
 
-    def _compare_others(self) -> None:
-        """Files that were copied are still those of the run."""
-        for path in self.job.source.others:
-            copy = self.report.out / path.name
-            if not copy.is_file() or sha256_of(copy) != sha256_of(path):
-                self.report.faults.append(f"{path.name} is not the file of the run")
+    def _compare_copies(self) -> None:
+        """What was copied beside the frames is still what the run has."""
+        source, write = self.job.source, self.job.recipe.write
+        by_train, raw = source.detector.layout == "trains", write.content == "raw"
+        faults = self.report.faults
+        if write.others:
+            faults += changed_files(self.report.out, source)
+        for m, file in self._files.items():
+            name = reduction_of(file, source.detector)
+            if write.others:
+                faults += changed_groups(file, source, m, name, raw)
+            if raw or write.others:
+                rows = np.concatenate([np.zeros(0, "i8"), *self._kept[m]])
+                if write.drop_cells:
+                    places = TrainCells(source.shots, self._cells)
+                    places.add(rows)
+                    rows = places.shots_of_rows()
+                elif by_train:
+                    rows = rows.reshape(-1, self._cells)
+                cells = self._cells if by_train else None
+                where = f"INSTRUMENT/{name}/{source.detector.group}"
+                faults += changed_frame_columns(file, where, source, m, rows, cells)
 
     def abort(self) -> None:
         """Close the files."""

@@ -45,7 +45,17 @@ class KeptWriters:
             raise BadInput(
                 f"[write] others: two files of the run are called {twice[0]}: they cannot both be kept"
             )
-        self._exdf = ReducedRunWriter(folder, job.source, job.content, job.unit, job.settings, others=others)
+        write = job.recipe.write
+        self._exdf = ReducedRunWriter(
+            folder,
+            job.source,
+            job.content,
+            job.unit,
+            job.settings,
+            others=others,
+            legacy_names=write.legacy_names,
+            drop_cells=write.drop_cells,
+        )
         self._cxi = None
         if job.recipe.write.cxi:
             try:
