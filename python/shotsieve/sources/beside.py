@@ -143,7 +143,7 @@ class Beside:
         dict of str to Column
             By name. Of trains those with a value per frame have R * cells rows, else R.
         """
-        matrix = shots.reshape(len(shots), -1)
+        matrix = shots if shots.ndim == 2 else shots[:, None]
         detector, base = self._detector, self._plan.base[m]
         every = np.where(matrix >= 0, self._plan.where[matrix, m].astype(np.int64), -1)
         known = {*detector.planes, "trainId", detector.pulse_key, detector.cell_key}
