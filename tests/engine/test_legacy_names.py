@@ -1,4 +1,4 @@
-"""Corrected frames under the raw name too, as the facility's files had them, and what that does to readers."""
+"""Corrected frames under the raw name too, as the facility once had them, and what that does to readers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def test_the_harm_that_the_docs_tell_of(linked, simulated, tmp_path, monkeypatch
         (proposal / name).mkdir(parents=True)
         (proposal / name / "r0001").symlink_to(folder)
     monkeypatch.setenv("EXTRA_DATA_DATA_ROOT", str(tmp_path))
-    with extra_data.open_run(0, 1, data=["raw", "red"]) as run, warnings.catch_warnings():
+    run = extra_data.open_run(0, 1, data=["raw", "red"])
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert run[f"{DET}/DET/3CH0:xtdf", "image.data"].dtype == np.float32
 

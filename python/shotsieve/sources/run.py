@@ -255,6 +255,17 @@ class RunSource:
                 f"{train_text(train_id[beside])}; {self.detector.name} stores whole trains, so they were "
                 "rejected too"
             )
+        # All rows of a file have the same number of cells, so trains with another number do not fit in.
+        trains, held = np.unique(train_id[status == ShotStatus.OK], return_counts=True)
+        often = np.bincount(held)
+        usual = int(np.flatnonzero(often == often.max())[-1]) if len(held) else 0
+        if (odd := trains[held != usual]).size:
+            other = np.isin(train_id, odd) & (status == ShotStatus.OK)
+            status[other] = ShotStatus.INCONSISTENT
+            self.notes.append(
+                f"{len(odd)} trains do not hold the usual {usual} shots: {train_text(odd)}; "
+                f"{self.detector.name} stores whole trains of one length, so they were rejected"
+            )
 
     def _note_modules(self, inputs: Inputs, found: detectors.Found) -> None:
         # An object of EXtra-data may leave out modules that the run has.
