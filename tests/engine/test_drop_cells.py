@@ -262,3 +262,37 @@ def test_where_it_does_not_fit(raw, constants, tmp_path, simulated, make_recipe)
     with pytest.raises(BadInput, match="drop_cells: AGIPD1M stores single frames"):
         shotsieve.reduce(sim.raw, recipe, tmp_path / "r", constants=sim.constants, backend="cpu")
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize("block_bytes", [1, 1 << 30])
+def test_from_a_table_kept_cells_alone_are_read(make, raw, constants, tmp_path, block_bytes):
+    first = make()
+    again = shotsieve.reduce(
+        raw,
+        RECIPE,
+        tmp_path / "r",
+        constants=constants,
+        backend="cpu",
+        table=first.out,
+        block_bytes=block_bytes,
+    )
+    frames = int(((first.table.fate == 0)[:, None] & (first.table.module_status == 0)).sum())
+    assert again.accounts.bytes_in == frames * 2 * 2 * 512 * 1024
+    for module in (1, 2):
+        with h5py.File(module_file(first, module)) as f, h5py.File(module_file(again, module)) as g:
+            for key in ("adc", "gain", "mask", "memoryCell", "trainId"):
+                np.testing.assert_array_equal(group_of(g, module)[key][:], group_of(f, module)[key][:])
+    report = check_against(check(again.out), raw, constants=constants, backend="cpu")
+    assert report.ok, report.summary()
+
+
+def test_the_embedded_engine_gives_kept_shots_alone(make, raw, constants):
+    from shotsieve.sources.run import open_run
+
+    source = open_run(raw)
+    recipe = {**RECIPE, "write": {"content": "corrected", "drop_cells": True}}
+    options = {"detector": "JUNGFRAU", "modules": (1, 2), "backend": "cpu"}
+    with shotsieve.Engine(recipe, constants, **options) as engine:
+        results = list(engine.run(source))
+    kept = np.concatenate([r.table.train_id[r.kept] * 10 + r.table.pulse_id[r.kept] for r in results])
+    assert kept.tolist() == [10 * t + p for t, p in KEPT]
