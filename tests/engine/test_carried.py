@@ -9,6 +9,8 @@ import shotsieve
 from shotsieve.check import check
 from shotsieve.engine.against import check_against
 from shotsieve.errors import UnreadableData
+from shotsieve.sources.base import RunMeta
+from shotsieve.write.exdf_file import ExdfFile
 
 DEVICE = "SPB_DET_AGIPD1M-1/MDL/TEMPERATURE"
 CAMERA = "SPB_DET_AGIPD1M-1/CAM/SIDE:output"
@@ -230,3 +232,30 @@ def test_the_same_bytes_again(rich, reduce):
     write = {"content": "raw", "others": True}
     one, two = (reduce(raw, out=out, write=write) for out in ("a", "b"))
     assert one.digest == two.digest
+
+
+def test_a_file_of_several_modules_gives_its_control_data_once(tmp_path, rng):
+    extra_data = pytest.importorskip("extra_data")
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    trains = np.arange(10, 13, dtype="u8")
+    with ExdfFile(
+        folder / "RAW-R0001-DA03-S00000.h5", train_ids=trains, timestamps=trains, meta=RunMeta(run=1)
+    ) as file:
+        for module in (3, 4):
+            image = file.instrument(RAW.format(module), "image", np.full(3, 2))
+            image["data"] = rng.integers(0, 9000, (6, 2, 512, 128)).astype("u2")
+            image["pulseId"], image["cellId"] = np.tile(np.arange(2, dtype="u8"), 3), np.tile([0, 1], 3)
+            file.instrument(RAW.format(module), "header", np.ones(3))["linkId"] = np.full(3, module, "u8")
+        file.control(DEVICE, {"asic.actual": [value_of(t) for t in trains]}, "Thermometer")
+    recipe = {"keep": {"rule": "train_id > 10 and cell_id == 1"}, "write": {"content": "raw", "others": True}}
+    result = shotsieve.reduce(folder, recipe, tmp_path / "r", backend="cpu")
+    with extra_data.RunDirectory(result.out) as run:
+        assert len(run.files) == 2
+        assert [len(file.control_sources) for file in run.files] == [1, 0]
+        np.testing.assert_array_equal(run[DEVICE, "asic.actual"].ndarray(), [value_of(t) for t in trains])
+        for module in (3, 4):
+            assert run[RAW.format(module), "header.linkId"].ndarray().tolist() == [module] * 3
+            assert run[RAW.format(module), "image.pulseId"].ndarray().tolist() == [1, 1]
+    report = check_against(check(result.out), folder, backend="cpu")
+    assert report.ok, report.summary()
