@@ -21,7 +21,7 @@ from .table import FATES, ModuleStatus, Table
 from .write.checksums import sha256_of
 from .write.ledger import FILE_NAME, Ledger, names_in
 from .write.output import SIDE
-from .write.reduction import CHECKSUMS, GONE
+from .write.reduction import CHECKSUMS, GONE, SLOT, stored_frames
 
 CHUNKS_TOGETHER = 64
 _IN_FILE = (ModuleStatus.OK, ModuleStatus.NO_CONSTANTS)
@@ -206,7 +206,8 @@ def _check_index(file: h5py.File, name: str, report: Report) -> None:
     """Every group has the rows that the index counts, one train after the other."""
     trains = file["INDEX/trainId"][:]
     listed = [*file["METADATA/dataSources/dataSourceId"].asstr()[:]]
-    listed += [*file["METADATA/auxiliarySources/REDUCTION"].asstr()[:]]
+    for section in file["METADATA/auxiliarySources"].values():
+        listed += [*section.asstr()[:]]
     for path in listed:
         place = path.partition("/")[2]
         first, count = file[f"INDEX/{place}/first"][:], file[f"INDEX/{place}/count"][:]
@@ -229,9 +230,15 @@ def _check_frames(
     source = reduction_of(file, detector)
     images = file[f"INSTRUMENT/{source}/{detector.group}"]
     told = file[f"REDUCTION/SHOTSIEVE/{source}/{detector.group}"]
-    cells = images[detector.cell_key][:]
+    cells, trains = images[detector.cell_key][:], images["trainId"][:]
     per_row = cells.shape[1] if detector.layout == "trains" else 1
     count = file[f"INDEX/{source}/{detector.group}/count"][:] * per_row
+    stored = stored_frames(file, source, images, detector.cell_key)
+    if stored is None:
+        cells, trains = cells.ravel(), np.repeat(trains, per_row)
+    else:
+        count = file[f"INDEX/SHOTSIEVE/{source}/{CHECKSUMS}/count"][:]
+        cells, trains = cells[stored], trains[stored[0]]
     if not np.array_equal(told["framesKept"][:], count):
         report.faults.append(
             f"{name}: framesKept is {told['framesKept'][:].sum()}, and {count.sum()} are there"
@@ -241,8 +248,7 @@ def _check_frames(
         report.faults.append(f"{name}: the frames of train {train} do not add up")
     if (told["framePattern"][:].sum(axis=1) > told["framesKept"][:]).any():
         report.faults.append(f"{name}: framePattern has more frames than were kept")
-    keys = [("train", np.repeat(images["trainId"][:], per_row), table.train_id)]
-    keys.append(("cell", cells.ravel(), table.cell_id))
+    keys = [("train", trains, table.train_id), ("cell", cells, table.cell_id)]
     if detector.layout != "trains":
         keys.append(("pulse", images[detector.pulse_key][:], table.pulse_id))
     for what, found, expected in keys:
@@ -254,20 +260,30 @@ def _check_frames(
             break
     checksums = file[f"REDUCTION/SHOTSIEVE/{source}/{CHECKSUMS}"]
     for plane, sums in checksums.items():
-        for row in _wrong_chunks(images[plane], sums[:], report):
+        if plane == SLOT:
+            continue
+        dataset = images[plane]
+        starts = np.zeros((len(sums), dataset.ndim), "i8")
+        starts[:, 0] = np.arange(len(sums)) if stored is None else stored[0]
+        if stored is not None:
+            starts[:, 1] = stored[1]
+            if (chunks := dataset.id.get_num_chunks()) != len(sums):
+                report.faults.append(f"{name}: {plane} has {chunks} chunks, and {len(sums)} frames were kept")
+        for number in _wrong_chunks(dataset, starts, sums[:], report):
+            row = int(starts[number, 0])
+            place = f"row {row}" if stored is None else f"row {row} place {starts[number, 1]}"
             report.faults.append(
-                f"{name}: {plane} of row {row} (train {images['trainId'][row]}) is not what was written"
+                f"{name}: {plane} of {place} (train {images['trainId'][row]}) is not what was written"
             )
 
 
-def _wrong_chunks(dataset: h5py.Dataset, sums: np.ndarray, report: Report) -> list[int]:
-    """Return the rows whose stored bytes have another checksum than was written with them."""
+def _wrong_chunks(dataset: h5py.Dataset, starts: np.ndarray, sums: np.ndarray, report: Report) -> list[int]:
+    """Return which chunks have other stored bytes than their checksum says; they begin at `starts`."""
     wrong: list[int] = []
-    rest = (0,) * (dataset.ndim - 1)
 
-    def stored(row: int) -> bytes:
+    def stored(number: int) -> bytes:
         try:
-            return dataset.id.read_direct_chunk((row, *rest))[1]
+            return dataset.id.read_direct_chunk(tuple(starts[number].tolist()))[1]
         except DAMAGE:
             return b""
 

@@ -50,6 +50,12 @@ __all__ = [
     "Write",
 ]
 
+# Keys of [write] that raw content has no use for, and why.
+_CORRECTED_ONLY = {
+    "legacy_names": "makes links under the raw names, which raw content has anyway",
+    "drop_cells": "needs a mask: raw words have none to tell a dropped cell from a recorded one",
+}
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -247,6 +253,17 @@ class Recipe:
                 f"{name}: [write] cxi = true writes corrected frames with their peaks: it needs a section "
                 '[measure.peaks] and content = "corrected"'
             )
+
+        for key in ("legacy_names", "drop_cells"):
+            if write is not None and getattr(write, key) and write.content != "corrected":
+                why = _CORRECTED_ONLY[key]
+                raise BadInput(
+                    f'{name}: [write] {key} = true {why}: leave it out, or set content = "corrected"'
+                )
+
+    def keeps_whole_trains(self, by_train: bool) -> bool:
+        """Whether one kept shot keeps its train, of a detector that stores trains or not (`by_train`)."""
+        return by_train and not (self.write is not None and self.write.drop_cells)
 
     def _check_azint(self, name: str) -> None:
         section = self.measure.azint

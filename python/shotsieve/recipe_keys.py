@@ -154,6 +154,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "cxi": Key(bool, False),
         "others": Key(bool, False),
         "trains_per_file": Key(int, 500),
+        "legacy_names": Key(bool, False),
+        "drop_cells": Key(bool, False),
     },
 }
 

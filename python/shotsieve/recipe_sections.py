@@ -304,13 +304,19 @@ class Write:
     cxi : bool
         Also one CXI file with frames and peaks for CrystFEL.
     others : bool
-        Also what the run holds beside the frames: files without detector data as they are, and of raw
-        content the other groups of the detector's files.
+        Also what the run holds beside the frames: files without detector data as they are, and what stands in
+        the detector's files beside its frames.
     trains_per_file : int
         Trains of each part of the run, which has files of its own; 0 cuts where the files of the run begin.
+    legacy_names : bool
+        Corrected frames under the name of the raw ones too, as links.
+    drop_cells : bool
+        Of detectors that store whole trains: a part of a train may be kept.
     """
 
     content: str = "corrected"
     cxi: bool = False
     others: bool = False
     trains_per_file: int = 500
+    legacy_names: bool = False
+    drop_cells: bool = False

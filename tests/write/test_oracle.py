@@ -115,17 +115,6 @@ def test_raw_run_is_read_as_raw(reduce_run):
     assert data[f"{DET}/DET/0CH0:xtdf"].index_groups == {"image", "litpx"}
 
 
-def test_raw_and_reduced_stand_side_by_side(reduce_run, tmp_path, monkeypatch):
-    raw, red = tmp_path / "SPB/202601/p001234/raw", tmp_path / "SPB/202601/p001234/red"
-    reduce_run(content="raw", folder=raw / "r0035", modules=(0, 1))
-    reduce_run(folder=red / "r0035", modules=(0, 1))
-    monkeypatch.setenv("EXTRA_DATA_DATA_ROOT", str(tmp_path))
-    data = extra_data.open_run(1234, 35, data=["raw", "red"])
-    assert data.is_single_run
-    assert data[f"{DET}/DET/0CH0:xtdf", "image.data"].shape[1:] == (2, 512, 128)
-    assert data[f"{DET}/CORR/0CH0:output", "image.data"].shape[1:] == (512, 128)
-
-
 @pytest.mark.skipif(not hasattr(extra_data.DataCollection, "auxiliary"), reason="EXtra-data before 1.25")
 def test_reduction_source_is_found(reduce_run):
     run = reduce_run(

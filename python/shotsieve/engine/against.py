@@ -9,21 +9,24 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from .. import backend as backends
-from ..check import Report, files_of
+from ..check import Report, files_of, reduction_of
 from ..errors import BadInput
 from ..keep import chosen, unread
 from ..recipe import Recipe
 from ..sources.base import Source
 from ..table import FATES, Table
+from ..write.cell_rows import TrainCells
 from ..write.checksums import sha256_of, sha256_of_all
 from ..write.journal import Journal
 from ..write.ledger import Ledger, names_in, told_checksums
 from ..write.output import SIDE
-from ..write.part import Part
+from ..write.part import Part, PartOfRun
 from ..write.planes import planes_of
+from .against_copies import changed_files, changed_frame_columns, changed_groups
 from .flow import (
     BLOCK_BYTES,
     FROM_TABLE,
@@ -252,10 +255,12 @@ class FrameComparer:
         self._trains = np.unique(source.shots.train_id)
         self.notes: list[str] = []
         self._stored: dict[int, StoredModule] = {}
+        self._kept: dict[int, list[np.ndarray]] = {}
         self._wrong: dict[str, list[str]] = {}
         for m, module in enumerate(source.modules):
             if paths := files_of(report.out, source.detector, module):
                 self._stored[m] = StoredModule(paths, source.detector, self._key)
+                self._kept[m] = []
 
     def _key(self, train: np.ndarray, within: np.ndarray) -> np.ndarray:
         """One number for train and pulse, or train and cell."""
@@ -276,6 +281,7 @@ class FrameComparer:
                 continue
             there, rows = self._stored[m].find(keys[at])
             self._add("is kept by the rule, and is not in the output", m, shots[at[~there]])
+            self._kept[m].append(shots[at])
             for name, values in planes_of(source.detector, frames).items():
                 differs = self._stored[m].differs(name, rows, values[at[there], m])
                 self._add(f"{name} is not what its source gives", m, shots[at[there][differs]])
@@ -298,17 +304,35 @@ class FrameComparer:
         for what, names in self._wrong.items():
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
             self.report.faults.append(f"{', '.join(names[:_SHOWN])}{more}: {what}")
-        if self.job.recipe.write.others:
-            self._compare_others()
+        if not self._wrong and all(stored.seen.all() for stored in self._stored.values()):
+            if self.job.recipe.write.others:
+                self.report.faults += changed_files(self.report.out, self.job.source)
+            for m, stored in self._stored.items():
+                kept = np.concatenate([np.zeros(0, "i8"), *self._kept[m]])
+                for file in stored.files:
+                    self._compare_copies(m, file, kept, stored.cells)
         self.abort()
         return []
 
-    def _compare_others(self) -> None:
-        """Files that were copied are still those of the run."""
-        for path in self.job.source.others:
-            copy = self.report.out / path.name
-            if not copy.is_file() or sha256_of(copy) != sha256_of(path):
-                self.report.faults.append(f"{path.name} is not the file of the run")
+    def _compare_copies(self, m: int, file: h5py.File, kept: np.ndarray, cells: int) -> None:
+        """What was copied beside the frames into a file of a module is still what the run has."""
+        write, detector, faults = self.job.recipe.write, self.job.source.detector, self.report.faults
+        source = PartOfRun.of(self.job.source, Part.with_trains(self.job.source, file["INDEX/trainId"][:]))
+        by_train, raw = detector.layout == "trains", write.content == "raw"
+        name = reduction_of(file, detector)
+        if write.others:
+            faults += changed_groups(file, source, m, name, raw)
+        if not (raw or write.others):
+            return
+        rows = kept[(kept >= source.rows.start) & (kept < source.rows.stop)] - source.rows.start
+        if write.drop_cells:
+            places = TrainCells(source.shots, cells)
+            places.add(rows)
+            rows = places.shots_of_rows()
+        elif by_train:
+            rows = rows.reshape(-1, cells)
+        where = f"INSTRUMENT/{name}/{detector.group}"
+        faults += changed_frame_columns(file, where, source, m, rows, cells if by_train else None)
 
     def abort(self) -> None:
         """Close the files."""

@@ -230,7 +230,7 @@ def _keeper(job: Job) -> Keeper:
     """Build the decision of the recipe's [keep]."""
     keep, table = job.recipe.keep, job.table
     rule = Rule.parse(keep.rule, table.names(), explain=table.explain())
-    whole_trains = job.source.detector.keep_unit == "train"
+    whole_trains = job.recipe.keeps_whole_trains(job.source.detector.keep_unit == "train")
     try:
         return Keeper(rule, keep.undecided, keep.misses, keep.seed, whole_trains)
     except BadInput as err:

@@ -31,7 +31,8 @@ def selection_of(recipe: Recipe, table: Table, detector: Detector) -> Selection:
         rule = None if section.rule is None else Rule.parse(section.rule, _known_early(table), explain=_EARLY)
     except BadInput as err:
         raise BadInput(f"[select] {err}") from None
-    return Selection(section.frames, cells, rule, detector.row_cells, detector.keep_unit == "train")
+    whole_trains = recipe.keeps_whole_trains(detector.keep_unit == "train")
+    return Selection(section.frames, cells, rule, detector.row_cells, whole_trains)
 
 
 def _known_early(table: Table) -> list[str]:

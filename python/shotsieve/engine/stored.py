@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from ..check import reduction_of
+from ..write.reduction import stored_frames
 
 if TYPE_CHECKING:
     from ..detectors import Detector
@@ -27,6 +28,9 @@ class StoredModule:
 
     Attributes
     ----------
+    files : list of h5py.File
+    cells : int
+        Frames in a row.
     seen : ndarray of bool, shape (n,)
         Which frames were asked for.
     """
@@ -37,23 +41,28 @@ class StoredModule:
         detector: Detector,
         key: Callable[[np.ndarray, np.ndarray], np.ndarray],
     ) -> None:
-        self._files = [h5py.File(path) for path in paths]
-        self._groups = [f[f"INSTRUMENT/{reduction_of(f, detector)}/{detector.group}"] for f in self._files]
-        self._cells = 1
-        keys = []
-        for group in self._groups:
+        files = [h5py.File(path) for path in paths]
+        self._groups = [f[f"INSTRUMENT/{reduction_of(f, detector)}/{detector.group}"] for f in files]
+        self.files, self.cells = files, 1
+        keys, there = [], []
+        for file, group in zip(files, self._groups, strict=True):
             trains = group["trainId"][:]
             if detector.layout == "trains":
                 cells = group[detector.cell_key][:]
-                self._cells = cells.shape[1]
-                keys.append(key(np.repeat(trains, self._cells), cells.ravel()))
+                self.cells = cells.shape[1]
+                keys.append(key(np.repeat(trains, self.cells), cells.ravel()))
             else:
                 keys.append(key(trains, group[detector.pulse_key][:]))
+            stored = stored_frames(file, reduction_of(file, detector), group, detector.cell_key)
+            there.append(np.full(len(keys[-1]), stored is None))
+            if stored is not None:
+                there[-1][stored[0] * self.cells + stored[1]] = True
         self._ends = np.cumsum([len(found) for found in keys])
-        every = np.concatenate(keys)
-        self._order = np.argsort(every, kind="stable")
+        every, here = np.concatenate(keys), np.flatnonzero(np.concatenate(there))
+        self._order = here[np.argsort(every[here], kind="stable")]
         self._known = every[self._order]
-        self.seen = np.zeros(len(every), bool)
+        # What is not stored is not there to be seen.
+        self.seen = ~np.concatenate(there)
 
     def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Look for frames.
@@ -79,14 +88,14 @@ class StoredModule:
         for number in np.unique(file_of).tolist():
             here = np.flatnonzero(file_of == number)
             first = rows[here] - (self._ends[number - 1] if number else 0)
-            low, high = first.min() // self._cells, first.max() // self._cells + 1
+            low, high = first.min() // self.cells, first.max() // self.cells + 1
             stored = self._groups[number][name][low:high].reshape(-1, *values.shape[1:])
-            stored, mine = stored[first - low * self._cells], values[here].astype(stored.dtype, copy=False)
+            stored, mine = stored[first - low * self.cells], values[here].astype(stored.dtype, copy=False)
             bits = [np.ascontiguousarray(a).reshape(len(here), -1).view("u1") for a in (mine, stored)]
             wrong[here] = (bits[0] != bits[1]).any(axis=1)
         return wrong
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._files:
+        for file in self.files:
             file.close()

@@ -48,8 +48,17 @@ class KeptWriters:
         self.job, self.part = job, part
         self.notes: list[str] = []
         others = job.recipe.write.others
+        write = job.recipe.write
         self._exdf = ReducedRunWriter(
-            folder, job.source, job.content, job.unit, job.settings, others=others, part=part
+            folder,
+            job.source,
+            job.content,
+            job.unit,
+            job.settings,
+            others=others,
+            legacy_names=write.legacy_names,
+            drop_cells=write.drop_cells,
+            part=part,
         )
         self._cxi = None
         if job.recipe.write.cxi:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from .annotate import AnnotateParams
+
+if TYPE_CHECKING:
+    from .beside import Beside
 
 
 class ShotStatus(IntEnum):
@@ -168,6 +171,8 @@ class Source(Protocol):
         The same files; empty for a source in memory.
     others : list of Path
         Those of them that hold no detector's frames: control data, beam, motors.
+    beside : Beside or None
+        What the detector's files hold beside the frames; None for a source in memory.
     missing_shots : int
         Shots that should be there by the usual pattern of the run and are not.
     sequences : list of int
@@ -187,6 +192,7 @@ class Source(Protocol):
     files: list[str]
     paths: list[Path]
     others: list[Path]
+    beside: Beside | None
     missing_shots: int
     sequences: list[int]
 
@@ -206,13 +212,6 @@ class Source(Protocol):
 
     def changed(self) -> list[str]:
         """Names of input files that are gone or were written since the source was opened."""
-        ...
-
-    def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
-        """What the files of a module hold beside the frames: groups, rows of every train, and their datasets.
-
-        `m` is a column of ``shots.present``.
-        """
         ...
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:

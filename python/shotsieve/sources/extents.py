@@ -13,6 +13,9 @@ from ..cpus import usable_cpus
 from ..errors import BackendUnavailable, UnreadableData
 from .exdf import DAMAGE, opened, reason
 
+# Names of plugins that files of detectors are compressed with: a dataset may say the number alone.
+_PLUGINS = {32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32015: "zstd", 32026: "blosc2"}
+
 
 @dataclass(frozen=True)
 class FrameMap:
@@ -89,6 +92,7 @@ def map_frames(path: Path, dataset: str, lead_axes: int) -> FrameMap:
             d = f[dataset]
             lead, frame = d.shape[:lead_axes], d.shape[lead_axes:]
             why = _why_h5py(f, d, frame)
+            _check_filters(path, d)
             if d.is_virtual:
                 _check_virtual(path, d)
             chunk, offset = _chunks(f, d, lead_axes, direct=not why)
@@ -222,7 +226,21 @@ def _why_h5py(f: h5py.File, d: h5py.Dataset, frame: tuple[int, ...]) -> str:
 
 def _filter_name(plist, i: int) -> str:
     number, _, _, name = plist.get_filter(i)
-    return name.decode("ascii", "replace") or f"filter {number}"
+    return name.decode("ascii", "replace") or _PLUGINS.get(number, f"filter {number}")
+
+
+def _check_filters(path: Path, d: h5py.Dataset) -> None:
+    """HDF5 speaks of folders where a plugin is missing: say what is missing, and what helps."""
+    plist = d.id.get_create_plist()
+    for i in range(plist.get_nfilters()):
+        number = plist.get_filter(i)[0]
+        if not h5py.h5z.filter_avail(number):
+            raise UnreadableData(
+                f"{path}: dataset {d.name.lstrip('/')} is compressed by {_filter_name(plist, i)} (HDF5 "
+                f"filter {number}), a plugin that is not installed here. Install it (pip install hdf5plugin) "
+                "and set HDF5_PLUGIN_PATH to hdf5plugin.PLUGIN_PATH, or from Python import hdf5plugin first; "
+                "or, where the plugin is, rewrite the file without it: h5repack -f GZIP=1 IN OUT"
+            )
 
 
 def _chunks(f: h5py.File, d: h5py.Dataset, lead_axes: int, *, direct: bool):

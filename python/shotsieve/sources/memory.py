@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +89,7 @@ class MemorySource:
         self.others: list[Path] = []
         self.sequences: list[int] = []
         self.raw_names: dict[int, str] = {}
+        self.beside = None
         tid, pid = np.asarray(train_id, np.uint64), np.asarray(pulse_id, np.uint64)
         n = len(tid)
         _check_order(tid, pid)
@@ -144,10 +145,6 @@ class MemorySource:
     def changed(self) -> list[str]:
         """None: there are no files."""
         return []
-
-    def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
-        """Nothing: frames are all there is."""
-        return iter(())
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from ..cpus import usable_cpus
 from ..errors import BadInput, UnreadableData
 from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges
+from .beside import Beside
 from .choose import choose
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
 from .extents import FrameMap, map_frames, read_frames
-from .groups import other_groups
 from .inputs import Inputs, find_inputs
 from .litframes import LitFrames
 from .memory import check_out
@@ -124,6 +123,15 @@ class RunSource:
         self.shots, self.trains = self._plan.shots, self._plan.trains
         if d.keep_unit == "train":
             self._reject_whole_trains()
+        self.beside = Beside(
+            d,
+            [self.raw_names.get(module, "") for module in self.modules],
+            [[piece.file for piece in pieces] for pieces in self._pieces],
+            [[piece.frames for piece in pieces] for pieces in self._pieces],
+            self._plan,
+            frames,
+            self.notes,
+        )
         self.missing_shots = self._plan.missing_shots
         self.readable = np.flatnonzero(self.shots.status == ShotStatus.OK).astype(np.int64)
         self.meta = used[0].meta
@@ -181,15 +189,6 @@ class RunSource:
     def changed(self) -> list[str]:
         """Names of input files that are gone or were written since the run was opened."""
         return [path.name for path, told in self._as_opened.items() if _identity(path) != told]
-
-    def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
-        """What a module's files hold beside the frames; see `shotsieve.sources.groups.other_groups`."""
-        module = self.modules[m]
-        if module not in self.raw_names:
-            return iter(())
-        files = list(dict.fromkeys(piece.file for piece in self._pieces[m]))
-        trains = self.trains.train_id[self.trains.train_id > 0]
-        return other_groups(files, self.raw_names[module], self.detector.group, trains)
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""
@@ -257,6 +256,17 @@ class RunSource:
                 f"{int(beside.sum())} shots stand beside such shots in trains "
                 f"{train_text(train_id[beside])}; {self.detector.name} stores whole trains, so they were "
                 "rejected too"
+            )
+        # All rows of a file have the same number of cells, so trains with another number do not fit in.
+        trains, held = np.unique(train_id[status == ShotStatus.OK], return_counts=True)
+        often = np.bincount(held)
+        usual = int(np.flatnonzero(often == often.max())[-1]) if len(held) else 0
+        if (odd := trains[held != usual]).size:
+            other = np.isin(train_id, odd) & (status == ShotStatus.OK)
+            status[other] = ShotStatus.INCONSISTENT
+            self.notes.append(
+                f"{len(odd)} trains do not hold the usual {usual} shots: {train_text(odd)}; "
+                f"{self.detector.name} stores whole trains of one length, so they were rejected"
             )
 
     def _note_modules(self, inputs: Inputs, found: detectors.Found) -> None:

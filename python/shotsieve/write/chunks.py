@@ -30,6 +30,10 @@ class RowDataset:
         Little-endian NumPy dtype, for example ``"<f4"``.
     compressed : bool
         Shuffle + deflate level 1, or no filter.
+    cells : int, optional
+        A row is a train of so many chunks of `row_shape`; see `CellDataset`, which stores them one by one.
+    fill : number, optional
+        What chunks that are never stored read as.
 
     Attributes
     ----------
@@ -47,19 +51,29 @@ class RowDataset:
     """
 
     def __init__(
-        self, group: h5py.Group, name: str, row_shape: tuple[int, ...], dtype: str, compressed: bool
+        self,
+        group: h5py.Group,
+        name: str,
+        row_shape: tuple[int, ...],
+        dtype: str,
+        compressed: bool,
+        *,
+        cells: int | None = None,
+        fill: float | None = None,
     ) -> None:
         self.row_shape = tuple(row_shape)
         self.dtype = np.dtype(dtype)
         self.compressed = compressed
         self.digests: list[bytes] = []
         filters = {"compression": "gzip", "compression_opts": LEVEL, "shuffle": True} if compressed else {}
+        inner = () if cells is None else (cells,)
         self.dataset = group.create_dataset(
             name,
-            shape=(0, *self.row_shape),
-            maxshape=(None, *self.row_shape),
-            chunks=(1, *self.row_shape),
+            shape=(0, *inner, *self.row_shape),
+            maxshape=(None, *inner, *self.row_shape),
+            chunks=(1, *(1 for _ in inner), *self.row_shape),
             dtype=self.dtype,
+            fillvalue=fill,
             **filters,
         )
 

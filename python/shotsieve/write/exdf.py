@@ -13,8 +13,12 @@ from .._version import __version__
 from ..errors import BadInput, OutputError, ShotsieveError
 from ..sources.base import ShotStatus
 from . import litpx, reduction
+from .carried import carry_frame_columns, carry_groups
+from .cell_rows import CellDataset, TrainCells
 from .chunks import RowDataset, append_rows
 from .exdf_file import ExdfFile
+from .kept import KeptShots
+from .labels import write_labels
 from .part import PartOfRun
 from .planes import check_planes, planes_of
 
@@ -54,7 +58,12 @@ class ReducedRunWriter:
     compression : {"none", "gzip"}
         Of the pixel values; gain and mask are always shuffled and deflated.
     others : bool
-        Of raw content: copy the other groups of the source's files, for every train.
+        Copy what stands in the module's files beside the frames too, for every train: see `carry_groups`.
+    legacy_names : bool
+        Of corrected content: links under the name the module was recorded under.
+    drop_cells : bool
+        Of corrected content of a detector that stores whole trains: a part of a train may be kept; cells that
+        are not stay unwritten.
     part : Part, optional
         Of the run, whose number is the sequence number of the files; by default all of it.
 
@@ -85,6 +94,8 @@ class ReducedRunWriter:
         params: Mapping[str, Any],
         compression: str = "none",
         others: bool = False,
+        legacy_names: bool = False,
+        drop_cells: bool = False,
         part: Part | None = None,
     ) -> None:
         for name, value, allowed in (
@@ -99,12 +110,17 @@ class ReducedRunWriter:
         self.unit = "ADU" if content == "raw" else unit
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
         self.compressed = {"data": compression == "gzip", "gain": True, "mask": True}
-        self._others = others and content == "raw"
-        self._whole_trains = self.detector.layout == "trains"
-        self._cells = _shots_per_train(source) if self._whole_trains else 1
-        self._kept: list[np.ndarray] = []
-        self._present: list[np.ndarray] = []
-        self._last = -1
+        self._others, self._legacy_names = others, legacy_names
+        by_train = self.detector.layout == "trains"
+        if content == "raw" and (legacy_names or drop_cells):
+            raise BadInput("write: legacy_names and drop_cells are for corrected content")
+        if drop_cells and not by_train:
+            raise BadInput(
+                f"[write] drop_cells: {self.detector.name} stores single frames, and a dropped one takes no "
+                "room anyway: leave the key out"
+            )
+        self._whole_trains = by_train and not drop_cells
+        self._cells = _shots_per_train(source) if by_train else 1
         self.modules = [m for m in range(len(source.modules)) if source.shots.present[:, m].any()]
         if not self.modules:
             raise BadInput(f"{source.name}: no module has a single frame, so there is nothing to write")
@@ -112,9 +128,12 @@ class ReducedRunWriter:
         # Train 0 is padding for every reader of the format, so such a row could only mislead.
         self._trains = self.source.trains.train_id > 0
         self.train_ids = self.source.trains.train_id[self._trains]
+        whole = self._cells if self._whole_trains else 0
+        self._kept = KeptShots(self.source, self.train_ids, whole)
         self._files: dict[int, ExdfFile] = {}
         self._data: dict[int, dict[str, RowDataset]] = {}
         self._groups: dict[int, Any] = {}
+        self._places = {m: TrainCells(self.source.shots, self._cells) for m in self.modules if drop_cells}
         try:
             for m in self.modules:
                 self._open(Path(folder), m)
@@ -165,20 +184,22 @@ class ReducedRunWriter:
         shots, present = np.asarray(shots, "i8") - self.source.rows.start, np.asarray(present, bool)
         if not len(shots):
             return
-        planes = self._planes(frames, (len(shots), len(self.source.modules)), present.shape)
-        self._check_order(shots, present)
+        lead = (len(shots), len(self.source.modules))
+        check_planes(self.detector, self.content, frames, lead, present.shape)
+        planes = planes_of(self.detector, frames)
+        self._kept.check(shots, present)
         for m in self.modules:
             rows = np.flatnonzero(present[:, m])
             if self._whole_trains:
                 rows = rows.reshape(-1, self._cells)
+            elif m in self._places:
+                self._places[m].add(shots[rows])
             jobs = [(self._data[m][n], self._rows(n, array, m, rows, encoded)) for n, array in planes.items()]
             try:
                 append_rows(jobs)
             except (OSError, RuntimeError) as err:
                 raise OutputError(f"{self._files[m].path}: frames could not be written ({err})") from err
-        self._kept.append(shots)
-        self._present.append(present)
-        self._last = int(shots[-1])
+        self._kept.add(shots, present)
 
     def finish(self, table: Table | None = None) -> list[Path]:
         """Write labels, index, measures of all shots and provenance; put every file on the disk.
@@ -210,18 +231,23 @@ class ReducedRunWriter:
             if not np.array_equal(table.train_id, every.train_id):
                 raise BadInput(f"the table has {len(table)} rows; expected the {len(every)} shots of the run")
             table = table.part(self.source.rows)
-        kept = np.concatenate([np.zeros(0, "i8"), *self._kept])
-        present = np.concatenate([np.zeros((0, len(self.source.modules)), bool), *self._present])
         lit = None if table is None else litpx.collect(table, shots.present)
         for m in self.modules:
-            mine = kept[present[:, m]]
+            mine = self._kept.of_module(m)
             try:
                 self._finish_images(m, mine)
                 self._finish_reduction(m, mine, table)
+                name, file = self.source_name(self.source.modules[m]), self._files[m]
                 if lit is not None:
-                    self._finish_litpx(m, lit)
+                    unit = str(self.params.get("intensity_unit", self.unit))
+                    by_train = self.detector.layout == "trains"
+                    litpx.write(
+                        file, name, lit, m, self.detector.cell_key, self._cells if by_train else 0, unit
+                    )
                 if self._others:
-                    self._copy_groups(m)
+                    carry_groups(file, self.source, m, name, auxiliary=self.content == "raw")
+                if self._legacy_names:
+                    file.add_name(self._recorded_name(self.source.modules[m]), name)
             except (OSError, RuntimeError) as err:
                 if isinstance(err, ShotsieveError):
                     raise
@@ -257,13 +283,16 @@ class ReducedRunWriter:
         >>> writer.source_name(3)    # doctest: +SKIP
         'SPB_DET_AGIPD1M-1/CORR/3CH0:output'
         """
-        if self.content == "raw" and module in self.source.raw_names:
-            # Recorded words keep the name they were recorded under, also where it is not the usual one.
-            return self.source.raw_names[module]
-        template = self.detector.raw_source if self.content == "raw" else self.detector.corrected_source
-        return template.format(detector=self.source.name, module=module)
+        if self.content == "raw":
+            return self._recorded_name(module)
+        return self.detector.corrected_source.format(detector=self.source.name, module=module)
 
     # ------------------------------------------------------------------ opening
+
+    def _recorded_name(self, module: int) -> str:
+        """Recorded words keep the name they were recorded under, also where it is not the usual one."""
+        usual = self.detector.raw_source.format(detector=self.source.name, module=module)
+        return self.source.raw_names.get(module, usual)
 
     def _open(self, folder: Path, m: int) -> None:
         number, detector = self.source.modules[m], self.detector
@@ -296,7 +325,9 @@ class ReducedRunWriter:
             }
         cells = (self._cells,) if self._whole_trains else ()
         self._data[m] = {
-            name: RowDataset(self._groups[m], name, (*cells, *shape), dtype, compressed)
+            name: CellDataset(self._groups[m], name, shape, dtype, compressed, self._places[m])
+            if m in self._places
+            else RowDataset(self._groups[m], name, (*cells, *shape), dtype, compressed)
             for name, (shape, dtype, compressed) in specs.items()
         }
         pixels = self._data[m][detector.planes[0]].dataset
@@ -307,89 +338,35 @@ class ReducedRunWriter:
 
     def _rows(self, name: str, array: Any, m: int, rows: Any, encoded: EncodedFrames | None) -> list[Any]:
         """Return what goes into the chunks of one dataset: arrays, or what they were encoded to before."""
-        if encoded is None or self._cells > 1:
+        if encoded is None or (self._whole_trains and self._cells > 1):
             return [array[row, m] for row in rows]
         plane = "data" if name == self.detector.planes[0] else name
         if encoded.compressed.get(plane) != self.compressed[plane]:
             raise BadInput(f"write: frames were encoded as {encoded.compressed}; needed {self.compressed}")
         return [encoded.chunk(plane, shot, m) for shot in rows.ravel()]
 
-    def _planes(
-        self, frames: Mapping[str, np.ndarray], lead: tuple[int, int], present: tuple[int, ...]
-    ) -> dict[str, np.ndarray]:
-        """Check the arrays of a call and give each the name of its dataset, module on axis 1."""
-        check_planes(self.detector, self.content, frames, lead, present)
-        return planes_of(self.detector, frames)
-
-    def _check_order(self, shots: np.ndarray, present: np.ndarray) -> None:
-        if shots[0] <= self._last or (np.diff(shots) <= 0).any():
-            raise BadInput("write: kept shots must come in ascending order, each once")
-        train = self.source.shots.train_id[shots]
-        if not np.isin(train, self.train_ids).all():
-            raise BadInput("write: a kept shot belongs to a train that is not in the source's list of trains")
-        if (present & ~self.source.shots.present[shots]).any():
-            raise BadInput("write: frames are given for a module that did not record the shot")
-        # The last shot of the call before may belong to the same train.
-        ids = np.concatenate([self.source.shots.train_id[k[-1:]] for k in self._kept[-1:]] + [train])
-        seen = np.concatenate([p[-1:] for p in self._present[-1:]] + [present])
-        split = (ids[1:] == ids[:-1]) & (seen[1:] != seen[:-1]).any(axis=1)
-        if split.any():
-            raise BadInput(
-                f"write: train {ids[1:][split][0]}: a module has frames for some of the kept shots only; it"
-                " must have all of them or none"
-            )
-        if self._whole_trains:
-            numbers, counts = np.unique(train, return_counts=True)
-            short = counts != self._cells
-            if short.any():
-                raise BadInput(
-                    f"write: train {numbers[short][0]} comes with {counts[short][0]} of {self._cells} shots;"
-                    " this detector stores whole trains, so a train is kept or dropped as a whole"
-                )
-
     # ------------------------------------------------------------------ finishing
 
     def _finish_images(self, m: int, kept: np.ndarray) -> None:
-        shots, detector, group = self.source.shots, self.detector, self._groups[m]
-        if self._whole_trains:
-            rows = kept.reshape(-1, self._cells)
-            group["trainId"] = shots.train_id[rows[:, 0]]
-            group[detector.cell_key] = shots.cell_id[rows].astype("u1")
-            train = shots.train_id[rows[:, 0]]
-        else:
-            train = shots.train_id[kept]
-            group["trainId"], group[detector.pulse_key] = train, shots.pulse_id[kept]
-            group[detector.cell_key] = shots.cell_id[kept].astype("u2")
+        detector, group, rows, cells = self.detector, self._groups[m], kept, None
+        if detector.layout == "trains":
+            cells = self._cells
+            rows = self._places[m].shots_of_rows() if m in self._places else kept.reshape(-1, cells)
+        train = write_labels(group, detector, self.source.shots, rows)
+        if self.content == "raw" or self._others:
+            carry_frame_columns(group, self.source, m, rows, cells)
         counts = litpx.counts_per_train(self.train_ids, train)
         self._files[m].set_counts(self.source_name(self.source.modules[m]), detector.group, counts)
-
-    def _finish_litpx(self, m: int, lit: litpx.LitPixels) -> None:
-        name, file = self.source_name(self.source.modules[m]), self._files[m]
-        group = file.instrument(name, "litpx")
-        if self._whole_trains:
-            train = litpx.write_trains(group, lit, m, self.detector.cell_key, self._cells)
-        else:
-            train = litpx.write_frames(group, lit, m, self.detector.cell_key)
-        file.set_counts(name, "litpx", litpx.counts_per_train(self.train_ids, train))
-        group["status"].attrs["meaning"] = litpx.STATUS_MEANING
-        group["totalIntensity"].attrs["units"] = str(self.params.get("intensity_unit", self.unit))
-
-    def _copy_groups(self, m: int) -> None:
-        name = self.source_name(self.source.modules[m])
-        for key, counts, rows in self.source.other_groups(m):
-            if key != "litpx":  # of an earlier reduction
-                group = self._files[m].instrument(name, key, counts)
-                for path, values in rows.items():
-                    group[path] = values
 
     def _finish_reduction(self, m: int, kept: np.ndarray, table: Table | None) -> None:
         """What became of every frame, checksums of those that are there, and how all of it was made."""
         file, shots = self._files[m], self.source.shots
         name = f"SHOTSIEVE/{self.source_name(self.source.modules[m])}"
         reduction.write_trains(file, name, self.detector, shots, m, kept, table)
-        rows = shots.train_id[kept.reshape(-1, self._cells)[:, 0]]
+        rows = shots.train_id[kept.reshape(-1, self._cells)[:, 0] if self._whole_trains else kept]
+        digests = {plane: dataset.digests for plane, dataset in self._data[m].items()}
         reduction.write_checksums(
-            file, name, rows, {plane: dataset.digests for plane, dataset in self._data[m].items()}
+            file, name, rows, digests, self._places[m].slots if m in self._places else None
         )
         file.run_values(name, self.params)
         file.root_attributes({"writer": f"shotsieve {__version__}", **self.params})

@@ -12,12 +12,11 @@ import numpy as np
 
 from ..errors import BadInput, OutputError
 from ..side_file import give_up
+from .exdf_sections import check_rows, metadata
 from .hdf5 import LIBVER, storable, stored_dtype, sync
 
 if TYPE_CHECKING:
     from ..sources.base import RunMeta
-
-FORMAT_VERSION = "1.2"
 
 
 class ExdfFile:
@@ -215,10 +214,8 @@ class ExdfFile:
         >>> f.control("SPB_IRU_AGIPD1M1/MDL/FPGA_COMP", {"bunchStructure.nPulses": 352})    # doctest: +SKIP
         """
         counts = np.ones(len(self.train_ids)) if counts is None else counts
-        self._new(source, "", counts, None)
-        self._sources.append(f"CONTROL/{source}")
+        self.control_group(source, counts)
         stamps = self.timestamps[self._counts[source, ""] > 0]
-        self._file().require_group(f"CONTROL/{source}")
         at_start = {} if class_id is None else {"classId": class_id}
         for key, value in values.items():
             array = storable(value)
@@ -235,6 +232,50 @@ class ExdfFile:
             self._put(f"CONTROL/{source}/{key.replace('.', '/')}/value", array)
             self._put(f"CONTROL/{source}/{key.replace('.', '/')}/timestamp", stamps)
         self.run_values(source, at_start)
+
+    def control_group(self, source: str, counts: Any) -> h5py.Group:
+        """Create ``CONTROL/<source>``, whose datasets the caller fills, timestamps included.
+
+        Parameters
+        ----------
+        source : str
+            Device.
+        counts : array of int (T,)
+            Entries per train.
+
+        Examples
+        --------
+        >>> group = f.control_group("SPB_XTD9_XGM/XGM/DOOCS", [1, 1, 0])    # doctest: +SKIP
+        """
+        self._new(source, "", counts, None)
+        self._sources.append(f"CONTROL/{source}")
+        return self._file().require_group(f"CONTROL/{source}")
+
+    def add_name(self, old: str, source: str) -> None:
+        """Offer an instrument source under a second name too, as the facility did for corrected data.
+
+        Parameters
+        ----------
+        old : str
+            The other name.
+        source : str
+            A source made by `instrument`, with all of its groups.
+
+        Raises
+        ------
+        BadInput
+            If the other name is taken.
+
+        Examples
+        --------
+        >>> f.add_name("DET/3CH0:xtdf", "CORR/3CH0:output")    # doctest: +SKIP
+        """
+        if f"INSTRUMENT/{old}" in self._file():
+            raise BadInput(f"{self.path.name}: {old} is the name of a source already")
+        for root in ("INSTRUMENT", "INDEX"):
+            self._file()[f"{root}/{old}"] = h5py.SoftLink(f"/{root}/{source}")
+        groups = [group for name, group in self._counts if name == source]
+        self._sources += [f"INSTRUMENT/{old}/{group}" for group in groups]
 
     def run_values(self, source: str, values: Mapping[str, Any]) -> None:
         """Write values that hold for the whole run to ``RUN/<source>/<key>/{value,timestamp}``.
@@ -289,9 +330,10 @@ class ExdfFile:
         if self.file is None:
             return
         try:
-            self._check_rows()
+            check_rows(self.path.name, self._groups, self._counts, self._first)
             self._write_index()
-            self._write_metadata()
+            for path, array in metadata(self.meta, self.sequence, self._sources, self._auxiliary).items():
+                self._put(f"METADATA/{path}", array)
             # Errors of a full disk show in flush(), where the file can still be given up in order.
             self.file.flush()
             self.file.close()
@@ -346,21 +388,6 @@ class ExdfFile:
         except TypeError as err:
             raise BadInput(f"{self.path.name}: {path} holds {array.dtype}, which HDF5 cannot store") from err
 
-    def _check_rows(self) -> None:
-        for (source, group), counts in self._counts.items():
-            if counts is None:
-                raise OutputError(f"{self.path.name}: the counts of {source}/{group} were never given")
-            if (source, group) not in self._groups or not len(counts):
-                continue
-            first = self._first.get((source, group), np.cumsum(counts) - counts)
-            need = int((first + counts).max())
-            for name, item in self._groups[source, group].items():
-                if isinstance(item, h5py.Dataset) and len(item) < need:
-                    raise OutputError(
-                        f"{self.path.name}: {source}/{group}/{name} has {len(item)} rows, its index"
-                        f" counts {need}"
-                    )
-
     def _write_index(self) -> None:
         for name, array in self._index.items():
             self._put(f"INDEX/{name}", array)
@@ -369,29 +396,3 @@ class ExdfFile:
             first = self._first.get((source, group), np.cumsum(counts) - counts)
             self._put(f"{path}/first", first.astype("u8"))
             self._put(f"{path}/count", counts)
-
-    def _write_metadata(self) -> None:
-        columns = {
-            "dataSourceId": self._sources,
-            "root": [s.partition("/")[0] for s in self._sources],
-            "deviceId": [s.partition("/")[2] for s in self._sources],
-        }
-        for name, column in columns.items():
-            self._put(f"METADATA/dataSources/{name}", np.array(column, object))
-        for section, names in sorted(self._auxiliary.items()):
-            self._put(f"METADATA/auxiliarySources/{section}", np.array(names, object))
-        meta = self.meta
-        texts = {
-            "dataFormatVersion": FORMAT_VERSION,
-            "creationDate": meta.creation_date,
-            "updateDate": meta.update_date,
-            "daqLibrary": meta.daq_library,
-            "karaboFramework": meta.karabo_framework,
-            "runType": meta.run_type,
-            "sample": meta.sample,
-        }
-        for name, text in texts.items():
-            self._put(f"METADATA/{name}", np.array([text], object))
-        numbers = {"proposalNumber": meta.proposal, "runNumber": meta.run, "sequenceNumber": self.sequence}
-        for name, number in numbers.items():
-            self._put(f"METADATA/{name}", np.array([number], "u4"))

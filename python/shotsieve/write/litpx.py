@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import h5py
 
     from ..table import Table
+    from .exdf_file import ExdfFile
 
 # Names of the facility's own group, so that its tools read ours; a score needs all three.
 COLUMNS = {"litPixels": "lit_pixels", "unmaskedPixels": "unmasked_pixels", "totalIntensity": "intensity"}
@@ -110,6 +111,41 @@ def counts_per_train(train_ids: np.ndarray, rows: np.ndarray) -> np.ndarray:
     [2, 0, 1]
     """
     return np.bincount(np.searchsorted(train_ids, rows), minlength=len(train_ids))
+
+
+def write(
+    file: ExdfFile, name: str, lit: LitPixels, module: int, cell_key: str, cells: int, unit: str
+) -> None:
+    """Write the group of one module into its file.
+
+    Parameters
+    ----------
+    file : ExdfFile
+    name : str
+        Of the module's source.
+    lit : LitPixels
+        Rows of the run.
+    module : int
+        Index of the module on the module axis.
+    cell_key : str
+        Name of the cell dataset.
+    cells : int
+        Places in a row of a detector that stores trains; 0 where rows are frames.
+    unit : str
+        Of intensities.
+
+    Examples
+    --------
+    >>> write(file, "DET/CORR/3CH0:output", lit, 3, "cellId", 0, "keV")    # doctest: +SKIP
+    """
+    group = file.instrument(name, "litpx")
+    if cells:
+        train = write_trains(group, lit, module, cell_key, cells)
+    else:
+        train = write_frames(group, lit, module, cell_key)
+    file.set_counts(name, "litpx", counts_per_train(file.train_ids, train))
+    group["status"].attrs["meaning"] = STATUS_MEANING
+    group["totalIntensity"].attrs["units"] = unit
 
 
 def write_frames(group: h5py.Group, lit: LitPixels, module: int, cell_key: str) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,9 @@ import numpy as np
 from ..sources.base import ShotList, TrainList
 
 if TYPE_CHECKING:
+    from ..detectors import Detector
     from ..sources.base import RunMeta, Source
+    from ..sources.beside import Beside
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,19 @@ class Part:
         """Return the run as one part."""
         return cls(0, slice(0, len(source.trains)), slice(0, len(source.shots)))
 
+    @classmethod
+    def with_trains(cls, source: Source, train_ids: np.ndarray) -> Part:
+        """Return the part from the first to the last of some trains; without any nothing of the run."""
+        if not len(train_ids):
+            return cls(0, slice(0, 0), slice(0, 0))
+        trains, shots = source.trains.train_id, source.shots.train_id
+        low, high = train_ids[0], train_ids[-1]
+        return cls(
+            0,
+            slice(int(np.searchsorted(trains, low)), int(np.searchsorted(trains, high, side="right"))),
+            slice(int(np.searchsorted(shots, low)), int(np.searchsorted(shots, high, side="right"))),
+        )
+
 
 @dataclass(frozen=True)
 class PartOfRun:
@@ -50,13 +64,14 @@ class PartOfRun:
         Of the part.
     rows : slice
         Shots of the part among those of the run.
-    name, modules, raw_names, meta, shots, trains
+    detector, name, modules, raw_names, meta, shots, trains
         As `shotsieve.sources.base.Source`.
     """
 
     source: Source
     number: int
     rows: slice
+    detector: Detector
     name: str
     modules: tuple[int, ...]
     raw_names: dict[int, str]
@@ -70,13 +85,11 @@ class PartOfRun:
         part = part or Part.whole(source)
         shots = ShotList(**{name: values[part.shots] for name, values in vars(source.shots).items()})
         trains = TrainList(**{name: values[part.trains] for name, values in vars(source.trains).items()})
-        face = (source.name, source.modules, source.raw_names, source.meta)
+        face = (source.detector, source.name, source.modules, source.raw_names, source.meta)
         return cls(source, part.number, part.shots, *face, shots, trains)
 
-    def other_groups(self, m: int) -> Iterator[tuple[str, np.ndarray, dict[str, np.ndarray]]]:
-        """What the files of a module hold beside the frames; see `Source.other_groups`."""
-        trains = self.source.trains.train_id
-        which = np.isin(trains[trains > 0], self.trains.train_id)
-        for key, counts, rows in self.source.other_groups(m):
-            mine = np.repeat(which, counts)
-            yield key, counts[which], {path: values[mine] for path, values in rows.items()}
+    @property
+    def beside(self) -> Beside | None:
+        """What the files of the detector hold beside its frames, of these trains; see `Source`."""
+        beside = self.source.beside
+        return None if beside is None else beside.part(self.trains.train_id, self.rows.start)

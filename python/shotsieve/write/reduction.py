@@ -13,6 +13,8 @@ from ..table import FATES
 from .litpx import counts_per_train
 
 if TYPE_CHECKING:
+    import h5py
+
     from ..detectors import Detector
     from ..sources.base import ShotList
     from ..table import Table
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 CHECKSUMS = "checksum"
 """Index group of the checksums, beside that of the images."""
+
+SLOT = "slot"
+"""Among the checksums: the place of a stored frame in its train, where not all of a train are stored."""
 
 DIGEST_BYTES = hashlib.sha256().digest_size
 GONE = ("framesDropped", "framesRejected", "framesUnreadable")
@@ -68,7 +73,11 @@ def write_trains(
 
 
 def write_checksums(
-    file: ExdfFile, name: str, row_trains: np.ndarray, digests: Mapping[str, Sequence[bytes]]
+    file: ExdfFile,
+    name: str,
+    row_trains: np.ndarray,
+    digests: Mapping[str, Sequence[bytes]],
+    slots: Sequence[int] | None = None,
 ) -> None:
     """Write the SHA-256 of each stored chunk, row by row as the images: uint8 (rows, 32).
 
@@ -80,10 +89,49 @@ def write_checksums(
     row_trains : ndarray of uint64, shape (rows,)
     digests : mapping of str to sequence of bytes
         By the name of the dataset.
+    slots : sequence of int, optional
+        Place in its train of each frame, where trains are rows of which only some cells are stored; then
+        there is a row of checksums for each stored frame, and none for the others.
     """
     group = file.auxiliary("REDUCTION", name, CHECKSUMS, counts_per_train(file.train_ids, row_trains))
     for plane, found in digests.items():
         group[plane] = np.frombuffer(b"".join(found), "u1").reshape(-1, DIGEST_BYTES)
+    if slots is not None:
+        group[SLOT] = np.asarray(slots, "u2")
+
+
+def stored_frames(
+    file: h5py.File, name: str, images: h5py.Group, cell_key: str
+) -> tuple[np.ndarray, ...] | None:
+    """Return which frames of a file of trains are stored, if some are not: row and place of each, int64 (n,).
+
+    Parameters
+    ----------
+    file : h5py.File
+        Open.
+    name : str
+        Of the module's source.
+    images : h5py.Group
+        Its group of frames.
+    cell_key : str
+
+    Returns
+    -------
+    rows, slots : ndarray of int64, or None
+        None where all frames of the rows are there.
+    """
+    checksums = file[f"REDUCTION/SHOTSIEVE/{name}/{CHECKSUMS}"]
+    if SLOT not in checksums:
+        return None
+    trains, count = file["INDEX/trainId"][:], file[f"INDEX/SHOTSIEVE/{name}/{CHECKSUMS}/count"][:]
+    rows = np.searchsorted(images["trainId"][:], np.repeat(trains, count.astype("i8")))
+    slots = checksums[SLOT][:].astype(np.int64)
+    cells = images[cell_key].shape[1]
+    if len(rows) != len(slots) or (
+        len(slots) and (slots.max() >= cells or rows.max() >= len(images[cell_key]))
+    ):
+        raise ValueError(f"{CHECKSUMS}/{SLOT} does not fit the rows of the frames")
+    return rows, slots
 
 
 def accounts_of_frames(table: Table, present: np.ndarray, counted: np.ndarray) -> dict[str, np.ndarray]:
