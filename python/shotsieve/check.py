@@ -19,6 +19,7 @@ from .recipe import Recipe
 from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
 from .write.ledger import FILE_NAME, Ledger, names_in, sha256_of
+from .write.modules import written_modules
 from .write.output import SIDE
 from .write.reduction import CHECKSUMS, GONE
 
@@ -112,15 +113,16 @@ def check(out: Path, digest: str | None = None) -> Report:
     try:
         table = Table.open(out / SIDE / "table.h5")
         accounts = json.loads((out / SIDE / "accounts.json").read_text(encoding="utf-8"))
-        writes = Recipe.load(out / SIDE / "recipe.toml").write is not None
+        recipe = Recipe.load(out / SIDE / "recipe.toml")
         detector = detectors.load(accounts["detector"])
+        written, _ = written_modules(recipe, detector, table.modules)
     except (BadInput, *DAMAGE) as err:
         report.faults.append(f"{out / SIDE} cannot be read: {err}")
         return report
     report.shots = len(table)
     _check_accounts(accounts, table, ledger, report)
-    if writes:
-        for module in table.modules:
+    if recipe.write is not None:
+        for module in written:
             _check_module(out, detector, module, table, report)
     return report
 

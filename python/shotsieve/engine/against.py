@@ -247,7 +247,9 @@ class FrameComparer:
         self._groups: dict[int, h5py.Group] = {}
         self._cells = 1
         self._wrong: dict[str, list[str]] = {}
-        for m, module in enumerate(source.modules):
+        self._written = [m for m, module in enumerate(source.modules) if module in job.modules]
+        for m in self._written:
+            module = source.modules[m]
             path = file_of(report.out, source.detector, module)
             if path is not None:
                 self._open(m, path)
@@ -278,7 +280,7 @@ class FrameComparer:
         source = self.job.source
         within = source.shots.cell_id if source.detector.layout == "trains" else source.shots.pulse_id
         keys = self._key(source.shots.train_id[shots], within[shots])
-        for m in range(len(source.modules)):
+        for m in self._written:
             at = np.flatnonzero(present[:, m])
             if m not in self._files or not len(at):
                 self._add("is kept by the rule, and its module has no file", m, shots[at])

@@ -18,6 +18,14 @@ from ..write.exdf import ReducedRunWriter
 if TYPE_CHECKING:
     from .job import Job
 
+NO_VALUE = (
+    BadPixels.NO_DARK_DATA
+    | BadPixels.VALUE_IS_NAN
+    | BadPixels.VALUE_OUT_OF_RANGE
+    | BadPixels.WRONG_GAIN_VALUE
+)
+"""Bits that calibration and counting set themselves, whatever bits of the constants are bad."""
+
 
 class KeptWriters:
     """The EuXFEL files of a reduction and, where the recipe asks for it, the CXI file.
@@ -45,7 +53,18 @@ class KeptWriters:
             raise BadInput(
                 f"[write] others: two files of the run are called {twice[0]}: they cannot both be kept"
             )
-        self._exdf = ReducedRunWriter(folder, job.source, job.content, job.unit, job.settings, others=others)
+        form = job.form
+        self._exdf = ReducedRunWriter(
+            folder,
+            job.source,
+            job.content,
+            form.unit,
+            job.settings,
+            form.compression,
+            others,
+            form.dtype,
+            job.modules,
+        )
         self._cxi = None
         if job.recipe.write.cxi:
             try:
@@ -56,7 +75,11 @@ class KeptWriters:
 
     def _open_cxi(self, folder: Path) -> CxiWriter:
         job, source = self.job, self.job.source
-        detector, peaks = source.detector, job.peaks
+        detector, peaks, form = source.detector, job.peaks, job.form
+        bad = job.tables.bad_bits | BadPixels.USER1
+        if form.photons is not None:
+            # A pixel that has no value is 0 there, and nothing but the mask tells it from an empty one.
+            bad |= NO_VALUE
         return CxiWriter(
             folder / f"CORR-R{source.meta.run:04d}-{source.name}-S00000.cxi",
             source_name=source.name,
@@ -64,13 +87,16 @@ class KeptWriters:
             module_shape=detector.shape,
             geometry=peaks.geometry,
             max_peaks=peaks.plan.params.max_num_peaks,
-            unit=job.unit,
+            unit=form.unit,
             photon_energy_kev=peaks.photon_energy_kev,
             distance_m=peaks.distance_m,
             pixel_size_m=detector.pixel_size_m,
             params=job.settings,
-            mask_bad=job.tables.bad_bits | BadPixels.USER1,
+            compression=form.compression,
+            mask_bad=bad,
             meta=source.meta,
+            dtype=form.dtype,
+            peak_unit=job.unit,
         )
 
     def append(
@@ -95,14 +121,14 @@ class KeptWriters:
         if self._cxi is None:
             self._exdf.append(shots, present, frames)
             return
-        encoded = EncodedFrames(frames, present, self._exdf.compressed)
+        encoded = EncodedFrames(frames, present, self._exdf.compressed, dtype=self.job.form.dtype)
         self._exdf.append(shots, present, frames, encoded)
         table, mask = self.job.table, frames["mask"]
         if self.job.peaks.user_mask is not None:
             # What was not searched is not to be integrated either; the EuXFEL files keep their own bits.
             outside = ~self.job.peaks.user_mask.reshape(mask.shape[1:])
             mask = mask | np.where(outside, np.uint32(BadPixels.USER1), np.uint32(0))
-            encoded = None
+            encoded = encoded.only("data")
         self._cxi.append(
             table.train_id[shots],
             table.pulse_id[shots],

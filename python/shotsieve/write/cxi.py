@@ -15,7 +15,7 @@ from .._version import __version__
 from ..errors import BadInput, OutputError
 from . import crystfel
 from . import cxi_layout as layout
-from .encoded import EncodedFrames
+from .encoded import DTYPES, EncodedFrames
 from .hdf5 import LIBVER, sync
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class CxiWriter:
         For frames in ADU.
     meta : RunMeta, optional
         Proposal and run.
+    dtype : str
+        Of the pixel values; in integers a bad pixel is 0, so `mask_bad` has to have every bit that makes one.
+    peak_unit : str, optional
+        Unit of the values that the peaks were found in, where it is not that of the frames.
 
     Attributes
     ----------
@@ -103,9 +107,12 @@ class CxiWriter:
         mask_bad: int = layout.MISSING,
         adu_per_kev: float | None = None,
         meta: RunMeta | None = None,
+        dtype: str = DTYPES["data"],
+        peak_unit: str | None = None,
     ) -> None:
         self.path = Path(path)
         self.source_name, self.geometry, self.unit = source_name, geometry, unit
+        self.dtype, self.peak_unit = np.dtype(dtype).str, peak_unit or unit
         self.modules, self.module_shape = tuple(modules), tuple(int(n) for n in module_shape)
         self.max_peaks, self.mask_bad, self.adu_per_kev = int(max_peaks), int(mask_bad), adu_per_kev
         self.pixel_size_m, self.params, self.meta = float(pixel_size_m), dict(params), meta
@@ -145,7 +152,7 @@ class CxiWriter:
         with self._disk("created"):
             self._file = h5py.File(self._partial[".cxi"], "x", libver=LIBVER)
             self._slabs = layout.create_frames(
-                self._file, self.modules, self.module_shape, self._compressed, unit, self.mask_bad
+                self._file, self.modules, self.module_shape, self._compressed, unit, self.mask_bad, self.dtype
             )
 
     def __enter__(self) -> CxiWriter:
@@ -179,8 +186,8 @@ class CxiWriter:
         ----------
         train_id, pulse_id, cell_id : array of int, shape (K,)
             Key of each hit.
-        frames : ndarray of float32, shape (K, M, ss, fs)
-            In the writer's unit, NaN where a pixel is bad.
+        frames : ndarray, shape (K, M, ss, fs)
+            In the writer's unit and dtype, NaN (in integers 0) where a pixel is bad.
         mask : ndarray of uint32, shape (K, M, ss, fs)
             BadPixels bits, 0 is good.
         peaks : sequence of K ndarray of PEAK_DTYPE
@@ -191,7 +198,7 @@ class CxiWriter:
         present : array of bool, shape (K, M), optional
             Modules with data. A module without is 0 with every bit of the mask set.
         encoded : EncodedFrames, optional
-            The same frames with ``data`` and ``mask`` encoded as this file stores them.
+            The same frames with ``data``, ``mask`` or both encoded as this file stores them.
 
         Raises
         ------
@@ -218,13 +225,12 @@ class CxiWriter:
         if len(peaks) != shots:
             raise BadInput(f"{self.path.name}: peaks of {len(peaks)} shots are given for {shots} shots")
         stored = self._storable(peaks)
-        if encoded is None:
-            encoded = EncodedFrames({"data": frames, "mask": mask}, present, self._compressed)
-        elif any(encoded.compressed.get(n) != packed for n, packed in self._compressed.items()):
-            raise BadInput(
-                f"{self.path.name}: the encoded frames are compressed as {encoded.compressed}; this file"
-                f" stores {self._compressed}"
-            )
+        planes = {"data": frames, "mask": mask}
+        shared = {} if encoded is None else {name: encoded for name in planes if name in encoded.dtypes}
+        for name, packed in shared.items():
+            packed.check(name, self._slabs[name].dtype, self._compressed[name], self.path.name)
+        own = {name: values for name, values in planes.items() if name not in shared}
+        shared |= dict.fromkeys(own, EncodedFrames(own, present, self._compressed, dtype=self.dtype))
         start, ss = self._frames, self.module_shape[0]
         with self._disk("written"):
             for dataset in self._slabs.values():
@@ -234,7 +240,7 @@ class CxiWriter:
             for shot, m in np.argwhere(present).tolist():
                 for name, dataset in self._slabs.items():
                     place = (start + shot, m * ss, 0)
-                    dataset.id.write_direct_chunk(place, encoded.chunk(name, shot, m))
+                    dataset.id.write_direct_chunk(place, shared[name].chunk(name, shot, m))
         self._frames += shots
         self._keys.append(keys)
         self._peaks.extend(stored)
@@ -361,7 +367,9 @@ class CxiWriter:
         )
         keys = [np.concatenate(list(column)) for column in columns]
         layout.write_keys(file, *keys, self.photon_energy_kev)
-        layout.write_peaks(file, self._peaks, np.concatenate([np.zeros(0, "i4"), *self._found]), self.unit)
+        layout.write_peaks(
+            file, self._peaks, np.concatenate([np.zeros(0, "i4"), *self._found]), self.peak_unit
+        )
         layout.write_views(file, self.modules, self.module_shape)
         scalars = {"distance": self.distance_m, "description": self.source_name}
         scalars |= dict.fromkeys(("x_pixel_size", "y_pixel_size"), self.pixel_size_m)

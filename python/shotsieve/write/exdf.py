@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,15 @@ from ..errors import BadInput, OutputError, ShotsieveError
 from ..sources.base import ShotStatus
 from . import litpx, reduction
 from .chunks import RowDataset, append_rows
+from .content import COMPRESSIONS, CONTENTS
 from .exdf_file import ExdfFile
-from .planes import check_planes, planes_of
+from .planes import check_planes, dataset_specs, planes_of
 
 if TYPE_CHECKING:
     from ..sources.base import Source
     from ..table import Table
     from .encoded import EncodedFrames
 
-CONTENTS = ("corrected", "raw")
-COMPRESSIONS = ("none", "gzip")
 UNITS = ("ADU", "keV", "photon")
 
 
@@ -40,9 +39,9 @@ class ReducedRunWriter:
         An existing folder, usually the temporary one of `OutputFolder`.
     source : Source
         The run that is reduced: detector, names, all shots and trains, dates.
-    content : {"corrected", "raw"}
-        Corrected: float32 data, uint8 gain stage, uint32 mask, under the corrected source name. Raw: the
-        words as they were recorded, under the source name they were recorded under.
+    content : {"corrected", "raw", "rounded", "photons"}
+        Raw: the words as they were recorded, under the source name they were recorded under. Else: data,
+        uint8 gain stage, uint32 mask, under the corrected source name; see `shotsieve.write.content`.
     unit : {"keV", "photon", "ADU"}
         Unit of corrected data, kept as an attribute; raw data is in ADU.
     params : mapping of str to scalar, str or list of str
@@ -53,6 +52,10 @@ class ReducedRunWriter:
         Of the pixel values; gain and mask are always shuffled and deflated.
     others : bool
         Of raw content: copy the other groups of the source's files, for every train.
+    dtype : str
+        Of calibrated data.
+    modules : collection of int, optional
+        Numbers of the modules that get a file; by default all that have frames.
 
     Raises
     ------
@@ -81,6 +84,8 @@ class ReducedRunWriter:
         params: Mapping[str, Any],
         compression: str = "none",
         others: bool = False,
+        dtype: str = "<f4",
+        modules: Collection[int] | None = None,
     ) -> None:
         for name, value, allowed in (
             ("content", content, CONTENTS),
@@ -93,6 +98,7 @@ class ReducedRunWriter:
         self.detector = source.detector
         self.content = content
         self.unit = "ADU" if content == "raw" else unit
+        self.dtype = np.dtype(dtype)
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
         self.compressed = {"data": compression == "gzip", "gain": True, "mask": True}
         # Train 0 is padding for every reader of the format, so such a row could only mislead.
@@ -104,9 +110,11 @@ class ReducedRunWriter:
         self._kept: list[np.ndarray] = []
         self._present: list[np.ndarray] = []
         self._last = -1
-        self.modules = [m for m in range(len(source.modules)) if source.shots.present[:, m].any()]
+        wanted = [modules is None or number in modules for number in source.modules]
+        self.modules = np.flatnonzero(source.shots.present.any(axis=0) & wanted).tolist()
         if not self.modules:
-            raise BadInput(f"{source.name}: no module has a single frame, so there is nothing to write")
+            which = "no module" if modules is None else "none of the chosen modules"
+            raise BadInput(f"{source.name}: {which} has a single frame, so there is nothing to write")
         self._files: dict[int, ExdfFile] = {}
         self._data: dict[int, dict[str, RowDataset]] = {}
         self._groups: dict[int, Any] = {}
@@ -140,10 +148,10 @@ class ReducedRunWriter:
         present : ndarray of bool (K, M)
             Modules whose frames are written; the same for all kept shots of a train.
         frames : mapping of str to ndarray
-            Corrected: ``data`` float32 in the writer's unit, ``gain`` uint8, ``mask`` uint32: (K, M, ss, fs).
+            ``data`` of the writer's dtype and unit, ``gain`` uint8, ``mask`` uint32: (K, M, ss, fs).
             Raw: ``raw`` uint16 (K, M, planes, ss, fs). Frames that are not present are not looked at.
         encoded : EncodedFrames, optional
-            The same corrected frames, encoded as the attribute `compressed` says.
+            The same calibrated frames, encoded as the attribute `compressed` says.
 
         Raises
         ------
@@ -278,19 +286,7 @@ class ReducedRunWriter:
             flags=np.where(suspect, 0, 1),
         )
         self._groups[m] = file.instrument(self.source_name(number), detector.group)
-        frame = tuple(detector.shape)
-        if self.content == "raw":
-            inner = frame if len(detector.planes) > 1 else (detector.plane_count, *frame)
-            specs = {
-                name: (inner, "<u1" if plane else "<u2", self.compressed["data"])
-                for plane, name in enumerate(detector.planes)
-            }
-        else:
-            specs = {
-                detector.planes[0]: (frame, "<f4", self.compressed["data"]),
-                "gain": (frame, "<u1", True),
-                "mask": (frame, "<u4", True),
-            }
+        specs = dataset_specs(detector, self.content, self.dtype.str, self.compressed)
         cells = (self._cells,) if self._whole_trains else ()
         self._data[m] = {
             name: RowDataset(self._groups[m], name, (*cells, *shape), dtype, compressed)
@@ -307,8 +303,7 @@ class ReducedRunWriter:
         if encoded is None or self._cells > 1:
             return [array[row, m] for row in rows]
         plane = "data" if name == self.detector.planes[0] else name
-        if encoded.compressed.get(plane) != self.compressed[plane]:
-            raise BadInput(f"write: frames were encoded as {encoded.compressed}; needed {self.compressed}")
+        encoded.check(plane, self._data[m][name].dtype, self.compressed[plane], "write")
         return [encoded.chunk(plane, shot, m) for shot in rows.ravel()]
 
     def _planes(

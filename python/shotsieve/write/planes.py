@@ -25,7 +25,7 @@ def check_planes(
     Parameters
     ----------
     detector : Detector
-    content : {"corrected", "raw"}
+    content : {"corrected", "raw", "rounded", "photons"}
     frames : mapping of str to ndarray
         As for `planes_of`.
     lead : (int, int)
@@ -67,3 +67,30 @@ def planes_of(detector: Detector, frames: Mapping[str, np.ndarray]) -> dict[str,
     if len(names) == 1:
         return {names[0]: frames["raw"]}
     return {name: frames["raw"][:, :, plane] for plane, name in enumerate(names)}
+
+
+def dataset_specs(
+    detector: Detector, content: str, dtype: str, compressed: Mapping[str, bool]
+) -> dict[str, tuple[tuple[int, ...], str, bool]]:
+    """Return shape of a frame, dtype and whether it is compressed, by the names of the datasets.
+
+    Parameters
+    ----------
+    detector : Detector
+    content : {"corrected", "raw", "rounded", "photons"}
+    dtype : str
+        Of calibrated pixel values.
+    compressed : mapping of str to bool
+        For ``data``, ``gain`` and ``mask``.
+    """
+    frame, packed = tuple(detector.shape), compressed["data"]
+    if content == "raw":
+        inner = frame if len(detector.planes) > 1 else (detector.plane_count, *frame)
+        return {
+            name: (inner, "<u1" if plane else "<u2", packed) for plane, name in enumerate(detector.planes)
+        }
+    return {
+        detector.planes[0]: (frame, dtype, packed),
+        "gain": (frame, "<u1", compressed["gain"]),
+        "mask": (frame, "<u4", compressed["mask"]),
+    }
