@@ -251,7 +251,9 @@ def _check_frames(
             )
             break
     checksums = file[f"REDUCTION/SHOTSIEVE/{source}/{CHECKSUMS}"]
-    for plane, sums in checksums.items():
+    # A list: h5py holds its lock while somebody iterates, and a thread of the pool that frees an object of
+    # h5py would wait for it for ever.
+    for plane, sums in list(checksums.items()):
         for row in _wrong_chunks(images[plane], sums[:], report):
             report.faults.append(
                 f"{name}: {plane} of row {row} (train {images['trainId'][row]}) is not what was written"
