@@ -244,6 +244,27 @@ def test_an_engine_returns_all_modules_of_its_blocks(embedded, embedded_source):
         shotsieve.Engine(recipe, embedded.constants, mode=embedded_source.mode)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_second_pass_writes_the_same(simulated, make_recipe, reduce, digest, tmp_path, form):
+    """Decided late, or of a table that is there already, kept shots are read and calibrated once more."""
+    direct = reduce(FORMS[form])
+    sim, recipe = simulated("usual"), make_recipe(write=FORMS[form])
+    again = shotsieve.reduce(
+        sim.raw, recipe, tmp_path / "table", constants=sim.constants, backend="cpu", table=direct.table
+    )
+    late = reduce(FORMS[form], derive={"order": {"kind": "rank", "of": "lit_pixels[3]"}})
+    for result in (again, late):
+        for path in direct.files:
+            with h5py.File(path) as one, h5py.File(result.out / path.name) as other:
+                place = IMAGE.replace("3CH", f"{int(path.name[16:18])}CH")
+                for plane in ("data", "gain", "mask"):
+                    mine, theirs = one[place][plane], other[place][plane]
+                    assert mine.dtype == theirs.dtype
+                    np.testing.assert_array_equal(mine[()].view("u1"), theirs[()].view("u1"))
+        notes = [[n for n in r.accounts.notes if "pixel" in n] for r in (direct, result)]
+        assert notes[0] == notes[1]
+
+
 # ---------------------------------------------------------------------- codecs and modules
 
 

@@ -99,6 +99,8 @@ class ReducedRunWriter:
         self.content = content
         self.unit = "ADU" if content == "raw" else unit
         self.dtype = np.dtype(dtype)
+        if (content == "photons") != (self.dtype.kind == "u"):
+            raise BadInput(f"write: dtype is {dtype}; photons need uint8 or uint16, all others float32")
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
         self.compressed = {"data": compression == "gzip", "gain": True, "mask": True}
         # Train 0 is padding for every reader of the format, so such a row could only mislead.
@@ -311,6 +313,9 @@ class ReducedRunWriter:
     ) -> dict[str, np.ndarray]:
         """Check the arrays of a call and give each the name of its dataset, module on axis 1."""
         check_planes(self.detector, self.content, frames, lead, present)
+        if self.content == "photons" and frames["data"].dtype != self.dtype:
+            # A cast would wrap around.
+            raise BadInput(f"write: data is {frames['data'].dtype}; expected photons as {self.dtype}")
         return planes_of(self.detector, frames)
 
     def _check_order(self, shots: np.ndarray, present: np.ndarray) -> None:
