@@ -20,6 +20,7 @@ from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
 from .write.checksums import sha256_of
 from .write.ledger import FILE_NAME, Ledger, names_in
+from .write.modules import written_modules
 from .write.output import SIDE
 from .write.reduction import CHECKSUMS, GONE, SLOT, stored_frames
 
@@ -113,15 +114,16 @@ def check(out: Path, digest: str | None = None) -> Report:
     try:
         table = Table.open(out / SIDE / "table.h5")
         accounts = json.loads((out / SIDE / "accounts.json").read_text(encoding="utf-8"))
-        writes = Recipe.load(out / SIDE / "recipe.toml").write is not None
+        recipe = Recipe.load(out / SIDE / "recipe.toml")
         detector = detectors.load(accounts["detector"])
+        written, _ = written_modules(recipe, detector, table.modules)
     except (BadInput, *DAMAGE) as err:
         report.faults.append(f"{out / SIDE} cannot be read: {err}")
         return report
     report.shots = len(table)
     _check_accounts(accounts, table, ledger, report)
-    if writes:
-        for module in table.modules:
+    if recipe.write is not None:
+        for module in written:
             _check_module(out, detector, module, table, report)
     return report
 
@@ -259,7 +261,9 @@ def _check_frames(
             )
             break
     checksums = file[f"REDUCTION/SHOTSIEVE/{source}/{CHECKSUMS}"]
-    for plane, sums in checksums.items():
+    # A list: h5py holds its lock while somebody iterates, and a thread of the pool that frees an object of
+    # h5py would wait for it for ever.
+    for plane, sums in list(checksums.items()):
         if plane == SLOT:
             continue
         dataset = images[plane]

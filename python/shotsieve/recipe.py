@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadInput, nearest
-from .recipe_build import build_annotate, build_calibrate, build_derived, build_regions
+from .recipe_build import build_annotate, build_calibrate, build_derived, build_regions, build_write
 from .recipe_check import checked, nest, sections, with_defaults
 from .recipe_keys import DERIVED_KEYS, PLACED_KINDS, REGION_KEYS, SECTIONS
 from .recipe_sections import (
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 # Keys of [write] that raw content has no use for, and why.
-_CORRECTED_ONLY = {
+_NOT_OF_RAW = {
     "legacy_names": "makes links under the raw names, which raw content has anyway",
     "drop_cells": "needs a mask: raw words have none to tell a dropped cell from a recorded one",
 }
@@ -188,7 +188,7 @@ class Recipe:
             derive=build_derived(values.get("derive", {}), name),
             keep=Keep(**values["keep"]) if "keep" in values else None,
             ledger=Ledger(**values.get("ledger", {})),
-            write=Write(**values["write"]) if "write" in values else None,
+            write=build_write(values.get("write"), name),
             folder=Path(folder),
             _given=copy.deepcopy(dict(given)),
         )
@@ -213,9 +213,9 @@ class Recipe:
                 raise BadInput(f"{name}: [measure.average] averages calibrated pixels; add [calibrate]")
             if measure.roi is not None:
                 raise BadInput(f"{name}: [measure.roi] sums calibrated pixels; add a [calibrate] section")
-            if write is not None and write.content == "corrected":
+            if write is not None and write.content != "raw":
                 raise BadInput(
-                    f'{name}: [write] content = "corrected" needs [calibrate]; add it, or write "raw"'
+                    f'{name}: [write] content = "{write.content}" needs [calibrate]; add it, or write "raw"'
                 )
         pump = measure.pump_probe
         if pump is not None and (
@@ -248,15 +248,15 @@ class Recipe:
                 f"{name}: [write] trains_per_file = {write.trains_per_file}: expected a number of trains, or "
                 "0 for files that begin where those of the run do"
             )
-        if write is not None and write.cxi and (measure.peaks is None or write.content != "corrected"):
+        if write is not None and write.cxi and (measure.peaks is None or write.content == "raw"):
             raise BadInput(
-                f"{name}: [write] cxi = true writes corrected frames with their peaks: it needs a section "
-                '[measure.peaks] and content = "corrected"'
+                f"{name}: [write] cxi = true writes calibrated frames with their peaks: it needs a section "
+                '[measure.peaks], and content that is not "raw"'
             )
 
         for key in ("legacy_names", "drop_cells"):
-            if write is not None and getattr(write, key) and write.content != "corrected":
-                why = _CORRECTED_ONLY[key]
+            if write is not None and getattr(write, key) and write.content == "raw":
+                why = _NOT_OF_RAW[key]
                 raise BadInput(
                     f'{name}: [write] {key} = true {why}: leave it out, or set content = "corrected"'
                 )

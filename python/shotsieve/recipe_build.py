@@ -16,9 +16,10 @@ from .recipe_keys import (
     REGION_NEEDS,
     STEP_KEYS,
 )
-from .recipe_sections import Calibrate, Derived, Region
+from .recipe_sections import Calibrate, Derived, Region, Write
 from .sources.annotate import AnnotateParams
 from .units import Quantity, check_photon_energy
+from .write.rounding import Rounding
 
 
 def build_annotate(values: dict[str, Any], columns: dict[str, str], name: str) -> AnnotateParams:
@@ -79,3 +80,30 @@ def build_calibrate(values: dict[str, Any] | None, name: str) -> Calibrate | Non
         where = "" if str(err).startswith("[") else "[calibrate] "
         raise BadInput(f"{name}: {where}{err}") from None
     return Calibrate(**plain, steps=steps)
+
+
+_OF_CONTENT = {"dtype": "photons", "rounding_absolute": "rounded", "rounding_relative": "rounded"}
+
+
+def build_write(values: dict[str, Any] | None, name: str) -> Write | None:
+    """Build the section, after refusing keys that do not belong to its content."""
+    if values is None:
+        return None
+    write = Write(**values)
+    for key, content in _OF_CONTENT.items():
+        if values[key] is not None and write.content != content:
+            raise BadInput(
+                f'{name}: [write] {key} belongs to content = "{content}"; the content is "{write.content}"'
+            )
+    if write.content == "rounded":
+        absolute = write.rounding_absolute
+        if absolute is None and write.rounding_relative is None:
+            raise BadInput(
+                f'{name}: [write] content = "rounded" needs to know how much: set rounding_absolute = '
+                '"0.1 keV", rounding_relative = 0.01 or both'
+            )
+        try:
+            Rounding.within(absolute and absolute.value, write.rounding_relative)
+        except BadInput as err:
+            raise BadInput(f"{name}: [write] {err}") from None
+    return write

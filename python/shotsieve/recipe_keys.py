@@ -11,6 +11,8 @@ from .measure.average import ESTIMATORS
 from .measure.pump_probe import MODES
 from .sources.annotate import ALIGNMENTS, PATTERNS
 from .units import Quantity
+from .write.content import COMPRESSIONS, CONTENTS
+from .write.photons import DTYPES as PHOTON_DTYPES
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,12 @@ SECTIONS: dict[str, dict[str, Key]] = {
     },
     "ledger": {"checksum_inputs": Key(bool, False)},
     "write": {
-        "content": Key(str, "corrected", choices=("corrected", "raw")),
+        "content": Key(str, "corrected", choices=CONTENTS),
+        "dtype": Key(str, choices=PHOTON_DTYPES),
+        "rounding_absolute": Key(Quantity, units=("ADU", "keV", "photon")),
+        "rounding_relative": Key(float),
+        "compression": Key(str, choices=COMPRESSIONS),
+        "modules": Key(str),
         "cxi": Key(bool, False),
         "others": Key(bool, False),
         "trains_per_file": Key(int, 500),

@@ -299,8 +299,18 @@ class Write:
 
     Attributes
     ----------
-    content : {"corrected", "raw"}
+    content : {"corrected", "raw", "rounded", "photons"}
         Frames of the EuXFEL files.
+    dtype : {"uint16", "uint8"} or None
+        Of photons; None is uint16.
+    rounding_absolute : Quantity or None
+        Of rounded content: the step, at most half of which is the error.
+    rounding_relative : float or None
+        Of rounded content: the error in units of the value; what allows more of the two counts.
+    compression : {"none", "gzip"} or None
+        Of the pixel values; None compresses what is rounded.
+    modules : str or None
+        Modules that get a file, as ranges like the memory cells of [select]; None is all.
     cxi : bool
         Also one CXI file with frames and peaks for CrystFEL.
     others : bool
@@ -315,6 +325,11 @@ class Write:
     """
 
     content: str = "corrected"
+    dtype: str | None = None
+    rounding_absolute: Quantity | None = None
+    rounding_relative: float | None = None
+    compression: str | None = None
+    modules: str | None = None
     cxi: bool = False
     others: bool = False
     trains_per_file: int = 500

@@ -80,8 +80,16 @@ class Selection:
         return np.isin(key, key[lit])
 
 
-def parse_cells(text: str) -> tuple[tuple[int, int, int], ...]:
+def parse_cells(
+    text: str, option: str = "cells", what: str = "memory cells"
+) -> tuple[tuple[int, int, int], ...]:
     """Read ranges of memory cells, written as Python slices or single cells.
+
+    Parameters
+    ----------
+    text : str
+    option, what : str
+        What an error text calls the option and its numbers: modules are written in the same way.
 
     Raises
     ------
@@ -105,7 +113,7 @@ def parse_cells(text: str) -> tuple[tuple[int, int, int], ...]:
             numbers.append(1)
         if len(numbers) != 3 or not 0 <= numbers[0] < numbers[1] or numbers[2] < 1:
             raise BadInput(
-                f'cells = "{text}": expected memory cells as start:stop or start:stop:step, stop not among '
+                f'{option} = "{text}": expected {what} as start:stop or start:stop:step, stop not among '
                 'them, or single ones, as in "1:64:2, 100"'
             )
         ranges.append(tuple(numbers))

@@ -207,7 +207,7 @@ def test_a_damaged_chunk(refused, simulated, link_run, tmp_path):
         ({"keep": {"rule": "lit_pixels >"}}, ["rule"]),
         ({"measure": None}, ["[measure.lit]"]),
         ({"calibrate": None}, ["[calibrate]"]),
-        ({"write": {"content": "photons"}}, ["[write] content", "photons"]),
+        ({"write": {"content": "photon"}}, ["[write] content", "photons", "Did you mean"]),
     ],
 )
 def test_what_a_recipe_must_not_say(section, named, refused, make_recipe):

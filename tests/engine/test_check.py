@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import h5py
@@ -92,6 +93,22 @@ def walk(group):
     found = []
     group.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
     return found
+
+
+def test_threads_may_use_hdf5_while_chunks_are_looked_at(reduced, monkeypatch):
+    """They do when the interpreter clears up in one of them; h5py has one lock for all."""
+    result, used = reduced("usual"), []
+
+    def look(*args):
+        thread = threading.Thread(target=lambda: used.append(h5py.File(result.files[0]).close()), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+        return []
+
+    monkeypatch.setattr("shotsieve.check._wrong_chunks", look)
+    assert check(result.out).ok
+    assert used
 
 
 # ---------------------------------------------------------------------- spoilt, found by the output alone

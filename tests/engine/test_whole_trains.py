@@ -4,7 +4,9 @@ import h5py
 import numpy as np
 import pytest
 import shotsieve
+from shotsieve.check import check
 from shotsieve.constants import Constants
+from shotsieve.engine.against import check_against
 from shotsieve.sources.base import RunMeta
 from shotsieve.table import FATES, ModuleStatus
 from shotsieve.write.exdf_file import ExdfFile
@@ -147,3 +149,33 @@ def test_pulses_of_a_detector_without_pulse_ids(write_run, constants, tmp_path):
     plain = shotsieve.reduce(run, RECIPE, tmp_path / "p", constants=constants, backend="cpu")
     assert np.isnan(plain.table.columns["n_pulses"]).all()
     assert any("[annotate] stride says how many slots" in note for note in plain.accounts.notes)
+
+
+@pytest.mark.parametrize(
+    ("write", "dtype"),
+    [({"content": "photons"}, "u2"), ({"content": "photons", "dtype": "uint8"}, "u1"),
+     ({"content": "rounded", "rounding_relative": 0.01}, "f4"),
+     ({"content": "raw", "compression": "gzip"}, "u2"), ({"content": "photons", "modules": "2"}, "u2")],
+)  # fmt: skip
+def test_photons_and_rounded_values_are_whole_trains_too(write_run, constants, tmp_path, write, dtype):
+    extra_data = pytest.importorskip("extra_data")
+    components = pytest.importorskip("extra_data.components")
+    recipe = RECIPE | {"calibrate": {"gain_mode": "adaptive", "photon_energy": "9 keV"}, "write": write}
+    run = write_run()
+    result = shotsieve.reduce(run, recipe, tmp_path / "r", constants=constants, backend="cpu")
+    raw = write["content"] == "raw"
+    jungfrau = components.JUNGFRAU(extra_data.RunDirectory(result.out), raw=raw)
+    data = jungfrau["data.adc"].ndarray()
+    modules = 1 if "modules" in write else 2
+    assert data.shape == (modules, 1, 2, 512, 1024)
+    assert data.dtype == dtype
+    # 5000 keV on the first rows of the second cell, on its own offset.
+    lit = {"photons": 556 if dtype == "u2" else 255, "rounded": 4992, "raw": 5200}[write["content"]]
+    assert (data[:, 0, 1, :10] == lit).all()
+    for cell, dark in enumerate((100, 200) if raw else (0, 0)):
+        assert (data[:, 0, cell, 10:] == dark).all()
+    if not raw:
+        masked = jungfrau.masked_data(masked_value=0).ndarray()
+        np.testing.assert_array_equal(masked, np.where((data == 255) & (dtype == "u1"), 0, data))
+    report = check_against(check(result.out), run, constants=constants, backend="cpu")
+    assert report.ok, report.summary()

@@ -71,5 +71,5 @@ def test_where_it_does_not_fit(make_source, tmp_path):
     with pytest.raises(BadInput, match="stores single frames"):
         ReducedRunWriter(tmp_path, make_source(shape=(6, 8)), "corrected", "keV", {}, drop_cells=True)
     for option in ("drop_cells", "legacy_names"):
-        with pytest.raises(BadInput, match="for corrected content"):
+        with pytest.raises(BadInput, match="for calibrated content"):
             ReducedRunWriter(tmp_path, make_source(**OPTIONS), "raw", "ADU", {}, **{option: True})

@@ -257,8 +257,9 @@ class FrameComparer:
         self._stored: dict[int, StoredModule] = {}
         self._kept: dict[int, list[np.ndarray]] = {}
         self._wrong: dict[str, list[str]] = {}
-        for m, module in enumerate(source.modules):
-            if paths := files_of(report.out, source.detector, module):
+        self._written = [m for m, module in enumerate(source.modules) if module in job.modules]
+        for m in self._written:
+            if paths := files_of(report.out, source.detector, source.modules[m]):
                 self._stored[m] = StoredModule(paths, source.detector, self._key)
                 self._kept[m] = []
 
@@ -274,7 +275,7 @@ class FrameComparer:
         source = self.job.source
         within = source.shots.cell_id if source.detector.layout == "trains" else source.shots.pulse_id
         keys = self._key(source.shots.train_id[shots], within[shots])
-        for m in range(len(source.modules)):
+        for m in self._written:
             at = np.flatnonzero(present[:, m])
             if m not in self._stored or not len(at):
                 self._add("is kept by the rule, and its module has no file", m, shots[at])

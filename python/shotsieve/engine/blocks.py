@@ -90,11 +90,11 @@ class BlockRunner:
         self.block_shots = block_shots
         # A recipe without rule and without counting needs no pass over all frames.
         self.on_device = job.params is not None and (
-            job.counts_frames or job.needs_pixels or job.content == "corrected"
+            job.counts_frames or job.needs_pixels or job.writes_pixels
         )
         if self.on_device:
             self.table = self._upload(job.tables.table)
-        if self.on_device and (job.content == "corrected" or job.needs_pixels):
+        if self.on_device and (job.writes_pixels or job.needs_pixels):
             self.second = PixelPass(backend, job, self.table, block_shots)
         self.stages = PixelStages(backend, job, self.second) if job.needs_pixels else None
         # Where all shots are calibrated to pixels, they are counted then, and not once before.
@@ -228,6 +228,8 @@ class BlockRunner:
                 "gain": (stage & 3).reshape(shape),
                 "mask": mask.reshape(shape),
             }
+            with self.clock.step("write"):
+                frames = self.job.form.apply(frames)
             kept = slot.shots_in[part]
             peaks = [self.peaks(shot) for shot in kept.tolist()]
             with self.clock.step("write"):

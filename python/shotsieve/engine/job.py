@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,15 @@ from ..measure.lit import photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
+from ..write.modules import written_modules
 from .averages import AverageJob, make_average_job
+from .content import form_of
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .pump_probe import PumpProbeJob, make_pump_probe_job
 from .regions import RegionJob, make_region_job
 from .selection import selection_of
+from .settings import describe
 from .user import UserJob, UserStage, make_user_jobs
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from ..constants.container import Constants
     from ..recipe import Recipe
     from ..sources.base import OperatingMode, Source
+    from ..write.content import FrameForm
 
 _FATE_OF_STATUS = {
     ShotStatus.OK: "dropped",
@@ -65,6 +68,10 @@ class Job:
         What else is measured on the pixels of every shot: profiles, regions of interest, averages.
     pump : PumpProbeJob or None
         Compares what is measured with and without the pump; None without [measure.pump_probe].
+    form : FrameForm or None
+        What kept frames are written as; None where only the table is.
+    modules : tuple of int
+        Numbers of the modules that are written.
     keeper : Keeper
         Decides which shots are kept.
     settings : dict
@@ -85,6 +92,8 @@ class Job:
     peaks: PeakJob | None = None
     pixel_jobs: list[ProfileJob | RegionJob | AverageJob | UserJob] = field(default_factory=list)
     pump: PumpProbeJob | None = None
+    form: FrameForm | None = None
+    modules: tuple[int, ...] = ()
     keeper: Keeper = field(default_factory=Keeper)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -120,7 +129,8 @@ class Job:
 
     def parts(self) -> list[Any]:
         """List all that has something to say of itself."""
-        return [part for part in (self.peaks, *self.pixel_jobs, self.pump) if part is not None]
+        form = self.form if self.form is not None and self.form.changes else None
+        return [part for part in (self.peaks, *self.pixel_jobs, self.pump, form) if part is not None]
 
     def _advise(self) -> None:
         """Note what a user can do about shots that stayed undecided since a module was missing."""
@@ -143,6 +153,11 @@ class Job:
     def content(self) -> str | None:
         """What is written of kept shots, None if only the table is."""
         return self.recipe.write.content if self.recipe.write else None
+
+    @property
+    def writes_pixels(self) -> bool:
+        """Whether kept shots are written as calibrated pixels, in whatever form."""
+        return self.content not in (None, "raw")
 
 
 def make_job(
@@ -194,6 +209,11 @@ def make_job(
                 'or in the recipe as [calibrate] constants = "constants.h5".'
             )
         _calibration(job, constants, force)
+    job.form = form_of(recipe, job.unit, mode.photon_energy_kev)
+    here = [m for m, seen in zip(source.modules, shots.present.any(axis=0), strict=True) if seen]
+    job.modules, lacking = written_modules(recipe, source.detector, here)
+    if lacking:
+        job.notes.append(f"[write] modules names {_listed(lacking)}, which the run does not have")
     if stages:
         if job.params is None:
             raise BadInput("stages look at calibrated frames: add a section [calibrate] to the recipe")
@@ -205,7 +225,7 @@ def make_job(
         job.keeper = _keeper(job)
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
         job.keeper.prepare(table)
-    _describe(job, constants)
+    describe(job, constants)
     return job
 
 
@@ -351,32 +371,6 @@ def _note_unknown(job: Job, constants: Constants) -> None:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers[:10])) + (" ..." if len(numbers) > 10 else "")
-
-
-def _describe(job: Job, constants: Constants | None) -> None:
-    """Collect what the output says of its making: nothing here depends on machine, backend or date."""
-    settings = job.settings = {
-        "recipe": job.recipe.dumps_toml(),
-        "input_files": list(job.source.files),
-        "notes": list(job.notes),
-    }
-    for name, value in vars(job.mode).items():
-        if name != "origin" and value is not None:
-            settings[f"mode.{name}"] = value
-            settings[f"mode_origin.{name}"] = job.mode.origin.get(name, "")
-    if job.params is None or constants is None:
-        return
-    for name, value in constants.provenance.items():
-        # In one order, whatever form the constants were opened from.
-        text = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else str(value)
-        settings[f"constants.{name}"] = text
-    for name, value in constants.conditions.items():
-        settings[f"constants_conditions.{name}"] = str(value)
-    if job.recipe.measure.lit is not None:
-        settings["lit_threshold"] = job.params.lit_threshold
-        settings["intensity_unit"] = job.unit
-    for part in job.parts():
-        settings |= part.settings(job.unit)
 
 
 def module_status(present: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

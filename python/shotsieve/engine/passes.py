@@ -116,6 +116,8 @@ class Pass:
             self.runner.done += sum(stop - start for start, stop in blocks)
             self.runner.bytes_read += entry.bytes_read
             self.notes += entry.notes
+            if self.job.form is not None:
+                self.job.form.out_of_range += entry.out_of_range
             if measures:
                 put_rows(self.job, part, entry.rows)
         if measures:
@@ -123,7 +125,8 @@ class Pass:
         return self.step.complete
 
     def _run(self, part: Part, blocks: Iterable[tuple[int, int]], slots: list[Slot], measures: bool) -> None:
-        runner, before = self.runner, self.runner.bytes_read
+        runner, before, form = self.runner, self.runner.bytes_read, self.job.form
+        unfit = 0 if form is None else form.out_of_range
         rows_go_to = self.step.place(part.number) if self.step is not None and measures else None
         sink = self.sinks(part) if self.sinks is not None else None
         runner.writer = sink
@@ -146,7 +149,12 @@ class Pass:
         if self.step is not None:
             with runner.clock.step("commit"):
                 rows, sums = (rows_of(self.job, part), sums_of(self.job)) if measures else ({}, {})
-                entry = Entry(rows, bytes_read=runner.bytes_read - before, notes=notes)
+                entry = Entry(
+                    rows,
+                    bytes_read=runner.bytes_read - before,
+                    out_of_range=0 if form is None else form.out_of_range - unfit,
+                    notes=notes,
+                )
                 self.step.commit(entry, sums, files)
 
 

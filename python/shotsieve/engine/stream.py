@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..backend import Backend
     from ..select import Selection
     from ..sources.base import Source
+    from ..write.content import FrameForm
     from .job import Job
 
 
@@ -147,8 +148,9 @@ class BlockResult:
     kept : ndarray of int64, shape (k,)
         Rows of the kept shots.
     frames : dict of str to ndarray
-        Of the kept shots, as the recipe's [write] content says: ``data`` float32, ``gain`` uint8 and ``mask``
-        uint32, (k, M, ss, fs), or ``raw`` uint16, (k, M, planes, ss, fs). Without [write] there are none.
+        Of the kept shots, as the recipe's [write] content says: ``data`` float32 (photons: uint16 or uint8),
+        ``gain`` uint8 and ``mask`` uint32, (k, M, ss, fs), or ``raw`` uint16, (k, M, planes, ss, fs). Without
+        [write] there are none.
     present : ndarray of bool, shape (k, M), or None
         Which of those frames were recorded; the others hold nothing.
     peaks : PeakList or None
@@ -172,22 +174,22 @@ class _Kept:
 
     Parameters
     ----------
-    content : {"corrected", "raw"}
+    form : FrameForm
     shape : tuple of int
         (modules, planes, ss, fs) of the raw words of a shot.
     """
 
-    def __init__(self, content: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, form: FrameForm, shape: tuple[int, ...]) -> None:
         image = (0, shape[0], *shape[2:])
-        dtypes = {"data": "f4", "gain": "u1", "mask": "u4"}
+        dtypes = {"data": form.dtype, "gain": "u1", "mask": "u4"}
         self._none = {name: np.zeros(image, dtype) for name, dtype in dtypes.items()}
-        if content == "raw":
+        if form.content == "raw":
             self._none = {"raw": np.zeros((0, *shape), "u2")}
         self.parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 
     def append(self, shots: np.ndarray, present: np.ndarray, frames: Any, peaks: Any = ()) -> None:
         if "data" in frames:
-            # They lie in a buffer that is filled again; all else was made for this call.
+            # They may lie in a buffer that is filled again; all else was made for this call.
             frames = {**frames, "data": frames["data"].copy()}
         self.parts.append((shots, present, frames))
 
@@ -254,7 +256,7 @@ class StreamRunner(BlockRunner):
     def __init__(self, job: Job, backend: Backend, block_shots: int, selection: Selection | None) -> None:
         detector = job.source.detector
         self.frame_shape = (len(job.source.modules), detector.plane_count, *detector.shape)
-        self.kept = None if job.content is None else _Kept(job.content, self.frame_shape)
+        self.kept = None if job.form is None else _Kept(job.form, self.frame_shape)
         super().__init__(job, backend, self.kept, block_shots)
         self.selection = selection
         self.empty, self.rows_seen = job.table.part(slice(0, 0)), _Rows()

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from ..write.part import Part
     from .job import Job
 
+NO_VALUE = (
+    BadPixels.NO_DARK_DATA
+    | BadPixels.VALUE_IS_NAN
+    | BadPixels.VALUE_OUT_OF_RANGE
+    | BadPixels.WRONG_GAIN_VALUE
+)
+"""Bits that calibration and counting set themselves, whatever bits of the constants are bad."""
+
 
 class KeptWriters:
     """The EuXFEL files of a part of a run and, where the recipe asks for it, its CXI file.
@@ -48,16 +56,19 @@ class KeptWriters:
         self.job, self.part = job, part
         self.notes: list[str] = []
         others = job.recipe.write.others
-        write = job.recipe.write
+        write, form = job.recipe.write, job.form
         self._exdf = ReducedRunWriter(
             folder,
             job.source,
             job.content,
-            job.unit,
+            form.unit,
             job.settings,
+            form.compression,
             others=others,
             legacy_names=write.legacy_names,
             drop_cells=write.drop_cells,
+            dtype=form.dtype,
+            modules=job.modules,
             part=part,
         )
         self._cxi = None
@@ -70,7 +81,11 @@ class KeptWriters:
 
     def _open_cxi(self, folder: Path) -> CxiWriter:
         job, source = self.job, self.job.source
-        detector, peaks = source.detector, job.peaks
+        detector, peaks, form = source.detector, job.peaks, job.form
+        bad = job.tables.bad_bits | BadPixels.USER1
+        if form.photons is not None:
+            # A pixel that has no value is 0 there, and nothing but the mask tells it from an empty one.
+            bad |= NO_VALUE
         return CxiWriter(
             folder / cxi_name(job, self.part.number),
             source_name=source.name,
@@ -78,14 +93,17 @@ class KeptWriters:
             module_shape=detector.shape,
             geometry=peaks.geometry,
             max_peaks=peaks.plan.params.max_num_peaks,
-            unit=job.unit,
+            unit=form.unit,
             photon_energy_kev=peaks.photon_energy_kev,
             distance_m=peaks.distance_m,
             pixel_size_m=detector.pixel_size_m,
             params=job.settings,
-            mask_bad=job.tables.bad_bits | BadPixels.USER1,
+            compression=form.compression,
+            mask_bad=bad,
             meta=source.meta,
             side_files=self.part.number == 0,
+            dtype=form.dtype,
+            peak_unit=job.unit,
         )
 
     def append(
@@ -110,14 +128,14 @@ class KeptWriters:
         if self._cxi is None:
             self._exdf.append(shots, present, frames)
             return
-        encoded = EncodedFrames(frames, present, self._exdf.compressed)
+        encoded = EncodedFrames(frames, present, self._exdf.compressed, dtype=self.job.form.dtype)
         self._exdf.append(shots, present, frames, encoded)
         table, mask = self.job.table, frames["mask"]
         if self.job.peaks.user_mask is not None:
             # What was not searched is not to be integrated either; the EuXFEL files keep their own bits.
             outside = ~self.job.peaks.user_mask.reshape(mask.shape[1:])
             mask = mask | np.where(outside, np.uint32(BadPixels.USER1), np.uint32(0))
-            encoded = None
+            encoded = encoded.only("data")
         self._cxi.append(
             table.train_id[shots],
             table.pulse_id[shots],

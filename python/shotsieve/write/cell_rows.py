@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..sources.base import ShotList
 
 FILL = {"gain": 0, "mask": 0xFFFFFFFF}
-"""What a dropped cell reads as; pixel values read as NaN."""
+"""What a dropped cell reads as; pixel values read as NaN, photons as 0."""
 
 NO_CELL = 255
 """Memory cell of a place in a train that no shot has; EXtra-data takes it for a missing one."""
@@ -107,8 +107,9 @@ class CellDataset(RowDataset):
         places: TrainCells,
     ) -> None:
         self._places = places
+        nothing = 0 if np.dtype(dtype).kind == "u" else np.nan
         super().__init__(
-            group, name, frame, dtype, compressed, cells=places.cells, fill=FILL.get(name, np.nan)
+            group, name, frame, dtype, compressed, cells=places.cells, fill=FILL.get(name, nothing)
         )
 
     def grow(self, count: int) -> int:

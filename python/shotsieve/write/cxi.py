@@ -16,7 +16,7 @@ from ..errors import BadInput, OutputError
 from ..side_file import give_up
 from . import crystfel
 from . import cxi_layout as layout
-from .encoded import EncodedFrames
+from .encoded import DTYPES, EncodedFrames
 from .hdf5 import LIBVER, sync
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class CxiWriter:
     Parameters
     ----------
     path : path-like
-        The file, ending in ``.cxi``. It and the files beside it must not exist.
+        Ending in ``.cxi``. It and the files beside it must not exist.
     source_name : str
         The detector, for example ``"SPB_DET_AGIPD1M-1"``.
     modules : sequence of int
@@ -51,8 +51,7 @@ class CxiWriter:
         None takes what the geometry says.
     pixel_size_m : float
     params : mapping of str to scalar, str or list of str
-        What the file should say of its making, stored as attributes of its root. Nothing that differs between
-        machines belongs here.
+        What the file should say of its making: attributes of its root, the same on every machine.
     compression : {"none", "gzip"}
         Of the pixel values; the mask is always shuffled and deflated.
     mask_bad : int, default 0xffffffff
@@ -63,11 +62,14 @@ class CxiWriter:
         Proposal and run.
     side_files : bool, default True
         Write the geometry, the list and the script; of several files of a run the first has them for all.
+    dtype : str
+        Of the pixel values; in integers a bad pixel is 0, so `mask_bad` has to have every bit that makes one.
+    peak_unit : str, optional
+        Unit of the values that the peaks were found in, where it is not that of the frames.
 
     Attributes
     ----------
     notes : list of str
-        What a user should know.
 
     Raises
     ------
@@ -107,9 +109,12 @@ class CxiWriter:
         adu_per_kev: float | None = None,
         meta: RunMeta | None = None,
         side_files: bool = True,
+        dtype: str = DTYPES["data"],
+        peak_unit: str | None = None,
     ) -> None:
         self.path, self._suffixes = Path(path), crystfel.SUFFIXES if side_files else ()
         self.source_name, self.geometry, self.unit = source_name, geometry, unit
+        self.dtype, self.peak_unit = np.dtype(dtype).str, peak_unit or unit
         self.modules, self.module_shape = tuple(modules), tuple(int(n) for n in module_shape)
         self.max_peaks, self.mask_bad, self.adu_per_kev = int(max_peaks), int(mask_bad), adu_per_kev
         self.pixel_size_m, self.params, self.meta = float(pixel_size_m), dict(params), meta
@@ -149,7 +154,7 @@ class CxiWriter:
         with self._disk("created"):
             self._file = h5py.File(self._partial[".cxi"], "x", libver=LIBVER)
             self._slabs = layout.create_frames(
-                self._file, self.modules, self.module_shape, self._compressed, unit, self.mask_bad
+                self._file, self.modules, self.module_shape, self._compressed, unit, self.mask_bad, self.dtype
             )
 
     def __enter__(self) -> CxiWriter:
@@ -183,8 +188,8 @@ class CxiWriter:
         ----------
         train_id, pulse_id, cell_id : array of int, shape (K,)
             Key of each hit.
-        frames : ndarray of float32, shape (K, M, ss, fs)
-            In the writer's unit, NaN where a pixel is bad.
+        frames : ndarray, shape (K, M, ss, fs)
+            In the writer's unit and dtype, NaN (in integers 0) where a pixel is bad.
         mask : ndarray of uint32, shape (K, M, ss, fs)
             BadPixels bits, 0 is good.
         peaks : sequence of K ndarray of PEAK_DTYPE
@@ -195,7 +200,7 @@ class CxiWriter:
         present : array of bool, shape (K, M), optional
             Modules with data. A module without is 0 with every bit of the mask set.
         encoded : EncodedFrames, optional
-            The same frames with ``data`` and ``mask`` encoded as this file stores them.
+            The same frames with ``data``, ``mask`` or both encoded as this file stores them.
 
         Raises
         ------
@@ -222,13 +227,12 @@ class CxiWriter:
         if len(peaks) != shots:
             raise BadInput(f"{self.path.name}: peaks of {len(peaks)} shots are given for {shots} shots")
         stored = self._storable(peaks)
-        if encoded is None:
-            encoded = EncodedFrames({"data": frames, "mask": mask}, present, self._compressed)
-        elif any(encoded.compressed.get(n) != packed for n, packed in self._compressed.items()):
-            raise BadInput(
-                f"{self.path.name}: the encoded frames are compressed as {encoded.compressed}; this file"
-                f" stores {self._compressed}"
-            )
+        planes = {"data": frames, "mask": mask}
+        shared = {} if encoded is None else {name: encoded for name in planes if name in encoded.dtypes}
+        for name, packed in shared.items():
+            packed.check(name, self._slabs[name].dtype, self._compressed[name], self.path.name)
+        own = {name: values for name, values in planes.items() if name not in shared}
+        shared |= dict.fromkeys(own, EncodedFrames(own, present, self._compressed, dtype=self.dtype))
         start, ss = self._frames, self.module_shape[0]
         with self._disk("written"):
             for dataset in self._slabs.values():
@@ -238,7 +242,7 @@ class CxiWriter:
             for shot, m in np.argwhere(present).tolist():
                 for name, dataset in self._slabs.items():
                     place = (start + shot, m * ss, 0)
-                    dataset.id.write_direct_chunk(place, encoded.chunk(name, shot, m))
+                    dataset.id.write_direct_chunk(place, shared[name].chunk(name, shot, m))
         self._frames += shots
         self._keys.append(keys)
         self._peaks.extend(stored)
@@ -364,7 +368,9 @@ class CxiWriter:
         )
         keys = [np.concatenate(list(column)) for column in columns]
         layout.write_keys(file, *keys, self.photon_energy_kev)
-        layout.write_peaks(file, self._peaks, np.concatenate([np.zeros(0, "i4"), *self._found]), self.unit)
+        layout.write_peaks(
+            file, self._peaks, np.concatenate([np.zeros(0, "i4"), *self._found]), self.peak_unit
+        )
         layout.write_views(file, self.modules, self.module_shape)
         scalars = {"distance": self.distance_m, "description": self.source_name}
         scalars |= dict.fromkeys(("x_pixel_size", "y_pixel_size"), self.pixel_size_m)

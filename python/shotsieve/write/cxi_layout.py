@@ -102,6 +102,7 @@ def create_frames(
     compressed: Mapping[str, bool],
     unit: str,
     mask_bad: int,
+    dtype: str = DTYPES["data"],
 ) -> dict[str, h5py.Dataset]:
     """Create the growing slabs of pixels and masks.
 
@@ -117,11 +118,13 @@ def create_frames(
         Unit of the frames.
     mask_bad : int
         Bits of the mask that are bad.
+    dtype : str
+        Of the pixel values.
 
     Returns
     -------
     dict of str to h5py.Dataset
-        ``data`` float32 and ``mask`` uint32, (0, M * ss, fs), one frame of a module per chunk.
+        ``data`` and ``mask`` uint32, (0, M * ss, fs), one frame of a module per chunk.
 
     Examples
     --------
@@ -131,26 +134,28 @@ def create_frames(
     group = file.create_group(DETECTOR)
     slab = (len(modules) * module_shape[0], module_shape[1])
     made = {}
-    for name, fill in (("data", 0), ("mask", MISSING)):
+    for name, stored, fill in (("data", dtype, 0), ("mask", DTYPES["mask"], MISSING)):
         packed = {"compression": "gzip", "compression_opts": LEVEL, "shuffle": True}
         made[name] = group.create_dataset(
             name,
             shape=(0, *slab),
             maxshape=(None, *slab),
             chunks=(1, *module_shape),
-            dtype=DTYPES[name],
-            fillvalue=np.dtype(DTYPES[name]).type(fill),
+            dtype=stored,
+            fillvalue=np.dtype(stored).type(fill),
             track_times=False,
             **(packed if compressed[name] else {}),
         )
         made[name].attrs["axes"] = f"{_IDENTIFIER}:y:x"
-    # Bad pixels stay NaN, as in the files of the reduced run: the chunks are the same, no reader can take a
-    # made-up 0 for a measured one, and CrystFEL takes what is not finite for bad. A missing module is 0:
-    # old versions of CrystFEL and other tools find peaks in it otherwise; and unwritten chunks cost nothing.
+    # Bad pixels stay NaN where there is one, as in the files of the reduced run: the chunks are the same, no
+    # reader can take a made-up 0 for a measured one, and CrystFEL takes what is not finite for bad. A missing
+    # module is 0: old versions of CrystFEL and other tools find peaks in it otherwise; and unwritten chunks
+    # cost nothing.
     made["data"].attrs["units"] = unit
+    bad = "NaN where a pixel is bad, 0" if np.dtype(dtype).kind == "f" else "0 where a pixel is bad or"
     made["data"].attrs["meaning"] = (
-        "corrected frames, modules one below the other; NaN where a pixel is bad, 0 where a module is"
-        " missing: the mask is set in both cases"
+        f"corrected frames, modules one below the other; {bad} where a module is missing: the mask is set in"
+        " both cases"
     )
     made["mask"].attrs["meaning"] = (
         "BadPixels bits of the European XFEL, not the bits of the CXI format; 0 is a good pixel"
@@ -228,7 +233,7 @@ def write_peaks(file: h5py.File, peaks: Sequence[np.ndarray], found: np.ndarray,
     found : ndarray of int32, shape (H,)
         Peaks found; more than are stored where the list was limited, -1 where nothing was searched.
     unit : str
-        Unit of the frames.
+        Unit of the values that the peaks were found in.
 
     Examples
     --------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ ISAL_LEVEL = 0
 """ISA-L's fastest, a tenth of zlib's time. Its level 1 gives now these bytes, now those, of one input."""
 
 DTYPES = {"data": "<f4", "gain": "|u1", "mask": "<u4"}
-"""How the planes of a corrected frame are stored."""
+"""How the planes of a corrected frame are stored; ``data`` that is counted in photons is an integer."""
 
 
 def encode_chunk(frame: np.ndarray, dtype: Any, compressed: bool) -> bytes | np.ndarray:
@@ -90,11 +91,15 @@ class EncodedFrames:
         For each plane: shuffle and deflate, or no filter.
     threads : int, optional
         Number of threads; by default the cores this process may use.
+    dtype : str
+        How ``data`` is stored.
 
     Attributes
     ----------
     compressed : dict of str to bool
         As given.
+    dtypes : dict of str to str
+        How each plane is stored.
 
     Raises
     ------
@@ -119,6 +124,7 @@ class EncodedFrames:
         present: np.ndarray,
         compressed: Mapping[str, bool],
         threads: int | None = None,
+        dtype: str = DTYPES["data"],
     ) -> None:
         present = np.asarray(present, bool)
         for name, array in frames.items():
@@ -130,13 +136,14 @@ class EncodedFrames:
                     " frames (ss, fs)"
                 )
         self.compressed = {name: bool(compressed[name]) for name in frames}
+        self.dtypes = {name: (DTYPES | {"data": dtype})[name] for name in frames}
         at = [tuple(index) for index in np.argwhere(present).tolist()]
         self._chunks: dict[str, dict[tuple[int, int], bytes | np.ndarray]] = {}
         # A pool per call costs well under a millisecond, and none is left standing to hang in a forked child.
         with ThreadPoolExecutor(threads or usable_cpus()) as pool:
             try:
                 for name, array in frames.items():
-                    packed, dtype = self.compressed[name], DTYPES[name]
+                    packed, dtype = self.compressed[name], self.dtypes[name]
                     frame = ((array[index], dtype, packed) for index in at)
                     chunks = (pool.map if packed else map)(lambda job: encode_chunk(*job), frame)
                     self._chunks[name] = dict(zip(at, chunks, strict=True))
@@ -168,3 +175,49 @@ class EncodedFrames:
         >>> encoded.chunk("data", 0, 3)    # doctest: +SKIP
         """
         return self._chunks[name][int(shot), int(module)]
+
+    def check(self, name: str, dtype: Any, compressed: bool, where: str) -> None:
+        """Make sure that a plane was encoded as a file stores it.
+
+        Parameters
+        ----------
+        name : str
+            Plane.
+        dtype : dtype
+        compressed : bool
+        where : str
+            What the error text begins with.
+
+        Raises
+        ------
+        BadInput
+            If the plane is not there, or its bytes are others.
+
+        Examples
+        --------
+        >>> encoded.check("data", "<f4", False, "write")    # doctest: +SKIP
+        """
+        told = (
+            "not at all" if name not in self.compressed else _form(self.dtypes[name], self.compressed[name])
+        )
+        if told != _form(dtype, compressed):
+            raise BadInput(
+                f"{where}: {name} of the frames was encoded {told}; this file stores it"
+                f" {_form(dtype, compressed)}"
+            )
+
+    def only(self, *names: str) -> EncodedFrames:
+        """Return these planes alone, for a file that stores others of the same frames.
+
+        Examples
+        --------
+        >>> encoded.only("data")    # doctest: +SKIP
+        """
+        part = copy(self)
+        for attribute in ("compressed", "dtypes", "_chunks"):
+            setattr(part, attribute, {name: getattr(self, attribute)[name] for name in names})
+        return part
+
+
+def _form(dtype: Any, compressed: bool) -> str:
+    return f"as {np.dtype(dtype).name}, {'deflated' if compressed else 'plain'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,12 @@ from . import litpx, reduction
 from .carried import carry_frame_columns, carry_groups
 from .cell_rows import CellDataset, TrainCells
 from .chunks import RowDataset, append_rows
+from .content import COMPRESSIONS, CONTENTS
 from .exdf_file import ExdfFile
 from .kept import KeptShots
 from .labels import write_labels
 from .part import PartOfRun
-from .planes import check_planes, planes_of
+from .planes import check_planes, dataset_specs, planes_of
 
 if TYPE_CHECKING:
     from ..sources.base import Source
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from .encoded import EncodedFrames
     from .part import Part
 
-CONTENTS = ("corrected", "raw")
-COMPRESSIONS = ("none", "gzip")
 UNITS = ("ADU", "keV", "photon")
 
 
@@ -46,9 +45,9 @@ class ReducedRunWriter:
         An existing folder, usually the temporary one of `OutputFolder`.
     source : Source
         The run that is reduced: detector, names, all shots and trains, dates.
-    content : {"corrected", "raw"}
-        Corrected: float32 data, uint8 gain stage, uint32 mask, under the corrected source name. Raw: the
-        words as they were recorded, under the source name they were recorded under.
+    content : {"corrected", "raw", "rounded", "photons"}
+        Raw: the words as they were recorded, under the source name they were recorded under. Else: data,
+        uint8 gain stage, uint32 mask, under the corrected source name; see `shotsieve.write.content`.
     unit : {"keV", "photon", "ADU"}
         Unit of corrected data, kept as an attribute; raw data is in ADU.
     params : mapping of str to scalar, str or list of str
@@ -60,10 +59,14 @@ class ReducedRunWriter:
     others : bool
         Copy what stands in the module's files beside the frames too, for every train: see `carry_groups`.
     legacy_names : bool
-        Of corrected content: links under the name the module was recorded under.
+        Of calibrated content: links under the name the module was recorded under.
     drop_cells : bool
-        Of corrected content of a detector that stores whole trains: a part of a train may be kept; cells that
-        are not stay unwritten.
+        Of calibrated content of a detector that stores whole trains: a part of a train may be kept; cells
+        that are not stay unwritten.
+    dtype : str
+        Of calibrated data.
+    modules : collection of int, optional
+        Numbers of the modules that get a file; by default all that have frames.
     part : Part, optional
         Of the run, whose number is the sequence number of the files; by default all of it.
 
@@ -96,6 +99,8 @@ class ReducedRunWriter:
         others: bool = False,
         legacy_names: bool = False,
         drop_cells: bool = False,
+        dtype: str = "<f4",
+        modules: Collection[int] | None = None,
         part: Part | None = None,
     ) -> None:
         for name, value, allowed in (
@@ -108,12 +113,15 @@ class ReducedRunWriter:
         self.detector = source.detector
         self.content = content
         self.unit = "ADU" if content == "raw" else unit
+        self.dtype = np.dtype(dtype)
+        if (content == "photons") != (self.dtype.kind == "u"):
+            raise BadInput(f"write: dtype is {dtype}; photons need uint8 or uint16, all others float32")
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
         self.compressed = {"data": compression == "gzip", "gain": True, "mask": True}
         self._others, self._legacy_names = others, legacy_names
         by_train = self.detector.layout == "trains"
         if content == "raw" and (legacy_names or drop_cells):
-            raise BadInput("write: legacy_names and drop_cells are for corrected content")
+            raise BadInput("write: legacy_names and drop_cells are for calibrated content")
         if drop_cells and not by_train:
             raise BadInput(
                 f"[write] drop_cells: {self.detector.name} stores single frames, and a dropped one takes no "
@@ -121,9 +129,11 @@ class ReducedRunWriter:
             )
         self._whole_trains = by_train and not drop_cells
         self._cells = _shots_per_train(source) if by_train else 1
-        self.modules = [m for m in range(len(source.modules)) if source.shots.present[:, m].any()]
+        wanted = [modules is None or number in modules for number in source.modules]
+        self.modules = np.flatnonzero(source.shots.present.any(axis=0) & wanted).tolist()
         if not self.modules:
-            raise BadInput(f"{source.name}: no module has a single frame, so there is nothing to write")
+            which = "no module" if modules is None else "none of the chosen modules"
+            raise BadInput(f"{source.name}: {which} has a single frame, so there is nothing to write")
         self.source = PartOfRun.of(source, part)
         # Train 0 is padding for every reader of the format, so such a row could only mislead.
         self._trains = self.source.trains.train_id > 0
@@ -164,10 +174,10 @@ class ReducedRunWriter:
         present : ndarray of bool (K, M)
             Modules whose frames are written; the same for all kept shots of a train.
         frames : mapping of str to ndarray
-            Corrected: ``data`` float32 in the writer's unit, ``gain`` uint8, ``mask`` uint32: (K, M, ss, fs).
+            ``data`` of the writer's dtype and unit, ``gain`` uint8, ``mask`` uint32: (K, M, ss, fs).
             Raw: ``raw`` uint16 (K, M, planes, ss, fs). Frames that are not present are not looked at.
         encoded : EncodedFrames, optional
-            The same corrected frames, encoded as the attribute `compressed` says.
+            The same calibrated frames, encoded as the attribute `compressed` says.
 
         Raises
         ------
@@ -185,7 +195,7 @@ class ReducedRunWriter:
         if not len(shots):
             return
         lead = (len(shots), len(self.source.modules))
-        check_planes(self.detector, self.content, frames, lead, present.shape)
+        check_planes(self.detector, self.content, frames, lead, present.shape, self.dtype)
         planes = planes_of(self.detector, frames)
         self._kept.check(shots, present)
         for m in self.modules:
@@ -310,19 +320,7 @@ class ReducedRunWriter:
             flags=np.where(suspect, 0, 1),
         )
         self._groups[m] = file.instrument(self.source_name(number), detector.group)
-        frame = tuple(detector.shape)
-        if self.content == "raw":
-            inner = frame if len(detector.planes) > 1 else (detector.plane_count, *frame)
-            specs = {
-                name: (inner, "<u1" if plane else "<u2", self.compressed["data"])
-                for plane, name in enumerate(detector.planes)
-            }
-        else:
-            specs = {
-                detector.planes[0]: (frame, "<f4", self.compressed["data"]),
-                "gain": (frame, "<u1", True),
-                "mask": (frame, "<u4", True),
-            }
+        specs = dataset_specs(detector, self.content, self.dtype.str, self.compressed)
         cells = (self._cells,) if self._whole_trains else ()
         self._data[m] = {
             name: CellDataset(self._groups[m], name, shape, dtype, compressed, self._places[m])
@@ -341,8 +339,7 @@ class ReducedRunWriter:
         if encoded is None or (self._whole_trains and self._cells > 1):
             return [array[row, m] for row in rows]
         plane = "data" if name == self.detector.planes[0] else name
-        if encoded.compressed.get(plane) != self.compressed[plane]:
-            raise BadInput(f"write: frames were encoded as {encoded.compressed}; needed {self.compressed}")
+        encoded.check(plane, self._data[m][name].dtype, self.compressed[plane], "write")
         return [encoded.chunk(plane, shot, m) for shot in rows.ravel()]
 
     # ------------------------------------------------------------------ finishing

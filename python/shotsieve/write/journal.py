@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import BadZipFile
@@ -33,12 +33,15 @@ class Entry:
     files : dict of str to dict
         Of each of its data files, by name: ``bytes`` and ``sha256``.
     bytes_read : int
+    out_of_range : int
+        Written pixels whose value did not fit.
     notes : list of str
     """
 
     rows: dict[str, np.ndarray] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     bytes_read: int = 0
+    out_of_range: int = 0
     notes: list[str] = field(default_factory=list)
 
 
@@ -189,12 +192,13 @@ class Step:
             sync(journal.data)
         if journal.keeps:
             _put(self._path(number, ".sums"), lambda file: np.savez(file, **sums))
-        told = {"files": listed, "bytes_read": entry.bytes_read, "notes": entry.notes}
-        rows = {**(entry.rows if journal.keeps else {}), _TOLD: np.array(json.dumps(told))}
+        entry = replace(entry, files=listed)
+        told = json.dumps({name: value for name, value in vars(entry).items() if name != "rows"})
+        rows = {**(entry.rows if journal.keeps else {}), _TOLD: np.array(told)}
         _put(self._path(number, ".npz"), lambda file: np.savez(file, **rows))
         self._path(number - 1, ".sums").unlink(missing_ok=True)
         self.complete += 1
-        return Entry(entry.rows, listed, entry.bytes_read, entry.notes)
+        return entry
 
     def _path(self, number: int, suffix: str) -> Path:
         return self.journal.folder / f"{self.name}-{number:05d}{suffix}"
@@ -238,7 +242,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 def _entry(path: Path) -> Entry:
     arrays = _arrays(path)
     told = json.loads(str(arrays.pop(_TOLD)))
-    return Entry(arrays, told["files"], told["bytes_read"], told["notes"])
+    return Entry(arrays, **told)
 
 
 def _files(path: Path) -> dict[str, dict[str, Any]]:

@@ -19,19 +19,22 @@ def check_planes(
     frames: Mapping[str, np.ndarray],
     lead: tuple[int, int],
     present: tuple[int, ...],
+    dtype: np.dtype,
 ) -> None:
     """Refuse frames that are not those of a content, or have other shapes.
 
     Parameters
     ----------
     detector : Detector
-    content : {"corrected", "raw"}
+    content : {"corrected", "raw", "rounded", "photons"}
     frames : mapping of str to ndarray
         As for `planes_of`.
     lead : (int, int)
         Shots and modules that every array has to have.
     present : tuple of int
         Shape of what says which frames are there.
+    dtype : dtype
+        Of photons.
 
     Raises
     ------
@@ -45,6 +48,9 @@ def check_planes(
         )
     if present != lead:
         raise BadInput(f"write: present has shape {present}; expected (shots, modules) {lead}")
+    if content == "photons" and frames["data"].dtype != dtype:
+        # A cast would wrap around.
+        raise BadInput(f"write: data is {frames['data'].dtype}; expected photons as {dtype}")
     for name, array in frames.items():
         if array.shape[:2] != lead or array.shape[-2:] != tuple(detector.shape):
             raise BadInput(
@@ -67,3 +73,30 @@ def planes_of(detector: Detector, frames: Mapping[str, np.ndarray]) -> dict[str,
     if len(names) == 1:
         return {names[0]: frames["raw"]}
     return {name: frames["raw"][:, :, plane] for plane, name in enumerate(names)}
+
+
+def dataset_specs(
+    detector: Detector, content: str, dtype: str, compressed: Mapping[str, bool]
+) -> dict[str, tuple[tuple[int, ...], str, bool]]:
+    """Return shape of a frame, dtype and whether it is compressed, by the names of the datasets.
+
+    Parameters
+    ----------
+    detector : Detector
+    content : {"corrected", "raw", "rounded", "photons"}
+    dtype : str
+        Of calibrated pixel values.
+    compressed : mapping of str to bool
+        For ``data``, ``gain`` and ``mask``.
+    """
+    frame, packed = tuple(detector.shape), compressed["data"]
+    if content == "raw":
+        inner = frame if len(detector.planes) > 1 else (detector.plane_count, *frame)
+        return {
+            name: (inner, "<u1" if plane else "<u2", packed) for plane, name in enumerate(detector.planes)
+        }
+    return {
+        detector.planes[0]: (frame, dtype, packed),
+        "gain": (frame, "<u1", compressed["gain"]),
+        "mask": (frame, "<u4", compressed["mask"]),
+    }

@@ -1,0 +1,36 @@
+"""What an output says of its making."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..constants.container import Constants
+    from .job import Job
+
+
+def describe(job: Job, constants: Constants | None) -> None:
+    """Collect what the output says of its making: nothing here depends on machine, backend or date."""
+    settings = job.settings = {
+        "recipe": job.recipe.dumps_toml(),
+        "input_files": list(job.source.files),
+        "notes": list(job.notes),
+    }
+    for name, value in vars(job.mode).items():
+        if name != "origin" and value is not None:
+            settings[f"mode.{name}"] = value
+            settings[f"mode_origin.{name}"] = job.mode.origin.get(name, "")
+    if job.params is None or constants is None:
+        return
+    for name, value in constants.provenance.items():
+        # In one order, whatever form the constants were opened from.
+        text = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else str(value)
+        settings[f"constants.{name}"] = text
+    for name, value in constants.conditions.items():
+        settings[f"constants_conditions.{name}"] = str(value)
+    if job.recipe.measure.lit is not None:
+        settings["lit_threshold"] = job.params.lit_threshold
+        settings["intensity_unit"] = job.unit
+    for part in job.parts():
+        settings |= part.settings(job.unit)
