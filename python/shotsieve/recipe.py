@@ -242,6 +242,13 @@ class Recipe:
                 f"{name}: [write] cxi = true writes corrected frames with their peaks: it needs a section "
                 '[measure.peaks] and content = "corrected"'
             )
+        if write is not None and write.nexus and write.content != "corrected":
+            raise BadInput(f'{name}: [write] nexus = true shows corrected frames: set content = "corrected"')
+        if write is not None and write.nexus and self.detector.geometry is None:
+            raise BadInput(
+                f"{name}: [write] nexus = true says where the pixels are: set [[detector]] geometry = "
+                '"detector.geom", a CrystFEL geometry file'
+            )
 
     def _check_azint(self, name: str) -> None:
         section = self.measure.azint

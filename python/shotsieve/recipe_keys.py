@@ -152,6 +152,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
     "write": {
         "content": Key(str, "corrected", choices=("corrected", "raw")),
         "cxi": Key(bool, False),
+        "nexus": Key(bool, False),
+        "overview": Key(bool, False),
         "others": Key(bool, False),
     },
 }

@@ -303,6 +303,10 @@ class Write:
         Frames of the EuXFEL files.
     cxi : bool
         Also one CXI file with frames and peaks for CrystFEL.
+    nexus : bool
+        Also a NeXus master file (NXmx) that shows the frames, with the geometry.
+    overview : bool
+        Also a file through which EXtra-data opens the run at once.
     others : bool
         Also what the run holds beside the frames: files without detector data as they are, and of raw
         content the other groups of the detector's files.
@@ -310,4 +314,6 @@ class Write:
 
     content: str = "corrected"
     cxi: bool = False
+    nexus: bool = False
+    overview: bool = False
     others: bool = False

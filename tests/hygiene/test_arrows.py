@@ -142,6 +142,7 @@ LAYERS = [
         "derive",
         "keep",
         "select",
+        "shot_list",
     ),
     ("accounts", "write"),
     ("check",),

@@ -32,6 +32,7 @@ from .flow import (
     write_measures,
 )
 from .job import Job
+from .views import Views
 from .writers import KeptWriters
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def reduce(
     job, looked_at = prepare(source, recipe, constants, chosen, force=force, block_bytes=block_bytes)
     if table is not None:
         adopt(job, table)
+    views = Views(job)
     with folder:
         prepared = time.perf_counter()
         writers = None if job.content is None else KeptWriters(job, folder.folder)
@@ -150,6 +152,7 @@ def reduce(
             job, chosen, folder.side, writers, progress, block_bytes, measured=table is not None
         )
         refuse_changes(source)
+        files += views.write(folder.folder, files)
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()
         accounts = Accounts.from_run(
