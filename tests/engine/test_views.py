@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -11,10 +12,12 @@ import pytest
 import shotsieve
 from shotsieve.check import check
 from shotsieve.cli import main
+from shotsieve.engine.against import check_against
 from shotsieve.errors import BadInput
 from shotsieve.geometry import Geometry
 from shotsieve.simulate.geometry import write_geometry
 from shotsieve.table import FATES, Table
+from shotsieve.write.ledger import Ledger
 
 MASTER = "CORR-R0001-SPB_DET_AGIPD1M-1.nxs"
 VIEWS = {"nexus": True, "overview": True}
@@ -50,6 +53,21 @@ def test_they_are_files_of_the_output(viewed):
     assert report.ok, report.summary()
     settings = json.loads((viewed.out / "shotsieve/settings.json").read_text())
     assert {"nexus.geometry_sha256", "nexus.distance_m", "nexus.photon_energy_kev"} <= settings.keys()
+
+
+def test_a_check_against_the_raw_run_makes_them_again(viewed, simulated, tmp_path):
+    sim, out = simulated("missed_train"), tmp_path / "r"
+    report = check_against(check(viewed.out), sim.raw, constants=sim.constants, backend="cpu")
+    assert report.ok, report.summary()
+    # One that was changed together with its ledger is found.
+    shutil.copytree(viewed.out, out)
+    with h5py.File(out / MASTER, "r+") as file:
+        file["entry/instrument/detector/distance"][()] = 1.7
+    forged = Ledger.make(out, Ledger.load(out).inputs, Ledger.load(out).accounts)
+    (out / "shotsieve/ledger.json").write_text(forged.dumps())
+    assert check(out).ok
+    report = check_against(check(out), sim.raw, constants=sim.constants, backend="cpu")
+    assert report.faults == [f"{MASTER} is another one when it is made again"]
 
 
 def test_frames_through_the_master_are_those_of_the_files(viewed, geometry, read_module):

@@ -166,3 +166,20 @@ def test_what_it_cannot_show_is_said(what, two_sequences):
     [note] = write_overview(path, run.files)
     assert "no overview.h5" in note
     assert not path.exists()
+
+
+@pytest.mark.skipif(not hasattr(extra_data.DataCollection, "auxiliary"), reason="EXtra-data before 1.25")
+def test_several_sequences_are_best_opened_in_their_folder(two_sequences, monkeypatch, tmp_path):
+    """EXtra-data takes names in virtual datasets as seen from the working directory; output.md says so."""
+    folder = overview(two_sequences(modules=tuple(range(9))))
+
+    def used():
+        run = extra_data.RunDirectory(folder)
+        components.AGIPD1M(run, raw=False).write_virtual_cxi(str(tmp_path / "v.cxi"))
+        return run.auxiliary[f"SHOTSIEVE/{DET}/CORR/1CH0:output", "image.framesKept"].ndarray().tolist()
+
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        used()
+    monkeypatch.chdir(folder)
+    assert used() == [3, 0, 2]

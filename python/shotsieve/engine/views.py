@@ -75,7 +75,8 @@ class Views:
                 self._energy,
                 job.unit,
                 source.meta.sample,
-                job.settings,
+                # What is noted is for people, and not the same when the output is checked.
+                {name: value for name, value in job.settings.items() if name != "notes"},
             )
             job.notes += master.write(made[-1], files)
         if self._overview:

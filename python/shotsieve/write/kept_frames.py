@@ -104,7 +104,7 @@ class KeptFrames:
         412
         """
         found, stamps = [], []
-        for path in files:
+        for path in sorted(files):
             if path.suffix == ".h5":
                 try:
                     with h5py.File(path) as file:
