@@ -22,13 +22,23 @@ SUFFIXES = (".parquet", ".csv")
     "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it as .parquet or .csv."
 )
 @click.option("--modules", is_flag=True, help="Measures of every module too (Parquet).")
-def table_command(table: Path, out: Path | None, modules: bool) -> None:
+@click.option(
+    "--list",
+    "which",
+    metavar="WHICH",
+    help='Instead, lines "trainId pulseId" of some shots, to --out or the screen: kept, dropped, undecided, '
+    "misses (kept by chance), or another fate.",
+)
+def table_command(table: Path, out: Path | None, modules: bool, which: str | None) -> None:
     """Say what the table of a run holds: TABLE is the folder of a reduced run, or a table.h5.
 
     Values are the sums over modules where all of them are known.
     """
     from .table import Table
 
+    if which is not None:
+        _list(table, out, modules, which)
+        return
     if out is not None and out.suffix not in SUFFIXES:
         raise BadInput(f"--out {out}: expected a name that ends in {' or '.join(SUFFIXES)}")
     if modules and (out is None or out.suffix != ".parquet"):
@@ -41,6 +51,26 @@ def table_command(table: Path, out: Path | None, modules: bool) -> None:
         found.to_parquet(out, modules)
     else:
         _save_csv(found, out)
+    click.echo(f"written: {out}", err=True)
+
+
+def _list(table: Path, out: Path | None, modules: bool, which: str) -> None:
+    from .errors import OutputError
+    from .shot_list import shot_list
+    from .table import Table
+
+    if modules:
+        raise BadInput("--list takes no --modules: its lines are keys of shots")
+    if out is not None and out.suffix in SUFFIXES:
+        raise BadInput(f"--out {out}: a list of shots is text; expected another ending, such as .lst")
+    text = shot_list(Table.open(table), which)
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        out.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise OutputError(f"the list {out} cannot be written: {error}") from error
     click.echo(f"written: {out}", err=True)
 
 

@@ -253,13 +253,22 @@ class Recipe:
                 f"{name}: [write] cxi = true writes calibrated frames with their peaks: it needs a section "
                 '[measure.peaks], and content that is not "raw"'
             )
-
         for key in ("legacy_names", "drop_cells"):
             if write is not None and getattr(write, key) and write.content == "raw":
                 why = _NOT_OF_RAW[key]
                 raise BadInput(
                     f'{name}: [write] {key} = true {why}: leave it out, or set content = "corrected"'
                 )
+        if write is not None and write.nexus and write.content not in ("corrected", "rounded"):
+            raise BadInput(
+                f"{name}: [write] nexus = true shows values of pixels with NaN where there is none: set "
+                'content = "corrected" or "rounded"'
+            )
+        if write is not None and write.nexus and self.detector.geometry is None:
+            raise BadInput(
+                f"{name}: [write] nexus = true says where the pixels are: set [[detector]] geometry = "
+                '"detector.geom", a CrystFEL geometry file'
+            )
 
     def keeps_whole_trains(self, by_train: bool) -> bool:
         """Whether one kept shot keeps its train, of a detector that stores trains or not (`by_train`)."""

@@ -159,6 +159,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "compression": Key(str, choices=COMPRESSIONS),
         "modules": Key(str),
         "cxi": Key(bool, False),
+        "nexus": Key(bool, False),
+        "overview": Key(bool, False),
         "others": Key(bool, False),
         "trains_per_file": Key(int, 500),
         "legacy_names": Key(bool, False),

@@ -313,6 +313,10 @@ class Write:
         Modules that get a file, as ranges like the memory cells of [select]; None is all.
     cxi : bool
         Also one CXI file with frames and peaks for CrystFEL.
+    nexus : bool
+        Also a NeXus master file (NXmx) that shows the frames, with the geometry.
+    overview : bool
+        Also a file through which EXtra-data opens the run at once.
     others : bool
         Also what the run holds beside the frames: files without detector data as they are, and what stands in
         the detector's files beside its frames.
@@ -331,6 +335,8 @@ class Write:
     compression: str | None = None
     modules: str | None = None
     cxi: bool = False
+    nexus: bool = False
+    overview: bool = False
     others: bool = False
     trains_per_file: int = 500
     legacy_names: bool = False

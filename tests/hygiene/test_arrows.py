@@ -143,6 +143,7 @@ LAYERS = [
         "derive",
         "keep",
         "select",
+        "shot_list",
     ),
     ("accounts", "write"),
     ("check",),

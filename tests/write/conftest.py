@@ -27,20 +27,28 @@ def make_source():
     """Return a maker of sources: shots per train, modules, and where a module has no data."""
 
     def make(
-        per_train=(4, 4, 4), name="AGIPD1M", shape=None, modules=None, absent=(), status=None, cells=None
+        per_train=(4, 4, 4),
+        name="AGIPD1M",
+        shape=None,
+        modules=None,
+        absent=(),
+        status=None,
+        cells=None,
+        skip=0,
     ):
+        listed = TRAINS[skip : skip + len(per_train)]
         detector = detectors.load(name)
         if shape is not None:
             detector = dataclasses.replace(detector, shape=shape)
         rng = np.random.default_rng(7)
-        train = np.repeat(TRAINS[: len(per_train)], per_train)
+        train = np.repeat(listed, per_train)
         index = np.concatenate([np.arange(n) for n in per_train])
         pulse = index * 4 if detector.pulse_key else index
         count = detector.module_count or 2
         modules = modules or tuple(range(detector.first_module, detector.first_module + count))
         present = np.ones((len(train), len(modules)), bool)
         for train_index, module_index in absent:
-            rows = slice(None) if train_index is None else train == TRAINS[train_index]
+            rows = slice(None) if train_index is None else train == listed[train_index]
             present[rows, module_index] = False
         shape = (len(train), len(modules), detector.plane_count, *detector.shape)
         return MemorySource(
@@ -52,9 +60,7 @@ def make_source():
             modules=modules,
             present=present,
             status=status,
-            trains=TrainList(
-                TRAINS[: len(per_train)], TRAINS[: len(per_train)] * 10**8, np.full(len(per_train), 4)
-            ),
+            trains=TrainList(listed, listed * 10**8, np.full(len(per_train), 4)),
             meta=META,
             name="SPB_DET_AGIPD1M-1" if detector.pulse_key else "SPB_IRDA_JF4M",
         )
@@ -87,7 +93,7 @@ def frames_of():
 
     def make(source, shots):
         size = (len(shots), len(source.modules), *source.detector.shape)
-        rng = np.random.default_rng(13)
+        rng = np.random.default_rng((13, *source.shots.train_id[:1].tolist()))
         data = rng.normal(5, 3, size).astype("f4")
         gain = rng.integers(0, 3, size, dtype="u1")
         mask = np.where(rng.random(size) < 0.01, rng.integers(1, 2**32, size), 0).astype("u4")
@@ -116,6 +122,32 @@ def reduce_run(tmp_path, make_source, make_table, frames_of):
             files = writer.finish(rows)
         return SimpleNamespace(
             source=source, kept=kept, frames=whole, present=present, table=rows, folder=target, files=files
+        )
+
+    return make
+
+
+@pytest.fixture
+def two_sequences(reduce_run, make_source):
+    """Return a maker of reduced runs whose modules have two files each; the second has the last train."""
+
+    def make(absent=(), **options):
+        early = [(train, module) for train, module in absent if train != 2]
+        late = [(train and 0, module) for train, module in absent if train in (None, 2)]
+        first = reduce_run(keep=(0, 2, 3), per_train=(4, 4), absent=early, folder="red", **options)
+        second = reduce_run(keep=(0, 2), per_train=(4,), skip=2, absent=late, folder="rest", **options)
+        files = list(first.files)
+        for path in second.files:
+            files.append(first.folder / path.name.replace("S00000", "S00001"))
+            path.rename(files[-1])
+        both = {name: np.concatenate([first.frames[name], second.frames[name]]) for name in first.frames}
+        kept = np.array([0, 2, 3, 8, 10])
+        shape = {key: options[key] for key in ("modules", "shape", "name") if key in options}
+        source = make_source(absent=absent, **shape)
+        present = np.concatenate([first.present, second.present])
+        np.testing.assert_array_equal(present, source.shots.present[kept])
+        return SimpleNamespace(
+            source=source, kept=kept, frames=both, present=present, folder=first.folder, files=files
         )
 
     return make

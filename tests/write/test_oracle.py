@@ -78,8 +78,33 @@ def test_virtual_cxi_and_frame_export(full_run, tmp_path):
         assert np.isnan(data[4, 5]).all()
         assert f["entry_1/pulseId"][:].tolist() == run.source.shots.pulse_id[run.kept].tolist()
     shots = run.source.shots
-    agipd.write_frames(str(tmp_path / "f.h5"), shots.train_id[run.kept[:2]], shots.pulse_id[run.kept[:2]])
-    assert extra_data.H5File(tmp_path / "f.h5")[f"{DET}/CORR/0CH0:output", "image.data"].shape[0] == 2
+    chosen = [0, 3]
+    keys = shots.train_id[run.kept[chosen]], shots.pulse_id[run.kept[chosen]]
+    agipd.write_frames(str(tmp_path / "f.h5"), *keys)
+    copied = extra_data.H5File(tmp_path / "f.h5")
+    for key in ("data", "gain", "mask"):
+        found = copied[f"{DET}/CORR/0CH0:output", f"image.{key}"].ndarray()
+        np.testing.assert_array_equal(found, run.frames[key][chosen, 0])
+    for key, ids in zip(("trainId", "pulseId"), keys, strict=True):
+        np.testing.assert_array_equal(copied[f"{DET}/CORR/0CH0:output", f"image.{key}"].ndarray(), ids)
+
+
+def vds_check(path):
+    pytest.importorskip("hdf5_vds_check")
+    command = [sys.executable, "-m", "hdf5_vds_check", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("content", ["corrected", "raw"])
+def test_the_check_of_virtual_files_finds_no_problem(reduce_run, content, tmp_path):
+    run = reduce_run(content=content, modules=(0, 1, 2, 3, 4, 5, 6, 7, 8), absent=[(2, 5)])
+    agipd = components.AGIPD1M(extra_data.RunDirectory(run.folder), raw=content == "raw")
+    agipd.write_virtual_cxi(str(tmp_path / "v.cxi"))
+    answer = vds_check(tmp_path / "v.cxi")
+    assert answer.returncode == 0, answer.stdout
+    assert "All virtual data sources accessible" in answer.stdout
+    run.files[3].unlink()
+    assert "Access problems" in vds_check(tmp_path / "v.cxi").stdout
 
 
 @pytest.mark.parametrize("content", ["corrected", "raw"])

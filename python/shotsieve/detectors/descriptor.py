@@ -108,6 +108,9 @@ class Detector:
         Number of modules; 0 means any number.
     shape, asic : tuple of int
         (slow scan, fast scan) in pixels.
+    sensor_material : str
+        Chemical symbol or formula.
+    sensor_thickness_m : float
     encoding : {"threshold", "code"}
         Whether plane 1 is compared with two thresholds, or is the gain code itself.
     codes : tuple of int
@@ -138,6 +141,8 @@ class Detector:
     shape: tuple[int, int]
     asic: tuple[int, int]
     pixel_size_m: float
+    sensor_material: str
+    sensor_thickness_m: float
     name_pattern: str
     raw_source_pattern: str
     raw_source: str

@@ -36,6 +36,7 @@ from .job import Job
 from .parts import TRAINS, cut_parts
 from .result import Result
 from .resume import settings_of, standing, what_decides
+from .views import Views
 from .writers import KeptWriters, finish_run, others_of
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ def reduce(
     job, looked_at = prepare(source, recipe, constants, chosen, force=force, block_bytes=block_bytes)
     if table is not None:
         adopt(job, table)
+    views = Views(job)
     if folder.finished:
         folder.clear_up()
         return standing(folder.path, job)
@@ -148,6 +150,7 @@ def reduce(
         for file in finish_run(job, folder.folder, len(parts)):
             known.pop(file.name, None)
             files += [file] if file not in files else []
+        files += views.write(folder.folder, files)
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()
         accounts = Accounts.from_run(

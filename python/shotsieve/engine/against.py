@@ -24,6 +24,7 @@ from ..write.checksums import sha256_of, sha256_of_all
 from ..write.journal import Journal
 from ..write.ledger import Ledger, names_in, told_checksums
 from ..write.output import SIDE
+from ..write.overview import FILE_NAME as OVERVIEW
 from ..write.part import Part, PartOfRun
 from ..write.planes import planes_of
 from .against_copies import changed_files, changed_frame_columns, changed_groups
@@ -40,6 +41,7 @@ from .flow import (
 )
 from .job import Job
 from .stored import StoredModule
+from .views import Views
 
 _SHOWN = 5  # faults of a kind that are named one by one
 
@@ -92,6 +94,7 @@ def check_against(
     source = open_source(run, recipe)
     given = open_constants(recipe, constants, source.detector)
     job, _ = prepare(source, recipe, given, chosen_backend, force=True, block_bytes=block_bytes)
+    views = Views(job)
     from_table = _compare_settings(job, side, report)
     _compare_inputs(source, report)
     if not same_shots(job.table, stored):
@@ -118,6 +121,8 @@ def check_against(
         if sample >= 1 and not from_table:
             write_measures(side, job)
             _compare_files(side, report)
+            if report.ok:
+                _compare_views(views, side, report)
     rows = job.source.readable
     _compare_tables(job.table.part(rows), stored.part(rows), report)
     again = np.zeros(len(stored), bool)
@@ -194,6 +199,15 @@ def _compare_inputs(source: Source, report: Report) -> None:
     for name, text in zip(source.files, sha256_of_all(source.paths), strict=True):
         if name in told and told[name] != text:
             report.faults.append(f"the input {name} is not what it was: its checksum is another")
+
+
+def _compare_views(views: Views, folder: Path, report: Report) -> None:
+    """Files that show the others are what they are when they are made again over the files of the output."""
+    listed = Ledger.load(report.out).files
+    files = sorted(report.out / name for name in listed if "/" not in name and name != OVERVIEW)
+    for path in views.write(folder, files):
+        if path.name not in listed or listed[path.name]["sha256"] != sha256_of(path):
+            report.faults.append(f"{path.name} is another one when it is made again")
 
 
 def _short(value: Any) -> str:

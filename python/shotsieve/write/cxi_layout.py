@@ -12,6 +12,7 @@ from ..errors import BadInput
 from ..units import kev_to_nm
 from .encoded import DTYPES, LEVEL
 from .hdf5 import STRING, storable, stored_dtype
+from .virtual import Mapped, create_virtual
 
 CXI_VERSION = 150
 """Version 1.5 of the format: the first with peak lists."""
@@ -279,20 +280,26 @@ def write_views(file: h5py.File, modules: Sequence[int], module_shape: tuple[int
     """
     entry, group = file["entry_1"], file[DETECTOR]
     slab, ss = group["data"], module_shape[0]
-    # By the low-level interface: the other one stores the time of creation, and times are never the same.
-    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    plist.set_obj_track_times(False)
-    plist.set_layout(h5py.h5d.VIRTUAL)
-    plist.set_fill_value(np.zeros((), slab.dtype))
-    shape = (len(slab), len(modules), *module_shape)
-    for m in range(len(modules) if len(slab) else 0):
-        here, there = h5py.h5s.create_simple(shape), h5py.h5s.create_simple(slab.shape)
-        here.select_hyperslab((0, m, 0, 0), (len(slab), 1, *module_shape))
-        there.select_hyperslab((0, m * ss, 0), (len(slab), *module_shape))
-        # '.' is the file itself, whatever name it gets.
-        plist.set_virtual(here, b".", slab.name.encode(), there)
-    space = h5py.h5s.create_simple(shape)
-    h5py.h5d.create(group.id, b"modules", h5py.h5t.py_create(slab.dtype), space, plist)
+    frames = len(slab)
+    create_virtual(
+        group,
+        "modules",
+        (frames, len(modules), *module_shape),
+        slab.dtype,
+        0,
+        [
+            Mapped(
+                ".",  # the file itself, whatever name it gets
+                slab.name,
+                slab.shape,
+                (0, m * ss, 0),
+                (frames, *module_shape),
+                (0, m, 0, 0),
+                (frames, 1, *module_shape),
+            )
+            for m in range(len(modules) if frames else 0)
+        ],
+    )
     view = group["modules"]
     view.attrs["axes"] = f"{_IDENTIFIER}:module_identifier:y:x"
     view.attrs["meaning"] = "the frames of data by module: a view, not a copy"

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -55,6 +57,14 @@ def test_frames_and_masks_come_back_and_missing_modules_are_masked_zeros(write, 
         assert detector["mask"].attrs["missing_module"] == 0xFFFFFFFF
         assert "BadPixels" in detector["mask"].attrs["meaning"]
         assert detector["data"].attrs["units"] == "keV"
+
+
+def test_the_view_by_module_passes_the_check_of_virtual_datasets(write):
+    pytest.importorskip("hdf5_vds_check")
+    command = [sys.executable, "-m", "hdf5_vds_check", str(write().files[0])]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stdout
+    assert "All virtual data sources accessible" in answer.stdout
 
 
 def test_keys_numbers_links_and_axes(write, meta):
