@@ -20,6 +20,7 @@ from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
 from .write.ledger import FILE_NAME, Ledger, names_in, sha256_of
 from .write.output import SIDE
+from .write.redu import AGGREGATOR, compare_redu
 from .write.reduction import CHECKSUMS, GONE
 
 CHUNKS_TOGETHER = 64
@@ -112,17 +113,28 @@ def check(out: Path, digest: str | None = None) -> Report:
     try:
         table = Table.open(out / SIDE / "table.h5")
         accounts = json.loads((out / SIDE / "accounts.json").read_text(encoding="utf-8"))
-        writes = Recipe.load(out / SIDE / "recipe.toml").write is not None
+        recipe = Recipe.load(out / SIDE / "recipe.toml")
         detector = detectors.load(accounts["detector"])
     except (BadInput, *DAMAGE) as err:
         report.faults.append(f"{out / SIDE} cannot be read: {err}")
         return report
     report.shots = len(table)
     _check_accounts(accounts, table, ledger, report)
-    if writes:
+    if recipe.write is not None:
         for module in table.modules:
             _check_module(out, detector, module, table, report)
+    if recipe.redu is not None:
+        _check_redu(out, table, report)
     return report
+
+
+def _check_redu(out: Path, table: Table, report: Report) -> None:
+    """Lit pixels and flags for the facility's tools are those of the table."""
+    for path in sorted(out.glob(f"*-{AGGREGATOR}-S*.h5")):
+        try:
+            report.faults += compare_redu(path, table)
+        except DAMAGE as err:
+            report.faults.append(f"{path.name} cannot be read: {err}")
 
 
 def _check_files(out: Path, ledger: Ledger, report: Report) -> None:

@@ -149,6 +149,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "seed": Key(int, 0),
     },
     "ledger": {"checksum_inputs": Key(bool, False)},
+    "redu": {"modules": Key(str), "threshold": Key(float)},
     "write": {
         "content": Key(str, "corrected", choices=("corrected", "raw")),
         "cxi": Key(bool, False),

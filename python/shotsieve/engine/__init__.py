@@ -21,6 +21,7 @@ from ..table import FATES, Table
 from ..write import ledger
 from ..write.output import OutputFolder
 from .clock import profile_text
+from .facility import facility_files
 from .flow import (
     BLOCK_BYTES,
     adopt,
@@ -49,8 +50,8 @@ class Result:
     out : Path
         The folder of the reduced run.
     files : list of Path
-        Data files in it, one per module, then a CXI file and copies of other files, where the recipe asks for
-        them; empty where only the table was wanted.
+        Data files in it, one per module, then a CXI file, copies of other files and the facility's lit pixels
+        and hits, where the recipe asks for them; empty where only the table was wanted.
     table : Table
         One row per shot of the run.
     accounts : Accounts
@@ -150,6 +151,7 @@ def reduce(
             job, chosen, folder.side, writers, progress, block_bytes, measured=table is not None
         )
         refuse_changes(source)
+        files += facility_files(job, folder.folder)
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()
         accounts = Accounts.from_run(

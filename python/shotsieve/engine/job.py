@@ -20,6 +20,7 @@ from ..measure.threshold import median_noise, threshold_in_unit
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from .averages import AverageJob, make_average_job
+from .facility import check_redu
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .pump_probe import PumpProbeJob, make_pump_probe_job
@@ -205,6 +206,7 @@ def make_job(
         job.keeper = _keeper(job)
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
         job.keeper.prepare(table)
+    check_redu(job)
     _describe(job, constants)
     return job
 

@@ -1,0 +1,103 @@
+"""A small simulated run, its reductions in photons, and what the facility's tools make of them."""
+
+from __future__ import annotations
+
+import copy
+from types import SimpleNamespace
+
+import pytest
+import shotsieve
+from shotsieve.simulate import SpiParameters
+from shotsieve.simulate.constants import constants_in_memory
+from shotsieve.simulate.frames import FrameMaker
+from shotsieve.simulate.memory import build
+from shotsieve.simulate.run import write_run
+
+USUAL = {
+    "n_trains": 8,
+    "n_cells": 8,
+    "modules": (3, 4),
+    "hit_rate": 0.2,
+    "photons_per_hit": (3e5, 1e6),
+    "radius_nm": 15.0,
+    "background": 0.002,
+    "seed": 5,
+    "litfrm": True,
+    "dark_cells": (6,),
+}
+ODD = {
+    **USUAL,
+    "modules": (3, 4, 8),
+    "missing_modules": (8,),
+    "missed_trains": ((4, 1),),
+    "empty_trains": (0,),
+    "suspect_trains": (5,),
+    "split_at": (4,),
+    "sequence_overlap": 1,
+}
+RECIPE = {
+    "calibrate": {"unit": "photon", "round_photons": True},
+    "measure": {"lit": {"threshold": "0.7 photon"}},
+    "derive": {"limit": {"kind": "adaptive", "of": "lit_fraction[3]", "k": 4.0, "window": 4}},
+    "keep": {"rule": "lit_fraction[3] > limit", "misses": 0.2, "seed": 1},
+    "redu": {"modules": "3"},
+    "write": {"content": "corrected"},
+}
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory):
+    """``simulated("usual")`` or ``"odd"``: folder and constants."""
+    made = {}
+
+    def get(name="usual"):
+        if name not in made:
+            p = SpiParameters(**{"usual": USUAL, "odd": ODD}[name])
+            raw = tmp_path_factory.mktemp(name) / "raw" / "r0001"
+            raw.mkdir(parents=True)
+            schedule, model, _ = build(p)
+            write_run(raw, p, schedule, FrameMaker(p, schedule, model), lambda *_: None)
+            made[name] = SimpleNamespace(
+                raw=raw, constants=constants_in_memory(p, model), parameters=p, schedule=schedule
+            )
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def make_recipe():
+    """The usual recipe with some sections replaced; None removes one."""
+
+    def make(**sections):
+        changed = {**copy.deepcopy(RECIPE), **sections}
+        return {key: value for key, value in changed.items() if value is not None}
+
+    return make
+
+
+@pytest.fixture
+def reduce(simulated, make_recipe, tmp_path):
+    """Reduce one of the runs."""
+
+    def run(name="usual", out="red", raw=None, table=None, **sections):
+        sim = simulated(name)
+        options = {"constants": sim.constants, "backend": "cpu", "table": table}
+        return shotsieve.reduce(raw or sim.raw, make_recipe(**sections), tmp_path / out, **options)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def reduced(simulated, make_recipe, tmp_path_factory):
+    """Reductions with the usual recipe, each made once."""
+    made = {}
+
+    def get(name="usual"):
+        if name not in made:
+            sim = simulated(name)
+            out = tmp_path_factory.mktemp(f"red-{name}") / "r0001"
+            made[name] = shotsieve.reduce(sim.raw, make_recipe(), out, constants=sim.constants, backend="cpu")
+        return made[name]
+
+    return get
