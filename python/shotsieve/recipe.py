@@ -171,7 +171,9 @@ class Recipe:
             values[section] = checked(section, table, name)
         recipe = cls(
             detector=Detector(**values.get("detector", {})),
-            annotate=build_annotate(values.get("annotate", {}), values.get("annotate.columns", {}), name),
+            annotate=build_annotate(
+                values.get("annotate", {}), values.get("annotate.columns", {}), name, Path(folder)
+            ),
             select=Select(**values["select"]) if "select" in values else None,
             calibrate=build_calibrate(values.get("calibrate"), name),
             measure=Measure(

@@ -81,6 +81,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "laser_offset": Key(int),
         "laser_pulse_offset": Key(float),
         "delay": Key(str),
+        "beside": Key(str),
     },
     "annotate.columns": {},  # named columns, each with its source and key
     "select": {"frames": Key(str, "all", choices=FRAMES), "cells": Key(str), "rule": Key(str)},

@@ -101,3 +101,30 @@ def reduced(simulated, make_recipe, tmp_path_factory):
         return made[name]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def whole(simulated, make_recipe, tmp_path_factory):
+    """The usual run with every shot kept, and EXtra-redu's own counts and hits of those frames, as files."""
+    extra_data = pytest.importorskip("extra_data")
+    fileutils, spi = pytest.importorskip("extra_redu.fileutils"), pytest.importorskip("extra_redu.spi")
+    sim, folder = simulated(), tmp_path_factory.mktemp("whole")
+    recipe = make_recipe(derive=None, keep={"rule": "lit_fraction[3] > 0.05", "misses": 1.0})
+    result = shotsieve.reduce(sim.raw, recipe, folder / "red", constants=sim.constants, backend="cpu")
+    data = extra_data.RunDirectory(result.out)
+    pattern = r"SPB_DET_AGIPD1M-1/CORR/(?P<key>\d+)CH0:output"
+    source = fileutils.StackedPulseSource.from_datacollection(data, pattern, "image")
+    counter = spi.LitPixelCounter(source, threshold=0.7)
+    counter(source)
+    finder = spi.SpiHitfinder([0], mode="adaptive", snr=4.0, min_scores=20, miss_fraction_abs=0.1)
+    finder.find_hits(counter)
+    (folder / "theirs").mkdir()
+    made = {
+        f"SPB_DET_AGIPD1M-1/REDU/{n}": d for n, d in (("LITPX_COUNTER", counter), ("SPI_HITFINDER", finder))
+    }
+    # Without the trains at both ends: nothing is known of their shots.
+    trains = finder.train_ids[1:-1]
+    fileutils.exdf_save(str(folder / "theirs"), "REDU00", 1, made, trains)
+    return SimpleNamespace(
+        result=result, counter=counter, finder=finder, theirs=folder / "theirs", trains=trains
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -32,10 +31,9 @@ pytestmark = [
 ]
 
 
-def stacked(folder, group, modules=None):
+def stacked(folder, group):
     data = extra_data.RunDirectory(folder)
-    names = CORRECTED if modules is None else [f"{DET}/CORR/{m}CH0:output" for m in modules]
-    return fileutils.StackedPulseSource.from_datacollection(data, names, group)
+    return fileutils.StackedPulseSource.from_datacollection(data, CORRECTED, group)
 
 
 def validate(folder):
@@ -56,25 +54,6 @@ def flags(table):
     """What the flags have to be, by the table alone."""
     kept = table.fate == 0
     return {"hitFlag": table.verdict == 1, "missFlag": kept & (table.verdict == 0), "dataFlag": kept}
-
-
-@pytest.fixture(scope="module")
-def whole(simulated, make_recipe, tmp_path_factory):
-    """The usual run with every shot kept, and EXtra-redu's own counts and hits of those frames, as files."""
-    import shotsieve
-
-    sim, folder = simulated(), tmp_path_factory.mktemp("whole")
-    recipe = make_recipe(derive=None, keep={"rule": "lit_fraction[3] > 0.05", "misses": 1.0})
-    result = shotsieve.reduce(sim.raw, recipe, folder / "red", constants=sim.constants, backend="cpu")
-    source = stacked(result.out, "image")
-    counter = spi.LitPixelCounter(source, threshold=0.7)
-    counter(source)
-    finder = spi.SpiHitfinder([0], mode="adaptive", snr=4.0, min_scores=20, miss_fraction_abs=0.1)
-    finder.find_hits(counter)
-    (folder / "theirs").mkdir()
-    made = {COUNTER: counter, FINDER: finder}
-    fileutils.exdf_save(str(folder / "theirs"), "REDU00", 1, made)
-    return SimpleNamespace(result=result, counter=counter, finder=finder, theirs=folder / "theirs")
 
 
 def test_counts_are_those_of_the_facility_on_the_same_frames(whole):

@@ -181,7 +181,8 @@ def write_redu(
     trains = np.unique(table.train_id[rows])
     stamps = source.trains.timestamp[np.searchsorted(source.trains.train_id, trains)]
     path = Path(folder) / file_name(source.meta.run)
-    with ExdfFile(path, train_ids=trains, timestamps=stamps, meta=source.meta) as file:
+    good = ~np.isin(trains, table.train_id[table.fate == FATES.index("suspect")])
+    with ExdfFile(path, train_ids=trains, timestamps=stamps, meta=source.meta, flags=good) as file:
         _write_counts(file, source.name, table, rows, lit_threshold, unit)
         if hits is not None:
             _write_hits(file, source.name, table, rows, hits)
