@@ -35,6 +35,8 @@ ODD = {
     "split_at": (4,),
     "sequence_overlap": 1,
 }
+# EXtra-data opens no run in which a train stands in two files.
+GAPS = {**ODD, "sequence_overlap": 0}
 RECIPE = {
     "calibrate": {"unit": "photon", "round_photons": True},
     "measure": {"lit": {"threshold": "0.7 photon"}},
@@ -47,12 +49,12 @@ RECIPE = {
 
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory):
-    """``simulated("usual")`` or ``"odd"``: folder and constants."""
+    """``simulated("usual")``, ``"odd"`` or ``"gaps"``: folder and constants."""
     made = {}
 
     def get(name="usual"):
         if name not in made:
-            p = SpiParameters(**{"usual": USUAL, "odd": ODD}[name])
+            p = SpiParameters(**{"usual": USUAL, "odd": ODD, "gaps": GAPS}[name])
             raw = tmp_path_factory.mktemp(name) / "raw" / "r0001"
             raw.mkdir(parents=True)
             schedule, model, _ = build(p)
