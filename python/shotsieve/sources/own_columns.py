@@ -82,27 +82,24 @@ class OwnColumns:
             key, place = match[1], int(match[2])
         what = f'[annotate] {name} = "{text}"'
         files = self._files_of(source, group, what)
-        by_pulse = group and any(_has(file, f"{source}/{group}/pulseId") for file in files)
+        by_pulse = bool(group) and any(_has(file, f"{source}/{group}/pulseId") for file in files)
         if by_pulse:
-            parts = [part for file in files if (part := _rows(file, source, group, key, what)) is not None]
-            found = None
-            if parts:
-                wide = {part[2].shape[1] for part in parts}
-                if len(wide) > 1:
-                    raise BadInput(f"{what}: {' and '.join(map(str, sorted(wide)))} numbers in a row")
-                found = tuple(np.concatenate(columns) for columns in zip(*parts, strict=True))
+            parts = [
+                part for file in files if (part := _rows(file, source, group, key, place, what)) is not None
+            ]
+            found = tuple(map(np.concatenate, zip(*parts, strict=True))) if parts else None
         else:
             found = collect(files, source, group, key)
         if found is None:
-            raise BadInput(
-                f"{what}: {source} has no key {key!r}, or no data under it.{_keys(files, source, key)}"
-            )
-        values = _picked(found[-1], place, key, what, "shot" if by_pulse else "train")
+            hint = _keys(files, source, key)
+            raise BadInput(f"{what}: {source} has no key {key!r}, or no data under it.{hint}")
         if by_pulse:
-            column = _by_pulse(found[0], found[1], values, self.shots, what)
+            column = _by_pulse(*found, self.shots, what)
         else:
-            at, have = rows_of(found[0], self.shots.train_id)
-            column = np.where(have, values[at], np.nan) if len(values) else np.full(len(self.shots), np.nan)
+            trains, values = found
+            _check_place(values.shape[1], values.dtype, place, key, what, "train")
+            at, have = rows_of(trains, self.shots.train_id)
+            column = np.where(have, values[at, place or 0].astype(np.float64), np.nan)
         self._note(name, text, column, by_pulse)
         return column
 
@@ -184,21 +181,18 @@ def _keys(files: Sequence[RunFile], source: str, key: str) -> str:
     return nearest(key, sorted(found))
 
 
-def _picked(values: np.ndarray, place: int | None, key: str, what: str, row: str) -> np.ndarray:
-    """One number of each row, float64 (rows,)."""
-    wide = values.shape[1]
-    if values.dtype.kind not in "iufb" or (wide != 1 and place is None):
-        raise BadInput(
-            f"{what}: {wide} values of type {values.dtype} per {row}; expected one number"
-            + (f": name one of them, counted from 0, as {key}[0]" if values.dtype.kind in "iufb" else "")
-        )
+def _check_place(wide: int, dtype: np.dtype, place: int | None, key: str, what: str, row: str) -> None:
+    """Refuse what is not one number of a row."""
+    numbers = dtype.kind in "iufb"
+    if not numbers or (wide != 1 and place is None):
+        hint = f": name one of them, counted from 0, as {key}[0]" if numbers else ""
+        raise BadInput(f"{what}: {wide} values of type {dtype} per {row}; expected one number{hint}")
     if place is not None and place >= wide:
         raise BadInput(f"{what}: there are {wide} values per {row}, so the last one is {key}[{wide - 1}]")
-    return values[:, place or 0].astype(np.float64)
 
 
-def _rows(file: RunFile, source: str, group: str, key: str, what: str):
-    """(trains, pulses, values) of all rows of good trains in a file; None where it has no such key."""
+def _rows(file: RunFile, source: str, group: str, key: str, place: int | None, what: str):
+    """(trains, pulses, numbers) of all rows of good trains in a file; None where it has no such key."""
     base = f"INSTRUMENT/{source}/{group}"
     path = f"INSTRUMENT/{source}/{key.replace('.', '/')}"
     with opened(file.path) as f:
@@ -218,12 +212,13 @@ def _rows(file: RunFile, source: str, group: str, key: str, what: str):
                 )
         if data.ndim > 2 or f[f"{base}/pulseId"].size != len(f[f"{base}/pulseId"]):
             raise BadInput(f"{what}: rows of shape {data.shape[1:]}; expected a number, or a list of numbers")
+        _check_place(data.shape[1] if data.ndim > 1 else 1, data.dtype, place, key, what, "shot")
         have = (count > 0) & file.good
         rows = np.repeat(first[have] - np.cumsum(count[have]) + count[have], count[have])
         rows += np.arange(len(rows))
         train = np.repeat(file.train_id[have], count[have])
         try:
-            values = data[:end][rows].reshape(len(rows), -1)
+            values = data[(slice(end), place or 0)[: data.ndim]][rows].astype(np.float64)
         except DAMAGE as e:
             raise UnreadableData(f"{file.path}: {path} cannot be read ({reason(e)})") from e
         pulse = file.label(f, f"{base}/pulseId", end)[rows].astype(np.uint64)

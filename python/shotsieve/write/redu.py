@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -216,38 +217,36 @@ def compare_redu(path: Path, table: Table) -> list[str]:
     rows = distinct(table)
     rows = rows[table.train_id[rows] > 0]
     want = {"trainId": table.train_id[rows], "pulseId": table.pulse_id[rows]}
-    counts, flags = _counts(table, rows), _flags(table, rows)
     faults = []
     with h5py.File(path) as file:
         listed = file["METADATA/dataSources/dataSourceId"].asstr()[:]
-        for name, values in ((COUNTER, counts), (HITFINDER, flags)):
+        for name, columns in ((COUNTER, _counts), (HITFINDER, _flags)):
             for source in (s for s in listed if s.endswith(f"/{name}:output/data")):
-                for key, expected in (want | values).items():
+                for key, expected in chain(want.items(), columns(table, rows)):
                     if not np.array_equal(file[source][key][:], expected):
                         faults.append(f"{path.name}: {name} {key} is not what the table tells")
     return faults
 
 
-def _counts(table: Table, rows: np.ndarray) -> dict[str, np.ndarray]:
+def _counts(table: Table, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the counts by module one after the other: of a long run each is nearly a gigabyte."""
     ok = table.ok()[rows]
-    return {
-        key: np.trunc(np.where(ok, table.measures[column][rows], 0)).astype("i8")
-        for key, column in COLUMNS.items()
-    }
+    for key, column in COLUMNS.items():
+        yield key, np.trunc(np.where(ok, table.measures[column][rows], 0)).astype("i8")
 
 
-def _flags(table: Table, rows: np.ndarray) -> dict[str, np.ndarray]:
+def _flags(table: Table, rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     verdict, kept = table.verdict[rows], table.fate[rows] == FATES.index("kept")
     # An undecided shot that is kept is no miss: nobody knows what it is.
     flags = {"hitFlag": verdict == 1, "missFlag": kept & (verdict == 0), "dataFlag": kept}
-    return {key: values.astype("u1") for key, values in flags.items()}
+    yield from ((key, values.astype("u1")) for key, values in flags.items())
 
 
 def _write_counts(
     file: ExdfFile, detector: str, table: Table, rows: np.ndarray, lit_threshold: float, unit: str
 ) -> None:
     group = _shots(file, f"{detector}/{COUNTER}:output", table, rows)
-    for key, values in _counts(table, rows).items():
+    for key, values in _counts(table, rows):
         group[key] = values
     # `units` for people and general tools, `unitSymbol` is where EXtra-data looks.
     group["totalIntensity"].attrs["units"] = group["totalIntensity"].attrs["unitSymbol"] = unit
@@ -259,7 +258,8 @@ def _write_counts(
 def _write_hits(file: ExdfFile, detector: str, table: Table, rows: np.ndarray, hits: HitFinding) -> None:
     source = f"{detector}/{HITFINDER}"
     group = _shots(file, f"{source}:output", table, rows)
-    for key, values in {"hitscore": hit_scores(table, hits.modules)[rows], **_flags(table, rows)}.items():
+    group["hitscore"] = hit_scores(table, hits.modules)[rows]
+    for key, values in _flags(table, rows):
         group[key] = values
     trains = file.train_ids
     levels = {"value": np.full(len(trains), hits.threshold)}
