@@ -76,6 +76,12 @@ def test_hits_of_the_facility_in_the_runs_folder(joined, whole, reduce):
     np.testing.assert_array_equal(result.table.fate == 0, known & whole.finder.hit_mask)
     np.testing.assert_array_equal(result.table.verdict, np.where(known, whole.finder.hit_mask, -1))
     assert result.accounts.kept > 2
+    # Hits alone are read at all, and what nobody knows.
+    result = reduce(
+        out="selected", raw=folder, derive=None, redu=None, keep=None, write=None,
+        annotate={"columns": {"hit": COLUMNS["hit"]}}, select={"rule": "hit == 1"},
+    )  # fmt: skip
+    np.testing.assert_array_equal(result.table.fate == 0, ~known | whole.finder.hit_mask)
 
 
 def test_hits_of_the_facility_beside_the_run(simulated, whole, reduce, make_recipe, tmp_path):
