@@ -22,6 +22,7 @@ from .write.checksums import sha256_of
 from .write.ledger import FILE_NAME, Ledger, names_in
 from .write.modules import written_modules
 from .write.output import SIDE
+from .write.redu import AGGREGATOR, compare_redu
 from .write.reduction import CHECKSUMS, GONE, SLOT, stored_frames
 
 CHUNKS_TOGETHER = 64
@@ -125,7 +126,18 @@ def check(out: Path, digest: str | None = None) -> Report:
     if recipe.write is not None:
         for module in written:
             _check_module(out, detector, module, table, report)
+    if recipe.redu is not None:
+        _check_redu(out, table, report)
     return report
+
+
+def _check_redu(out: Path, table: Table, report: Report) -> None:
+    """Lit pixels and flags for the facility's tools are those of the table."""
+    for path in sorted(out.glob(f"*-{AGGREGATOR}-S*.h5")):
+        try:
+            report.faults += compare_redu(path, table)
+        except DAMAGE as err:
+            report.faults.append(f"{path.name} cannot be read: {err}")
 
 
 def _check_files(out: Path, ledger: Ledger, report: Report) -> None:

@@ -74,12 +74,10 @@ def fill(table: Table, sections: Mapping[str, Derived]) -> None:
         With the columns of `declare`, and every measure.
     sections : mapping of str to Derived
     """
-    asked = (table.fate <= FATES.index("dropped")) & ~unread(table)
     for name, section in sections.items():
         if section.kind not in WHOLE_TABLE:
             continue
-        low, high = table.bounds(section.of)
-        known = asked & (low == high)
+        asked, low, known = _asked(table, section)
         out = np.full(len(table), np.nan)
         for shots in windows(table, asked, section.window, section.per_cell):
             values = low[shots[known[shots]]]
@@ -102,6 +100,47 @@ def robust_threshold(values: np.ndarray, k: float) -> float:
         return np.nan
     median = np.median(values)
     return float(median + k * _ROBUST * np.median(np.abs(values - median)))
+
+
+def per_train(table: Table, name: str, section: Derived, train_id: np.ndarray) -> dict[str, np.ndarray]:
+    """Return an adaptive threshold by train, with the two numbers that it was made of.
+
+    Promise: exact; ``value`` is the column itself, and what `fill` computed it from is computed once more.
+
+    Parameters
+    ----------
+    table : Table
+        After `fill`.
+    name : str
+        Of the column.
+    section : Derived
+        Of kind ``"adaptive"``, and not by memory cell: then a train has many thresholds.
+    train_id : ndarray of uint64 (T,)
+
+    Returns
+    -------
+    dict of str to ndarray of float64 (T,)
+        ``value`` = ``mu`` + k * ``sig``: threshold, median and robust width; NaN where there are none.
+    """
+    asked, low, known = _asked(table, section)
+    found = {key: np.full(len(train_id), np.nan) for key in ("value", "mu", "sig")}
+    for shots in windows(table, asked, section.window, False):
+        values = low[shots[known[shots]]]
+        if len(values) < FEWEST:
+            continue
+        here = np.isin(train_id, table.train_id[shots])
+        median = np.median(values)
+        found["value"][here] = table.columns[name][shots[0]]
+        found["mu"][here] = median
+        found["sig"][here] = _ROBUST * np.median(np.abs(values - median))
+    return found
+
+
+def _asked(table: Table, section: Derived) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which shots count, the column that a section is made of, and where that is known exactly."""
+    asked = (table.fate <= FATES.index("dropped")) & ~unread(table)
+    low, high = table.bounds(section.of)
+    return asked, low, asked & (low == high)
 
 
 def rank(values: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ from .recipe_sections import (
     Measure,
     Peaks,
     PumpProbe,
+    Redu,
     Region,
     Select,
     Write,
@@ -45,6 +46,7 @@ __all__ = [
     "Peaks",
     "PumpProbe",
     "Recipe",
+    "Redu",
     "Region",
     "Select",
     "Write",
@@ -76,6 +78,8 @@ class Recipe:
     keep : Keep or None
         None keeps every shot.
     ledger : Ledger
+    redu : Redu or None
+        None writes no file for the facility's hit finder.
     write : Write or None
         None writes the table only.
     folder : Path
@@ -96,6 +100,7 @@ class Recipe:
     derive: dict[str, Derived] = field(default_factory=dict)
     keep: Keep | None = None
     ledger: Ledger = field(default_factory=Ledger)
+    redu: Redu | None = None
     write: Write | None = None
     folder: Path = field(default=Path(), compare=False)
     _given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -172,7 +177,9 @@ class Recipe:
             values[section] = checked(section, table, name)
         recipe = cls(
             detector=Detector(**values.get("detector", {})),
-            annotate=build_annotate(values.get("annotate", {}), values.get("annotate.columns", {}), name),
+            annotate=build_annotate(
+                values.get("annotate", {}), values.get("annotate.columns", {}), name, Path(folder)
+            ),
             select=Select(**values["select"]) if "select" in values else None,
             calibrate=build_calibrate(values.get("calibrate"), name),
             measure=Measure(
@@ -188,6 +195,7 @@ class Recipe:
             derive=build_derived(values.get("derive", {}), name),
             keep=Keep(**values["keep"]) if "keep" in values else None,
             ledger=Ledger(**values.get("ledger", {})),
+            redu=Redu(**values["redu"]) if "redu" in values else None,
             write=build_write(values.get("write"), name),
             folder=Path(folder),
             _given=copy.deepcopy(dict(given)),
@@ -241,6 +249,8 @@ class Recipe:
                     f"{name}: [measure.{section}] needs to know where the pixels are: set [[detector]] "
                     'geometry = "detector.geom", a CrystFEL geometry file'
                 )
+        if self.redu is not None and measure.lit is None:
+            raise BadInput(f"{name}: [redu] writes lit pixels; add a section [measure.lit]")
         if measure.azint is not None:
             self._check_azint(name)
         if write is not None and write.trains_per_file < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .constants.steps import Steps
@@ -22,12 +23,14 @@ from .units import Quantity, check_photon_energy
 from .write.rounding import Rounding
 
 
-def build_annotate(values: dict[str, Any], columns: dict[str, str], name: str) -> AnnotateParams:
+def build_annotate(
+    values: dict[str, Any], columns: dict[str, str], name: str, folder: Path
+) -> AnnotateParams:
     """Build the choices, under the names of `AnnotateParams`, which carry the units."""
     values |= {f"{key}_{unit}": values.pop(key) for key, unit in ANNOTATE_UNITS.items() if key in values}
     plain = {key: v.value if isinstance(v, Quantity) else v for key, v in values.items()}
     try:
-        return AnnotateParams(**plain, columns=columns)
+        return AnnotateParams(**plain, columns=columns, folder=folder)
     except BadInput as err:
         raise BadInput(f"{name}: [annotate] {err}") from None
 

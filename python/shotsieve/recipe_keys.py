@@ -83,6 +83,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "laser_offset": Key(int),
         "laser_pulse_offset": Key(float),
         "delay": Key(str),
+        "beside": Key(str),
     },
     "annotate.columns": {},  # named columns, each with its source and key
     "select": {"frames": Key(str, "all", choices=FRAMES), "cells": Key(str), "rule": Key(str)},
@@ -151,6 +152,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "seed": Key(int, 0),
     },
     "ledger": {"checksum_inputs": Key(bool, False)},
+    "redu": {"modules": Key(str), "threshold": Key(float)},
     "write": {
         "content": Key(str, "corrected", choices=CONTENTS),
         "dtype": Key(str, choices=PHOTON_DTYPES),

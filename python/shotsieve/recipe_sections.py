@@ -294,6 +294,22 @@ class Ledger:
 
 
 @dataclass(frozen=True)
+class Redu:
+    """``[redu]``: lit pixels and hits of all shots, as the facility's own tools write them.
+
+    Attributes
+    ----------
+    modules : str or None
+        Numbers of the modules that make the hit score, ``"3, 4, 8, 15"``; None takes all.
+    threshold : float or None
+        Of the hit score, where the rule compares no adaptive column.
+    """
+
+    modules: str | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
 class Write:
     """``[write]``: what is written of the kept shots.
 

@@ -158,6 +158,7 @@ LAYERS = [
         "cli_pulses",
         "cli_simulate",
         "cli_table",
+        "exdf_method",
         "__main__",
         "plot",
     ),

@@ -21,6 +21,7 @@ from ..table import FATES, Table
 from ..write import ledger
 from ..write.output import OutputFolder
 from .clock import profile_text
+from .facility import facility_files
 from .flow import (
     BLOCK_BYTES,
     Plan,
@@ -150,6 +151,7 @@ def reduce(
         for file in finish_run(job, folder.folder, len(parts)):
             known.pop(file.name, None)
             files += [file] if file not in files else []
+        files += facility_files(job, folder.folder)
         files += views.write(folder.folder, files)
         bytes_out = sum(file.stat().st_size for file in files)
         job.finish_notes()

@@ -21,6 +21,7 @@ from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
 from .averages import AverageJob, make_average_job
 from .content import form_of
+from .facility import check_redu
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .pump_probe import PumpProbeJob, make_pump_probe_job
@@ -225,6 +226,7 @@ def make_job(
         job.keeper = _keeper(job)
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
         job.keeper.prepare(table)
+    check_redu(job)
     describe(job, constants)
     return job
 

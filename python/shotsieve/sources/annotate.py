@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..errors import BadInput
 
@@ -49,7 +50,11 @@ class AnnotateParams:
     delay : str or None
         ``source:key`` of the delay between X-rays and laser, for the column of this name.
     columns : mapping of str to str
-        Name of a column -> ``source:key``, one value per train.
+        Name of a column -> ``source:key``, one value per train or, of a source with pulse ids, per shot.
+    beside : str or None
+        Folder (or file) with sources of the same run that the run's own folder does not hold.
+    folder : Path
+        What `beside` is relative to.
 
     Raises
     ------
@@ -76,6 +81,8 @@ class AnnotateParams:
     laser_pulse_offset: float | None = None
     delay: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    beside: str | None = None
+    folder: Path = field(default=Path(), compare=False)
 
     def __post_init__(self) -> None:
         for name, allowed in (("pattern", PATTERNS), ("align", ALIGNMENTS)):
@@ -97,6 +104,8 @@ class AnnotateParams:
         if len(given) > 1:
             raise BadInput(f"{' and '.join(given)} say the same thing in two ways: set one of them")
         self._refuse_ignored()
+        if self.beside is not None and not self.own_columns():
+            raise BadInput(f'beside = "{self.beside}" is for columns and delay: name one, or leave it out')
         if taken := sorted(set(self.columns) & set(OWN_COLUMNS)):
             raise BadInput(f"columns: {', '.join(taken)} are made by shotsieve itself: take other names")
         for name, text in {**self.columns, "delay": self.delay, "trigger": self.trigger}.items():
@@ -127,8 +136,8 @@ class AnnotateParams:
                     f"choose another {choice}"
                 )
 
-    def slow_columns(self) -> dict[str, str]:
-        """Return all columns that are read train by train, by name."""
+    def own_columns(self) -> dict[str, str]:
+        """Return all columns that are named by their source and key, by name."""
         return {**self.columns, **({"delay": self.delay} if self.delay else {})}
 
 

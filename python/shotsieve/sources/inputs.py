@@ -139,7 +139,9 @@ def _load(paths: list[Path], label: str) -> Inputs:
     if not files:
         raise BadInput(f"{label} holds no file of the European XFEL format: is this the folder of a run?")
     files.sort(key=lambda f: (f.sequence, f.path.name, str(f.path)))
-    runs = sorted({(f.meta.proposal, f.meta.run) for f in files if f.meta.run})
+    told = {(f.meta.proposal, f.meta.run) for f in files if f.meta.run}
+    # Tools of the facility leave the proposal at 0.
+    runs = sorted((p, r) for p, r in told if p or all(other == (0, r) or other[1] != r for other in told))
     if len(runs) > 1:
         named = ", ".join(f"p{p:06d} r{r:04d}" for p, r in runs)
         raise BadInput(f"{label} holds files of several runs ({named}): give those of one run")

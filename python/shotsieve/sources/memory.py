@@ -129,7 +129,7 @@ class MemorySource:
         self, params: AnnotateParams | None = None, mode: OperatingMode | None = None
     ) -> dict[str, np.ndarray]:
         """Extra columns per shot (float64, shape (S,)) as they were given; NaN means unknown."""
-        if params is not None and (wanted := params.slow_columns().keys() - self._columns.keys()):
+        if params is not None and (wanted := params.own_columns().keys() - self._columns.keys()):
             raise BadInput(
                 f"[annotate] {', '.join(sorted(wanted))}: the source is in memory and has no control "
                 "sources; give it these columns"

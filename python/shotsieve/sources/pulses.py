@@ -24,7 +24,7 @@ from .exposure import STRIDES, Alignment, exposure_of, shift_by_delay, stride_of
 from .instruments import Instrument, instrument_of
 from .laser import laser_per_frame
 from .litframes import LitFrames, compute_lit_frames, guess_missing, merged, read_lit_frames
-from .slow import slow_column
+from .own_columns import OwnColumns
 from .xgm import read_energies, rows_of
 
 ALWAYS = ("xray", "n_pulses", "pulse_energy", "data_frame")
@@ -85,8 +85,8 @@ class PulseReader:
         columns = {key: nothing.copy() for key in ALWAYS}
         if self.params.pattern in ("auto", "litfrm", "machine"):
             columns |= self._pulse_columns()
-        for name, text in self.params.slow_columns().items():
-            columns[name] = slow_column(self.files, name, text, self.shots.train_id, self.notes)
+        own = OwnColumns(self.files, self.params, self.shots, self.notes)
+        columns |= {name: own.read(name, text) for name, text in self.params.own_columns().items()}
         return columns
 
     def lit_frames(self, cells: int | None = None) -> LitFrames | Unknown:

@@ -220,7 +220,7 @@ class ExdfFile:
         for key, value in values.items():
             array = storable(value)
             if array.ndim == 0:
-                at_start[key] = array[()]
+                at_start[key] = array  # as an array it keeps its dtype, that of fixed text too
                 array = np.full(len(stamps), array[()], array.dtype)
             elif len(array) != len(stamps):
                 raise BadInput(

@@ -18,6 +18,8 @@ STRING = h5py.string_dtype()
 def storable(value: Any) -> np.ndarray:
     """Turn a value into an array HDF5 can hold; text becomes an object array of str.
 
+    Text of a fixed length stays as it is where its dtype says so: one that ``h5py.string_dtype`` made.
+
     Parameters
     ----------
     value : scalar, str, bytes or array
@@ -34,7 +36,7 @@ def storable(value: Any) -> np.ndarray:
     dtype('O')
     """
     array = np.asarray(value)
-    if array.dtype.kind == "S":
+    if array.dtype.kind == "S" and array.dtype.metadata is None:
         array = np.char.decode(array, "utf-8")
     return array.astype(object) if array.dtype.kind == "U" else array
 

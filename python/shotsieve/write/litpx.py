@@ -74,13 +74,7 @@ def collect(table: Table, present: np.ndarray) -> LitPixels | None:
     """
     if not set(COLUMNS.values()) <= table.measures.keys():
         return None
-    train_id, pulse_id = table.train_id, table.pulse_id
-    measured = table.ok().any(axis=1)
-    # A key that was recorded twice gets one row: the one that was measured, if any was.
-    order = np.lexsort((~measured, pulse_id, train_id))
-    ids = np.stack([train_id[order], pulse_id[order]])
-    rows = order[np.concatenate([[True], (ids[:, 1:] != ids[:, :-1]).any(axis=0)])] if len(order) else order
-
+    train_id, pulse_id, rows = table.train_id, table.pulse_id, distinct(table)
     status = np.where(present[rows], table.module_status[rows], np.uint8(ModuleStatus.MISSING))
     ok = status == ModuleStatus.OK
     values = {
@@ -88,6 +82,31 @@ def collect(table: Table, present: np.ndarray) -> LitPixels | None:
         for name, column in COLUMNS.items()
     }
     return LitPixels(train_id[rows], pulse_id[rows], table.cell_id[rows], status, values)
+
+
+def distinct(table: Table) -> np.ndarray:
+    """Return one row of a table for each key (train_id, pulse_id), in the order of the keys.
+
+    Parameters
+    ----------
+    table : Table
+
+    Returns
+    -------
+    ndarray of int64 (R,)
+        Of a key that was recorded twice the row that was measured, if any was.
+
+    Examples
+    --------
+    >>> from shotsieve.table import Table
+    >>> table = Table([7, 7, 7], [4, 0, 4], [0, 1, 2], modules=(0,), module_pixels=100)
+    >>> table.set_module_status(2, [0])
+    >>> distinct(table).tolist()
+    [1, 2]
+    """
+    order = np.lexsort((~table.ok().any(axis=1), table.pulse_id, table.train_id))
+    ids = np.stack([table.train_id[order], table.pulse_id[order]])
+    return order[np.concatenate([[True], (ids[:, 1:] != ids[:, :-1]).any(axis=0)])] if len(order) else order
 
 
 def counts_per_train(train_ids: np.ndarray, rows: np.ndarray) -> np.ndarray:
