@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from .errors import BadInput
 from .recipe import Recipe
 from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
-from .write.checksums import sha256_of
+from .write.checksums import chunk_checksum, sha256_of
 from .write.ledger import FILE_NAME, Ledger, names_in
 from .write.modules import written_modules
 from .write.output import SIDE
@@ -306,7 +305,7 @@ def _wrong_chunks(dataset: h5py.Dataset, starts: np.ndarray, sums: np.ndarray, r
     with ThreadPoolExecutor(usable_cpus()) as pool:
         for start in range(0, len(sums), CHUNKS_TOGETHER):
             rows = range(start, min(start + CHUNKS_TOGETHER, len(sums)))
-            found = pool.map(lambda chunk: hashlib.sha256(chunk).digest(), [stored(row) for row in rows])
+            found = pool.map(chunk_checksum, [stored(row) for row in rows])
             wrong += [row for row, digest in zip(rows, found, strict=True) if digest != sums[row].tobytes()]
     report.chunks += len(sums)
     return wrong

@@ -322,7 +322,7 @@ def test_extra_data_reads_the_ledger_of_every_frame(reduced):
             source[f"image.{key}"].ndarray() for key in ("framesBefore", "framesKept", "framesDropped")
         )
         assert (before == kept + dropped).all()
-        assert source["checksum.data"].ndarray().shape == (kept.sum(), 32)
+        assert source["checksum.data"].ndarray().shape == (kept.sum(), 16)
 
 
 def test_the_commands(reduced, simulated, copied, capsys):

@@ -86,7 +86,7 @@ class CellDataset(RowDataset):
     Attributes
     ----------
     digests : list of bytes
-        SHA-256 of each stored frame, in the order of `places`.
+        Checksum of each stored frame, in the order of `places`.
 
     Notes
     -----

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
 
 from ..cpus import usable_cpus
+from .checksums import chunk_checksum
 from .encoded import LEVEL, encode_chunk
 
 
@@ -38,7 +38,7 @@ class RowDataset:
     Attributes
     ----------
     digests : list of bytes
-        SHA-256 of what is stored of each row, as it is stored.
+        Checksum of what is stored of each row, as it is stored; see `chunk_checksum`.
 
     Notes
     -----
@@ -78,7 +78,7 @@ class RowDataset:
         )
 
     def encode(self, row: np.ndarray | bytes) -> tuple[bytes | np.ndarray, bytes]:
-        """Return the bytes of one chunk and their SHA-256; safe to call from several threads.
+        """Return the bytes of one chunk and their checksum; safe to call from several threads.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class RowDataset:
         >>> chunk, digest = data.encode(frame)    # doctest: +SKIP
         """
         chunk = row if isinstance(row, bytes) else encode_chunk(row, self.dtype, self.compressed)
-        return chunk, hashlib.sha256(chunk).digest()
+        return chunk, chunk_checksum(chunk)
 
     def grow(self, count: int) -> int:
         """Make room for rows and return the index of the first of them.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from ..keep import kept_misses, unread
 from ..table import FATES
+from .checksums import CHUNK_BYTES
 from .litpx import counts_per_train
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ CHECKSUMS = "checksum"
 SLOT = "slot"
 """Among the checksums: the place of a stored frame in its train, where not all of a train are stored."""
 
-DIGEST_BYTES = hashlib.sha256().digest_size
 GONE = ("framesDropped", "framesRejected", "framesUnreadable")
 """What beside ``framesKept`` makes up ``framesBefore``."""
 
@@ -79,7 +78,7 @@ def write_checksums(
     digests: Mapping[str, Sequence[bytes]],
     slots: Sequence[int] | None = None,
 ) -> None:
-    """Write the SHA-256 of each stored chunk, row by row as the images: uint8 (rows, 32).
+    """Write the checksum of each stored chunk, row by row as the images: uint8 (rows, 16).
 
     Parameters
     ----------
@@ -95,7 +94,7 @@ def write_checksums(
     """
     group = file.auxiliary("REDUCTION", name, CHECKSUMS, counts_per_train(file.train_ids, row_trains))
     for plane, found in digests.items():
-        group[plane] = np.frombuffer(b"".join(found), "u1").reshape(-1, DIGEST_BYTES)
+        group[plane] = np.frombuffer(b"".join(found), "u1").reshape(-1, CHUNK_BYTES)
     if slots is not None:
         group[SLOT] = np.asarray(slots, "u2")
 
