@@ -49,37 +49,65 @@ def test_a_share_beyond_all(reduce, tmp_path):
         reduce(tmp_path / "r", {**KEEP, "misses": 2})
 
 
-def test_a_split_run_keeps_the_same_misses(simulated, make_recipe, link_run, tmp_path):
-    """Sequence by sequence, or train by train in processes of their own: the same shots as in one go."""
-    sim = simulated("second_sequence")
-    options = {"constants": sim.constants, "backend": "cpu"}
-    recipe = make_recipe(keep=KEEP)
-    whole = shotsieve.reduce(sim.raw, recipe, tmp_path / "whole", **options)
-    kept = kept_of(whole.table)
+@pytest.fixture
+def whole(simulated, make_recipe, tmp_path):
+    """A run of two sequences, its recipe, and which shots are kept of it in one go."""
+    sim, recipe = simulated("second_sequence"), make_recipe(keep=KEEP)
+    result = shotsieve.reduce(sim.raw, recipe, tmp_path / "whole", constants=sim.constants, backend="cpu")
+    return sim, recipe, kept_of(result.table)
+
+
+def test_sequence_by_sequence(whole, link_run, tmp_path):
+    sim, recipe, kept = whole
     found = []
     for part in ("S00000", "S00001"):
         raw = link_run(sim.raw, tmp_path / part / "r0001")
         for file in raw.glob(f"*AGIPD0*{part}*"):
             file.unlink()
-        result = shotsieve.reduce(raw, recipe, tmp_path / f"out-{part}", **options)
+        result = shotsieve.reduce(
+            raw, recipe, tmp_path / f"out-{part}", constants=sim.constants, backend="cpu"
+        )
         found += kept_of(result.table)
     assert len(found) == len(set(found))
     assert set(found) == kept
+
+
+def test_files_in_reversed_order(whole, link_run, tmp_path):
+    sim, recipe, kept = whole
+    raw = link_run(sim.raw, tmp_path / "swapped" / "r0001")
+    for first in sorted(raw.glob("*AGIPD0*S00000*")):
+        second, aside = first.with_name(first.name.replace("S00000", "S00001")), first.with_suffix(".aside")
+        first.rename(aside)
+        second.rename(first)
+        aside.rename(second)
+    result = shotsieve.reduce(raw, recipe, tmp_path / "out", constants=sim.constants, backend="cpu")
+    assert kept_of(result.table) == kept
+
+
+def test_four_processes_and_parts(whole, tmp_path):
+    sim, recipe, kept = whole
+    parts = {**recipe, "write": {"content": "corrected", "trains_per_file": 1}}
+    result = shotsieve.reduce(sim.raw, parts, tmp_path / "parts", constants=sim.constants, backend="cpu")
+    assert kept_of(result.table) == kept
     path = tmp_path / "recipe.toml"
     path.write_text(Recipe.from_dict(recipe).dumps_toml())
-    trains = np.unique(whole.table.train_id).tolist()
     command = [sys.executable, "-m", "shotsieve", "reduce", str(sim.raw), "--recipe", str(path)]
     command += ["--constants", str(sim.constants), "--backend", "cpu"]
+    middle = int(np.median(result.table.train_id))
+    rules = [
+        f"train_id {trains} {middle} and cell_id {cells} 1" for trains in ("<", ">=") for cells in ("<=", ">")
+    ]
     running = [
         subprocess.Popen(
-            [*command, "--set", f"select.rule=train_id == {train}", "-o", str(tmp_path / f"train-{train}")],
+            [*command, "--set", f"select.rule={rule}", "-o", str(tmp_path / f"quarter-{number}")],
             stdout=subprocess.DEVNULL,
         )
-        for train in trains
+        for number, rule in enumerate(rules)
     ]
-    assert [process.wait() for process in running] == [0] * len(trains)
-    tables = [shotsieve.Table.open(tmp_path / f"train-{train}") for train in trains]
-    assert set().union(*map(kept_of, tables)) == kept
+    assert [process.wait() for process in running] == [0] * 4
+    found = [kept_of(shotsieve.Table.open(tmp_path / f"quarter-{number}")) for number in range(4)]
+    assert all(found)
+    assert set().union(*found) == kept
 
 
 def keys(table):

@@ -23,6 +23,7 @@ from ..write.part import Part
 from .job import Job, make_job
 from .lit_cells import columns_from_images
 from .passes import Pass, Sinks, write_sums
+from .settings import constants_checksum
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -81,6 +82,8 @@ def prepare(
         notes.append(note)
     job = make_job(source, recipe, constants, force, columns)
     job.notes += notes
+    if job.tables is not None:
+        job.settings["constants.folded_sha256"] = constants_checksum(job.tables.table)
     return job, looked_at
 
 

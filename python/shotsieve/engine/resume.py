@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from .._version import __version__
 from ..accounts import Accounts
-from ..cpus import usable_cpus
 from ..errors import BadInput
 from ..table import Table
 from ..write.ledger import Ledger
@@ -44,17 +39,9 @@ def what_decides(job: Job, backend: Backend, parts: Sequence[Part], force: bool)
         "files of the run": list(source.files),
         "dates of the files of the run": [path.stat().st_mtime_ns for path in source.paths],
         "parts": [[part.trains.start, part.trains.stop] for part in parts],
-        "constants": None if job.tables is None else _digest(job.tables.table),
         "force": force,
         "backend": backend.name if job.pixel_jobs or job.pump is not None else None,
     }
-
-
-def _digest(rows: np.ndarray) -> str:
-    """Return one checksum of an array, whose rows are read in threads."""
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        sums = pool.map(lambda row: hashlib.sha256(np.ascontiguousarray(row)).digest(), rows)
-        return hashlib.sha256(b"".join(sums)).hexdigest()
 
 
 def standing(out: Path, job: Job) -> Result:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..cpus import usable_cpus
 
 if TYPE_CHECKING:
     from ..constants.container import Constants
@@ -34,3 +40,10 @@ def describe(job: Job, constants: Constants | None) -> None:
         settings["intensity_unit"] = job.unit
     for part in job.parts():
         settings |= part.settings(job.unit)
+
+
+def constants_checksum(rows: np.ndarray) -> str:
+    """Return one SHA-256 of folded constants, whose rows are read in threads."""
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        sums = pool.map(lambda row: hashlib.sha256(np.ascontiguousarray(row)).digest(), rows)
+        return hashlib.sha256(b"".join(sums)).hexdigest()
