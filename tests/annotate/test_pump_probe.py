@@ -8,6 +8,7 @@ import pytest
 import shotsieve
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shotsieve.engine import passes
 from shotsieve.errors import BadInput
 from shotsieve.measure.pump_probe import DARK, NEITHER, OFF, ON, PumpProbe, PumpProbeParams
 from shotsieve.simulate import SpiParameters, simulate_spi
@@ -253,6 +254,37 @@ def test_differences_do_not_depend_on_blocks_or_backends(pumped, tmp_path):
     )
     a, b = (path.out / "shotsieve" / "pump_probe.h5" for path in (first, again))
     assert a.read_bytes() == b.read_bytes()
+
+
+def test_differences_go_on_after_an_interruption(pumped, tmp_path, monkeypatch):
+    recipe = {
+        "detector": [{"geometry": str(pumped.geometry)}],
+        **RECIPE,
+        "measure": {**RECIPE["measure"], "pump_probe": {**RECIPE["measure"]["pump_probe"], "frames": True}},
+        "write": {"trains_per_file": 5},
+        "keep": {"rule": "cell_id < 1"},
+    }
+
+    def run(out, **options):
+        return shotsieve.reduce(
+            pumped.raw, recipe, tmp_path / out, constants=pumped.constants, backend="cpu", **options
+        )
+
+    whole, after = run("whole"), passes.Pass._run
+
+    def stop(self, part, *rest):
+        after(self, part, *rest)
+        if part.number == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(passes.Pass, "_run", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run("out")
+    monkeypatch.undo()
+    again = run("out", resume=True)
+    for name in ("pump_probe.h5", "profiles.h5", "projections.h5", "table.h5"):
+        mine, theirs = (result.out / "shotsieve" / name for result in (again, whole))
+        assert mine.read_bytes() == theirs.read_bytes(), name
 
 
 @pytest.mark.parametrize(

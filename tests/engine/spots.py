@@ -60,7 +60,7 @@ class Run:
         sections = {name: section for name, section in sections.items() if section is not None}
         return {"detector": [{"name": "AGIPD1M", "geometry": str(self.geometry)}], **sections}
 
-    def reduce(self, out, backend="cpu", block_bytes=BLOCK_BYTES, **sections):
+    def reduce(self, out, backend="cpu", block_bytes=BLOCK_BYTES, resume=False, **sections):
         return shotsieve.reduce(
             self.raw,
             self.recipe(**sections),
@@ -68,4 +68,5 @@ class Run:
             constants=self.constants,
             backend=backend,
             block_bytes=block_bytes,
+            resume=resume,
         )

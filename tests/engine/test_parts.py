@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import shotsieve
+from shotsieve import backend as backends
 from shotsieve.check import check
 from shotsieve.engine import passes
 from shotsieve.engine.against import check_against
@@ -19,7 +20,17 @@ from shotsieve.engine.parts import blocks_of, cut_parts
 from shotsieve.errors import BadInput
 from shotsieve.sources.run import open_run
 
-SOURCE = "SPB_DET_AGIPD1M-1/CORR/3CH0:output"
+from .embed_case import SECTIONS
+from .spots import Run
+
+
+@pytest.fixture(scope="module")
+def spots(tmp_path_factory):
+    return Run(tmp_path_factory.mktemp("spots"))
+
+
+def present():
+    return [status.name for status in backends.describe() if status.available]
 
 
 def reduced_in_parts(sim, recipe, out, trains=1, **more):
@@ -214,3 +225,64 @@ def test_nothing_to_resume_is_no_error(simulated, make_recipe, places, reduced, 
 def test_negative_parts_are_refused(make_recipe):
     with pytest.raises(BadInput, match=r"trains_per_file = -1: expected a number of trains, or 0"):
         shotsieve.Recipe.from_dict(make_recipe(write={"trains_per_file": -1}))
+
+
+# ------------------------------------------------------------------- everything that is measured
+
+
+def stop_after(monkeypatch, name, number):
+    """Interrupt as soon as a pass has so many parts complete."""
+    run = passes.Pass._run
+
+    def stop(self, part, *rest):
+        run(self, part, *rest)
+        if self.step is not None and self.step.name == name and part.number == number:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(passes.Pass, "_run", stop)
+
+
+LATE = {
+    "keep": {"rule": "n_peaks >= few", "misses": 0.3, "seed": 4},
+    "derive": {"few": {"kind": "adaptive", "of": "n_peaks", "k": 1.0}},
+}
+CASES = {
+    "one pass": ({}, ("reduce", 0)),
+    "in the measuring pass": (LATE, ("measure", 1)),
+    "in the writing pass": (LATE, ("write", 0)),
+    "before the last step": ({}, ("reduce", 2)),
+    "photons": ({"write": {"content": "photons", "dtype": "uint8", "cxi": True}}, ("reduce", 1)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_everything_is_resumed(case, backend_name, spots, digest, tmp_path, monkeypatch):
+    """Peaks, profiles, regions, spectra, averages, CXI files: to the byte."""
+    if backend_name != "cpu" and case != "one pass":
+        pytest.skip("sums go through each backend's memory in one case")
+    sections, where = CASES[case]
+    sections = {**SECTIONS, "write": {"content": "corrected", "cxi": True}, **sections}
+    sections = {**sections, "write": {**sections["write"], "trains_per_file": 1}}
+    undisturbed = spots.reduce(tmp_path / "whole", backend_name, **sections)
+    stop_after(monkeypatch, *where)
+    with pytest.raises(KeyboardInterrupt):
+        spots.reduce(tmp_path / "out", backend_name, **sections)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    result = spots.reduce(tmp_path / "out", backend_name, resume=True, **sections)
+    assert digest(result.out) == digest(undisturbed.out)
+    assert check(result.out).ok
+
+
+def test_another_backend_goes_on_only_where_bits_are_the_same(spots, tmp_path, monkeypatch):
+    sections = {"write": {"content": "corrected", "trains_per_file": 1}}
+    stop_after(monkeypatch, "reduce", 0)
+    for name, more in (("plain", {}), ("averages", {"measure": SECTIONS["measure"]})):
+        with pytest.raises(KeyboardInterrupt):
+            spots.reduce(tmp_path / name, "cpu", **sections, **more)
+    monkeypatch.undo()
+    if "emu" not in present():
+        pytest.skip("needs a second backend")
+    spots.reduce(tmp_path / "plain", "emu", resume=True, **sections)
+    with pytest.raises(BadInput, match="this has changed: backend"):
+        spots.reduce(tmp_path / "averages", "emu", resume=True, measure=SECTIONS["measure"], **sections)

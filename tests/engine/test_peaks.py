@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import shotsieve
+from shotsieve.check import check
 from shotsieve.engine import BLOCK_BYTES
 from shotsieve.errors import BadInput
 from shotsieve.geometry import Geometry
@@ -270,3 +271,25 @@ def test_nothing_kept_and_replaced(spots, tmp_path):
         spots.raw, spots.recipe(), tmp_path / "r", constants=spots.constants, backend="cpu", overwrite=True
     )
     assert sorted(file.name for file in again.out.iterdir()) == ["shotsieve"]
+
+
+def test_a_cxi_file_for_every_part(spots, everything, tmp_path):
+    """One for the frames of each part; one geometry, list and script for all of them."""
+    result = spots.reduce(tmp_path / "r", write={"cxi": True, "trains_per_file": 1})
+    paths, [one] = sorted(result.out.glob("*.cxi")), everything.out.glob("*.cxi")
+    assert len(paths) == len(np.unique(everything.table.train_id)) > 1
+    assert len(list(result.out.glob("*.geom"))) == len(list(result.out.glob("*.sh"))) == 1
+    [listed] = result.out.glob("*.lst")
+    assert listed.read_text().split() == [f"./{path.name}" for path in paths]
+    [geom], [theirs] = result.out.glob("*.geom"), everything.out.glob("*.geom")
+    assert geom.read_text() == theirs.read_text()
+    with h5py.File(one) as whole:
+        for name in ("trainId", "pulseId", "data_1/data", "data_1/mask", "result_1/nPeaks"):
+            parts = []
+            for path in paths:
+                with h5py.File(path) as file:
+                    parts.append(file[f"entry_1/{name}"][()])
+            assert np.array_equal(
+                np.concatenate(parts), whole[f"entry_1/{name}"][()], equal_nan=name.endswith("data")
+            )
+    assert check(result.out).ok
