@@ -26,8 +26,8 @@ COLUMNS = ["recipe", "calls", "killed_at_a_call", "killed_at_a_time", "done_befo
 
 
 def small_run() -> SpiParameters:
-    """Return what is simulated: two parts of two trains."""
-    return dataclasses.replace(faults.SIMULATED, n_trains=4)
+    """Return what is simulated: two parts of a train each."""
+    return dataclasses.replace(faults.SIMULATED, n_trains=2)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def test_every_call_in_turn(serve: Callable, record: Callable, quick: bool) -> N
     rows, began = [], time.perf_counter()
     rng = np.random.default_rng(1)
     for name, text in (("one pass", faults.RECIPE), ("two passes", faults.LATE)):
-        server = serve(text)
+        server = serve(text.replace("trains_per_file = 2", "trains_per_file = 1"))
         expected, calls = server.undisturbed()
         counts = dict.fromkeys(COLUMNS[2:], 0)
         orders = [("kill", point) for point in range(1, calls + 1, 100 if quick else 1)]
