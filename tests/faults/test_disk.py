@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+
+import pytest
 
 from .server import RECIPE, contents
 
@@ -26,6 +29,39 @@ def test_disk_full_at_any_write(serve, rng):
             said += 1
         server.resumed("out", expected)
     assert said >= 2
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder for a file system of its own; gives it, and what mounts it with a size, or another one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*options):
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    if not mount("size=1m"):
+        pytest.skip("a small disk can only be mounted by root on a machine that allows it")
+    yield folder, lambda size: mount("remount", f"size={size}")
+    subprocess.run(["umount", str(folder)], check=False)
+
+
+def test_a_small_disk(serve, small_disk):
+    """Parts that fitted are kept; with more room the rest is written, and it is the same as anywhere."""
+    folder, resize = small_disk
+    recipe = RECIPE.replace("[measure.average]\n", "")  # whose sums are larger than the frames
+    expected, _ = serve(recipe).undisturbed()
+    assert resize(sum(map(len, expected.values())) * 2 // 3)
+    server = serve(recipe, folder)
+    done = server("out")
+    assert done["status"] == 1, done
+    assert "the disk is full" in done["text"]
+    assert "--resume" in done["text"]
+    assert not (folder / "out").exists()
+    assert list(folder.glob(".out.parts-*/*.npz"))
+    assert resize("100m")
+    server.resumed("out", expected)
 
 
 def test_everything_is_on_the_disk_before_it_is_named(serve):
