@@ -193,6 +193,14 @@ def test_an_entry_that_cannot_be_read(interrupted, tmp_path):
         reduced_in_parts(sim, recipe, out, resume=True)
 
 
+def test_a_file_of_a_complete_part_that_is_gone(interrupted, tmp_path):
+    sim, recipe, out = interrupted
+    next(tmp_path.glob(".out.partial-*/*.h5")).unlink()
+    with pytest.raises(shotsieve.UnreadableData, match=r"is not as it was .* add --overwrite"):
+        reduced_in_parts(sim, recipe, out, resume=True)
+    reduced_in_parts(sim, recipe, out, overwrite=True)
+
+
 def test_another_process_at_work_is_not_disturbed(interrupted):
     sim, recipe, out = interrupted
     hold = """
