@@ -18,6 +18,9 @@ from shotsieve.engine import passes
 from shotsieve.engine.against import check_against
 from shotsieve.engine.parts import blocks_of, cut_parts
 from shotsieve.errors import BadInput
+from shotsieve.simulate import SpiParameters
+from shotsieve.simulate.constants import constants_in_memory
+from shotsieve.simulate.memory import build, spi_source
 from shotsieve.sources.run import open_run
 
 from .embed_case import SECTIONS
@@ -220,6 +223,19 @@ def test_another_process_at_work_is_not_disturbed(interrupted):
         reduced_in_parts(sim, recipe, out, resume=True)
     other.communicate()
     reduced_in_parts(sim, recipe, out, resume=True)
+
+
+def test_a_source_in_memory_is_never_resumed(tmp_path, monkeypatch):
+    p = SpiParameters(n_trains=2, n_cells=2, modules=(3,), seed=11)
+    source, _ = spi_source(p)
+    recipe = {"calibrate": {}, "write": {"trains_per_file": 1}}
+    options = {"constants": constants_in_memory(p, build(p)[1]), "backend": "cpu"}
+    stop_after(monkeypatch, "reduce", 0)
+    with pytest.raises(KeyboardInterrupt):
+        shotsieve.reduce(source, recipe, tmp_path / "out", **options)
+    monkeypatch.undo()
+    with pytest.raises(BadInput, match="changed: frames of a source in memory"):
+        shotsieve.reduce(source, recipe, tmp_path / "out", resume=True, **options)
 
 
 def test_nothing_to_resume_is_no_error(simulated, make_recipe, places, reduced, digest):

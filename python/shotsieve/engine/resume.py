@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,8 @@ def what_decides(job: Job, backend: Backend, parts: Sequence[Part], force: bool)
         "version": __version__,
         "files of the run": list(source.files),
         "dates of the files of the run": [path.stat().st_mtime_ns for path in source.paths],
+        # Nobody can tell whether that gives the same words again.
+        "frames of a source in memory": None if source.paths else uuid.uuid4().hex,
         "parts": [[part.trains.start, part.trains.stop] for part in parts],
         "force": force,
         "backend": backend.name if job.pixel_jobs or job.pump is not None else None,
