@@ -127,8 +127,8 @@ class Journal:
             path = self.data / name
             if not path.is_file() or path.stat().st_size != told["bytes"]:
                 raise UnreadableData(
-                    f"{path} is not as it was when its part was complete: the interrupted reduction cannot be "
-                    "resumed; add --overwrite instead of --resume to begin anew"
+                    f"{path} is not as it was when its part was complete: the interrupted reduction cannot "
+                    "be resumed; add --overwrite instead of --resume to begin anew"
                 )
         for entry in self.data.rglob("*"):
             if entry.is_file() and entry.relative_to(self.data).as_posix() not in known:
