@@ -272,12 +272,19 @@ class Derived:
 
 @dataclass(frozen=True)
 class Keep:
-    """``[keep]``: the rule, and what else is kept; see `shotsieve.keep.Keeper`."""
+    """``[keep]``: the rule, and what else is kept; see `shotsieve.keep.Keeper`.
+
+    Attributes
+    ----------
+    whole : {"shot", "row", "train"} or None
+        What is kept or dropped as one; None is what the files of the detector hold: shots, or trains.
+    """
 
     rule: str
     undecided: str = "keep"
     misses: float = 0.0
     seed: int = 0
+    whole: str | None = None
 
 
 @dataclass(frozen=True)

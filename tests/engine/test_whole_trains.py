@@ -7,6 +7,7 @@ import shotsieve
 from shotsieve.check import check
 from shotsieve.constants import Constants
 from shotsieve.engine.against import check_against
+from shotsieve.errors import BadInput
 from shotsieve.sources.base import RunMeta
 from shotsieve.table import FATES, ModuleStatus
 from shotsieve.write.exdf_file import ExdfFile
@@ -179,3 +180,15 @@ def test_photons_and_rounded_values_are_whole_trains_too(write_run, constants, t
         np.testing.assert_array_equal(masked, np.where((data == 255) & (dtype == "u1"), 0, data))
     report = check_against(check(result.out), run, constants=constants, backend="cpu")
     assert report.ok, report.summary()
+
+
+def test_rows_of_cells_need_files_that_hold_them(write_run, constants, tmp_path):
+    keep = {"rule": "lit_pixels[1] > 100", "whole": "row"}
+    run = write_run()
+    with pytest.raises(BadInput, match="JUNGFRAU hold whole trains"):
+        shotsieve.reduce(run, RECIPE | {"keep": keep}, tmp_path / "r", constants=constants, backend="cpu")
+    recipe = RECIPE | {"keep": keep, "write": {"drop_cells": True}}
+    result = shotsieve.reduce(run, recipe, tmp_path / "r", constants=constants, backend="cpu")
+    # Its row of 16 cells is the whole train.
+    assert fates(result) == ["kept"] * 2 + ["dropped"] * 6
+    assert result.accounts.companions == 1
