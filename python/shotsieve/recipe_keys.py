@@ -162,6 +162,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "rounding_relative": Key(float),
         "compression": Key(str, choices=COMPRESSIONS),
         "modules": Key(str),
+        "regions": Key(str),
         "cxi": Key(bool, False),
         "nexus": Key(bool, False),
         "overview": Key(bool, False),

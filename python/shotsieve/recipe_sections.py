@@ -333,7 +333,10 @@ class Write:
     compression : {"none", "gzip"} or None
         Of the pixel values; None compresses what is rounded.
     modules : str or None
-        Modules that get a file, as ranges like the memory cells of [select]; None is all.
+        Modules that get a file, as ranges like the memory cells of [select]; None is all, or with `regions`
+        those that a region has pixels in.
+    regions : str or None
+        Names of [measure.roi.NAME]: pixels that lie in none of them are masked in what is written.
     cxi : bool
         Also one CXI file with frames and peaks for CrystFEL.
     nexus : bool
@@ -357,6 +360,7 @@ class Write:
     rounding_relative: float | None = None
     compression: str | None = None
     modules: str | None = None
+    regions: str | None = None
     cxi: bool = False
     nexus: bool = False
     overview: bool = False
@@ -364,3 +368,8 @@ class Write:
     trains_per_file: int = 500
     legacy_names: bool = False
     drop_cells: bool = False
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """Names of the regions whose pixels are written; none where all are."""
+        return () if self.regions is None else tuple(name.strip() for name in self.regions.split(","))

@@ -20,7 +20,7 @@ from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
 from .averages import AverageJob, make_average_job
-from .content import form_of
+from .content import form_of, modules_with_pixels
 from .facility import check_redu
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
@@ -217,8 +217,9 @@ def make_job(
                 'or in the recipe as [calibrate] constants = "constants.h5".'
             )
         _calibration(job, constants, force)
-    job.form = form_of(recipe, job.unit, mode.photon_energy_kev)
-    here = [m for m, seen in zip(source.modules, shots.present.any(axis=0), strict=True) if seen]
+    written = next((part.written for part in job.pixel_jobs if isinstance(part, RegionJob)), None)
+    job.form = form_of(recipe, job.unit, mode.photon_energy_kev, written)
+    here = modules_with_pixels(source, recipe, job.form)
     job.modules, lacking = written_modules(recipe, source.detector, here)
     if lacking:
         job.notes.append(f"[write] modules names {_listed(lacking)}, which the run does not have")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from ..write.modules import WITH_PIXELS
+from .content import modules_with_pixels
+
 if TYPE_CHECKING:
     from ..constants.container import Constants
     from .job import Job
@@ -17,6 +20,10 @@ def describe(job: Job, constants: Constants | None) -> None:
         "input_files": list(job.source.files),
         "notes": list(job.notes),
     }
+    if job.form is not None and job.form.written is not None:
+        here = modules_with_pixels(job.source, job.recipe, job.form)
+        settings[WITH_PIXELS] = ", ".join(map(str, here))
+        settings["regions.pixels"] = int(job.form.written.sum())
     for name, value in vars(job.mode).items():
         if name != "origin" and value is not None:
             settings[f"mode.{name}"] = value
