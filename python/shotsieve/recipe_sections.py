@@ -330,8 +330,8 @@ class Write:
         Of rounded content: the step, at most half of which is the error.
     rounding_relative : float or None
         Of rounded content: the error in units of the value; what allows more of the two counts.
-    compression : {"none", "gzip"} or None
-        Of the pixel values; None compresses what is rounded.
+    compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"} or None
+        Of the pixel values; None compresses what is rounded. Bitshuffle is for gain and mask too.
     modules : str or None
         Modules that get a file, as ranges like the memory cells of [select]; None is all, or with `regions`
         those that a region has pixels in.

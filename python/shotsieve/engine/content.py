@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadInput
+from ..filters import BITSHUFFLE, bitshuffle_options
 from ..measure.lit import photons_per_unit
 from ..measure.threshold import threshold_in_unit
 from ..write.content import DEFAULT_COMPRESSION, FrameForm
@@ -42,9 +43,11 @@ def form_of(
     if write is None:
         return None
     usual = DEFAULT_COMPRESSION[write.content] if written is None else "gzip"
-    form = FrameForm(
-        write.content, "ADU" if write.content == "raw" else unit, write.compression or usual, written=written
-    )
+    compression = write.compression or usual
+    if compression in BITSHUFFLE:
+        bitshuffle_options(compression)  # what is not installed is told now, not after an hour of reading
+    raw = write.content == "raw"
+    form = FrameForm(write.content, "ADU" if raw else unit, compression, written=written)
     if write.content == "photons":
         per_unit = photons_per_unit(unit, photon_energy_kev)
         if not per_unit:

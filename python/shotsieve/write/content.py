@@ -11,11 +11,12 @@ import numpy as np
 
 from ..constants.bad_pixels import BadPixels
 from ..cpus import usable_cpus
+from ..filters import BITSHUFFLE
 from .photons import PhotonCounts
 from .rounding import MANTISSA_BITS, Rounding
 
 CONTENTS = ("corrected", "raw", "rounded", "photons")
-COMPRESSIONS = ("none", "gzip")
+COMPRESSIONS = ("none", "gzip", *BITSHUFFLE)
 DEFAULT_COMPRESSION = {"corrected": "none", "raw": "none", "rounded": "gzip", "photons": "gzip"}
 """Noise does not compress; what was rounded for it does."""
 
@@ -31,7 +32,7 @@ class FrameForm:
     content : {"corrected", "raw", "rounded", "photons"}
     unit : {"ADU", "keV", "photon"}
         Of the pixel values that are written.
-    compression : {"none", "gzip"}
+    compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"}
         Of the pixel values.
     rounding : Rounding or None
         Of rounded content.
