@@ -192,3 +192,32 @@ def test_rows_of_cells_need_files_that_hold_them(write_run, constants, tmp_path)
     # Its row of 16 cells is the whole train.
     assert fates(result) == ["kept"] * 2 + ["dropped"] * 6
     assert result.accounts.companions == 1
+
+
+@pytest.mark.parametrize("drop_cells", [False, True])
+@pytest.mark.parametrize("how", ["bitshuffle", "regions"])
+def test_compression_and_regions_are_for_trains_too(write_run, constants, tmp_path, how, drop_cells):
+    if how == "bitshuffle":
+        pytest.importorskip("hdf5plugin")
+    box = {"kind": "rectangle", "module": 1, "ss_start": 5, "ss_stop": 30, "fs_start": 0, "fs_stop": 500}
+    recipe = RECIPE | {"measure": RECIPE["measure"] | {"roi": {"box": box}}}
+    more = {"compression": "bitshuffle-lz4"} if how == "bitshuffle" else {"regions": "box"}
+    run, made = write_run(), []
+    for name, write in (("plain", {}), ("mine", more)):
+        recipe |= {"write": {"drop_cells": drop_cells, **write}}
+        made.append(
+            shotsieve.reduce(run, recipe, tmp_path / name, constants=constants, backend="cpu", block_bytes=1)
+        )
+    plain, mine = (read(result, 1) for result in made)
+    inside = np.ones((512, 1024), bool)
+    if how == "regions":
+        inside[:] = False
+        inside[5:30, :500] = True
+        assert np.isnan(mine["adc"][..., ~inside]).all()
+        assert (mine["mask"][..., ~inside] & (1 << 31) > 0).all()
+        assert [path.name for path in made[1].files if "JNGFR02" in path.name] == []
+    for name in ("adc", "gain", "mask"):
+        np.testing.assert_array_equal(mine[name][..., inside], plain[name][..., inside])
+    np.testing.assert_array_equal(mine["memoryCell"], plain["memoryCell"])
+    report = check_against(check(made[1].out), run, constants=constants, backend="cpu")
+    assert report.ok, report.faults
