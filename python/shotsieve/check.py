@@ -19,7 +19,7 @@ from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
 from .write.checksums import chunk_checksum, sha256_of
 from .write.ledger import FILE_NAME, Ledger, names_in
-from .write.modules import written_modules
+from .write.modules import WITH_PIXELS, written_modules
 from .write.output import SIDE
 from .write.redu import AGGREGATOR, compare_redu
 from .write.reduction import CHECKSUMS, GONE, SLOT, stored_frames
@@ -116,7 +116,11 @@ def check(out: Path, digest: str | None = None) -> Report:
         accounts = json.loads((out / SIDE / "accounts.json").read_text(encoding="utf-8"))
         recipe = Recipe.load(out / SIDE / "recipe.toml")
         detector = detectors.load(accounts["detector"])
-        written, _ = written_modules(recipe, detector, table.modules)
+        settings = json.loads((out / SIDE / "settings.json").read_text(encoding="utf-8"))
+        # Without [write] modules, those of no region that is written have no file.
+        told = settings.get(WITH_PIXELS)
+        here = table.modules if told is None else tuple(int(number) for number in told.split(","))
+        written, _ = written_modules(recipe, detector, here)
     except (BadInput, *DAMAGE) as err:
         report.faults.append(f"{out / SIDE} cannot be read: {err}")
         return report

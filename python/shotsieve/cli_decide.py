@@ -44,11 +44,17 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of that choice.")
 @click.option("--whole-trains", is_flag=True, help="One kept shot keeps its train (JUNGFRAU).")
+@click.option(
+    "--whole-rows",
+    type=int,
+    metavar="CELLS",
+    help="One kept shot keeps its row of so many memory cells (AGIPD 32) in the same train.",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table as it would be.")
 @json_option
 def decide_command(
     table: Path, rule: str | None, recipe: Path | None, undecided: str, misses: float, seed: int,
-    whole_trains: bool, out: Path | None, as_json: bool,
+    whole_trains: bool, whole_rows: int | None, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Ask a rule of TABLE (a table.h5 or a reduced run), and say what it would change.
 
@@ -56,6 +62,8 @@ def decide_command(
     """
     if out is not None and out.exists():
         raise BadInput(f"{out} is there already: give another name for the new table")
+    if whole_trains and whole_rows is not None:
+        raise BadInput("--whole-trains and --whole-rows: give one of them")
     from .recipe import Recipe
 
     given = None if recipe is None else Recipe.load(recipe)
@@ -65,16 +73,36 @@ def decide_command(
         rule, undecided, misses, seed = (
             getattr(given.keep, key) for key in ("rule", "undecided", "misses", "seed")
         )
+        if not whole_trains and whole_rows is None:
+            whole_trains = given.keep.whole == "train"
+            whole_rows = _row_cells(table, given) if given.keep.whole == "row" else None
+    whole = "train" if whole_trains else "shot" if whole_rows is None else "row"
     loaded = Table.open(table)
-    changed = replay(loaded, rule, undecided, misses, seed, whole_trains, given)
+    changed = replay(loaded, rule, undecided, misses, seed, whole, whole_rows or 0, given)
     if out is not None:
         loaded.save(out)
     click.echo(json.dumps(changed) if as_json else _text(changed, out))
 
 
+def _row_cells(table: Path, recipe: Recipe) -> int:
+    """Return the cells of a row: of the detector that the recipe names, or the accounts beside the table."""
+    name = recipe.detector.name
+    beside = (table / "shotsieve" if table.is_dir() else table.parent) / "accounts.json"
+    if name is None and beside.is_file():
+        name = json.loads(beside.read_text(encoding="utf-8"))["detector"]
+    if name is None:
+        raise BadInput(
+            f'[keep] whole = "row": nothing beside {table} says which detector it is of: give the cells of a '
+            "row, as in --whole-rows 32, or [[detector]] name in the recipe"
+        )
+    from . import detectors
+
+    return detectors.load(name).row_cells
+
+
 def replay(
     table: Table, rule: str, undecided: str = "keep", misses: float = 0.0, seed: int = 0,
-    whole_trains: bool = False, recipe: Recipe | None = None,
+    whole: str = "shot", row_cells: int = 0, recipe: Recipe | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Decide about all shots of a table anew; the table then holds the new verdicts and fates.
 
@@ -83,7 +111,7 @@ def replay(
     table : Table
         Changed in place.
     rule : str
-    undecided, misses, seed, whole_trains
+    undecided, misses, seed, whole, row_cells
         See `shotsieve.keep.Keeper`.
     recipe : Recipe or None
         Its derived columns are made anew.
@@ -114,7 +142,7 @@ def replay(
         declare(table, sections, recipe.folder)
         fill(table, sections)
     parsed = Rule.parse(rule, table.names(), explain=table.explain())
-    keeper = Keeper(parsed, undecided, misses, seed, whole_trains)
+    keeper = Keeper(parsed, undecided, misses, seed, whole, row_cells)
     keeper.prepare(table)
     # The others were rejected, or never looked at.
     rows = np.flatnonzero((table.fate <= FATES.index("dropped")) & ~unread(table))

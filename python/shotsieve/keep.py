@@ -14,6 +14,9 @@ from .table import FATES, ModuleStatus, Table
 PROBABILITY = "keep_probability"
 """Column that says with which probability a shot is kept; it is there where misses are kept."""
 
+WHOLE = ("shot", "row", "train")
+"""What can be kept as one."""
+
 _MEANING = "probability of the shot being kept: 1, or the share of the misses that is kept at random"
 
 
@@ -33,8 +36,11 @@ class Keeper:
         Share of the shots that are not kept otherwise which is kept at random, 0 to 1.
     seed : int
         Of the choice; from 0.
-    whole_trains : bool
-        One kept shot keeps its train; then misses are chosen by train.
+    whole : {"shot", "row", "train"}
+        What is kept or dropped as one: one kept shot keeps its row of memory cells, or its train; then misses
+        are chosen by row, or by train.
+    row_cells : int
+        Memory cells of a row, which is counted from cell 0; only of rows.
 
     Raises
     ------
@@ -53,11 +59,16 @@ class Keeper:
     undecided: str = "keep"
     misses: float = 0.0
     seed: int = 0
-    whole_trains: bool = False
+    whole: str = "shot"
+    row_cells: int = 0
 
     def __post_init__(self) -> None:
         if self.undecided not in ("keep", "drop"):
             raise BadInput(f'undecided = "{self.undecided}": expected "keep" or "drop"')
+        if self.whole not in WHOLE:
+            raise BadInput(f"whole = {self.whole!r}: expected one of {', '.join(WHOLE)}")
+        if self.whole == "row" and self.row_cells < 1:
+            raise BadInput(f"rows of {self.row_cells} memory cells: expected a number of cells from 1")
         if not 0 <= self.misses <= 1:
             raise BadInput(f"misses = {self.misses:g}: expected a share from 0 to 1")
         if not 0 <= self.seed < 2**63:
@@ -78,7 +89,7 @@ class Keeper:
         table : Table
             Holds whatever the rule asks for, of these shots.
         rows : ndarray of int, shape (n,)
-            The shots; of every train all or none, where trains are kept whole.
+            The shots; of every row or train all or none, where these are kept whole.
 
         Returns
         -------
@@ -91,16 +102,48 @@ class Keeper:
             verdict = self.rule.evaluate({name: part.bounds(name) for name in self.rule.names})
         table.set_verdict(rows, verdict)
         keep = (verdict == 1) | ((verdict == -1) & (self.undecided == "keep"))
-        train = table.train_id[rows]
-        if self.whole_trains:
-            keep = np.isin(train, train[keep])
+        train, unit = self.units(table, rows)
+        if self.whole != "shot":
+            keep = together(keep, train, unit)
         if self.misses > 0:
             table.columns[PROBABILITY][rows] = np.where(keep, 1.0, self.misses)
-            pulse = np.zeros(len(rows), "u8") if self.whole_trains else table.pulse_id[rows]
-            keep = keep | chosen(self.misses, self.seed, train, pulse)
+            keep = keep | chosen(self.misses, self.seed, train, unit)
         table.set_fate(rows[keep], "kept")
         table.set_fate(rows[~keep], "dropped")
         return keep
+
+    def units(self, table: Table, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return two numbers for each shot that name what is kept as one: train, and pulse, row or 0."""
+        train = table.train_id[rows]
+        if self.whole == "train":
+            return train, np.zeros(len(rows), "u8")
+        if self.whole == "row":
+            return train, row_of(table.cell_id[rows], self.row_cells)
+        return train, table.pulse_id[rows]
+
+
+def row_of(cell_id: Any, row_cells: int) -> np.ndarray:
+    """Return the row of memory cells of each shot, int64: cell by cell from 0, wherever a run begins.
+
+    Examples
+    --------
+    >>> row_of([0, 31, 32, 351], 32).tolist()
+    [0, 0, 1, 10]
+    """
+    return np.asarray(cell_id, np.int64) // row_cells
+
+
+def together(which: np.ndarray, train: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Return the shots that share train and unit with one that is meant, bool (S,); they need no order.
+
+    Examples
+    --------
+    >>> together(np.array([True, False, False]), np.array([7, 7, 8]), np.array([1, 1, 1])).tolist()
+    [True, True, False]
+    """
+    key = np.unique(unit, return_inverse=True)[1].reshape(-1)
+    key += np.unique(train, return_inverse=True)[1].reshape(-1) * (key.max(initial=0) + 1)
+    return np.isin(key, key[which])
 
 
 def chosen(share: float, seed: int, train_id: Any, pulse_id: Any) -> np.ndarray:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadInput, nearest
-from .recipe_build import build_annotate, build_calibrate, build_derived, build_regions, build_write
+from .recipe_build import (
+    build_annotate,
+    build_calibrate,
+    build_derived,
+    build_regions,
+    build_write,
+    check_regions,
+)
 from .recipe_check import checked, nest, sections, with_defaults
 from .recipe_keys import DERIVED_KEYS, PLACED_KINDS, REGION_KEYS, SECTIONS
 from .recipe_sections import (
@@ -249,6 +256,7 @@ class Recipe:
                     f"{name}: [measure.{section}] needs to know where the pixels are: set [[detector]] "
                     'geometry = "detector.geom", a CrystFEL geometry file'
                 )
+        check_regions(write, measure.roi, name)
         if self.redu is not None and measure.lit is None:
             raise BadInput(f"{name}: [redu] writes lit pixels; add a section [measure.lit]")
         if measure.azint is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .constants.steps import Steps
-from .errors import BadInput
+from .errors import BadInput, nearest
 from .recipe_keys import (
     ANNOTATE_UNITS,
     DERIVED_KEYS,
@@ -110,3 +110,21 @@ def build_write(values: dict[str, Any] | None, name: str) -> Write | None:
         except BadInput as err:
             raise BadInput(f"{name}: [write] {err}") from None
     return write
+
+
+def check_regions(write: Write | None, regions: Mapping[str, Region] | None, name: str) -> None:
+    """Refuse regions to be written that there are not, and regions of raw words."""
+    if write is None or write.regions is None:
+        return
+    if write.content == "raw":
+        raise BadInput(
+            f"{name}: [write] regions masks pixels, and raw words stay as they were recorded: leave it "
+            'out, or set content = "corrected"'
+        )
+    known = regions or {}
+    for region in write.region_names:
+        if region not in known:
+            raise BadInput(
+                f"{name}: [write] regions: there is no section [measure.roi.{region}]."
+                f"{nearest(region, known)} Regions are {', '.join(known) or 'none'}"
+            )

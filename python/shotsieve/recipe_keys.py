@@ -7,6 +7,7 @@ from typing import Any, get_type_hints
 
 from .constants.steps import Steps
 from .detectors import GAIN_MODES
+from .keep import WHOLE
 from .measure.average import ESTIMATORS
 from .measure.pump_probe import MODES
 from .sources.annotate import ALIGNMENTS, PATTERNS
@@ -150,6 +151,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "undecided": Key(str, "keep", choices=("keep", "drop")),
         "misses": Key(float, 0.0),
         "seed": Key(int, 0),
+        "whole": Key(str, choices=WHOLE),
     },
     "ledger": {"checksum_inputs": Key(bool, False)},
     "redu": {"modules": Key(str), "threshold": Key(float)},
@@ -160,6 +162,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "rounding_relative": Key(float),
         "compression": Key(str, choices=COMPRESSIONS),
         "modules": Key(str),
+        "regions": Key(str),
         "cxi": Key(bool, False),
         "nexus": Key(bool, False),
         "overview": Key(bool, False),

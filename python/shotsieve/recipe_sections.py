@@ -272,12 +272,19 @@ class Derived:
 
 @dataclass(frozen=True)
 class Keep:
-    """``[keep]``: the rule, and what else is kept; see `shotsieve.keep.Keeper`."""
+    """``[keep]``: the rule, and what else is kept; see `shotsieve.keep.Keeper`.
+
+    Attributes
+    ----------
+    whole : {"shot", "row", "train"} or None
+        What is kept or dropped as one; None is what the files of the detector hold: shots, or trains.
+    """
 
     rule: str
     undecided: str = "keep"
     misses: float = 0.0
     seed: int = 0
+    whole: str | None = None
 
 
 @dataclass(frozen=True)
@@ -323,10 +330,13 @@ class Write:
         Of rounded content: the step, at most half of which is the error.
     rounding_relative : float or None
         Of rounded content: the error in units of the value; what allows more of the two counts.
-    compression : {"none", "gzip"} or None
-        Of the pixel values; None compresses what is rounded.
+    compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"} or None
+        Of the pixel values; None compresses what is rounded. Bitshuffle is for gain and mask too.
     modules : str or None
-        Modules that get a file, as ranges like the memory cells of [select]; None is all.
+        Modules that get a file, as ranges like the memory cells of [select]; None is all, or with `regions`
+        those that a region has pixels in.
+    regions : str or None
+        Names of [measure.roi.NAME]: pixels that lie in none of them are masked in what is written.
     cxi : bool
         Also one CXI file with frames and peaks for CrystFEL.
     nexus : bool
@@ -350,6 +360,7 @@ class Write:
     rounding_relative: float | None = None
     compression: str | None = None
     modules: str | None = None
+    regions: str | None = None
     cxi: bool = False
     nexus: bool = False
     overview: bool = False
@@ -357,3 +368,8 @@ class Write:
     trains_per_file: int = 500
     legacy_names: bool = False
     drop_cells: bool = False
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """Names of the regions whose pixels are written; none where all are."""
+        return () if self.regions is None else tuple(name.strip() for name in self.regions.split(","))

@@ -124,7 +124,7 @@ def test_undecided_shots_that_are_dropped_are_misses_too():
 
 def test_whole_trains_are_kept_or_not():
     table = make_table()
-    own = Keeper(Rule.parse("lit_pixels > 197", ["lit_pixels"]), "drop", 0.2, 1, whole_trains=True)
+    own = Keeper(Rule.parse("lit_pixels > 197", ["lit_pixels"]), "drop", 0.2, 1, whole="train")
     own.prepare(table)
     kept = own.decide(table, np.arange(len(table))).reshape(50, 40)
     assert (kept.all(axis=1) | ~kept.any(axis=1)).all()

@@ -133,7 +133,7 @@ def test_rows_are_trains_and_only_kept_cells_are_stored(make, module):
         assert mine["frameNumber"][:].tolist() == [[10 * t + p for p in range(4)] for t in trains]
         assert mine["temperature"][:].tolist() == [t / 2 for t in trains]
         checksum = f[f"REDUCTION/SHOTSIEVE/{DETECTOR}/CORR/JNGFR{module:02d}:daqOutput/checksum"]
-        assert checksum["adc"].shape == (len(kept), 32)
+        assert checksum["adc"].shape == (len(kept), 16)
         assert checksum["slot"][:].tolist() == [p for _, p in kept]
         lit = f[f"INSTRUMENT/{DETECTOR}/CORR/JNGFR{module:02d}:daqOutput/litpx"]
         assert lit["litPixels"].shape == (5, 4)

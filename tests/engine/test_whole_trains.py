@@ -7,6 +7,7 @@ import shotsieve
 from shotsieve.check import check
 from shotsieve.constants import Constants
 from shotsieve.engine.against import check_against
+from shotsieve.errors import BadInput
 from shotsieve.sources.base import RunMeta
 from shotsieve.table import FATES, ModuleStatus
 from shotsieve.write.exdf_file import ExdfFile
@@ -179,3 +180,44 @@ def test_photons_and_rounded_values_are_whole_trains_too(write_run, constants, t
         np.testing.assert_array_equal(masked, np.where((data == 255) & (dtype == "u1"), 0, data))
     report = check_against(check(result.out), run, constants=constants, backend="cpu")
     assert report.ok, report.summary()
+
+
+def test_rows_of_cells_need_files_that_hold_them(write_run, constants, tmp_path):
+    keep = {"rule": "lit_pixels[1] > 100", "whole": "row"}
+    run = write_run()
+    with pytest.raises(BadInput, match="JUNGFRAU hold whole trains"):
+        shotsieve.reduce(run, RECIPE | {"keep": keep}, tmp_path / "r", constants=constants, backend="cpu")
+    recipe = RECIPE | {"keep": keep, "write": {"drop_cells": True}}
+    result = shotsieve.reduce(run, recipe, tmp_path / "r", constants=constants, backend="cpu")
+    # Its row of 16 cells is the whole train.
+    assert fates(result) == ["kept"] * 2 + ["dropped"] * 6
+    assert result.accounts.companions == 1
+
+
+@pytest.mark.parametrize("drop_cells", [False, True])
+@pytest.mark.parametrize("how", ["bitshuffle", "regions"])
+def test_compression_and_regions_are_for_trains_too(write_run, constants, tmp_path, how, drop_cells):
+    if how == "bitshuffle":
+        pytest.importorskip("hdf5plugin")
+    box = {"kind": "rectangle", "module": 1, "ss_start": 5, "ss_stop": 30, "fs_start": 0, "fs_stop": 500}
+    recipe = RECIPE | {"measure": RECIPE["measure"] | {"roi": {"box": box}}}
+    more = {"compression": "bitshuffle-lz4"} if how == "bitshuffle" else {"regions": "box"}
+    run, made = write_run(), []
+    for name, write in (("plain", {}), ("mine", more)):
+        recipe |= {"write": {"drop_cells": drop_cells, **write}}
+        made.append(
+            shotsieve.reduce(run, recipe, tmp_path / name, constants=constants, backend="cpu", block_bytes=1)
+        )
+    plain, mine = (read(result, 1) for result in made)
+    inside = np.ones((512, 1024), bool)
+    if how == "regions":
+        inside[:] = False
+        inside[5:30, :500] = True
+        assert np.isnan(mine["adc"][..., ~inside]).all()
+        assert (mine["mask"][..., ~inside] & (1 << 31) > 0).all()
+        assert [path.name for path in made[1].files if "JNGFR02" in path.name] == []
+    for name in ("adc", "gain", "mask"):
+        np.testing.assert_array_equal(mine[name][..., inside], plain[name][..., inside])
+    np.testing.assert_array_equal(mine["memoryCell"], plain["memoryCell"])
+    report = check_against(check(made[1].out), run, constants=constants, backend="cpu")
+    assert report.ok, report.faults

@@ -78,15 +78,7 @@ def test_cuts_keep_trains_and_rows_of_cells(maker, opened):
     shot = 2 * 16 * 2 * maker.shape[0] * maker.shape[1]
     assert source.cuts(1 << 30) == [(0, 145)]
     assert source.cuts(75 * shot) == [(0, 75), (75, 145)]
-    assert source.cuts(40 * shot) == [
-        (0, 32),
-        (32, 64),
-        (64, 70),
-        (70, 75),
-        (75, 107),
-        (107, 139),
-        (139, 145),
-    ]
+    assert source.cuts(40 * shot) == [(0, 32), (32, 70), (70, 75), (75, 107), (107, 145)]
     assert source.cuts(1)[:2] == [(0, 32), (32, 64)]
 
 

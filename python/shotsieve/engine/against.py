@@ -102,7 +102,7 @@ def check_against(
             f"the run has {len(job.table)} shots, the output tells of {len(stored)}: they are not the same"
         )
         return report
-    if sample < 1 and job.decides_late:
+    if sample < 1 and job.asks_all_shots:
         raise BadInput(
             "a sample cannot be checked: [derive] has columns that need every shot; leave --sample out"
         )
@@ -176,9 +176,10 @@ def upper_limit(wrong: int, of: int, confidence: float = 0.95) -> float:
 
 
 def _sampled(job: Job, table: Table, sample: float, seed: int) -> np.ndarray:
-    """Choose shots; where a train is decided as a whole, trains."""
-    by_train = job.source.detector.keep_unit == "train"
-    return chosen(sample, seed, table.train_id, np.zeros_like(table.pulse_id) if by_train else table.pulse_id)
+    """Choose shots; where rows of cells or trains are decided as one, these."""
+    if job.source.detector.keep_unit == "train":
+        return chosen(sample, seed, table.train_id, np.zeros_like(table.pulse_id))
+    return chosen(sample, seed, *job.keeper.units(table, np.arange(len(table))))
 
 
 def _compare_settings(job: Job, side: Path, report: Report) -> bool:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..errors import BadInput
+from ..filters import BITSHUFFLE, bitshuffle_options
 from ..measure.lit import photons_per_unit
 from ..measure.threshold import threshold_in_unit
 from ..write.content import DEFAULT_COMPRESSION, FrameForm
@@ -13,9 +16,12 @@ from ..write.rounding import Rounding
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
+    from ..sources.base import Source
 
 
-def form_of(recipe: Recipe, unit: str, photon_energy_kev: float | None) -> FrameForm | None:
+def form_of(
+    recipe: Recipe, unit: str, photon_energy_kev: float | None, written: np.ndarray | None = None
+) -> FrameForm | None:
     """Return the form that the recipe gives kept frames; None where none are written.
 
     Parameters
@@ -25,6 +31,8 @@ def form_of(recipe: Recipe, unit: str, photon_energy_kev: float | None) -> Frame
         Of the calibrated values.
     photon_energy_kev : float or None
         Of the run, or what the recipe overrides it with.
+    written : ndarray of bool, shape (M * ss, fs), optional
+        Pixels that are written; by default all.
 
     Raises
     ------
@@ -34,8 +42,12 @@ def form_of(recipe: Recipe, unit: str, photon_energy_kev: float | None) -> Frame
     write = recipe.write
     if write is None:
         return None
-    compression = write.compression or DEFAULT_COMPRESSION[write.content]
-    form = FrameForm(write.content, "ADU" if write.content == "raw" else unit, compression)
+    usual = DEFAULT_COMPRESSION[write.content] if written is None else "gzip"
+    compression = write.compression or usual
+    if compression in BITSHUFFLE:
+        bitshuffle_options(compression)  # what is not installed is told now, not after an hour of reading
+    raw = write.content == "raw"
+    form = FrameForm(write.content, "ADU" if raw else unit, compression, written=written)
     if write.content == "photons":
         per_unit = photons_per_unit(unit, photon_energy_kev)
         if not per_unit:
@@ -58,3 +70,19 @@ def form_of(recipe: Recipe, unit: str, photon_energy_kev: float | None) -> Frame
             )
         form.rounding = Rounding.within(absolute, write.rounding_relative)
     return form
+
+
+def modules_with_pixels(source: Source, recipe: Recipe, form: FrameForm | None) -> list[int]:
+    """Return the modules that have frames, and pixels that are written where the recipe names no modules.
+
+    Raises
+    ------
+    BadInput
+        If none of those that have frames has such a pixel.
+    """
+    seen = source.shots.present.any(axis=0)
+    named = form is None or recipe.write.modules is not None
+    here = seen if named else seen & form.touched(len(seen))
+    if seen.any() and not here.any():
+        raise BadInput("[write] regions: no module that the run has frames of has a pixel in them")
+    return [module for module, one in zip(source.modules, here.tolist(), strict=True) if one]

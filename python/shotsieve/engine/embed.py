@@ -362,7 +362,8 @@ class Engine:
                 source, detector=self._source.detector.name, source=self._recipe.detector.source
             )
         if isinstance(source, Source):
-            yield from blocks_of(source, self._runner.block_shots, self._columns_of(source))
+            whole = self._runner.job.keeper.whole == "train"
+            yield from blocks_of(source, self._runner.block_shots, self._columns_of(source), whole)
             return
         for block in source:
             check_block(block, self._runner, self.columns)

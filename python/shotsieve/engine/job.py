@@ -20,13 +20,13 @@ from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
 from .averages import AverageJob, make_average_job
-from .content import form_of
+from .content import form_of, modules_with_pixels
 from .facility import check_redu
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .pump_probe import PumpProbeJob, make_pump_probe_job
 from .regions import RegionJob, make_region_job
-from .selection import selection_of
+from .selection import selection_of, whole_of
 from .settings import describe
 from .user import UserJob, UserStage, make_user_jobs
 
@@ -103,6 +103,13 @@ class Job:
     @property
     def decides_late(self) -> bool:
         """Whether shots are decided about once all were measured; what is kept is then read again."""
+        # A block may hold a part of a train only, unless the detector's files hold whole ones.
+        trains = self.keeper.whole == "train" and self.source.detector.keep_unit != "train"
+        return self.asks_all_shots or trains
+
+    @property
+    def asks_all_shots(self) -> bool:
+        """Whether a column that the rule may ask for follows from all shots of the run."""
         return any(section.kind in WHOLE_TABLE for section in self.recipe.derive.values())
 
     @property
@@ -210,8 +217,9 @@ def make_job(
                 'or in the recipe as [calibrate] constants = "constants.h5".'
             )
         _calibration(job, constants, force)
-    job.form = form_of(recipe, job.unit, mode.photon_energy_kev)
-    here = [m for m, seen in zip(source.modules, shots.present.any(axis=0), strict=True) if seen]
+    written = next((part.written for part in job.pixel_jobs if isinstance(part, RegionJob)), None)
+    job.form = form_of(recipe, job.unit, mode.photon_energy_kev, written)
+    here = modules_with_pixels(source, recipe, job.form)
     job.modules, lacking = written_modules(recipe, source.detector, here)
     if lacking:
         job.notes.append(f"[write] modules names {_listed(lacking)}, which the run does not have")
@@ -252,9 +260,10 @@ def _keeper(job: Job) -> Keeper:
     """Build the decision of the recipe's [keep]."""
     keep, table = job.recipe.keep, job.table
     rule = Rule.parse(keep.rule, table.names(), explain=table.explain())
-    whole_trains = job.recipe.keeps_whole_trains(job.source.detector.keep_unit == "train")
+    detector = job.source.detector
+    whole = whole_of(job.recipe, detector)
     try:
-        return Keeper(rule, keep.undecided, keep.misses, keep.seed, whole_trains)
+        return Keeper(rule, keep.undecided, keep.misses, keep.seed, whole, detector.row_cells)
     except BadInput as err:
         raise BadInput(f"[keep] {err}") from None
 

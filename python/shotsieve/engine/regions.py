@@ -53,6 +53,8 @@ class RegionJob:
         sha256 of files that are part of the result.
     pump : PumpProbeJob or None
         Gets the sums of all shots too.
+    written : ndarray of bool, shape (M * ss, fs), or None
+        Pixels that lie in a region of [write] regions; None without.
     """
 
     plan: RoiPlan | None
@@ -62,6 +64,7 @@ class RegionJob:
     unit: str
     files: dict[str, str]
     pump: PumpProbeJob | None = None
+    written: np.ndarray | None = None
     _file: ProjectionFile | None = field(default=None, repr=False)
 
     def declare(self) -> None:
@@ -218,6 +221,8 @@ def make_region_job(job: Job) -> RegionJob:
             raise BadInput(f"[measure.roi.{name}] {err}") from None
         if region.mask is not None:
             files[f"{name}_sha256"] = sha256_of(job.recipe.path_of(region.mask))
+    names = () if job.recipe.write is None else job.recipe.write.region_names
+    written = np.any([masks[name] for name in names], axis=0) if names else None
     touches = {name: mask.reshape(len(source.modules), -1).any(axis=1) for name, mask in masks.items()}
     for name in [name for name, region in wanted.items() if region.kind == "projection"]:
         mask, axis = masks.pop(name), wanted[name].axis
@@ -230,7 +235,7 @@ def make_region_job(job: Job) -> RegionJob:
             job.pump.part("regions", "region", np.array(plan.names), "", job.unit)
         for name, one in projections.items():
             job.pump.part(name, one.axis, one.places, "pixel", job.unit)
-    found = RegionJob(plan, projections, touches, job.table, job.unit, files, job.pump)
+    found = RegionJob(plan, projections, touches, job.table, job.unit, files, job.pump, written)
     found.declare()
     return found
 

@@ -1,4 +1,4 @@
-"""Which shots are read at all: what a recipe's [select] may ask for."""
+"""Which shots are read at all, and which are decided as one: what [select] and [keep] may ask for."""
 
 from __future__ import annotations
 
@@ -33,6 +33,25 @@ def selection_of(recipe: Recipe, table: Table, detector: Detector) -> Selection:
         raise BadInput(f"[select] {err}") from None
     whole_trains = recipe.keeps_whole_trains(detector.keep_unit == "train")
     return Selection(section.frames, cells, rule, detector.row_cells, whole_trains)
+
+
+def whole_of(recipe: Recipe, detector: Detector) -> str:
+    """Return what is kept or dropped as one: ``"shot"``, ``"row"`` or ``"train"``; the recipe has a [keep].
+
+    Raises
+    ------
+    BadInput
+        If the files of the detector cannot hold it.
+    """
+    whole = recipe.keep.whole
+    if not recipe.keeps_whole_trains(detector.keep_unit == "train"):
+        return whole or "shot"
+    if whole not in (None, "train"):
+        raise BadInput(
+            f'[keep] whole = "{whole}": the files of {detector.name} hold whole trains, which are kept or '
+            "dropped as one: leave the key out, or set [write] drop_cells = true"
+        )
+    return "train"
 
 
 def _known_early(table: Table) -> list[str]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..cpus import usable_cpus
+from ..write.modules import WITH_PIXELS
+from .content import modules_with_pixels
 
 if TYPE_CHECKING:
     from ..constants.container import Constants
@@ -23,6 +25,10 @@ def describe(job: Job, constants: Constants | None) -> None:
         "input_files": list(job.source.files),
         "notes": list(job.notes),
     }
+    if job.form is not None and job.form.written is not None:
+        here = modules_with_pixels(job.source, job.recipe, job.form)
+        settings[WITH_PIXELS] = ", ".join(map(str, here))
+        settings["regions.pixels"] = int(job.form.written.sum())
     for name, value in vars(job.mode).items():
         if name != "origin" and value is not None:
             settings[f"mode.{name}"] = value

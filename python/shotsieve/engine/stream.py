@@ -65,14 +65,17 @@ class Block:
         np.take(self.raw, rows, axis=0, out=out, mode="clip")
 
 
-def blocks_of(source: Source, most: int, columns: Mapping[str, np.ndarray]) -> Iterator[Block]:
+def blocks_of(
+    source: Source, most: int, columns: Mapping[str, np.ndarray], whole_trains: bool = False
+) -> Iterator[Block]:
     """Yield the readable shots of a run as blocks of at most so many; they are read late, in the reader."""
     detector, shots = source.detector, source.shots
     shot_bytes = 2 * len(source.modules) * detector.plane_count * int(np.prod(detector.shape))
     for start, stop in source.cuts(most * shot_bytes):
         train = shots.train_id[source.readable[start:stop]]
         after = shots.train_id[source.readable[stop : stop + 1]]
-        split = detector.keep_unit == "train" and len(after) and train[-1] == after[0]
+        whole = whole_trains or detector.keep_unit == "train"
+        split = whole and len(after) and train[-1] == after[0]
         if stop - start > most or split:
             needed = int(np.unique(shots.train_id[source.readable], return_counts=True)[1].max())
             raise BadInput(

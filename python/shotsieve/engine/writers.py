@@ -86,6 +86,8 @@ class KeptWriters:
         if form.photons is not None:
             # A pixel that has no value is 0 there, and nothing but the mask tells it from an empty one.
             bad |= NO_VALUE
+        if form.written is not None:
+            bad |= BadPixels.USER2
         return CxiWriter(
             folder / cxi_name(job, self.part.number),
             source_name=source.name,

@@ -232,24 +232,25 @@ class Source(Protocol):
 
 
 def cut_ranges(
-    train_id: np.ndarray, shot_bytes: int, max_bytes: int, row_cells: int
+    train_id: np.ndarray, row: np.ndarray, shot_bytes: int, max_bytes: int
 ) -> list[tuple[int, int]]:
     """Cut consecutive shots into ranges of at most `max_bytes`.
 
-    A range holds as many whole trains as fit. A train that does not fit is cut at multiples of
-    `row_cells` counted from the train's first shot, because the common mode of a cell needs the
-    whole row of cells; such a part may exceed `max_bytes` when one row alone does.
+    A range holds as many whole trains as fit. A train that does not fit is cut where a row of memory cells
+    ends, because decisions by row and the common mode of a cell need the whole row; such a part may exceed
+    `max_bytes` when one row alone does. Where cells come in an odd order, shots of a row and whatever lies
+    between them stay together.
 
     Parameters
     ----------
     train_id : ndarray of uint64, shape (N,)
         Train of each shot, sorted.
+    row : ndarray of int, shape (N,)
+        What must stay together within a train: see `rows_together`.
     shot_bytes : int
         Raw bytes of one shot, all modules.
     max_bytes : int
         Size of a block in bytes.
-    row_cells : int
-        Shots that must stay together (AGIPD 32, JUNGFRAU 16).
 
     Returns
     -------
@@ -258,14 +259,16 @@ def cut_ranges(
 
     Examples
     --------
-    >>> cut_ranges(np.array([1, 1, 2, 2, 3], "u8"), shot_bytes=10, max_bytes=45, row_cells=32)
+    >>> train = np.array([1, 1, 2, 2, 3], "u8")
+    >>> cut_ranges(train, np.zeros(5, int), shot_bytes=10, max_bytes=45)
     [(0, 4), (4, 5)]
+    >>> cut_ranges(train[:4] * 0, np.array([0, 1, 1, 2]), shot_bytes=10, max_bytes=25)
+    [(0, 1), (1, 3), (3, 4)]
     """
     n = len(train_id)
     if n == 0:
         return []
     room = max(1, max_bytes // max(1, shot_bytes))
-    part = max(row_cells, room - room % row_cells)
     edges = np.flatnonzero(np.concatenate([[True], train_id[1:] != train_id[:-1], [True]]))
     cuts: list[tuple[int, int]] = []
     start = 0
@@ -278,6 +281,33 @@ def cut_ranges(
             start = at
             continue
         end = int(edges[np.searchsorted(edges, start, side="right")])
-        cuts += [(a, min(a + part, end)) for a in range(start, end, part)]
+        cuts += _cut_train(row[start:end], start, room)
         start = end
     return cuts
+
+
+def _cut_train(row: np.ndarray, start: int, room: int) -> list[tuple[int, int]]:
+    """Cut a train that begins at `start` where no row lies on both sides."""
+    n = len(row)
+    first = np.unique(row, return_index=True)[1]
+    last = n - 1 - np.unique(row[::-1], return_index=True)[1]
+    open_rows = np.zeros(n + 1, np.int64)  # at the edge before each shot, and the last one
+    open_rows[first + 1] += 1
+    np.subtract.at(open_rows, last + 1, 1)
+    edges = np.flatnonzero(np.cumsum(open_rows) == 0)  # 0 and n among them
+    cuts, at = [], 0
+    while at < n:
+        fits = int(edges[np.searchsorted(edges, at + room, side="right") - 1])
+        end = fits if fits > at else int(edges[np.searchsorted(edges, at, side="right")])
+        cuts.append((start + at, start + end))
+        at = end
+    return cuts
+
+
+def rows_together(detector: Any, cell_id: np.ndarray) -> np.ndarray:
+    """Return for each shot the number of what stays together within its train, for `cut_ranges`.
+
+    It is the row of memory cells; of a detector that stores whole trains, the train.
+    """
+    cell_id = np.asarray(cell_id, np.int64)
+    return np.zeros_like(cell_id) if detector.keep_unit == "train" else cell_id // detector.row_cells

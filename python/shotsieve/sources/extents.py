@@ -11,6 +11,7 @@ import numpy as np
 
 from ..cpus import usable_cpus
 from ..errors import BackendUnavailable, UnreadableData
+from ..filters import register_plugins
 from .exdf import DAMAGE, opened, reason
 
 # Names of plugins that files of detectors are compressed with: a dataset may say the number alone.
@@ -234,12 +235,12 @@ def _check_filters(path: Path, d: h5py.Dataset) -> None:
     plist = d.id.get_create_plist()
     for i in range(plist.get_nfilters()):
         number = plist.get_filter(i)[0]
-        if not h5py.h5z.filter_avail(number):
+        if not (h5py.h5z.filter_avail(number) or (register_plugins() and h5py.h5z.filter_avail(number))):
             raise UnreadableData(
                 f"{path}: dataset {d.name.lstrip('/')} is compressed by {_filter_name(plist, i)} (HDF5 "
-                f"filter {number}), a plugin that is not installed here. Install it (pip install hdf5plugin) "
-                "and set HDF5_PLUGIN_PATH to hdf5plugin.PLUGIN_PATH, or from Python import hdf5plugin first; "
-                "or, where the plugin is, rewrite the file without it: h5repack -f GZIP=1 IN OUT"
+                f"filter {number}), a plugin that is not installed here. Install it (pip install hdf5plugin, "
+                "which is found then), or set HDF5_PLUGIN_PATH to its folder; or, where the plugin is, "
+                "rewrite the file without it: h5repack -f GZIP=1 IN OUT"
             )
 
 

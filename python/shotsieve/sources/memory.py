@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BadInput
 from .annotate import AnnotateParams
-from .base import OperatingMode, RunMeta, ShotList, ShotStatus, TrainList, cut_ranges
+from .base import OperatingMode, RunMeta, ShotList, ShotStatus, TrainList, cut_ranges, rows_together
 
 Maker = Callable[[np.ndarray, np.ndarray], None]
 
@@ -21,7 +21,7 @@ class MemorySource:
     Parameters
     ----------
     detector : shotsieve.detectors.Detector
-        Gives planes, module shape, ``row_cells`` and the number of modules.
+        Gives planes, module shape, ``keep_unit``, ``row_cells`` and the number of modules.
     frames : ndarray of uint16, shape (S, M, planes, ss, fs), or callable
         The raw words; or ``frames(index, out)``, which fills ``out`` (len(index), M, planes, ss, fs)
         with the shots ``index`` (int64, indices into `shots`), so that a source may be larger than memory.
@@ -55,7 +55,8 @@ class MemorySource:
     --------
     >>> import numpy as np
     >>> from types import SimpleNamespace
-    >>> one = SimpleNamespace(plane_count=1, shape=(2, 3), first_module=0, module_count=1, row_cells=32)
+    >>> one = SimpleNamespace(plane_count=1, shape=(2, 3), first_module=0, module_count=1)
+    >>> one.row_cells, one.keep_unit = 32, "shot"
     >>> source = MemorySource(one, np.ones((4, 1, 1, 2, 3), "u2"), [7, 7, 8, 8], [0, 1, 0, 1], [0, 1, 0, 1])
     >>> len(source.shots), source.missing_shots
     (4, 0)
@@ -150,8 +151,8 @@ class MemorySource:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""
         ss, fs = self.detector.shape
         shot_bytes = 2 * len(self.modules) * self.detector.plane_count * ss * fs
-        tid = self.shots.train_id[self.readable]
-        return cut_ranges(tid, shot_bytes, max_bytes, self.detector.row_cells)
+        train, cell = (ids[self.readable] for ids in (self.shots.train_id, self.shots.cell_id))
+        return cut_ranges(train, rows_together(self.detector, cell), shot_bytes, max_bytes)
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Fill `out`, uint16 (stop - start, M, planes, ss, fs); rows of absent modules are left untouched."""

@@ -14,7 +14,7 @@ from .. import detectors
 from ..cpus import usable_cpus
 from ..errors import BadInput, UnreadableData
 from .annotate import AnnotateParams
-from .base import OperatingMode, ShotStatus, Source, cut_ranges
+from .base import OperatingMode, ShotStatus, Source, cut_ranges, rows_together
 from .beside import Beside
 from .choose import choose
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
@@ -194,7 +194,8 @@ class RunSource:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""
         ss, fs = self.detector.shape
         shot_bytes = 2 * len(self.modules) * self.detector.plane_count * ss * fs
-        return cut_ranges(self.shots.train_id[self.readable], shot_bytes, max_bytes, self.detector.row_cells)
+        train, cell = (ids[self.readable] for ids in (self.shots.train_id, self.shots.cell_id))
+        return cut_ranges(train, rows_together(self.detector, cell), shot_bytes, max_bytes)
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Fill `out`, uint16 (stop - start, M, planes, ss, fs), with the words of ``readable[start:stop]``.

@@ -103,7 +103,7 @@ class CellDataset(RowDataset):
         name: str,
         frame: tuple[int, ...],
         dtype: str,
-        compressed: bool,
+        compressed: bool | str,
         places: TrainCells,
     ) -> None:
         self._places = places

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..cpus import usable_cpus
 from .checksums import chunk_checksum
-from .encoded import LEVEL, encode_chunk
+from .encoded import encode_chunk, filter_options
 
 
 class RowDataset:
@@ -28,8 +28,8 @@ class RowDataset:
         Shape of one row.
     dtype : str
         Little-endian NumPy dtype, for example ``"<f4"``.
-    compressed : bool
-        Shuffle + deflate level 1, or no filter.
+    compressed : bool or str
+        Shuffle + deflate level 1, no filter, or a name of `shotsieve.filters.BITSHUFFLE`.
     cells : int, optional
         A row is a train of so many chunks of `row_shape`; see `CellDataset`, which stores them one by one.
     fill : number, optional
@@ -56,7 +56,7 @@ class RowDataset:
         name: str,
         row_shape: tuple[int, ...],
         dtype: str,
-        compressed: bool,
+        compressed: bool | str,
         *,
         cells: int | None = None,
         fill: float | None = None,
@@ -65,7 +65,6 @@ class RowDataset:
         self.dtype = np.dtype(dtype)
         self.compressed = compressed
         self.digests: list[bytes] = []
-        filters = {"compression": "gzip", "compression_opts": LEVEL, "shuffle": True} if compressed else {}
         inner = () if cells is None else (cells,)
         self.dataset = group.create_dataset(
             name,
@@ -74,7 +73,7 @@ class RowDataset:
             chunks=(1, *(1 for _ in inner), *self.row_shape),
             dtype=self.dtype,
             fillvalue=fill,
-            **filters,
+            **filter_options(compressed),
         )
 
     def encode(self, row: np.ndarray | bytes) -> tuple[bytes | np.ndarray, bytes]:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..constants.bad_pixels import BadPixels
 from ..cpus import usable_cpus
+from ..filters import BITSHUFFLE
 from .photons import PhotonCounts
 from .rounding import MANTISSA_BITS, Rounding
 
 CONTENTS = ("corrected", "raw", "rounded", "photons")
-COMPRESSIONS = ("none", "gzip")
+COMPRESSIONS = ("none", "gzip", *BITSHUFFLE)
 DEFAULT_COMPRESSION = {"corrected": "none", "raw": "none", "rounded": "gzip", "photons": "gzip"}
 """Noise does not compress; what was rounded for it does."""
 
@@ -30,7 +32,7 @@ class FrameForm:
     content : {"corrected", "raw", "rounded", "photons"}
     unit : {"ADU", "keV", "photon"}
         Of the pixel values that are written.
-    compression : {"none", "gzip"}
+    compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"}
         Of the pixel values.
     rounding : Rounding or None
         Of rounded content.
@@ -38,6 +40,8 @@ class FrameForm:
         Of photons.
     out_of_range : int
         Pixels so far whose photons did not fit.
+    written : ndarray of bool, shape (M * ss, fs), or None
+        Pixels that are written; the others hold nothing and are masked USER2. None writes all.
 
     Examples
     --------
@@ -53,6 +57,7 @@ class FrameForm:
     rounding: Rounding | None = None
     photons: PhotonCounts | None = None
     out_of_range: int = 0
+    written: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def dtype(self) -> str:
@@ -62,7 +67,13 @@ class FrameForm:
     @property
     def changes(self) -> bool:
         """Whether values are not written as they were calibrated or recorded."""
-        return self.rounding is not None or self.photons is not None
+        return self.rounding is not None or self.photons is not None or self.written is not None
+
+    def touched(self, modules: int) -> np.ndarray:
+        """Return which of the modules have pixels that are written, bool (M,)."""
+        if self.written is None:
+            return np.ones(modules, bool)
+        return self.written.reshape(modules, -1).any(axis=1)
 
     def apply(self, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return calibrated frames in this form, made frame by frame in threads.
@@ -70,8 +81,8 @@ class FrameForm:
         Parameters
         ----------
         frames : mapping of str to ndarray, shape (K, M, ss, fs)
-            ``data`` float32, NaN where a pixel is masked, and ``mask`` uint32, both C-contiguous and
-            overwritten where the form asks for it; others are passed on.
+            ``data`` float32, NaN where a pixel is masked, ``mask`` uint32 and ``gain`` uint8, C-contiguous
+            and overwritten where the form asks for it; others are passed on.
 
         Returns
         -------
@@ -80,6 +91,9 @@ class FrameForm:
         """
         values, mask = frames["data"], frames["mask"]
         at = list(np.ndindex(*values.shape[:2]))
+        if self.written is not None:
+            hidden = ~self.written.reshape(values.shape[1:])
+            self._each(at, lambda index: _hide(hidden[index[1]], frames, index))
         if self.rounding is not None:
             rounding = self.rounding
             self._each(at, lambda index: rounding.apply(values[index]))
@@ -117,6 +131,15 @@ class FrameForm:
 
     def summary(self) -> str:
         """Return what a reader of the accounts should know of the values."""
+        told = [self._told_of_values()] if self.rounding is not None or self.photons is not None else []
+        if self.written is not None:
+            told.append(
+                f"{np.count_nonzero(self.written)} of {self.written.size} pixels lie in the regions that are "
+                "written; the others are masked USER2"
+            )
+        return "; ".join(told)
+
+    def _told_of_values(self) -> str:
         if self.photons is not None:
             largest = np.iinfo(self.photons.dtype).max
             return (
@@ -131,3 +154,10 @@ class FrameForm:
             bounds.append(f"{100 * 2.0 ** -(self.rounding.bits + 1):.3g} % of the value")
         larger = ", whichever is more" if len(bounds) > 1 else ""
         return f"pixel values are rounded: they are off by at most {' or '.join(bounds)}{larger}"
+
+
+def _hide(hidden: np.ndarray, frames: Mapping[str, np.ndarray], index: tuple[int, ...]) -> None:
+    """Leave nothing of the hidden pixels of a frame, and say so in its mask, beside what that says."""
+    frames["data"][index][hidden] = np.nan
+    frames["gain"][index][hidden] = 0
+    frames["mask"][index][hidden] |= np.uint32(BadPixels.USER2)

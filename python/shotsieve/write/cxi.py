@@ -13,6 +13,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import BadInput, OutputError
+from ..filters import packing
 from ..side_file import give_up
 from . import crystfel
 from . import cxi_layout as layout
@@ -52,7 +53,7 @@ class CxiWriter:
     pixel_size_m : float
     params : mapping of str to scalar, str or list of str
         What the file should say of its making: attributes of its root, the same on every machine.
-    compression : {"none", "gzip"}
+    compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"}
         Of the pixel values; the mask is always shuffled and deflated.
     mask_bad : int, default 0xffffffff
         Mask bits that CrystFEL shall take for bad; a calibration that lets some bits pass gives its own.
@@ -119,7 +120,6 @@ class CxiWriter:
         self.max_peaks, self.mask_bad, self.adu_per_kev = int(max_peaks), int(mask_bad), adu_per_kev
         self.pixel_size_m, self.params, self.meta = float(pixel_size_m), dict(params), meta
         self.notes: list[str] = []
-        layout.check_choice("compression", compression, ("none", "gzip"))
         layout.check_choice("unit", unit, ("ADU", "keV", "photon"))
         if self.path.suffix != ".cxi":
             raise BadInput(f"CXI: {self.path.name}: the name must end in .cxi, which tells what it is")
@@ -141,7 +141,7 @@ class CxiWriter:
                 f"{self.path.stem}.geom: the ADU per keV are not known: {todo}; CrystFEL estimates errors"
                 " with it"
             )
-        self._compressed = {"data": compression == "gzip", "mask": True}
+        self._compressed = {name: how for name, how in packing(compression).items() if name != "gain"}
         self._keys: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._peaks: list[np.ndarray] = []
         self._found: list[np.ndarray] = []

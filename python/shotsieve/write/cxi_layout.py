@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..units import kev_to_nm
-from .encoded import DTYPES, LEVEL
+from .encoded import DTYPES, filter_options
 from .hdf5 import STRING, storable, stored_dtype
 from .virtual import Mapped, create_virtual
 
@@ -100,7 +100,7 @@ def create_frames(
     file: h5py.File,
     modules: Sequence[int],
     module_shape: tuple[int, int],
-    compressed: Mapping[str, bool],
+    compressed: Mapping[str, bool | str],
     unit: str,
     mask_bad: int,
     dtype: str = DTYPES["data"],
@@ -113,7 +113,7 @@ def create_frames(
     modules : sequence of int
         Module numbers from the top of the slab.
     module_shape : (int, int)
-    compressed : mapping of str to bool
+    compressed : mapping of str to bool or str
         For ``data`` and ``mask``.
     unit : str
         Unit of the frames.
@@ -136,7 +136,6 @@ def create_frames(
     slab = (len(modules) * module_shape[0], module_shape[1])
     made = {}
     for name, stored, fill in (("data", dtype, 0), ("mask", DTYPES["mask"], MISSING)):
-        packed = {"compression": "gzip", "compression_opts": LEVEL, "shuffle": True}
         made[name] = group.create_dataset(
             name,
             shape=(0, *slab),
@@ -145,7 +144,7 @@ def create_frames(
             dtype=stored,
             fillvalue=np.dtype(stored).type(fill),
             track_times=False,
-            **(packed if compressed[name] else {}),
+            **filter_options(compressed[name]),
         )
         made[name].attrs["axes"] = f"{_IDENTIFIER}:y:x"
     # Bad pixels stay NaN where there is one, as in the files of the reduced run: the chunks are the same, no

@@ -12,6 +12,8 @@ from isal import isal_zlib
 
 from ..cpus import usable_cpus
 from ..errors import BadInput
+from ..filters import bitshuffle_options
+from .pressed import press
 
 LEVEL = 1
 """Deflate level that datasets name; whoever adds to them by HDF5 gets it."""
@@ -23,7 +25,14 @@ DTYPES = {"data": "<f4", "gain": "|u1", "mask": "<u4"}
 """How the planes of a corrected frame are stored; ``data`` that is counted in photons is an integer."""
 
 
-def encode_chunk(frame: np.ndarray, dtype: Any, compressed: bool) -> bytes | np.ndarray:
+def filter_options(compressed: bool | str) -> dict[str, Any]:
+    """Return what ``create_dataset`` takes for chunks that `encode_chunk` makes."""
+    if isinstance(compressed, str):
+        return bitshuffle_options(compressed)
+    return {"compression": "gzip", "compression_opts": LEVEL, "shuffle": True} if compressed else {}
+
+
+def encode_chunk(frame: np.ndarray, dtype: Any, compressed: bool | str) -> bytes | np.ndarray:
     """Return the bytes of one chunk; safe to call from several threads.
 
     Parameters
@@ -32,8 +41,9 @@ def encode_chunk(frame: np.ndarray, dtype: Any, compressed: bool) -> bytes | np.
         All values of the chunk, of any dtype that converts to `dtype`.
     dtype : dtype
         Of the dataset, little-endian.
-    compressed : bool
-        Shuffle and deflate, as HDF5's own filters of these names do; else no filter.
+    compressed : bool or str
+        True: shuffle and deflate, as HDF5's own filters of these names do; False: no filter; or a name of
+        `shotsieve.filters.BITSHUFFLE`, in one thread at a time.
 
     Returns
     -------
@@ -54,6 +64,8 @@ def encode_chunk(frame: np.ndarray, dtype: Any, compressed: bool) -> bytes | np.
     frame = np.ascontiguousarray(frame, dtype)
     if not compressed:
         return frame
+    if isinstance(compressed, str):
+        return press(frame, compressed)
     if dtype.itemsize > 1:
         frame = shuffled(frame)
     return isal_zlib.compress(frame, ISAL_LEVEL)
@@ -91,8 +103,8 @@ class EncodedFrames:
         Planes by the names in `DTYPES`.
     present : array of bool, shape (K, M)
         Frames that are stored; the others are not looked at.
-    compressed : mapping of str to bool
-        For each plane: shuffle and deflate, or no filter.
+    compressed : mapping of str to bool or str
+        For each plane, as `encode_chunk` takes it.
     threads : int, optional
         Number of threads; by default the cores this process may use.
     dtype : str
@@ -100,7 +112,7 @@ class EncodedFrames:
 
     Attributes
     ----------
-    compressed : dict of str to bool
+    compressed : dict of str to bool or str
         As given.
     dtypes : dict of str to str
         How each plane is stored.
@@ -126,7 +138,7 @@ class EncodedFrames:
         self,
         frames: Mapping[str, np.ndarray],
         present: np.ndarray,
-        compressed: Mapping[str, bool],
+        compressed: Mapping[str, bool | str],
         threads: int | None = None,
         dtype: str = DTYPES["data"],
     ) -> None:
@@ -139,7 +151,7 @@ class EncodedFrames:
                     f"write: {name} has shape {array.shape}; expected (shots, modules) {present.shape} and"
                     " frames (ss, fs)"
                 )
-        self.compressed = {name: bool(compressed[name]) for name in frames}
+        self.compressed = {name: compressed[name] for name in frames}
         self.dtypes = {name: (DTYPES | {"data": dtype})[name] for name in frames}
         at = [tuple(index) for index in np.argwhere(present).tolist()]
         self._chunks: dict[str, dict[tuple[int, int], bytes | np.ndarray]] = {}
@@ -180,7 +192,7 @@ class EncodedFrames:
         """
         return self._chunks[name][int(shot), int(module)]
 
-    def check(self, name: str, dtype: Any, compressed: bool, where: str) -> None:
+    def check(self, name: str, dtype: Any, compressed: bool | str, where: str) -> None:
         """Make sure that a plane was encoded as a file stores it.
 
         Parameters
@@ -188,7 +200,7 @@ class EncodedFrames:
         name : str
             Plane.
         dtype : dtype
-        compressed : bool
+        compressed : bool or str
         where : str
             What the error text begins with.
 
@@ -223,5 +235,6 @@ class EncodedFrames:
         return part
 
 
-def _form(dtype: Any, compressed: bool) -> str:
-    return f"as {np.dtype(dtype).name}, {'deflated' if compressed else 'plain'}"
+def _form(dtype: Any, compressed: bool | str) -> str:
+    how = compressed if isinstance(compressed, str) else "deflated" if compressed else "plain"
+    return f"as {np.dtype(dtype).name}, {how}"

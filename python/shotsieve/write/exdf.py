@@ -11,6 +11,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import BadInput, OutputError, ShotsieveError
+from ..filters import packing
 from ..sources.base import ShotStatus
 from . import litpx, reduction
 from .carried import carry_frame_columns, carry_groups
@@ -54,8 +55,8 @@ class ReducedRunWriter:
         What the output should say of its making (recipe, thresholds, input files ...): stored in
         ``RUN/SHOTSIEVE/<source>`` of every file and as attributes of its root. Dots become groups. Nothing
         that differs between machines belongs here.
-    compression : {"none", "gzip"}
-        Of the pixel values; gain and mask are always shuffled and deflated.
+    compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"}
+        Of the pixel values; gain and mask are always compressed, and deflated unless it is bitshuffle.
     others : bool
         Copy what stands in the module's files beside the frames too, for every train: see `carry_groups`.
     legacy_names : bool
@@ -117,7 +118,7 @@ class ReducedRunWriter:
         if (content == "photons") != (self.dtype.kind == "u"):
             raise BadInput(f"write: dtype is {dtype}; photons need uint8 or uint16, all others float32")
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
-        self.compressed = {"data": compression == "gzip", "gain": True, "mask": True}
+        self.compressed = packing(compression)
         self._others, self._legacy_names = others, legacy_names
         by_train = self.detector.layout == "trains"
         if content == "raw" and (legacy_names or drop_cells):

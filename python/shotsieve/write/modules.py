@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ..detectors import Detector
     from ..recipe import Recipe
 
+WITH_PIXELS = "regions.modules"
+"""Setting of an output that has only some pixels: the modules that could get a file."""
+
 
 def written_modules(
     recipe: Recipe, detector: Detector, modules: Sequence[int]
@@ -23,7 +26,7 @@ def written_modules(
     recipe : Recipe
     detector : Detector
     modules : sequence of int
-        Numbers of the modules that the run has frames of.
+        Numbers of the modules that the run has frames of, and pixels that are written.
 
     Returns
     -------

@@ -76,9 +76,9 @@ def planes_of(detector: Detector, frames: Mapping[str, np.ndarray]) -> dict[str,
 
 
 def dataset_specs(
-    detector: Detector, content: str, dtype: str, compressed: Mapping[str, bool]
-) -> dict[str, tuple[tuple[int, ...], str, bool]]:
-    """Return shape of a frame, dtype and whether it is compressed, by the names of the datasets.
+    detector: Detector, content: str, dtype: str, compressed: Mapping[str, bool | str]
+) -> dict[str, tuple[tuple[int, ...], str, bool | str]]:
+    """Return shape of a frame, dtype and how it is compressed, by the names of the datasets.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def dataset_specs(
     content : {"corrected", "raw", "rounded", "photons"}
     dtype : str
         Of calibrated pixel values.
-    compressed : mapping of str to bool
+    compressed : mapping of str to bool or str
         For ``data``, ``gain`` and ``mask``.
     """
     frame, packed = tuple(detector.shape), compressed["data"]
