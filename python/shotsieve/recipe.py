@@ -13,6 +13,7 @@ from typing import Any
 from .errors import BadInput, nearest
 from .recipe_build import build_annotate, build_calibrate, build_derived, build_regions, build_write
 from .recipe_check import checked, nest, sections, with_defaults
+from .recipe_detectors import Other, detector_table, filled_others, split
 from .recipe_keys import DERIVED_KEYS, PLACED_KINDS, REGION_KEYS, SECTIONS
 from .recipe_sections import (
     Azint,
@@ -82,6 +83,8 @@ class Recipe:
         None writes no file for the facility's hit finder.
     write : Write or None
         None writes the table only.
+    others : dict of str to Other
+        Detectors that are reduced along with this one, by label, each with its own recipe.
     folder : Path
         What relative paths in the recipe are relative to: the folder of its file.
 
@@ -102,6 +105,7 @@ class Recipe:
     ledger: Ledger = field(default_factory=Ledger)
     redu: Redu | None = None
     write: Write | None = None
+    others: dict[str, Other] = field(default_factory=dict)
     folder: Path = field(default=Path(), compare=False)
     _given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -157,7 +161,8 @@ class Recipe:
         Parameters
         ----------
         given : mapping
-            Sections by name; ``detector`` is a list of tables, ``measure`` holds one table per measure.
+            Sections by name; ``detector`` is a list of tables, ``measure`` holds one table per measure. The
+            sections are those of the first detector; see `shotsieve.recipe_detectors` for the others.
         name : str
             What error texts call the recipe.
         folder : path-like
@@ -173,7 +178,8 @@ class Recipe:
             As `load`.
         """
         values = {}
-        for section, table in sections(given, name):
+        lead, others = split(given, name)
+        for section, table in sections(lead, name):
             values[section] = checked(section, table, name)
         recipe = cls(
             detector=Detector(**values.get("detector", {})),
@@ -197,6 +203,10 @@ class Recipe:
             ledger=Ledger(**values.get("ledger", {})),
             redu=Redu(**values["redu"]) if "redu" in values else None,
             write=build_write(values.get("write"), name),
+            others={
+                label: Other(label, keep, cls.from_dict(own, name=f"{name}, detector {label}", folder=folder))
+                for label, keep, own in others
+            },
             folder=Path(folder),
             _given=copy.deepcopy(dict(given)),
         )
@@ -315,7 +325,7 @@ class Recipe:
         ``Recipe.from_dict(recipe.filled())`` equals the recipe.
         """
         out: dict[str, Any] = {}
-        for section, table in sections(self._given, "recipe"):
+        for section, table in sections(split(self._given, "recipe")[0], "recipe"):
             if section == "annotate.columns":
                 filled = dict(table)
             elif section == "derive":
@@ -325,7 +335,7 @@ class Recipe:
             else:
                 filled = with_defaults(table, SECTIONS[section])
             if section == "detector":
-                out["detector"] = [filled]
+                out["detector"] = [filled, *filled_others(self.others)]
             else:
                 nest(out, section.split("."))[section.split(".")[-1]] = filled
         return out
@@ -368,14 +378,13 @@ class Recipe:
         }.items():
             *path, key = dotted.split(".")
             section = ".".join(path)
-            if section not in SECTIONS and not section.startswith("measure.roi."):
+            if section not in SECTIONS and not section.startswith(("measure.roi.", "detector.")):
                 raise BadInput(
                     f"option {dotted!r}: expected section.key with one of the sections {', '.join(SECTIONS)}."
                     + nearest(section, SECTIONS)
                 )
-            if section == "detector":
-                given["detector"] = given.get("detector") or [{}]
-                table = given["detector"][0]
+            if path[0] == "detector":
+                table = detector_table(given, path, dotted)
             else:
                 table = nest(given, path).setdefault(path[-1], {})
             if value is None:

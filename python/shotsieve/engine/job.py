@@ -22,6 +22,7 @@ from ..write.modules import written_modules
 from .averages import AverageJob, make_average_job
 from .content import form_of
 from .facility import check_redu
+from .matching import declare_joined
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .pump_probe import PumpProbeJob, make_pump_probe_job
@@ -168,6 +169,7 @@ def make_job(
     force: bool = False,
     columns: Mapping[str, np.ndarray] | None = None,
     stages: tuple[UserStage, ...] = (),
+    others: Mapping[str, Table] | None = None,
 ) -> Job:
     """Decide everything about a reduction.
 
@@ -183,6 +185,8 @@ def make_job(
         Columns of every shot that go before those of the source.
     stages : tuple of UserStage
         Measures of the user's own.
+    others : mapping of str to Table, optional
+        Of other detectors of the run, by label: the rule may ask for their columns.
 
     Returns
     -------
@@ -220,6 +224,8 @@ def make_job(
             raise BadInput("stages look at calibrated frames: add a section [calibrate] to the recipe")
         # First, so that a user's error comes before anything is added to an average.
         job.pixel_jobs = [*make_user_jobs(job, stages), *job.pixel_jobs]
+    for label, other in (others or {}).items():
+        declare_joined(table, label, other, recipe)
     if recipe.derive:
         declare(table, recipe.derive, recipe.folder)
     if recipe.keep is not None:
