@@ -12,6 +12,7 @@ from shotsieve.check import check
 from shotsieve.cli_decide import replay
 from shotsieve.engine.against import check_against
 from shotsieve.errors import BadInput
+from shotsieve.simulate.geometry import write_geometry
 from shotsieve.table import FATES, Table
 from shotsieve.write.ledger import Ledger
 
@@ -130,7 +131,7 @@ def test_two_of_a_family_by_train_and_pulse(two_agipds, places):
     recipe = {
         **RECIPE,
         "detector": [{"source": "SPB_DET_AGIPD1M-1"}, {"label": "far", "source": "SPB_DET_AGIPD1M-2"}],
-        "keep": {"rule": "far_lit_pixels[5] > 1000 and lit_pixels[3] > 0"},
+        "keep": {"rule": "far_lit_pixels[5] > 1000 and lit_pixels[3] >= 0"},
     }
     result = shotsieve.reduce(raw, recipe, places / "out", constants=constants, backend="cpu")
     table, far = result.table, result.others["far"].table
@@ -154,6 +155,43 @@ def test_two_of_a_family_by_train_and_pulse(two_agipds, places):
     for name, kept in (("SPB_DET_AGIPD1M-1", table), ("SPB_DET_AGIPD1M-2", far)):
         data = AGIPD1M(opened, name, raw=False, min_modules=1)["image.pulseId"].ndarray()
         assert data.shape[1] == (kept.fate == 0).sum()
+
+
+def test_files_of_measures_and_views_of_each(two_agipds, simulated, places, tmp_path):
+    raw, constants = two_agipds
+    p = simulated("usual").parameters
+    geometry = write_geometry(tmp_path / "agipd.geom", p.distance_m, p.photon_energy_kev)
+    measure = {"lit": {}, "peaks": {"threshold": "3 photon"}, "azint": {"npt": 20}, "average": {}}
+    recipe = {
+        "detector": [
+            {"source": "SPB_DET_AGIPD1M-1", "geometry": str(geometry)},
+            {"label": "far", "source": "SPB_DET_AGIPD1M-2", "geometry": str(geometry)},
+        ],
+        "calibrate": {},
+        "measure": measure,
+        "keep": {"rule": "far_n_peaks[5] > 1000000 or lit_pixels[3] > 1000"},
+        "write": {"cxi": True, "nexus": True, "overview": True, "trains_per_file": 2},
+    }
+    result = shotsieve.reduce(raw, recipe, places / "out", constants=constants, backend="cpu")
+    assert 0 < result.others["far"].accounts.kept < result.accounts.kept < 12
+    side = result.out / "shotsieve"
+    for name in ("peaks.h5", "profiles.h5", "averages.h5"):
+        assert (side / name).is_file()
+        assert (side / "far" / name).is_file()
+    kept = {1: result.accounts.kept, 2: result.others["far"].accounts.kept}
+    for number, frames in kept.items():
+        master = result.out / f"CORR-R0001-SPB_DET_AGIPD1M-{number}.nxs"
+        with h5py.File(master) as file:
+            assert file["entry/data/data"].shape[0] == frames
+        cxi = sorted(result.out.glob(f"CORR-R0001-SPB_DET_AGIPD1M-{number}-S*.cxi"))
+        total = 0
+        for path in cxi:
+            with h5py.File(path) as file:
+                total += len(file["entry_1/trainId"])
+        assert total == frames
+    report = check(result.out)
+    check_against(report, raw, constants=constants, backend="cpu")
+    assert report.ok, report.summary()
 
 
 def test_two_that_would_write_the_same_files(two_agipds, places, tmp_path):

@@ -179,7 +179,8 @@ def reduce(
 def _plan(branch: Branch, folder: OutputFolder, progress: Any, block_bytes: int, *, measured: bool) -> Plan:
     """Say how the shots of a branch are passed, and where to."""
     job, side = branch.job, branch.side(folder.side)
-    side.mkdir(exist_ok=True)
+    if not side.is_dir():
+        side.mkdir()
     sinks = None if job.content is None else partial(KeptWriters, job, folder.folder)
     parts, prefix = branch.parts, branch.step_prefix
     return Plan(side, folder.journal, sinks, parts, progress, block_bytes, measured, prefix)

@@ -162,7 +162,7 @@ class _Compared:
     def plan(self, made: Path, journal: Journal, progress: Any, block_bytes: int) -> Plan:
         """Say where what is made again goes: measures into a folder, frames into a comparison."""
         job, side = self.branch.job, self.branch.side(made)
-        side.mkdir(exist_ok=True)
+        side.mkdir(exist_ok=not self.branch.label)
         comparer = FrameComparer(job, self.report) if job.content is not None else None
         sinks = None if comparer is None else lambda _: comparer
         parts = [Part.whole(job.source)]
