@@ -236,6 +236,10 @@ def test_extra_data_reads_both(run, places):
     assert not RunValidator(str(result.out)).run_checks()
     report = run.check(result)
     assert report.ok, report.summary()
+    through = shotsieve.reduce(
+        extra_data.RunDirectory(run.raw), recipe, places / "through", constants=run.constants, backend="cpu"
+    )
+    assert bytes_of(through.out) == bytes_of(result.out)
 
 
 def test_deciding_again_with_columns_of_both(run, places):

@@ -204,6 +204,8 @@ def make_job(
         table.add_column(name, values)
     for status, fate in _FATE_OF_STATUS.items():
         table.set_fate(shots.status == status, fate)
+    for label, other in (others or {}).items():
+        declare_joined(table, label, other, recipe)
     job = Job(source, recipe, mode, table)
     if recipe.select is not None:
         _select(job)
@@ -224,8 +226,6 @@ def make_job(
             raise BadInput("stages look at calibrated frames: add a section [calibrate] to the recipe")
         # First, so that a user's error comes before anything is added to an average.
         job.pixel_jobs = [*make_user_jobs(job, stages), *job.pixel_jobs]
-    for label, other in (others or {}).items():
-        declare_joined(table, label, other, recipe)
     if recipe.derive:
         declare(table, recipe.derive, recipe.folder)
     if recipe.keep is not None:

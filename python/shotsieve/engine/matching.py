@@ -47,7 +47,8 @@ def joined_names(label: str, other: Table, recipe: Recipe) -> dict[str, str]:
     """
     texts = [section.of or "" for section in recipe.derive.values()]
     texts += [recipe.keep.rule] if recipe.keep is not None else []
-    asked = {word for text in texts for word in re.findall(r"\w+\[\d+\]", text)}
+    single = re.compile(r"(\w+)\s*\[\s*(\d+)\s*\]")
+    asked = {f"{name}[{int(module)}]" for text in texts for name, module in single.findall(text)}
     left_out = {"train_id", "pulse_id", "cell_id", PROBABILITY, *KNOWN_COLUMNS}
     named = {f"{label}_{name}": name for name in other.names() if name not in left_out}
     return {mine: theirs for mine, theirs in named.items() if "[" not in mine or mine in asked}
