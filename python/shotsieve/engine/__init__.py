@@ -224,12 +224,13 @@ def _write_ledger(
         for branch in branches
         for name in ("expected", *FATES, "missing")
     }
-    paths = {
-        name: path
-        for b in branches
-        for name, path in zip(b.job.source.files, b.job.source.paths, strict=True)
-    }
-    inputs = ledger.with_checksums([*paths], [*paths.values()]) if checksum_inputs else [*paths]
+    sources = [branch.job.source for branch in branches]
+    named = list(zip(sources[0].files, sources[0].paths, strict=True))
+    for source in sources[1:]:
+        named += [pair for pair in zip(source.files, source.paths, strict=True) if pair not in named]
+    inputs = [name for name, _ in named]
+    if checksum_inputs:
+        inputs = ledger.with_checksums(inputs, [path for _, path in named])
     made = ledger.Ledger.make(folder.folder, inputs, counts, known)
     (folder.side / ledger.FILE_NAME).write_text(made.dumps(), encoding="utf-8")
     return made.digest
