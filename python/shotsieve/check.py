@@ -18,7 +18,7 @@ from .recipe import Recipe
 from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
 from .write.checksums import chunk_checksum, sha256_of
-from .write.ledger import FILE_NAME, Ledger, names_in
+from .write.ledger import FILE_NAME, Ledger, counted, names_in
 from .write.modules import WITH_PIXELS, written_modules
 from .write.output import SIDE
 from .write.redu import AGGREGATOR, compare_redu
@@ -58,6 +58,14 @@ class Report:
     def ok(self) -> bool:
         """Whether nothing is wrong."""
         return not self.faults
+
+    def take(self, label: str, own: Report) -> None:
+        """Add what was found of one of several detectors, under its label."""
+        before = f"{label}: " if label else ""
+        self.faults += [f"{before}{fault}" for fault in own.faults]
+        self.notes += [f"{before}{note}" for note in own.notes]
+        self.chunks += own.chunks
+        self.shots += own.shots
 
     def summary(self) -> str:
         """Return the report as lines for a terminal."""
@@ -112,26 +120,40 @@ def check(out: Path, digest: str | None = None) -> Report:
         report.faults.append(f"the digest is {ledger.digest}; expected {digest}: it is not what was written")
     _check_files(out, ledger, report)
     try:
-        table = Table.open(out / SIDE / "table.h5")
-        accounts = json.loads((out / SIDE / "accounts.json").read_text(encoding="utf-8"))
-        recipe = Recipe.load(out / SIDE / "recipe.toml")
+        labels = ["", *Recipe.load(out / SIDE / "recipe.toml").others]
+    except BadInput as err:
+        report.faults.append(f"{out / SIDE} cannot be read: {err}")
+        return report
+    for label in labels:
+        own = Report(out)
+        _check_detector(out, out / SIDE / label, label, ledger, own)
+        report.take(label, own)
+    return report
+
+
+def _check_detector(out: Path, side: Path, label: str, ledger: Ledger, report: Report) -> None:
+    """Accounts, table and data files of one detector say the same."""
+    try:
+        table = Table.open(side / "table.h5")
+        accounts = json.loads((side / "accounts.json").read_text(encoding="utf-8"))
+        recipe = Recipe.load(side / "recipe.toml")
         detector = detectors.load(accounts["detector"])
-        settings = json.loads((out / SIDE / "settings.json").read_text(encoding="utf-8"))
+        settings = json.loads((side / "settings.json").read_text(encoding="utf-8"))
         # Without [write] modules, those of no region that is written have no file.
         told = settings.get(WITH_PIXELS)
         here = table.modules if told is None else tuple(int(number) for number in told.split(","))
         written, _ = written_modules(recipe, detector, here)
     except (BadInput, *DAMAGE) as err:
-        report.faults.append(f"{out / SIDE} cannot be read: {err}")
-        return report
+        report.faults.append(f"{side} cannot be read: {err}")
+        return
     report.shots = len(table)
-    _check_accounts(accounts, table, ledger, report)
+    told = {name: ledger.accounts.get(counted(name, label)) for name in (*FATES, "missing", "expected")}
+    _check_accounts(accounts, table, told, report)
     if recipe.write is not None:
         for module in written:
-            _check_module(out, detector, module, table, report)
+            _check_module(out, detector, accounts["source"], module, table, report)
     if recipe.redu is not None:
         _check_redu(out, table, report)
-    return report
 
 
 def _check_redu(out: Path, table: Table, report: Report) -> None:
@@ -169,11 +191,11 @@ def _check_files(out: Path, ledger: Ledger, report: Report) -> None:
     report.files = len(listed)
 
 
-def _check_accounts(accounts: dict, table: Table, ledger: Ledger, report: Report) -> None:
+def _check_accounts(accounts: dict, table: Table, in_ledger: dict, report: Report) -> None:
     """The table, the accounts and the ledger say the same of the shots, and nothing is missing."""
     counts = table.counts()
     for name in (*FATES, "missing", "expected"):
-        told, listed = accounts.get(name), ledger.accounts.get(name)
+        told, listed = accounts.get(name), in_ledger[name]
         if told != listed:
             report.faults.append(f"accounts: {told} shots {name}, the ledger says {listed}")
         if name in counts and counts[name] != told:
@@ -185,7 +207,9 @@ def _check_accounts(accounts: dict, table: Table, ledger: Ledger, report: Report
         )
 
 
-def _check_module(out: Path, detector: Detector, module: int, table: Table, report: Report) -> None:
+def _check_module(
+    out: Path, detector: Detector, source: str, module: int, table: Table, report: Report
+) -> None:
     """The file of a module has the frames that the table tells, with their checksums and a right index."""
     status = table.module_status[:, table.modules.index(module)]
     kept = (table.fate == FATES.index("kept")) & np.isin(status, _IN_FILE)
@@ -193,6 +217,8 @@ def _check_module(out: Path, detector: Detector, module: int, table: Table, repo
     for path in files_of(out, detector, module):
         try:
             with h5py.File(path) as file:
+                if not reduction_of(file, detector).startswith(f"{source}/"):
+                    continue  # of another detector of this family
                 trains = file["INDEX/trainId"][:]
                 here = np.isin(table.train_id, trains)
                 _check_index(file, path.name, report)

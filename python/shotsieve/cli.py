@@ -277,7 +277,9 @@ def reduce_command(
         click.echo(json.dumps(_answer(result, out), indent=2, sort_keys=True))
         return
     click.echo(result.accounts.summary(), nl=False)
-    number = len(result.files)
+    for label, other in result.others.items():
+        click.echo(f"\n{label}: {other.accounts.summary()}", nl=False)
+    number = sum(len(one.files) for one in (result, *result.others.values()))
     files = f"{number} file{'s' if number > 1 else ''}" if number else "table only"
     click.echo(f"  {'output':<14}{out}, {files}")
     click.echo(f"  {'digest':<14}{result.digest}")
@@ -288,13 +290,10 @@ def reduce_command(
 def _answer(result: Result, out: Path) -> dict[str, Any]:
     performance = {**result.accounts.performance, **(result.performance or {})}
     files = [str(path) for path in result.files]
-    return {
-        "output": str(out),
-        "files": files,
-        "digest": result.digest,
-        **result.accounts.to_dict(),
-        "performance": performance,
-    }
+    answer = {"output": str(out), "files": files, "digest": result.digest, **result.accounts.to_dict()}
+    if result.others:
+        answer["others"] = {label: _answer(other, out) for label, other in result.others.items()}
+    return {**answer, "performance": performance}
 
 
 def _setting(text: str) -> tuple[str, Any]:

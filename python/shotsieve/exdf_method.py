@@ -164,6 +164,8 @@ def measured(data: Any, recipe: str, constants: str | None = None, backend: str 
 
     asked = Recipe.load(recipe)
     rest = {key: value for key, value in asked.filled().items() if key not in ("write", "redu", "ledger")}
+    for detector in rest.get("detector", []):
+        detector.pop("write", None)
     with tempfile.TemporaryDirectory(prefix="shotsieve-") as folder:
         changed = Recipe.from_dict(rest, name=str(recipe), folder=asked.folder)
         return reduce(data, changed, Path(folder) / "out", constants, backend).table

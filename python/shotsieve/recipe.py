@@ -17,10 +17,11 @@ from .recipe_build import (
     build_derived,
     build_regions,
     build_write,
-    check_regions,
 )
 from .recipe_check import checked, nest, sections, with_defaults
-from .recipe_keys import DERIVED_KEYS, PLACED_KINDS, REGION_KEYS, SECTIONS
+from .recipe_detectors import Other, detector_table, filled_others, split
+from .recipe_keys import DERIVED_KEYS, REGION_KEYS, SECTIONS
+from .recipe_rules import check_sections
 from .recipe_sections import (
     Azint,
     Calibrate,
@@ -59,13 +60,8 @@ __all__ = [
     "Write",
 ]
 
+
 # Keys of [write] that raw content has no use for, and why.
-_NOT_OF_RAW = {
-    "legacy_names": "makes links under the raw names, which raw content has anyway",
-    "drop_cells": "needs a mask: raw words have none to tell a dropped cell from a recorded one",
-}
-
-
 @dataclass(frozen=True)
 class Recipe:
     """A whole reduction, checked; sections that are absent are None and not computed.
@@ -89,6 +85,8 @@ class Recipe:
         None writes no file for the facility's hit finder.
     write : Write or None
         None writes the table only.
+    others : dict of str to Other
+        Detectors that are reduced along with this one, by label, each with its own recipe.
     folder : Path
         What relative paths in the recipe are relative to: the folder of its file.
 
@@ -109,6 +107,7 @@ class Recipe:
     ledger: Ledger = field(default_factory=Ledger)
     redu: Redu | None = None
     write: Write | None = None
+    others: dict[str, Other] = field(default_factory=dict)
     folder: Path = field(default=Path(), compare=False)
     _given: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -164,7 +163,8 @@ class Recipe:
         Parameters
         ----------
         given : mapping
-            Sections by name; ``detector`` is a list of tables, ``measure`` holds one table per measure.
+            Sections by name; ``detector`` is a list of tables, ``measure`` holds one table per measure. The
+            sections are those of the first detector; see `shotsieve.recipe_detectors` for the others.
         name : str
             What error texts call the recipe.
         folder : path-like
@@ -180,7 +180,8 @@ class Recipe:
             As `load`.
         """
         values = {}
-        for section, table in sections(given, name):
+        lead, others = split(given, name)
+        for section, table in sections(lead, name):
             values[section] = checked(section, table, name)
         recipe = cls(
             detector=Detector(**values.get("detector", {})),
@@ -204,107 +205,19 @@ class Recipe:
             ledger=Ledger(**values.get("ledger", {})),
             redu=Redu(**values["redu"]) if "redu" in values else None,
             write=build_write(values.get("write"), name),
+            others={
+                label: Other(label, keep, cls.from_dict(own, name=f"{name}, detector {label}", folder=folder))
+                for label, keep, own in others
+            },
             folder=Path(folder),
             _given=copy.deepcopy(dict(given)),
         )
-        recipe._check_sections(name)
+        check_sections(recipe, name)
         return recipe
-
-    def _check_sections(self, name: str) -> None:
-        """Refuse a section without another one that it needs."""
-        measure, write = self.measure, self.write
-        if self.calibrate is None:
-            if measure.lit is not None:
-                raise BadInput(f"{name}: [measure.lit] counts calibrated pixels; add a [calibrate] section")
-            if measure.peaks is not None:
-                raise BadInput(
-                    f"{name}: [measure.peaks] searches calibrated pixels; add a [calibrate] section"
-                )
-            if measure.azint is not None:
-                raise BadInput(
-                    f"{name}: [measure.azint] integrates calibrated pixels; add a [calibrate] section"
-                )
-            if measure.average is not None:
-                raise BadInput(f"{name}: [measure.average] averages calibrated pixels; add [calibrate]")
-            if measure.roi is not None:
-                raise BadInput(f"{name}: [measure.roi] sums calibrated pixels; add a [calibrate] section")
-            if write is not None and write.content != "raw":
-                raise BadInput(
-                    f'{name}: [write] content = "{write.content}" needs [calibrate]; add it, or write "raw"'
-                )
-        pump = measure.pump_probe
-        if pump is not None and (
-            self.calibrate is None or (measure.azint is None and measure.roi is None and not pump.frames)
-        ):
-            raise BadInput(
-                f"{name}: [measure.pump_probe] compares what is measured on calibrated pixels; add "
-                "[calibrate], and [measure.azint], [measure.roi.NAME] or frames = true"
-            )
-        if pump is not None and (pump.delay_bins is not None) > (pump.delay is not None):
-            raise BadInput(
-                f"{name}: [measure.pump_probe] delay_bins needs delay, the column that is cut into bins"
-            )
-        if pump is not None and (pump.reference is not None) != (pump.mode == "reference_as_off"):
-            raise BadInput(
-                f'{name}: [measure.pump_probe] mode = "reference_as_off" and reference belong together: set '
-                "both or none"
-            )
-        placed = [region for region in (measure.roi or {}).values() if region.kind in PLACED_KINDS]
-        for section, needs in (("peaks", measure.peaks), ("azint", measure.azint), ("roi", placed or None)):
-            if needs is not None and self.detector.geometry is None:
-                raise BadInput(
-                    f"{name}: [measure.{section}] needs to know where the pixels are: set [[detector]] "
-                    'geometry = "detector.geom", a CrystFEL geometry file'
-                )
-        check_regions(write, measure.roi, name)
-        if self.redu is not None and measure.lit is None:
-            raise BadInput(f"{name}: [redu] writes lit pixels; add a section [measure.lit]")
-        if measure.azint is not None:
-            self._check_azint(name)
-        if write is not None and write.trains_per_file < 0:
-            raise BadInput(
-                f"{name}: [write] trains_per_file = {write.trains_per_file}: expected a number of trains, or "
-                "0 for files that begin where those of the run do"
-            )
-        if write is not None and write.cxi and (measure.peaks is None or write.content == "raw"):
-            raise BadInput(
-                f"{name}: [write] cxi = true writes calibrated frames with their peaks: it needs a section "
-                '[measure.peaks], and content that is not "raw"'
-            )
-        for key in ("legacy_names", "drop_cells"):
-            if write is not None and getattr(write, key) and write.content == "raw":
-                why = _NOT_OF_RAW[key]
-                raise BadInput(
-                    f'{name}: [write] {key} = true {why}: leave it out, or set content = "corrected"'
-                )
-        if write is not None and write.nexus and write.content not in ("corrected", "rounded"):
-            raise BadInput(
-                f"{name}: [write] nexus = true shows values of pixels with NaN where there is none: set "
-                'content = "corrected" or "rounded"'
-            )
-        if write is not None and write.nexus and self.detector.geometry is None:
-            raise BadInput(
-                f"{name}: [write] nexus = true says where the pixels are: set [[detector]] geometry = "
-                '"detector.geom", a CrystFEL geometry file'
-            )
 
     def keeps_whole_trains(self, by_train: bool) -> bool:
         """Whether one kept shot keeps its train, of a detector that stores trains or not (`by_train`)."""
         return by_train and not (self.write is not None and self.write.drop_cells)
-
-    def _check_azint(self, name: str) -> None:
-        section = self.measure.azint
-        low, high = section.radial_min, section.radial_max
-        if (low is None) != (high is None) or (low is not None and not low < high):
-            raise BadInput(
-                f"{name}: [measure.azint] radial_min = {low}, radial_max = {high}: expected both, the first "
-                "below the second, or none"
-            )
-        if section.read_noise is not None and section.error_model != "detector":
-            raise BadInput(
-                f'{name}: [measure.azint] read_noise goes with error_model = "detector", not with '
-                f'"{section.error_model}"'
-            )
 
     def path_of(self, written: str) -> Path:
         """Return a path of the recipe, seen from the recipe's own folder."""
@@ -323,7 +236,7 @@ class Recipe:
         ``Recipe.from_dict(recipe.filled())`` equals the recipe.
         """
         out: dict[str, Any] = {}
-        for section, table in sections(self._given, "recipe"):
+        for section, table in sections(split(self._given, "recipe")[0], "recipe"):
             if section == "annotate.columns":
                 filled = dict(table)
             elif section == "derive":
@@ -333,7 +246,7 @@ class Recipe:
             else:
                 filled = with_defaults(table, SECTIONS[section])
             if section == "detector":
-                out["detector"] = [filled]
+                out["detector"] = [filled, *filled_others(self.others)]
             else:
                 nest(out, section.split("."))[section.split(".")[-1]] = filled
         return out
@@ -376,14 +289,13 @@ class Recipe:
         }.items():
             *path, key = dotted.split(".")
             section = ".".join(path)
-            if section not in SECTIONS and not section.startswith("measure.roi."):
+            if section not in SECTIONS and not section.startswith(("measure.roi.", "detector.")):
                 raise BadInput(
                     f"option {dotted!r}: expected section.key with one of the sections {', '.join(SECTIONS)}."
                     + nearest(section, SECTIONS)
                 )
-            if section == "detector":
-                given["detector"] = given.get("detector") or [{}]
-                table = given["detector"][0]
+            if path[0] == "detector":
+                table = detector_table(given, path, dotted)
             else:
                 table = nest(given, path).setdefault(path[-1], {})
             if value is None:

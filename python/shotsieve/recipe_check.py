@@ -59,10 +59,6 @@ def sections(given: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping
         if section == "detector":
             if not isinstance(table, list):
                 raise BadInput(f"{name}: write [[detector]] with two brackets: it is a list of detectors")
-            if len(table) > 1:
-                raise BadInput(
-                    f"{name}: {len(table)} sections [[detector]]; one detector per run is supported"
-                )
             flat[section] = table[0] if table else {}
         if not isinstance(flat[section], Mapping):
             raise BadInput(f"{name}: [{section}] must be a section, got {shown(table)}")

@@ -64,7 +64,7 @@ FRAMES = ("all", "lit", "lit_rows", "super", "super_rows")
 PIXEL_UNITS = ("ADU", "keV", "photon", "sigma")
 # One entry per section; what is not here is not a section, and what a section does not list is not a key.
 SECTIONS: dict[str, dict[str, Key]] = {
-    "detector": {"name": Key(str), "source": Key(str), "geometry": Key(str)},
+    "detector": {"name": Key(str), "source": Key(str), "geometry": Key(str), "label": Key(str)},
     "annotate": {
         "pattern": Key(str, "auto", choices=PATTERNS),
         "align": Key(str, "first_pulse", choices=ALIGNMENTS),

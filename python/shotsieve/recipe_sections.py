@@ -11,11 +11,19 @@ from .units import Quantity
 
 @dataclass(frozen=True)
 class Detector:
-    """``[[detector]]``: which detector of the run; None means found in the run."""
+    """``[[detector]]``: which detector of the run; None means found in the run.
+
+    Attributes
+    ----------
+    name, source, geometry : str or None
+    label : str or None
+        Its name in the recipe; needed where there are others before it.
+    """
 
     name: str | None = None
     source: str | None = None
     geometry: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,8 @@ class Table:
         Per module; to be read together with `module_status`, 0 where that is not OK.
     columns : dict of str to ndarray of float64, shape (S,)
         Extra columns; NaN is unknown.
+    joined : dict of str to (low, high), ndarray of float64, shape (S,)
+        Columns of another detector: the least and the greatest value each shot may have.
 
     Raises
     ------
@@ -106,6 +108,7 @@ class Table:
         self.module_status = np.full((shots, len(self.modules)), ModuleStatus.NOT_READ, "u1")
         self.measures: dict[str, np.ndarray] = {}
         self.columns: dict[str, np.ndarray] = {}
+        self.joined: dict[str, Bounds] = {}
         self.meanings: dict[str, Column] = {}
         for name in measures:
             self.declare_measure(name)
@@ -126,7 +129,8 @@ class Table:
     def _content(self) -> dict[str, np.ndarray]:
         shape = np.array([*self.modules, self.module_pixels])
         keys = {name: getattr(self, name) for name in (*KEYS, "fate", "verdict", "module_status")}
-        return {"modules": shape, **keys, **self.measures, **self.columns}
+        joined = {f"{name}, {i}": ends for name, pair in self.joined.items() for i, ends in enumerate(pair)}
+        return {"modules": shape, **keys, **self.measures, **self.columns, **joined}
 
     def _check(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
         if values.shape != shape:
@@ -216,6 +220,28 @@ class Table:
         self.columns[name] = values
         self.meanings[name] = Column(unit or known.unit, meaning or known.meaning)
 
+    def add_joined(self, name: str, low: Any, high: Any, unit: str = "", meaning: str = "") -> None:
+        """Add a column of another detector, or replace it.
+
+        Parameters
+        ----------
+        name : str
+            ``jf_lit_pixels``, or ``jf_lit_pixels[3]`` for one of its modules.
+        low, high : array of float64, shape (S,)
+            What the value is at least and at most; never NaN.
+        unit, meaning : str
+
+        Raises
+        ------
+        BadInput
+            If the length is wrong.
+        """
+        ends = np.array(low, "f8"), np.array(high, "f8")
+        for values in ends:
+            self._check(name, values, (len(self),))
+        self.joined[name] = ends
+        self.meanings[name] = Column(unit, meaning)
+
     # ------------------------------------------------------------------ reading
 
     def part(self, rows: Any) -> Table:
@@ -227,6 +253,7 @@ class Table:
             setattr(picked, name, getattr(self, name)[rows])
         picked.measures = {name: values[rows] for name, values in self.measures.items()}
         picked.columns = {name: values[rows] for name, values in self.columns.items()}
+        picked.joined = {name: (low[rows], high[rows]) for name, (low, high) in self.joined.items()}
         picked.meanings = dict(self.meanings)
         return picked
 
@@ -236,7 +263,8 @@ class Table:
         if {"lit_pixels", "unmasked_pixels"} <= self.measures.keys():
             summed.append("lit_fraction")
         single = [f"{name}[{module}]" for name in summed for module in self.modules]
-        return [*KEYS, "n_modules", *summed, *dict.fromkeys([*KNOWN_COLUMNS, *self.columns]), *single]
+        columns = dict.fromkeys([*KNOWN_COLUMNS, *self.columns])
+        return [*KEYS, "n_modules", *summed, *columns, *self.joined, *single]
 
     def explain(self) -> dict[str, str]:
         """Return, for names that exist but are not computed here, what computes them (for error texts)."""
@@ -264,6 +292,8 @@ class Table:
         """
         if name in KEYS:
             return _point(getattr(self, name).astype("f8"))
+        if name in self.joined:
+            return self.joined[name]
         if name == "n_modules":
             return _point(self.ok().sum(1, dtype="f8"))
         if name in self.columns or name in KNOWN_COLUMNS:

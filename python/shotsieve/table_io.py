@@ -35,7 +35,8 @@ def save(table: Table, path: str | os.PathLike[str]) -> None:
     """Write a table as one HDF5 file.
 
     Groups ``shots`` (keys, fate, verdict; one value per shot), ``columns`` (extra columns; NaN is unknown)
-    and ``measures`` (shot by module, with ``module_status``, which says where they are known). Every dataset
+    and ``measures`` (shot by module, with ``module_status``, which says where they are known); where there
+    are columns of other detectors, ``joined`` (shot by 2: the least and the greatest value). Every dataset
     has the attributes ``unit`` and ``meaning``.
 
     Parameters
@@ -72,6 +73,10 @@ def save(table: Table, path: str | os.PathLike[str]) -> None:
         store(measures, "module_status", table.module_status)
         for name, values in table.measures.items():
             store(measures, name, values)
+        if table.joined:
+            joined = file.create_group("joined", track_order=True)
+            for name, ends in table.joined.items():
+                store(joined, name, np.stack(ends, axis=1))
 
 
 def load(path: str | os.PathLike[str]) -> Table:
@@ -113,7 +118,14 @@ def load(path: str | os.PathLike[str]) -> Table:
             else:
                 table.set_measure(name, slice(None), dataset[()])
                 table.meanings[name] = replace(table.meanings[name], unit=dataset.attrs["unit"])
+        for name, dataset in file.get("joined", {}).items():
+            table.add_joined(name, *dataset[()].T, dataset.attrs["unit"], dataset.attrs["meaning"])
         return table
+
+
+def _known(ends: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return the values of a column where they are known exactly, NaN elsewhere."""
+    return np.where(ends[0] == ends[1], ends[0], np.nan)
 
 
 def to_dataframe(table: Table) -> pandas.DataFrame:
@@ -128,8 +140,8 @@ def to_dataframe(table: Table) -> pandas.DataFrame:
     pandas.DataFrame
         train_id, pulse_id (UInt64), cell_id (Int32), fate (category), verdict (boolean), n_modules (Int32);
         for each measure its sum over all modules, NA where a module was not measured, and
-        ``<measure>_measured``, the sum over the modules that were; the extra columns (Float64). Units are in
-        ``frame.attrs["units"]``.
+        ``<measure>_measured``, the sum over the modules that were; the extra columns and those of other
+        detectors (Float64), NA where they are not known. Units are in ``frame.attrs["units"]``.
 
     Raises
     ------
@@ -158,6 +170,8 @@ def to_dataframe(table: Table) -> pandas.DataFrame:
         frame[f"{name}_measured"] = nullable(measured, dtype)
     for name, values in table.columns.items():
         frame[name] = nullable(values, "Float64", np.isnan(values))
+    for name, ends in table.joined.items():
+        frame[name] = nullable(_known(ends), "Float64", np.isnan(_known(ends)))
     out = pd.DataFrame(frame)
     out.attrs["units"] = {name: column.unit for name, column in table.describe().items() if column.unit}
     return out
@@ -216,7 +230,8 @@ def to_parquet(table: Table, path: str | os.PathLike[str], modules: bool = False
     described = table.describe()
     fields = []
     for field in arrow.schema:
-        column = described.get(field.name.partition("[")[0].removesuffix("_measured"))
+        plain = field.name.partition("[")[0].removesuffix("_measured")
+        column = described.get(field.name, described.get(plain))
         told = {} if column is None else {"unit": column.unit, "meaning": column.meaning}
         fields.append(field.with_metadata(told))
     arrow = arrow.cast(pa.schema(fields, metadata={"made_by": "shotsieve", "fates": ",".join(FATES)}))
@@ -261,6 +276,7 @@ def to_xarray(table: Table) -> xarray.Dataset:
     ok = table.ok()
     data = {name: variable(name, np.where(ok, values, np.nan)) for name, values in table.measures.items()}
     data |= {name: variable(name, values.copy()) for name, values in table.columns.items()}
+    data |= {name: variable(name, _known(ends)) for name, ends in table.joined.items()}
     data["module_status"] = variable("module_status", table.module_status.copy())
     data["verdict"] = variable("verdict", table.verdict.copy())
     data["fate"] = variable("fate", np.array(FATES)[table.fate])

@@ -57,6 +57,7 @@ def engine(monkeypatch):
             files=[Path(out) / "a.h5"],
             digest="0123",
             performance=performance,
+            others={},
         )
 
     fake.reduce = reduce
@@ -171,7 +172,7 @@ def test_a_signal_cleans_up(tmp_path, command, sent, status, said):
         simulate = importlib.import_module("shotsieve.simulate")
         simulate.simulate_spi(tmp_path / "in", simulate.SpiParameters(n_trains=1, n_cells=2, modules=(0,)))
         (tmp_path / "in/r.toml").write_text('[calibrate]\n[measure.lit]\nthreshold = "0.7 photon"\n')
-        code = WAIT.format(module="engine", name="run_job")
+        code = WAIT.format(module="engine", name="run_branches")
         words = ["reduce", "in/raw/r0001", "-o", "deep/out", "-r", "in/r.toml", "--constants", "in/constants"]
         words += ["--backend", "cpu"]
     else:

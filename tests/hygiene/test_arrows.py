@@ -165,7 +165,15 @@ LAYERS = [
 ]
 # The recipe is read by everyone who is told what to do and knows only what may be said.
 FREE = {"simulate", "__init__", "_version"}
-FREE |= {"recipe", "recipe_build", "recipe_check", "recipe_keys", "recipe_sections"}
+FREE |= {
+    "recipe",
+    "recipe_build",
+    "recipe_check",
+    "recipe_detectors",
+    "recipe_keys",
+    "recipe_rules",
+    "recipe_sections",
+}
 
 
 def test_nothing_imports_upward_along_the_flow():

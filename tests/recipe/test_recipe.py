@@ -146,7 +146,7 @@ def test_filled_round_trips(tmp_path):
         ({"keep": {}}, ["[keep] rule is missing"]),
         ({"keep": {"rule": "a>1", "undecided": "kep"}}, ["undecided", "'keep'"]),
         ({"detector": {"name": "AGIPD1M"}}, ["[[detector]] with two brackets"]),
-        ({"detector": [{}, {}]}, ["one detector per run"]),
+        ({"detector": [{}, {}]}, ["label is missing"]),
         ({"detector": [3]}, ["[detector] must be a section"]),
     ],
 )

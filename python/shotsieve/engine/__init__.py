@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,29 +16,19 @@ from .. import backend as backends
 from .._version import __version__
 from ..accounts import Accounts
 from ..constants.container import Constants
+from ..errors import BadInput
 from ..recipe import Recipe
-from ..sources.base import Source
 from ..table import FATES, Table
 from ..write import ledger
 from ..write.output import OutputFolder
+from .branches import Branch, add_views, belongs, open_branches, run_branches
 from .clock import profile_text
 from .facility import facility_files
-from .flow import (
-    BLOCK_BYTES,
-    Plan,
-    adopt,
-    open_constants,
-    open_source,
-    prepare,
-    refuse_changes,
-    run_job,
-    write_measures,
-)
+from .flow import BLOCK_BYTES, Plan, adopt, refuse_changes, write_measures
 from .job import Job
 from .parts import TRAINS, cut_parts
 from .result import Result
-from .resume import settings_of, standing, what_decides
-from .views import Views
+from .resume import plan_of, settings_of, standing
 from .writers import KeptWriters, finish_run, others_of
 
 if TYPE_CHECKING:
@@ -50,7 +41,7 @@ def reduce(
     run: Any,
     recipe: Recipe | dict[str, Any] | str | os.PathLike[str],
     out: str | os.PathLike[str],
-    constants: Constants | str | os.PathLike[str] | None = None,
+    constants: Constants | str | os.PathLike[str] | Mapping[str, Any] | None = None,
     backend: str = "auto",
     *,
     overwrite: bool = False,
@@ -74,8 +65,9 @@ def reduce(
         What to do; see ``docs/recipe.md``.
     out : path
         Folder of the reduced run; it must not exist or be empty, unless ``overwrite``.
-    constants : path, Constants or None
-        Own HDF5 file or a folder in the facility's layout; None takes what the recipe names.
+    constants : path, Constants, mapping of these or None
+        Own HDF5 file or a folder in the facility's layout; None takes what the recipe names. Where the recipe
+        has several detectors these are for the leading one; a mapping has them by label.
     backend : {"auto", "cpu", "cuda", "emu"}
         ``auto`` takes the GPU when there is one, and says which it took.
     overwrite : bool
@@ -121,49 +113,93 @@ def reduce(
     recipe = Recipe.of(recipe)
     folder = OutputFolder(out, overwrite, resume)
     chosen = backends.get(backend)
-    source = open_source(run, recipe)
-    constants = open_constants(recipe, constants, source.detector)
-    job, looked_at = prepare(source, recipe, constants, chosen, force=force, block_bytes=block_bytes)
+    if table is not None and recipe.others:
+        raise BadInput(
+            "--table (from Python: table=) goes with one detector: the rule of several sees columns of all, "
+            "and what is kept of one follows from another; leave it out"
+        )
+    branches = open_branches(run, recipe, constants, chosen, force=force, block_bytes=block_bytes)
+    lead = branches[0]
     if table is not None:
-        adopt(job, table)
-    views = Views(job)
+        adopt(lead.job, table)
+    add_views(branches)
     if folder.finished:
         folder.clear_up()
-        return standing(folder.path, job)
-    parts = cut_parts(source, recipe.write.trains_per_file if recipe.write else TRAINS)
-    others_of(job)
+        return standing(folder.path, branches)
+    for branch in branches:
+        job = branch.job
+        branch.parts = cut_parts(job.source, job.recipe.write.trains_per_file if job.recipe.write else TRAINS)
+        others_of(job)
     with folder:
-        folder.journal.begin(what_decides(job, chosen, parts, force))
+        folder.journal.begin(plan_of(branches, chosen, force))
         prepared = time.perf_counter()
-        sinks = None if job.content is None else partial(KeptWriters, job, folder.folder)
-        plan = Plan(
-            folder.side, folder.journal, sinks, parts, progress, block_bytes, measured=table is not None
-        )
+        plans = [
+            _plan(branch, folder, progress, block_bytes, measured=table is not None) for branch in branches
+        ]
         try:
-            bytes_read = run_job(job, chosen, plan)
-            refuse_changes(source)
+            run_branches(branches, chosen, plans)
+            for branch in branches:
+                refuse_changes(branch.job.source)
         except BaseException:
-            if source.changed():
+            if any(branch.job.source.changed() for branch in branches):
                 folder.journal.remove()  # complete parts are of files that are gone
             raise
         known = folder.journal.files()
-        files = [folder.folder / name for name in known]
-        for file in finish_run(job, folder.folder, len(parts)):
-            known.pop(file.name, None)
-            files += [file] if file not in files else []
-        files += facility_files(job, folder.folder)
-        files += views.write(folder.folder, files)
-        bytes_out = sum(file.stat().st_size for file in files)
-        job.finish_notes()
-        accounts = Accounts.from_run(
-            source, job.table, bytes_in=looked_at + bytes_read, bytes_out=bytes_out, notes=job.notes
+        files = _finish(branches, folder, known)
+        run_s = time.perf_counter() - prepared
+        for branch in branches:
+            own_s = branch.seconds if branch.label else run_s - sum(b.seconds for b in branches[1:])
+            branch.job.finish_notes()
+            branch.accounts = Accounts.from_run(
+                branch.job.source,
+                branch.job.table,
+                bytes_in=branch.looked_at + branch.bytes_read,
+                bytes_out=sum(file.stat().st_size for file in files[branch.label]),
+                notes=branch.job.notes,
+            )
+            branch.accounts.check()
+            branch.accounts.performance = _performance(branch.job, chosen, prepared - began, own_s)
+            _write_side(branch.side(folder.side), branch.job, branch.accounts)
+        _write_machine(folder.side, lead.accounts)
+        digest = _write_ledger(folder, branches, recipe.ledger.checksum_inputs, known)
+    results = {
+        branch.label: Result(
+            folder.path,
+            [folder.path / file.name for file in files[branch.label]],
+            branch.job.table,
+            branch.accounts,
+            digest,
+            branch.accounts.performance,
         )
-        accounts.check()
-        accounts.performance = _performance(job, chosen, prepared - began, time.perf_counter() - prepared)
-        _write_side(folder.side, job, accounts)
-        digest = _write_ledger(folder, source, accounts, recipe.ledger.checksum_inputs, known)
-    files = [folder.path / file.name for file in files]
-    return Result(folder.path, files, job.table, accounts, digest, accounts.performance)
+        for branch in branches
+    }
+    return replace(results.pop(""), others=results)
+
+
+def _plan(branch: Branch, folder: OutputFolder, progress: Any, block_bytes: int, *, measured: bool) -> Plan:
+    """Say how the shots of a branch are passed, and where to."""
+    job, side = branch.job, branch.side(folder.side)
+    if not side.is_dir():
+        side.mkdir()
+    sinks = None if job.content is None else partial(KeptWriters, job, folder.folder)
+    parts, prefix = branch.parts, branch.step_prefix
+    return Plan(side, folder.journal, sinks, parts, progress, block_bytes, measured, prefix)
+
+
+def _finish(branches: Sequence[Branch], folder: OutputFolder, known: dict[str, Any]) -> dict[str, list[Path]]:
+    """Write what goes over all parts, and return the data files of each branch."""
+    every = [folder.folder / name for name in known]
+    copier = next((b for b in branches if b.job.recipe.write and b.job.recipe.write.others), None)
+    for branch in branches:
+        for file in finish_run(branch.job, folder.folder, len(branch.parts), copies=branch is copier):
+            known.pop(file.name, None)
+            every += [file] if file not in every else []
+        every += facility_files(branch.job, folder.folder)
+    for branch in reversed(branches):  # the leading one has the overview of all
+        every += branch.views.write(folder.folder, every)
+    return {
+        branch.label: [file for file in every if belongs(file.name, branches, branch)] for branch in branches
+    }
 
 
 def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> dict[str, Any]:
@@ -180,23 +216,37 @@ def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> 
 
 
 def _write_ledger(
-    folder: OutputFolder, source: Source, accounts: Accounts, checksum_inputs: bool, known: dict[str, Any]
+    folder: OutputFolder, branches: Sequence[Branch], checksum_inputs: bool, known: dict[str, Any]
 ) -> str:
     """List all that was written, some of it listed before, and return the digest."""
-    counts = {name: getattr(accounts, name) for name in ("expected", *FATES, "missing")}
-    inputs = ledger.with_checksums(source.files, source.paths) if checksum_inputs else source.files
+    counts = {
+        ledger.counted(name, branch.label): getattr(branch.accounts, name)
+        for branch in branches
+        for name in ("expected", *FATES, "missing")
+    }
+    sources = [branch.job.source for branch in branches]
+    named = list(zip(sources[0].files, sources[0].paths, strict=True))
+    for source in sources[1:]:
+        named += [pair for pair in zip(source.files, source.paths, strict=True) if pair not in named]
+    inputs = [name for name, _ in named]
+    if checksum_inputs:
+        inputs = ledger.with_checksums(inputs, [path for _, path in named])
     made = ledger.Ledger.make(folder.folder, inputs, counts, known)
     (folder.side / ledger.FILE_NAME).write_text(made.dumps(), encoding="utf-8")
     return made.digest
 
 
 def _write_side(side: Path, job: Job, accounts: Accounts) -> None:
-    """Write table, recipe, settings and accounts; what depends on the machine stands in a file of its own."""
+    """Write table, recipe, settings and accounts."""
     write_measures(side, job)
     (side / "recipe.toml").write_text(job.recipe.dumps_toml(), encoding="utf-8")
     settings = json.dumps(settings_of(job), indent=2, sort_keys=True)
     (side / "settings.json").write_text(settings + "\n", encoding="utf-8")
     (side / "accounts.json").write_text(accounts.to_json() + "\n", encoding="utf-8")
+
+
+def _write_machine(side: Path, accounts: Accounts) -> None:
+    """Write what depends on the machine into a file of its own."""
     machine = {
         "shotsieve": __version__,
         "host": platform.node(),

@@ -5,42 +5,30 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from .. import backend as backends
-from ..check import Report, files_of, reduction_of
+from ..check import Report
 from ..errors import BadInput
 from ..keep import chosen, unread
 from ..recipe import Recipe
 from ..sources.base import Source
 from ..table import FATES, Table
-from ..write.cell_rows import TrainCells
 from ..write.checksums import sha256_of, sha256_of_all
 from ..write.journal import Journal
 from ..write.ledger import Ledger, names_in, told_checksums
 from ..write.output import SIDE
 from ..write.overview import FILE_NAME as OVERVIEW
-from ..write.part import Part, PartOfRun
-from ..write.planes import planes_of
-from .against_copies import changed_files, changed_frame_columns, changed_groups
-from .flow import (
-    BLOCK_BYTES,
-    FROM_TABLE,
-    Plan,
-    open_constants,
-    open_source,
-    prepare,
-    run_job,
-    same_shots,
-    write_measures,
-)
+from ..write.part import Part
+from .against_frames import FrameComparer
+from .branches import Branch, add_views, open_branches, run_branches
+from .flow import BLOCK_BYTES, FROM_TABLE, Plan, same_shots, write_measures
 from .job import Job
-from .stored import StoredModule
 from .views import Views
 
 _SHOWN = 5  # faults of a kind that are named one by one
@@ -89,47 +77,105 @@ def check_against(
     """
     side = report.out / SIDE
     recipe = Recipe.load(side / "recipe.toml", folder=recipe_folder)
-    stored = Table.open(side / "table.h5")
     chosen_backend = backends.get(backend)
-    source = open_source(run, recipe)
-    given = open_constants(recipe, constants, source.detector)
-    job, _ = prepare(source, recipe, given, chosen_backend, force=True, block_bytes=block_bytes)
-    views = Views(job)
-    from_table = _compare_settings(job, side, report)
-    _compare_inputs(source, report)
-    if not same_shots(job.table, stored):
-        report.faults.append(
-            f"the run has {len(job.table)} shots, the output tells of {len(stored)}: they are not the same"
-        )
-        return report
-    if sample < 1 and job.asks_all_shots:
-        raise BadInput(
-            "a sample cannot be checked: [derive] has columns that need every shot; leave --sample out"
-        )
-    kept, dropped = (stored.fate == FATES.index(fate) for fate in ("kept", "dropped"))
-    asked = dropped & ~unread(stored)
-    wanted = kept | (asked & _sampled(job, stored, sample, seed))
-    job.source = job.source.selected(wanted)
-    comparer = FrameComparer(job, report) if job.content is not None else None
-    with tempfile.TemporaryDirectory() as folder:
-        side, parts = Path(folder, "made"), [Part.whole(job.source)]
-        side.mkdir()
-        journal = Journal(Path(folder, "parts"), side, keeps=False)
-        journal.begin({})
-        sinks = None if comparer is None else lambda _: comparer
-        run_job(job, chosen_backend, Plan(side, journal, sinks, parts, progress, block_bytes))
-        if sample >= 1 and not from_table:
-            write_measures(side, job)
-            _compare_files(side, report)
-            if report.ok:
-                _compare_views(views, side, report)
-    rows = job.source.readable
-    _compare_tables(job.table.part(rows), stored.part(rows), report)
-    again = np.zeros(len(stored), bool)
-    again[rows] = True
-    wrong = int((again & dropped & (job.table.fate == FATES.index("kept"))).sum())
-    _note_wrong(report, wrong, int((again & asked).sum()), int(asked.sum()))
+    branches = open_branches(run, recipe, constants, chosen_backend, force=True, block_bytes=block_bytes)
+    add_views(branches)
+    if sample < 1 and (branches[0].job.asks_all_shots or len(branches) > 1):
+        why = "[derive] has columns that need" if len(branches) == 1 else "what several detectors tell needs"
+        raise BadInput(f"a sample cannot be checked: {why} every shot; leave --sample out")
+    compared = [_Compared.of(branch, report.out) for branch in branches]
+    for one in compared:
+        one.select(sample, seed)
+    if not any(one.of_other_shots for one in compared):
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder, "made")
+            made.mkdir()
+            journal = Journal(Path(folder, "parts"), made, keeps=False)
+            journal.begin({})
+            plans = [one.plan(made, journal, progress, block_bytes) for one in compared]
+            run_branches(branches, chosen_backend, plans)
+            if sample >= 1 and not compared[0].from_table:
+                for branch in branches:
+                    write_measures(branch.side(made), branch.job)
+                _compare_files(made, compared[0].report)
+                if report.ok and all(one.report.ok for one in compared):
+                    for one in compared:
+                        _compare_views(one.branch.views, made, one.report)
+        for one in compared:
+            one.compare_tables()
+    for one in compared:
+        report.take(one.branch.label, one.report)
     return report
+
+
+@dataclass
+class _Compared:
+    """One detector of an output while it is made again.
+
+    Attributes
+    ----------
+    branch : Branch
+    report : Report
+        Of it alone.
+    stored : Table
+        Of the output.
+    from_table : bool
+        Whether its measures were taken from a table.
+    of_other_shots : bool
+        Whether the output tells of other shots than the run has: nothing more can be compared then.
+    kept, dropped, asked : ndarray of bool, shape (S,)
+        As the output tells; dropped shots that were read.
+    """
+
+    branch: Branch
+    report: Report
+    stored: Table
+    from_table: bool
+    of_other_shots: bool
+    kept: np.ndarray
+    dropped: np.ndarray
+    asked: np.ndarray
+
+    @classmethod
+    def of(cls, branch: Branch, out: Path) -> _Compared:
+        """Compare what is known before anything is read."""
+        job, report, side = branch.job, Report(out), branch.side(out / SIDE)
+        stored = Table.open(side / "table.h5")
+        from_table = _compare_settings(job, side, report)
+        _compare_inputs(job.source, report)
+        others = not same_shots(job.table, stored)
+        if others:
+            report.faults.append(
+                f"the run has {len(job.table)} shots, the output tells of {len(stored)}: they are not the "
+                "same"
+            )
+        kept, dropped = (stored.fate == FATES.index(fate) for fate in ("kept", "dropped"))
+        return cls(branch, report, stored, from_table, others, kept, dropped, dropped & ~unread(stored))
+
+    def select(self, sample: float, seed: int) -> None:
+        """Read kept shots and a share of the dropped ones alone."""
+        if self.of_other_shots:
+            return
+        job, stored = self.branch.job, self.stored
+        job.source = job.source.selected(self.kept | (self.asked & _sampled(job, stored, sample, seed)))
+
+    def plan(self, made: Path, journal: Journal, progress: Any, block_bytes: int) -> Plan:
+        """Say where what is made again goes: measures into a folder, frames into a comparison."""
+        job, side = self.branch.job, self.branch.side(made)
+        side.mkdir(exist_ok=not self.branch.label)
+        comparer = FrameComparer(job, self.report) if job.content is not None else None
+        sinks = None if comparer is None else lambda _: comparer
+        parts = [Part.whole(job.source)]
+        return Plan(side, journal, sinks, parts, progress, block_bytes, prefix=self.branch.step_prefix)
+
+    def compare_tables(self) -> None:
+        """Compare the table that was made again with that of the output."""
+        job, rows = self.branch.job, self.branch.job.source.readable
+        _compare_tables(job.table.part(rows), self.stored.part(rows), self.report)
+        again = np.zeros(len(self.stored), bool)
+        again[rows] = True
+        wrong = int((again & self.dropped & (job.table.fate == FATES.index("kept"))).sum())
+        _note_wrong(self.report, wrong, int((again & self.asked).sum()), int(self.asked.sum()))
 
 
 def upper_limit(wrong: int, of: int, confidence: float = 0.95) -> float:
@@ -221,7 +267,7 @@ def _compare_files(folder: Path, report: Report) -> None:
     listed = Ledger.load(report.out).files
     for name in names_in(folder):
         told = listed.get(f"{SIDE}/{name}")
-        if name != "table.h5" and (told is None or told["sha256"] != sha256_of(folder / name)):
+        if Path(name).name != "table.h5" and (told is None or told["sha256"] != sha256_of(folder / name)):
             report.faults.append(f"{SIDE}/{name} is another one when it is made again")
 
 
@@ -232,6 +278,9 @@ def _compare_tables(now: Table, told: Table, report: Report) -> None:
     for kind in ("measures", "columns"):
         mine, theirs = getattr(now, kind), getattr(told, kind)
         arrays += [(name, mine.get(name), theirs.get(name)) for name in sorted(mine.keys() | theirs.keys())]
+    for name in sorted(now.joined.keys() | told.joined.keys()):
+        ends = (one.joined.get(name) for one in (now, told))
+        arrays += [(name, *(None if pair is None else np.stack(pair, 1) for pair in ends))]
     for name, mine, theirs in arrays:
         if mine is None or theirs is None:
             report.faults.append(f"the column {name} is {'not made' if mine is None else 'not in the table'}")
@@ -253,104 +302,3 @@ def _note_wrong(report: Report, wrong: int, again: int, all_: int) -> None:
         limit = 100 * upper_limit(wrong, again)
         text += f"; at most {limit:.3g} % of the dropped shots are wrong (95 % confidence)"
     report.notes.append(text)
-
-
-class FrameComparer:
-    """Takes kept frames as a writer does, and compares them with those of a reduced run.
-
-    Parameters
-    ----------
-    job : Job
-    report : Report
-        Faults are added to it.
-    """
-
-    def __init__(self, job: Job, report: Report) -> None:
-        self.job, self.report, source = job, report, job.source
-        self._trains = np.unique(source.shots.train_id)
-        self.notes: list[str] = []
-        self._stored: dict[int, StoredModule] = {}
-        self._kept: dict[int, list[np.ndarray]] = {}
-        self._wrong: dict[str, list[str]] = {}
-        self._written = [m for m, module in enumerate(source.modules) if module in job.modules]
-        for m in self._written:
-            if paths := files_of(report.out, source.detector, source.modules[m]):
-                self._stored[m] = StoredModule(paths, source.detector, self._key)
-                self._kept[m] = []
-
-    def _key(self, train: np.ndarray, within: np.ndarray) -> np.ndarray:
-        """One number for train and pulse, or train and cell."""
-        rank = np.searchsorted(self._trains, train).astype("u8")
-        return rank << np.uint64(32) | (np.asarray(within).astype("u8") & np.uint64(0xFFFFFFFF))
-
-    def append(
-        self, shots: np.ndarray, present: np.ndarray, frames: Mapping[str, np.ndarray], peaks: Any = ()
-    ) -> None:
-        """Compare kept shots; see `KeptWriters.append`."""
-        source = self.job.source
-        within = source.shots.cell_id if source.detector.layout == "trains" else source.shots.pulse_id
-        keys = self._key(source.shots.train_id[shots], within[shots])
-        for m in self._written:
-            at = np.flatnonzero(present[:, m])
-            if m not in self._stored or not len(at):
-                self._add("is kept by the rule, and its module has no file", m, shots[at])
-                continue
-            there, rows = self._stored[m].find(keys[at])
-            self._add("is kept by the rule, and is not in the output", m, shots[at[~there]])
-            self._kept[m].append(shots[at])
-            for name, values in planes_of(source.detector, frames).items():
-                differs = self._stored[m].differs(name, rows, values[at[there], m])
-                self._add(f"{name} is not what its source gives", m, shots[at[there][differs]])
-
-    def _add(self, what: str, m: int, shots: np.ndarray) -> None:
-        table, module = self.job.table, self.job.source.modules[m]
-        for shot in shots.tolist():
-            name = f"module {module} train {table.train_id[shot]} pulse {table.pulse_id[shot]}"
-            self._wrong.setdefault(what, []).append(name)
-
-    def finish(self) -> list[Path]:
-        """Say what was found, and which frames of the output no kept shot has."""
-        for m, stored in self._stored.items():
-            if not stored.seen.all():
-                module = self.job.source.modules[m]
-                self.report.faults.append(
-                    f"module {module}: {int((~stored.seen).sum())} frames of the output are not kept by the "
-                    "rule"
-                )
-        for what, names in self._wrong.items():
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            self.report.faults.append(f"{', '.join(names[:_SHOWN])}{more}: {what}")
-        if not self._wrong and all(stored.seen.all() for stored in self._stored.values()):
-            if self.job.recipe.write.others:
-                self.report.faults += changed_files(self.report.out, self.job.source)
-            for m, stored in self._stored.items():
-                kept = np.concatenate([np.zeros(0, "i8"), *self._kept[m]])
-                for file in stored.files:
-                    self._compare_copies(m, file, kept, stored.cells)
-        self.abort()
-        return []
-
-    def _compare_copies(self, m: int, file: h5py.File, kept: np.ndarray, cells: int) -> None:
-        """What was copied beside the frames into a file of a module is still what the run has."""
-        write, detector, faults = self.job.recipe.write, self.job.source.detector, self.report.faults
-        source = PartOfRun.of(self.job.source, Part.with_trains(self.job.source, file["INDEX/trainId"][:]))
-        by_train, raw = detector.layout == "trains", write.content == "raw"
-        name = reduction_of(file, detector)
-        if write.others:
-            faults += changed_groups(file, source, m, name, raw)
-        if not (raw or write.others):
-            return
-        rows = kept[(kept >= source.rows.start) & (kept < source.rows.stop)] - source.rows.start
-        if write.drop_cells:
-            places = TrainCells(source.shots, cells)
-            places.add(rows)
-            rows = places.shots_of_rows()
-        elif by_train:
-            rows = rows.reshape(-1, cells)
-        where = f"INSTRUMENT/{name}/{detector.group}"
-        faults += changed_frame_columns(file, where, source, m, rows, cells if by_train else None)
-
-    def abort(self) -> None:
-        """Close the files."""
-        for stored in self._stored.values():
-            stored.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,16 @@ def prepare(
     *,
     force: bool,
     block_bytes: int,
+    others: Mapping[str, Table] | None = None,
 ) -> tuple[Job, int]:
     """Decide everything about a reduction, with a look at some frames where the recipe asks for it.
+
+    Parameters
+    ----------
+    source, recipe, constants, backend, force, block_bytes
+        As for `shotsieve.reduce`, opened.
+    others : mapping of str to Table, optional
+        Of detectors whose columns the rule sees, by label.
 
     Returns
     -------
@@ -80,7 +88,7 @@ def prepare(
 
         columns, note = columns_from_images(source, recipe, constants, force, look)
         notes.append(note)
-    job = make_job(source, recipe, constants, force, columns)
+    job = make_job(source, recipe, constants, force, columns, others=others)
     job.notes += notes
     if job.tables is not None:
         job.settings["constants.folded_sha256"] = constants_checksum(job.tables.table)
@@ -139,6 +147,8 @@ class Plan:
         As for `shotsieve.reduce`.
     measured : bool
         The table is complete already; see `adopt`.
+    prefix : str
+        Of the names of steps in the journal.
     """
 
     side: Path
@@ -148,6 +158,7 @@ class Plan:
     progress: Callable[[int, int, int], None] | None
     block_bytes: int
     measured: bool = False
+    prefix: str = ""
 
 
 def run_job(job: Job, backend: Backend, plan: Plan) -> int:
@@ -157,17 +168,19 @@ def run_job(job: Job, backend: Backend, plan: Plan) -> int:
     """
     if not job.decides_late and not plan.measured:
         return _pass(job, backend, plan, "reduce", plan.sinks, measures=True)
-    first = 0
-    if not plan.measured:
-        first = _pass(job, backend, plan, "measure", None, measures=True, decide=_keep_none)
-    fill(job.table, job.recipe.derive)
-    return first + _hand_over(job, backend, plan)
+    first = 0 if plan.measured else measure(job, backend, plan)
+    return first + hand_over(job, backend, plan)
+
+
+def measure(job: Job, backend: Backend, plan: Plan) -> int:
+    """Measure all shots and decide about none; return the raw bytes read."""
+    return _pass(job, backend, plan, "measure", None, measures=True, decide=_keep_none)
 
 
 def _pass(
     job: Job, backend: Backend, plan: Plan, name: str, sinks: Sinks | None, measures: bool, **how: Any
 ) -> int:
-    step = plan.journal.step(name)
+    step = plan.journal.step(f"{plan.prefix}{name}")
     one = Pass(job, backend, plan.parts, step, sinks, plan.progress, plan.block_bytes, **how)
     one.run(measures)
     if measures:
@@ -186,8 +199,15 @@ def same_shots(one: Table, other: Table) -> bool:
     return all(np.array_equal(getattr(one, key), getattr(other, key)) for key in keys)
 
 
-def _hand_over(job: Job, backend: Backend, plan: Plan) -> int:
-    """Decide about all shots of a table that is complete, and read those that are kept."""
+def hand_over(job: Job, backend: Backend, plan: Plan) -> int:
+    """Decide about all shots of a table that is measured, and hand over those that are kept.
+
+    Returns
+    -------
+    int
+        Raw bytes read for it.
+    """
+    fill(job.table, job.recipe.derive)
     refuse_changes(job.source)
     readable = job.source.readable
     keep = np.zeros(len(job.table), bool)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibrate import CalibrateParams, Tables, make_tables
-from ..constants.fold import required
 from ..decide import Rule
 from ..derive import WHOLE_TABLE, declare
 from ..errors import BadInput
@@ -22,16 +21,18 @@ from ..write.modules import written_modules
 from .averages import AverageJob, make_average_job
 from .content import form_of, modules_with_pixels
 from .facility import check_redu
+from .matching import declare_joined
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .pump_probe import PumpProbeJob, make_pump_probe_job
 from .regions import RegionJob, make_region_job
 from .selection import selection_of, whole_of
 from .settings import describe
+from .unknown import listed, note_unknown
 from .user import UserJob, UserStage, make_user_jobs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from ..constants.container import Constants
     from ..recipe import Recipe
@@ -175,6 +176,7 @@ def make_job(
     force: bool = False,
     columns: Mapping[str, np.ndarray] | None = None,
     stages: tuple[UserStage, ...] = (),
+    others: Mapping[str, Table] | None = None,
 ) -> Job:
     """Decide everything about a reduction.
 
@@ -190,6 +192,8 @@ def make_job(
         Columns of every shot that go before those of the source.
     stages : tuple of UserStage
         Measures of the user's own.
+    others : mapping of str to Table, optional
+        Of other detectors of the run, by label: the rule may ask for their columns.
 
     Returns
     -------
@@ -207,6 +211,8 @@ def make_job(
         table.add_column(name, values)
     for status, fate in _FATE_OF_STATUS.items():
         table.set_fate(shots.status == status, fate)
+    for label, other in (others or {}).items():
+        declare_joined(table, label, other, recipe)
     job = Job(source, recipe, mode, table)
     if recipe.select is not None:
         _select(job)
@@ -222,7 +228,7 @@ def make_job(
     here = modules_with_pixels(source, recipe, job.form)
     job.modules, lacking = written_modules(recipe, source.detector, here)
     if lacking:
-        job.notes.append(f"[write] modules names {_listed(lacking)}, which the run does not have")
+        job.notes.append(f"[write] modules names {listed(lacking)}, which the run does not have")
     if stages:
         if job.params is None:
             raise BadInput("stages look at calibrated frames: add a section [calibrate] to the recipe")
@@ -308,7 +314,7 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         energy,
         mode.gain_mode,
     )
-    _note_unknown(job, constants)
+    note_unknown(job, constants)
     threshold, to_photon, candidate = float("nan"), 0.0, float("nan")
     unlit = max(detector.fixed_stage(mode.gain_mode), 0)
     sigma = float("nan")
@@ -346,42 +352,6 @@ def _uses_sigma(recipe: Recipe) -> bool:
     asked += [peaks.threshold, peaks.noise_floor] if peaks else []
     asked += [azint.read_noise] if azint else []
     return any(quantity is not None and quantity.unit == "sigma" for quantity in asked)
-
-
-def _lacking(job: Job, constants: Constants, modules: Sequence[int]) -> str:
-    """Name the constants that some of these modules lack and others have."""
-    steps, gain_mode = job.recipe.calibrate.steps, job.mode.gain_mode
-    needed = required(job.source.detector, steps, gain_mode)
-    names = [name for name in needed if not all(constants.has(name, module) for module in modules)]
-    return f" ({', '.join(names)})" if names else ""
-
-
-def _note_unknown(job: Job, constants: Constants) -> None:
-    """Say which modules and cells have no constants, since their shots stay undecided."""
-    source, tables = job.source, job.tables
-    # Modules without a single frame to calibrate need no constants.
-    here = source.shots.present[source.readable].any(axis=0)
-    here_modules = np.asarray(source.modules)[here].tolist()
-    unknown = tables.row_of[here] < 0
-    cells = tables.cell_ids.tolist()
-    if here.any() and unknown.all():
-        raise BadInput(
-            f"the constants have none of the run's memory cells ({_listed(cells)}) in any of its modules "
-            f"({_listed(here_modules)}): they are not for this run."
-        )
-    flagged = "their frames are flagged NO_DARK_DATA, and what is counted in them is unknown"
-    modules = [module for module, lacking in zip(here_modules, unknown.all(axis=1), strict=True) if lacking]
-    if modules:
-        lacking = _lacking(job, constants, modules)
-        job.notes.append(f"no constants for module {_listed(modules)}{lacking}: {flagged}")
-    partly = unknown & ~unknown.all(axis=1, keepdims=True)
-    if partly.any():
-        which = [cell for cell, lacking in zip(cells, partly.any(axis=0), strict=True) if lacking]
-        job.notes.append(f"no constants for memory cell {_listed(which)}: {flagged}")
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers[:10])) + (" ..." if len(numbers) > 10 else "")
 
 
 def module_status(present: np.ndarray, rows: np.ndarray | None) -> np.ndarray:

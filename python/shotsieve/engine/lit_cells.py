@@ -60,6 +60,7 @@ def columns_from_images(
         annotate=AnnotateParams(pattern="none"),
         select=None,
         measure=Measure(lit=lit),
+        derive={},
         keep=None,
         write=None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Result:
     performance : dict
         Seconds, shots per second, backend, threads: what depends on the machine. ``steps_s`` says where the
         time went; see `shotsieve.engine.clock`.
+    others : dict of str to Result
+        The same of the detectors beside the leading one, by label; files are those with their frames.
     """
 
     out: Path
@@ -38,3 +40,4 @@ class Result:
     accounts: Accounts
     digest: str
     performance: dict[str, Any]
+    others: dict[str, Result] = field(default_factory=dict)

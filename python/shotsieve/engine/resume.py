@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ..errors import BadInput
 from ..table import Table
 from ..write.ledger import Ledger
 from ..write.output import SIDE
+from .branches import belongs
 from .result import Result
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..backend import Backend
     from ..write.part import Part
+    from .branches import Branch
     from .job import Job
 
 
@@ -47,26 +50,53 @@ def what_decides(job: Job, backend: Backend, parts: Sequence[Part], force: bool)
     }
 
 
-def standing(out: Path, job: Job) -> Result:
+def plan_of(branches: Sequence[Branch], backend: Backend, force: bool) -> dict[str, Any]:
+    """Return what the bytes of an output of all these detectors depend on; see `what_decides`."""
+    lead, *others = branches
+    plan = what_decides(lead.job, backend, lead.parts, force)
+    for branch in others:
+        own = what_decides(branch.job, backend, branch.parts, force)
+        plan |= {f"{branch.label}: {name}": value for name, value in own.items()}
+    return plan
+
+
+def standing(out: Path, branches: Sequence[Branch]) -> Result:
     """Return an output that is complete already.
 
     Raises
     ------
     BadInput
-        If it was made from something else than the job.
+        If it was made from something else than the jobs.
     """
-    side = out / SIDE
-    told = json.loads((side / "settings.json").read_text(encoding="utf-8"))
-    now = json.loads(json.dumps(settings_of(job)))
+    ledger = Ledger.load(out)
+    names = [name for name in ledger.files if "/" not in name]
+    found = {}
+    for branch in branches:
+        side = branch.side(out / SIDE)
+        _same_settings(out, side, branch)
+        accounts = Accounts.from_json((side / "accounts.json").read_text(encoding="utf-8"))
+        files = [out / name for name in names if belongs(name, branches, branch)]
+        table = Table.open(side / "table.h5")
+        found[branch.label] = Result(out, files, table, accounts, ledger.digest, {})
+    return replace(found.pop(""), others=found)
+
+
+def _same_settings(out: Path, side: Path, branch: Branch) -> None:
+    """Refuse an output that was made from something else."""
+    of = f" of the detector {branch.label}" if branch.label else ""
+    try:
+        told = json.loads((side / "settings.json").read_text(encoding="utf-8"))
+    except OSError:
+        raise BadInput(
+            f"output {out} is complete, and of another reduction: it has no settings{of}; choose another "
+            "folder, or add --overwrite (from Python: overwrite=True) to replace it"
+        ) from None
+    now = json.loads(json.dumps(settings_of(branch.job)))
     # Notes may have been added on the way.
     if changed := sorted(
         key for key in (told.keys() | now.keys()) - {"notes"} if told.get(key) != now.get(key)
     ):
         raise BadInput(
-            f"output {out} is complete, and of another reduction: it differs in {', '.join(changed)}; choose "
-            "another folder, or add --overwrite (from Python: overwrite=True) to replace it"
+            f"output {out} is complete, and of another reduction: it differs in {', '.join(changed)}{of}; "
+            "choose another folder, or add --overwrite (from Python: overwrite=True) to replace it"
         )
-    ledger = Ledger.load(out)
-    accounts = Accounts.from_json((side / "accounts.json").read_text(encoding="utf-8"))
-    files = [out / name for name in ledger.files if "/" not in name]
-    return Result(out, files, Table.open(side / "table.h5"), accounts, ledger.digest, {})

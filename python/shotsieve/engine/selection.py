@@ -28,7 +28,9 @@ def selection_of(recipe: Recipe, table: Table, detector: Detector) -> Selection:
     section = recipe.select
     try:
         cells = None if section.cells is None else parse_cells(section.cells)
-        rule = None if section.rule is None else Rule.parse(section.rule, _known_early(table), explain=_EARLY)
+        late = {**_EARLY, **dict.fromkeys(table.joined, _TOO_LATE)}
+        early = [name for name in table.names() if name not in late]
+        rule = None if section.rule is None else Rule.parse(section.rule, early, explain=late)
     except BadInput as err:
         raise BadInput(f"[select] {err}") from None
     whole_trains = recipe.keeps_whole_trains(detector.keep_unit == "train")
@@ -52,8 +54,3 @@ def whole_of(recipe: Recipe, detector: Detector) -> str:
             "dropped as one: leave the key out, or set [write] drop_cells = true"
         )
     return "train"
-
-
-def _known_early(table: Table) -> list[str]:
-    """Name the columns that are known before a frame is read."""
-    return [name for name in table.names() if name not in _EARLY]

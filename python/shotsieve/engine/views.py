@@ -22,6 +22,8 @@ class Views:
     Parameters
     ----------
     job : Job
+    overview : bool, optional
+        Whether to write the overview, instead of what the recipe says of it.
 
     Raises
     ------
@@ -29,10 +31,11 @@ class Views:
         If distance or photon energy are not known, or the geometry does not fit.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, overview: bool | None = None) -> None:
         self._job, self._geometry = job, None
         write = job.recipe.write
-        self._overview = write is not None and write.overview
+        asked = write is not None and write.overview
+        self._overview = asked if overview is None else overview
         if write is not None and write.nexus:
             self._geometry = geometry_of(job)
             self._distance = _known(distance_of(job, self._geometry), "distance", "distance", "clen")

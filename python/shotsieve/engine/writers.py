@@ -189,15 +189,24 @@ def others_of(job: Job) -> list[Path]:
     return list(job.source.others)
 
 
-def finish_run(job: Job, folder: Path, parts: int) -> list[Path]:
+def finish_run(job: Job, folder: Path, parts: int, copies: bool = True) -> list[Path]:
     """Write what belongs to all parts: copies of other files, and the list of CXI files.
+
+    Parameters
+    ----------
+    job : Job
+    folder : Path
+    parts : int
+        Their number.
+    copies : bool
+        Whether to copy; where the run has several detectors one of them does it for all.
 
     Returns
     -------
     list of Path
     """
     files = []
-    for path in others_of(job):
+    for path in others_of(job) if copies else []:
         files.append(folder / path.name)
         try:
             shutil.copyfile(path, files[-1])

@@ -32,7 +32,7 @@ class Ledger:
     inputs : list of str
         Names and sizes of the files it was made from, and their checksums where they were asked for.
     accounts : dict of str to int
-        Numbers of shots by what became of them.
+        Numbers of shots by what became of them; see `counted`.
     made_by : str
         Program and version.
 
@@ -125,6 +125,17 @@ class Ledger:
 
     def _content(self) -> dict[str, Any]:
         return {"format": FORMAT, "version": VERSION, **vars(self)}
+
+
+def counted(name: str, label: str = "") -> str:
+    """Return what a ledger calls a number of the accounts, of one of several detectors by its label.
+
+    Examples
+    --------
+    >>> counted("kept"), counted("kept", "jf")
+    ('kept', 'jf.kept')
+    """
+    return f"{label}.{name}" if label else name
 
 
 def names_in(folder: Path) -> list[str]:

@@ -30,7 +30,8 @@ SIDE_FILES = (
     "settings.json",
     "ledger.json",
 )
-"""All that we write into it; ``accounts.json`` marks a folder as an output of shotsieve."""
+"""All that we write into it, and into a folder in it for each further detector; ``accounts.json``
+marks a folder as an output of shotsieve."""
 
 _MARK = "accounts.json"
 # EXtra-data leaves the map, a cache, in every run that it opens.
@@ -342,9 +343,8 @@ class OutputFolder:
         """The first thing in the folder that replacing it would destroy although it is not ours."""
         for entry in sorted(self.path.iterdir()):
             if entry.name == SIDE and entry.is_dir() and not entry.is_symlink():
-                for inner in sorted(entry.iterdir()):
-                    if inner.name not in SIDE_FILES or not inner.is_file():
-                        return f"{SIDE}/{inner.name}"
+                if (foreign := _foreign_in(entry, SIDE)) is not None:
+                    return foreign
             elif not _DATA.fullmatch(entry.name) or not entry.is_file():
                 return entry.name
         return None
@@ -361,6 +361,18 @@ class OutputFolder:
             with suppress(OSError):
                 total += entry.stat().st_size
         return total
+
+
+def _foreign_in(side: Path, name: str, deeper: bool = True) -> str | None:
+    """The first thing in the side folder that is not ours; folders in it are of further detectors."""
+    for inner in sorted(side.iterdir()):
+        its_name = f"{name}/{inner.name}"
+        if deeper and inner.is_dir() and not inner.is_symlink() and (inner / _MARK).is_file():
+            if (foreign := _foreign_in(inner, its_name, deeper=False)) is not None:
+                return foreign
+        elif inner.name not in SIDE_FILES or not inner.is_file():
+            return its_name
+    return None
 
 
 def _parts(number: int) -> str:
