@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 faults = importlib.import_module("faults.server")
 
 TIMES = 100
-COLUMNS = ["recipe", "calls", "killed_at_a_call", "killed_at_a_time", "done_before_the_kill", "resumed_equal"]
+RECIPES = {"one pass": faults.RECIPE, "two passes": faults.LATE}
+COLUMNS = ["calls", "killed_at_a_call", "killed_at_a_time", "done_before_the_kill", "resumed_equal"]
 
 
 def small_run() -> SpiParameters:
@@ -40,29 +41,27 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Callable:
     return lambda text: faults.Server(shim, tmp_path_factory.mktemp("served"), sim, text)
 
 
-def test_every_call_in_turn(serve: Callable, record: Callable, quick: bool) -> None:
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_call_in_turn(name: str, serve: Callable, record: Callable, quick: bool) -> None:
     """Nothing partial under the final name, and resumed the bytes of an undisturbed run, after every kill."""
-    rows, began = [], time.perf_counter()
-    rng = np.random.default_rng(1)
-    for name, text in (("one pass", faults.RECIPE), ("two passes", faults.LATE)):
-        server = serve(text.replace("trains_per_file = 2", "trains_per_file = 1"))
-        expected, calls = server.undisturbed()
-        counts = dict.fromkeys(COLUMNS[2:], 0)
-        orders = [("kill", point) for point in range(1, calls + 1, 100 if quick else 1)]
-        # Microseconds from the first call that changes the folder.
-        orders += [("time", int(at)) for at in rng.integers(0, 500_000, 2 if quick else TIMES)]
-        for mode, at in orders:
-            status = server("out", mode, at)["status"]
-            assert status in (-signal.SIGKILL, 0), (mode, at)
-            key = f"killed_at_a_{'call' if mode == 'kill' else 'time'}"
-            counts[key if status else "done_before_the_kill"] += 1
-            server.nothing_partial("out", expected)
-            server.resumed("out", expected)
-            counts["resumed_equal"] += 1
-        server.close()
-        rows.append([name, calls, *counts.values()])
-    reductions, shots = 2 * sum(row[-1] for row in rows), small_run().n_trains * small_run().n_cells
-    rate = reductions * shots / (time.perf_counter() - began)
+    began, rng = time.perf_counter(), np.random.default_rng(1)
+    server = serve(RECIPES[name].replace("trains_per_file = 2", "trains_per_file = 1"))
+    expected, calls = server.undisturbed()
+    counts = dict.fromkeys(COLUMNS[1:], 0)
+    orders = [("kill", point) for point in range(1, calls + 1, 100 if quick else 1)]
+    # Microseconds from the first call that changes the folder.
+    orders += [("time", int(at)) for at in rng.integers(0, 500_000, 2 if quick else TIMES)]
+    for mode, at in orders:
+        status = server("out", mode, at)["status"]
+        assert status in (-signal.SIGKILL, 0), (mode, at)
+        key = f"killed_at_a_{'call' if mode == 'kill' else 'time'}"
+        counts[key if status else "done_before_the_kill"] += 1
+        server.nothing_partial("out", expected)
+        server.resumed("out", expected)
+        counts["resumed_equal"] += 1
+    server.close()
+    shots = 2 * counts["resumed_equal"] * small_run().n_trains * small_run().n_cells
+    rate = shots / (time.perf_counter() - began)
     record(
         records.make(
             "kill_everywhere",
@@ -77,6 +76,6 @@ def test_every_call_in_turn(serve: Callable, record: Callable, quick: bool) -> N
             threads=2,
             notes="not a rate but a proof: after every kill nothing partial stood under the final name, and "
             "the resumed output had the bytes of an undisturbed one",
-            details={"columns": COLUMNS, "rows": rows},
+            details={"variant": name, "calls": calls, **counts},
         )
     )
