@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -182,9 +183,52 @@ def test_a_file_of_the_run_that_is_another_now(interrupted, tmp_path):
     sim, recipe, out = interrupted
     plan = next(tmp_path.glob(".out.parts-*/plan.json"))
     told = json.loads(plan.read_text())
-    told["dates of the files of the run"][0] += 1
+    told["identity of the files of the run"][0][2] += 1
     plan.write_text(json.dumps(told))
-    with pytest.raises(BadInput, match="changed: dates of the files of the run"):
+    with pytest.raises(BadInput, match="changed: identity of the files of the run"):
+        reduced_in_parts(sim, recipe, out, resume=True)
+
+
+def in_place(sim, folder):
+    """A copy of the run of which a word can be changed, of equal size; returns it and what changes it."""
+    raw = folder / "raw" / "r0001"
+    shutil.copytree(sim.raw, raw)
+    [path] = raw.glob("*AGIPD03-S00000.h5")
+
+    def change():
+        with h5py.File(path, "r+") as file:
+            file["INSTRUMENT/SPB_DET_AGIPD1M-1/DET/3CH0:xtdf/image/data"][0, 0, 0, 0] += 1
+
+    return dataclasses.replace(sim, raw=raw), change
+
+
+def test_a_run_that_changed_after_the_interruption(simulated, make_recipe, tmp_path, monkeypatch):
+    sim, change = in_place(simulated("usual"), tmp_path)
+    stop_after(monkeypatch, "reduce", 0)
+    with pytest.raises(KeyboardInterrupt):
+        reduced_in_parts(sim, make_recipe(), tmp_path / "out")
+    monkeypatch.undo()
+    change()
+    with pytest.raises(BadInput, match="changed: identity of the files of the run"):
+        reduced_in_parts(sim, make_recipe(), tmp_path / "out", resume=True)
+
+
+def test_a_run_that_changed_after_its_output_was_complete(simulated, make_recipe, tmp_path):
+    sim, change = in_place(simulated("usual"), tmp_path)
+    first = reduced_in_parts(sim, make_recipe(), tmp_path / "out")
+    assert reduced_in_parts(sim, make_recipe(), tmp_path / "out", resume=True).digest == first.digest
+    change()
+    with pytest.raises(BadInput, match=r"cannot be taken for .*AGIPD03-S00000.h5 changed since"):
+        reduced_in_parts(sim, make_recipe(), tmp_path / "out", resume=True)
+
+
+def test_a_part_that_was_damaged_since(interrupted, tmp_path):
+    sim, recipe, out = interrupted
+    path = next(tmp_path.glob(".out.partial-*/*.h5"))
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(shotsieve.UnreadableData, match=r"is not as it was .* add --overwrite"):
         reduced_in_parts(sim, recipe, out, resume=True)
 
 

@@ -5,10 +5,11 @@
 It needs ``LD_PRELOAD`` with the library made of ``shim.c``, and ``FAULT_ROOT`` = FOLDER. It reads lines of
 JSON from its standard input and answers each with one:
 
-    {"out": "a", "mode": "count" | "kill" | "full" | "time", "at": N, "log": "trace.txt", "resume": true}
+    {"out": "a", "mode": "kill", "at": N, "log": "trace.txt", "resume": true}
 
-``time`` kills after so many microseconds from the first call that changes the folder. The answer holds the
-status of the child (-9 killed, 0 done, 1 an error of ours), the number of calls and the text of the error.
+Modes are ``count``; ``kill``, ``full`` and ``fail``, at that call: ``fail`` refuses it as a broken disk does;
+and ``time``, which kills after so many microseconds from the first call that changes the folder. The answer
+holds the status of the child (-9 killed, 0 done, 1 an error of ours), the number of calls and the error.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import shotsieve.engine  # everything is imported before the first fork
 from shotsieve import backend
 from shotsieve.sources.run import open_run
 
-MODES = {"count": 0, "time": 0, "kill": 1, "full": 2}
+MODES = {"count": 0, "time": 0, "kill": 1, "full": 2, "fail": 3}
 
 
 def kill_later(shim: ctypes.CDLL, microseconds: int) -> None:

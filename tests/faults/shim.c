@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { COUNT, KILL, FULL };
+enum { COUNT, KILL, FULL, FAIL };
 static atomic_long calls, point;
 static atomic_int mode, refused, log_file = -1;
 
@@ -49,7 +49,7 @@ static const char *name_of(int fd, char *path, size_t size)
 
 static ssize_t (*real_write)(int, const void *, size_t);
 
-/* 1: the call is to be refused, since the disk is full. */
+/* 1: the call is to be refused. */
 static int meet(const char *call, const char *path, int writes)
 {
     if (!inside(path))
@@ -67,6 +67,10 @@ static int meet(const char *call, const char *path, int writes)
         mode = COUNT; /* what is cut off or removed gives space back */
     if (mode == KILL && number == point)
         raise(SIGKILL);
+    if (mode == FAIL && number == point) {
+        errno = EIO;
+        return 1;
+    }
     if (mode == FULL && number >= point && writes) {
         errno = ENOSPC;
         refused = 1;

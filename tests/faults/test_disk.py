@@ -31,6 +31,20 @@ def test_disk_full_at_any_write(serve, rng):
     assert said >= 2
 
 
+def test_a_broken_disk_at_any_call(serve, rng):
+    """EIO from any write, fsync, link, rename or mkdir: an error of ours, or no harm; never a loss."""
+    server = serve(RECIPE)
+    expected, calls = server.undisturbed()
+    last = range(calls - 4, calls + 1)
+    for point in sorted({*last, *rng.integers(1, calls, 8).tolist()}):
+        done = server("out", "fail", point)
+        assert done["status"] in (0, 1, -signal.SIGSEGV), done
+        server.nothing_partial("out", expected)
+        if done["status"] == 0:  # what was refused was a clean-up
+            assert contents(server.folder / "out") == expected
+        server.resumed("out", expected)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A folder for a file system of its own; gives it, and what mounts it with a size, or another one."""

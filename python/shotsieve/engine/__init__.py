@@ -28,7 +28,7 @@ from .flow import BLOCK_BYTES, Plan, adopt, refuse_changes, write_measures
 from .job import Job
 from .parts import TRAINS, cut_parts
 from .result import Result
-from .resume import plan_of, settings_of, standing
+from .resume import files_of_run, plan_of, settings_of, standing
 from .writers import KeptWriters, finish_run, others_of
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def reduce(
             branch.accounts.check()
             branch.accounts.performance = _performance(branch.job, chosen, prepared - began, own_s)
             _write_side(branch.side(folder.side), branch.job, branch.accounts)
-        _write_machine(folder.side, lead.accounts)
+        _write_machine(folder.side, lead.accounts, files_of_run(branches))
         digest = _write_ledger(folder, branches, recipe.ledger.checksum_inputs, known)
     results = {
         branch.label: Result(
@@ -245,7 +245,7 @@ def _write_side(side: Path, job: Job, accounts: Accounts) -> None:
     (side / "accounts.json").write_text(accounts.to_json() + "\n", encoding="utf-8")
 
 
-def _write_machine(side: Path, accounts: Accounts) -> None:
+def _write_machine(side: Path, accounts: Accounts, run_files: dict[str, Any]) -> None:
     """Write what depends on the machine into a file of its own."""
     machine = {
         "shotsieve": __version__,
@@ -253,5 +253,6 @@ def _write_machine(side: Path, accounts: Accounts) -> None:
         "machine": platform.machine(),
         "python": platform.python_version(),
         **accounts.performance,
+        "run_files": run_files,
     }
     (side / "machine.json").write_text(json.dumps(machine, indent=2, sort_keys=True) + "\n", encoding="utf-8")

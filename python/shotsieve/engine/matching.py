@@ -206,19 +206,19 @@ class Match:
             true, unknown = (_any(verdict == value, train, len(trains)) for value in (1, -1))
             verdict = np.where(true, 1, np.where(unknown, -1, 0)).astype("i1")
             if chance is not None:
-                chance = self._chance_of_trains(chance[asked], train, len(trains))
+                unit = self.lead.keeper.units(lead, asked)[1]
+                chance = _chance_of_trains(chance[asked], train, unit, len(trains))
         probability = None if chance is None else _picked(chance, at, 0.0)
         return _picked(kept, at, False), _picked(verdict, at, 0), probability
 
-    def _chance_of_trains(self, chance: np.ndarray, train: np.ndarray, number: int) -> np.ndarray:
-        """Return the probability that a train has a kept shot, from that of its shots."""
-        if self.lead.keeper.whole_trains:  # one choice for all of them
-            found = np.zeros(number)
-            np.maximum.at(found, train, chance)
-            return found
-        none = np.ones(number)
-        np.multiply.at(none, train, 1 - chance)
-        return 1 - none
+
+def _chance_of_trains(chance: np.ndarray, train: np.ndarray, unit: np.ndarray, number: int) -> np.ndarray:
+    """Return the probability that a train has a kept shot, from that of its units: one choice for each."""
+    pairs, at = np.unique(np.stack([train, unit.astype("i8")]), axis=1, return_inverse=True)
+    of_unit, none = np.zeros(pairs.shape[1]), np.ones(number)
+    np.maximum.at(of_unit, at.reshape(-1), chance)
+    np.multiply.at(none, pairs[0], 1 - of_unit)
+    return 1 - none
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._version import __version__
 from ..accounts import Accounts
 from ..errors import BadInput
+from ..sources.base import identity
 from ..table import Table
 from ..write.ledger import Ledger
 from ..write.output import SIDE
@@ -41,7 +42,7 @@ def what_decides(job: Job, backend: Backend, parts: Sequence[Part], force: bool)
         **{name: told[name] for name in told if name != "input_files"},
         "version": __version__,
         "files of the run": list(source.files),
-        "dates of the files of the run": [path.stat().st_mtime_ns for path in source.paths],
+        "identity of the files of the run": [identity(path) for path in source.paths],
         # Nobody can tell whether that gives the same words again.
         "frames of a source in memory": None if source.paths else uuid.uuid4().hex,
         "parts": [[part.trains.start, part.trains.stop] for part in parts],
@@ -68,6 +69,7 @@ def standing(out: Path, branches: Sequence[Branch]) -> Result:
     BadInput
         If it was made from something else than the jobs.
     """
+    _same_files(out, branches)
     ledger = Ledger.load(out)
     names = [name for name in ledger.files if "/" not in name]
     found = {}
@@ -79,6 +81,32 @@ def standing(out: Path, branches: Sequence[Branch]) -> Result:
         table = Table.open(side / "table.h5")
         found[branch.label] = Result(out, files, table, accounts, ledger.digest, {})
     return replace(found.pop(""), others=found)
+
+
+def files_of_run(branches: Sequence[Branch]) -> dict[str, Any]:
+    """Return what tells the files of the run from others, by name: it differs from machine to machine."""
+    return {path.name: identity(path) for branch in branches for path in branch.job.source.paths}
+
+
+def _same_files(out: Path, branches: Sequence[Branch]) -> None:
+    """Refuse an output of another version, of files that changed since, or of frames in memory."""
+    told = json.loads((out / SIDE / "machine.json").read_text(encoding="utf-8"))
+    now = json.loads(json.dumps(files_of_run(branches)))
+    changed = sorted(name for name in now if told.get("run_files", {}).get(name) != now[name])
+    why = None
+    if told.get("shotsieve") != __version__:
+        why = f"it was made by shotsieve {told.get('shotsieve')}; this is {__version__}"
+    elif not now:
+        why = "nobody can tell whether a source in memory gives the same frames again"
+    elif changed:
+        why = (
+            f"{', '.join(changed[:3])}{' ...' if len(changed) > 3 else ''} changed since, or is another file"
+        )
+    if why is not None:
+        raise BadInput(
+            f"output {out} is complete, and cannot be taken for the one that is asked for: {why}; choose "
+            "another folder, or add --overwrite (from Python: overwrite=True) to replace it"
+        )
 
 
 def _same_settings(out: Path, side: Path, branch: Branch) -> None:

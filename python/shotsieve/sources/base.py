@@ -311,3 +311,12 @@ def rows_together(detector: Any, cell_id: np.ndarray) -> np.ndarray:
     """
     cell_id = np.asarray(cell_id, np.int64)
     return np.zeros_like(cell_id) if detector.keep_unit == "train" else cell_id // detector.row_cells
+
+
+def identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from what may stand in its place later; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -6,7 +6,6 @@ import copy
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from .. import detectors
 from ..cpus import usable_cpus
 from ..errors import BadInput, UnreadableData
 from .annotate import AnnotateParams
-from .base import OperatingMode, ShotStatus, Source, cut_ranges, rows_together
+from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_together
 from .beside import Beside
 from .choose import choose
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
@@ -90,7 +89,7 @@ class RunSource:
         self.threads = threads
         self.notes = list(inputs.notes)
         self.paths = [file.path for file in inputs.files]
-        self._as_opened = {path: _identity(path) for path in self.paths}
+        self._as_opened = {path: identity(path) for path in self.paths}
         there = detectors.match({s for f in inputs.files for s in f.instrument})
         frames = {name for f in there for name in f.modules.values()}
         self.others = [file.path for file in inputs.files if not frames & set(file.instrument)]
@@ -188,7 +187,7 @@ class RunSource:
 
     def changed(self) -> list[str]:
         """Names of input files that are gone or were written since the run was opened."""
-        return [path.name for path, told in self._as_opened.items() if _identity(path) != told]
+        return [path.name for path, told in self._as_opened.items() if identity(path) != told]
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""
@@ -300,15 +299,6 @@ class RunSource:
             self.notes.append(
                 f"trains {train_text(unseen)} are in other files of the run, in none of the detector's"
             )
-
-
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """What tells a file from what may stand in its place later; None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _modules_text(numbers: list[int]) -> str:

@@ -16,7 +16,8 @@ def reason_of(exc: BaseException, folder: Path) -> int | None:
     """Return the errno of the first error of the system on files in a folder behind an exception."""
     seen: BaseException | None = exc
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in NO_SPACE:
+        # What was read has errors of its own by now, so a fault of a disk is one of writing.
+        if isinstance(seen, OSError) and seen.errno in (*NO_SPACE, errno.EIO):
             return seen.errno
         name = getattr(seen, "filename", None)
         if isinstance(seen, OSError) and name and str(name).startswith(str(folder)):

@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import BadInput, UnreadableData
 from .checksums import sha256_of_all
 from .hdf5 import sync
+from .hidden_errors import HiddenErrors
 
 PLAN = "plan.json"
 _TOLD = "told"
@@ -60,6 +61,11 @@ class Journal:
     keeps : bool
         Whether a later process may go on; otherwise only files are told of.
 
+    Attributes
+    ----------
+    hidden : HiddenErrors or None
+        Asked before a part is said to be complete.
+
     Examples
     --------
     >>> journal = Journal(folder, data)    # doctest: +SKIP
@@ -69,6 +75,7 @@ class Journal:
 
     def __init__(self, folder: Path, data: Path, keeps: bool = True) -> None:
         self.folder, self.data, self.keeps = folder, data, keeps
+        self.hidden: HiddenErrors | None = None
 
     @property
     def complete(self) -> int:
@@ -101,6 +108,19 @@ class Journal:
                 "--resume to begin anew"
             )
         self.clean()
+        self._verify()
+
+    def _verify(self) -> None:
+        """Make sure that the files of complete parts are what they were: a fault of the disk shows here."""
+        known = self.files()
+        there = [name for name in known if (self.data / name).is_file()]
+        found = dict(zip(there, sha256_of_all([self.data / name for name in there]), strict=True))
+        for name, told in known.items():
+            if found.get(name) != told["sha256"]:
+                raise UnreadableData(
+                    f"{self.data / name} is not as it was when its part was complete: the interrupted "
+                    "reduction cannot be resumed; add --overwrite instead of --resume to begin anew"
+                )
 
     def step(self, name: str) -> Step:
         """Return one of the steps of a reduction, in each of which all parts are passed."""
@@ -123,13 +143,6 @@ class Journal:
             if not stays:
                 _remove(entry)
         known = self.files()
-        for name, told in known.items():
-            path = self.data / name
-            if not path.is_file() or path.stat().st_size != told["bytes"]:
-                raise UnreadableData(
-                    f"{path} is not as it was when its part was complete: the interrupted reduction cannot "
-                    "be resumed; add --overwrite instead of --resume to begin anew"
-                )
         for entry in self.data.rglob("*"):
             if entry.is_file() and entry.relative_to(self.data).as_posix() not in known:
                 _remove(entry)
@@ -188,6 +201,8 @@ class Step:
             With the files.
         """
         journal, number = self.journal, self.complete
+        if journal.hidden is not None:
+            journal.hidden.check()
         listed = {
             path.relative_to(journal.data).as_posix(): {"bytes": path.stat().st_size, "sha256": found}
             for path, found in zip(files, sha256_of_all(files), strict=True)

@@ -1,0 +1,53 @@
+"""Errors of HDF5 that nobody would hear of."""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from typing import Any
+
+
+class HiddenErrors:
+    """Hears of errors that h5py meets where it cannot raise them: when an object goes away.
+
+    HDF5 writes what it holds back of a dataset when that is closed, and h5py closes it when nobody refers to
+    it any more. If that write fails, Python only prints "Exception ignored": the data would be lost, and the
+    file would look complete.
+
+    Examples
+    --------
+    >>> with HiddenErrors() as hidden:
+    ...     hidden.check()
+    """
+
+    def __init__(self) -> None:
+        self._found: list[str] = []
+        self._before: Any = None
+
+    def __enter__(self) -> HiddenErrors:
+        self._before, sys.unraisablehook = sys.unraisablehook, self._hear
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # Somebody else may have taken the place meanwhile; then it stays theirs, and they call us no more.
+        if sys.unraisablehook == self._hear:
+            sys.unraisablehook = self._before
+
+    def _hear(self, told: Any) -> None:
+        if isinstance(told.exc_value, (OSError, RuntimeError)) and "h5py" in repr(told.object):
+            self._found.append(str(told.exc_value))
+        self._before(told)
+
+    def check(self) -> None:
+        """Raise what was heard of.
+
+        Raises
+        ------
+        OSError
+            With the number that HDF5 tells.
+        """
+        if self._found:
+            number = re.search(r"errno = (\d+)", self._found[0])
+            code = int(number.group(1)) if number else errno.EIO
+            raise OSError(code, f"HDF5 could not write what it held back: {self._found[0]}")
