@@ -144,35 +144,13 @@ class Accounts:
         -----
         Promise: exact.
         """
-        kept = table.fate == FATES.index("kept")
-        dropped = table.fate == FATES.index("dropped")
-        by_chance = kept_misses(table)
-        skipped = unread(table)
-        asked = ((kept | dropped) & ~skipped)[:, None]
-
-        def split(which: np.ndarray) -> Split:
-            return Split(int((which & kept).sum()), int((which & dropped).sum()))
-
-        modules = {}
-        for column, module in enumerate(table.modules):
-            status = table.module_status[:, column : column + 1]
-            counts = {why: int(((status == code) & asked).sum()) for why, code in _WHY.items()}
-            if any(counts.values()):
-                modules[str(module)] = counts
         return cls(
             detector=source.detector.name,
             source=source.name,
             trains=len(source.trains),
             expected=int(np.asarray(source.trains.expected, "i8").sum()),
             missing=int(source.missing_shots),
-            **table.counts(),
-            undecided=split(table.verdict < 0),
-            partial=split(~table.ok().all(1) & ~skipped),
-            no_dark_data=split((table.module_status == ModuleStatus.NO_CONSTANTS).any(1)),
-            companions=int((kept & (table.verdict == 0) & ~by_chance).sum()),
-            misses=int(by_chance.sum()),
-            not_read=int(skipped.sum()),
-            modules=modules,
+            **counts_of(table),
             bytes_in=bytes_in,
             bytes_out=bytes_out,
             notes=[*source.notes, *notes],
@@ -228,7 +206,11 @@ class Accounts:
     @classmethod
     def from_json(cls, text: str) -> Accounts:
         """Read what `to_json` wrote."""
-        told = json.loads(text)
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Accounts:
+        """Take what `to_dict` gave."""
         names = [field.name for field in fields(cls) if field.name in told]
         splits = ("undecided", "partial", "no_dark_data")
         return cls(**{name: Split(**told[name]) if name in splits else told[name] for name in names})
@@ -292,6 +274,56 @@ class Accounts:
         if told.get("threads") and "thread" not in where:
             parts.append(f"({told['threads']} threads)")
         return " ".join(part for part in parts if part)
+
+
+def counts_of(table: Table) -> dict[str, Any]:
+    """Return what the accounts tell that follows from the table alone.
+
+    Parameters
+    ----------
+    table : Table
+        With all fates, verdicts and module statuses set.
+
+    Returns
+    -------
+    dict of str to int, Split or dict
+        By the names of the attributes of `Accounts`: all but what only the source knows.
+
+    Notes
+    -----
+    Promise: exact.
+
+    Examples
+    --------
+    >>> told = counts_of(Table([7], [0], [0], modules=(3,), module_pixels=100))
+    >>> told["kept"], told["undecided"], told["modules"]
+    (1, Split(kept=1, dropped=0), {})
+    """
+    kept = table.fate == FATES.index("kept")
+    dropped = table.fate == FATES.index("dropped")
+    by_chance = kept_misses(table)
+    skipped = unread(table)
+    asked = ((kept | dropped) & ~skipped)[:, None]
+
+    def split(which: np.ndarray) -> Split:
+        return Split(int((which & kept).sum()), int((which & dropped).sum()))
+
+    modules = {}
+    for column, module in enumerate(table.modules):
+        status = table.module_status[:, column : column + 1]
+        counts = {why: int(((status == code) & asked).sum()) for why, code in _WHY.items()}
+        if any(counts.values()):
+            modules[str(module)] = counts
+    return {
+        **table.counts(),
+        "undecided": split(table.verdict < 0),
+        "partial": split(~table.ok().all(1) & ~skipped),
+        "no_dark_data": split((table.module_status == ModuleStatus.NO_CONSTANTS).any(1)),
+        "companions": int((kept & (table.verdict == 0) & ~by_chance).sum()),
+        "misses": int(by_chance.sum()),
+        "not_read": int(skipped.sum()),
+        "modules": modules,
+    }
 
 
 def _ranges(numbers: list[int]) -> str:

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from . import detectors
+from .check_told import RECORDED, Told, wrong_accounts, wrong_numbers, wrong_settings
 from .cpus import usable_cpus
 from .detectors import Detector
 from .errors import BadInput
@@ -18,7 +19,7 @@ from .recipe import Recipe
 from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
 from .write.checksums import chunk_checksum, sha256_of
-from .write.ledger import FILE_NAME, Ledger, counted, names_in
+from .write.ledger import FILE_NAME, Ledger, counted, names_in, told_checksums
 from .write.modules import WITH_PIXELS, written_modules
 from .write.output import SIDE
 from .write.redu import AGGREGATOR, compare_redu
@@ -124,15 +125,20 @@ def check(out: Path, digest: str | None = None) -> Report:
     except BadInput as err:
         report.faults.append(f"{out / SIDE} cannot be read: {err}")
         return report
+    inputs: set[str] = set()
     for label in labels:
         own = Report(out)
-        _check_detector(out, out / SIDE / label, label, ledger, own)
+        inputs |= _check_detector(out, out / SIDE / label, label, ledger, own)
         report.take(label, own)
+    known = told_checksums(ledger.inputs) or dict.fromkeys(ledger.inputs)
+    report.faults += [
+        f"no settings.json names the input {name} of the ledger" for name in sorted(known.keys() - inputs)
+    ]
     return report
 
 
-def _check_detector(out: Path, side: Path, label: str, ledger: Ledger, report: Report) -> None:
-    """Accounts, table and data files of one detector say the same."""
+def _check_detector(out: Path, side: Path, label: str, ledger: Ledger, report: Report) -> set[str]:
+    """Accounts, table and data files of one detector say the same; return what was read for them."""
     try:
         table = Table.open(side / "table.h5")
         accounts = json.loads((side / "accounts.json").read_text(encoding="utf-8"))
@@ -145,15 +151,26 @@ def _check_detector(out: Path, side: Path, label: str, ledger: Ledger, report: R
         written, _ = written_modules(recipe, detector, here)
     except (BadInput, *DAMAGE) as err:
         report.faults.append(f"{side} cannot be read: {err}")
-        return
+        return {*ledger.inputs, *told_checksums(ledger.inputs)}
     report.shots = len(table)
     told = {name: ledger.accounts.get(counted(name, label)) for name in (*FATES, "missing", "expected")}
     _check_accounts(accounts, table, told, report)
+    report.faults += wrong_accounts(accounts, table)
+    if not (label or recipe.others):
+        size = sum(told["bytes"] for name, told in ledger.files.items() if "/" not in name)
+        if accounts.get("bytes_out") != size:
+            report.faults.append(
+                f"accounts: bytes_out is {accounts.get('bytes_out')}, the ledger gives {size}"
+            )
+    _check_making(side, recipe, settings, ledger, report)
     if recipe.write is not None:
+        every = {"version": ledger.made_by.rpartition(" ")[2], "content": recipe.write.content}
+        making, parts = (settings, every), {}
         for module in written:
-            _check_module(out, detector, accounts["source"], module, table, report)
+            _check_module(out, detector, accounts["source"], module, table, making, parts, report)
     if recipe.redu is not None:
         _check_redu(out, table, report)
+    return set(settings.get("input_files", ()))
 
 
 def _check_redu(out: Path, table: Table, report: Report) -> None:
@@ -207,28 +224,69 @@ def _check_accounts(accounts: dict, table: Table, in_ledger: dict, report: Repor
         )
 
 
+def _check_making(side: Path, recipe: Recipe, settings: dict, ledger: Ledger, report: Report) -> None:
+    """The settings have the recipe, and input files of the ledger."""
+    if settings.get("recipe") != recipe.dumps_toml():
+        report.faults.append(f"{side.name}/settings.json has another recipe than recipe.toml")
+    listed = {*ledger.inputs, *told_checksums(ledger.inputs)}
+    for name in settings.get("input_files", ()):
+        if name not in listed:
+            report.faults.append(f"the input {name} of {side.name}/settings.json is not in the ledger")
+
+
 def _check_module(
-    out: Path, detector: Detector, source: str, module: int, table: Table, report: Report
+    out: Path,
+    detector: Detector,
+    source: str,
+    module: int,
+    table: Table,
+    making: tuple[dict, dict],
+    parts: dict[bytes, Told],
+    report: Report,
 ) -> None:
-    """The file of a module has the frames that the table tells, with their checksums and a right index."""
-    status = table.module_status[:, table.modules.index(module)]
+    """The files of a module have the frames that the table tells, and say of them what it says.
+
+    `making` is what they should say of their making; `parts` keeps what the table tells of their trains.
+    """
+    m = table.modules.index(module)
+    status = table.module_status[:, m]
     kept = (table.fate == FATES.index("kept")) & np.isin(status, _IN_FILE)
-    left = kept.copy()
+    left, absent, found = kept.copy(), table.train_id > 0, False
     for path in files_of(out, detector, module):
         try:
             with h5py.File(path) as file:
-                if not reduction_of(file, detector).startswith(f"{source}/"):
+                name = reduction_of(file, detector)
+                if not name.startswith(f"{source}/"):
                     continue  # of another detector of this family
                 trains = file["INDEX/trainId"][:]
                 here = np.isin(table.train_id, trains)
                 _check_index(file, path.name, report)
                 _check_frames(file, path.name, detector, table, left & here, report)
+                found = True
+                told = _told(parts, table, trains)
+                unit = making[0].get("intensity_unit", making[0]["unit"])
+                wrong = [*wrong_settings(file, name, detector, *making)]
+                wrong += wrong_numbers(file, name, detector, told, m, kept[here], unit)
+                report.faults += [f"{path.name}: {fault}" for fault in wrong]
                 left &= ~here
+                absent &= ~here
         except DAMAGE as err:
             report.faults.append(f"{path.name} cannot be read: {err}")
             return
     if left.any():
         report.faults.append(f"module {module} has {int(left.sum())} frames of kept shots, and no file")
+    if not found and not np.isin(status, RECORDED).any():
+        return  # the run has no frame of it, so there is no file
+    for train in np.unique(table.train_id[absent])[:3]:
+        report.faults.append(f"train {train} is in the table, and in no index of module {module}")
+
+
+def _told(parts: dict[bytes, Told], table: Table, trains: np.ndarray) -> Told:
+    """Return what the table tells of some trains, which most modules share."""
+    key = trains.tobytes()
+    if key not in parts:
+        parts[key] = Told.of(table, trains)
+    return parts[key]
 
 
 def files_of(out: Path, detector: Detector, module: int) -> list[Path]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -16,6 +15,8 @@ from shotsieve.cli import main
 from shotsieve.engine.against import check_against, upper_limit
 from shotsieve.errors import BadInput
 from shotsieve.write.ledger import Ledger
+
+from .forgery import datasets, forge, swap_words
 
 MODULE_3 = "CORR-R0001-AGIPD03-S00000.h5"
 SOURCE_3 = "SPB_DET_AGIPD1M-1/CORR/3CH0:output"
@@ -32,14 +33,6 @@ def copied(reduced, tmp_path):
     out = tmp_path / "copy"
     shutil.copytree(result.out, out)
     return out, result.digest
-
-
-def forge(out: Path) -> None:
-    """Write a new ledger over whatever the output is now, as somebody would who knows how."""
-    old = json.loads((out / "shotsieve/ledger.json").read_text())
-    counts = json.loads((out / "shotsieve/accounts.json").read_text())
-    made = Ledger.make(out, old["inputs"], {name: counts[name] for name in old["accounts"]})
-    (out / "shotsieve/ledger.json").write_text(made.dumps())
 
 
 def against(out, sim, **options):
@@ -84,15 +77,9 @@ def test_the_files_of_measures_too(simulated, make_recipe, tmp_path):
     result = shotsieve.reduce(sim.raw, average, tmp_path / "r", constants=sim.constants, backend="cpu")
     assert against(result.out, sim).ok
     with h5py.File(result.out / "shotsieve/averages.h5", "r+") as file:
-        next(d for d in walk(file) if d.name.endswith("/mean"))[..., 0] += 1
+        next(d for d in datasets(file) if d.name.endswith("/mean"))[..., 0] += 1
     forge(result.out)
     assert "shotsieve/averages.h5 is another one" in " ".join(against(result.out, sim).faults)
-
-
-def walk(group):
-    found = []
-    group.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-    return found
 
 
 def test_threads_may_use_hdf5_while_chunks_are_looked_at(reduced, monkeypatch):
@@ -206,16 +193,6 @@ def test_a_forgery_needs_the_digest(simulated, reduced, make_recipe, tmp_path):
 # ---------------------------------------------------------------------- wrong, found against the raw run
 
 
-def swap_words(out: Path, *pairs: tuple[str, str]) -> None:
-    """Change what the output says it was made with, everywhere outside of the data files."""
-    for path in [*out.glob("shotsieve/*.json"), out / "shotsieve/recipe.toml"]:
-        text = path.read_text()
-        for old, new in pairs:
-            text = text.replace(old, new)
-        path.write_text(text)
-    forge(out)
-
-
 def test_a_dropped_hit(simulated, reduced, make_recipe, tmp_path):
     sim, right = simulated("usual"), reduced("usual")
     train = right.table.train_id[right.table.fate == 0][0]
@@ -233,7 +210,7 @@ def test_swapped_constants(simulated, reduced, tmp_path):
     sim, other = simulated("usual"), tmp_path / "constants.h5"
     shutil.copy(sim.constants, other)
     with h5py.File(other, "r+") as file:
-        for dataset in walk(file):
+        for dataset in datasets(file):
             if "offset" in dataset.name.lower():
                 dataset[...] += 1
     faults = " ".join(against(reduced("usual").out, sim, constants=other).faults)

@@ -146,7 +146,7 @@ LAYERS = [
         "shot_list",
     ),
     ("accounts", "write"),
-    ("check",),
+    ("check", "check_told"),
     ("engine",),
     ("bench",),
     (

@@ -26,6 +26,7 @@ from ..write.output import SIDE
 from ..write.overview import FILE_NAME as OVERVIEW
 from ..write.part import Part
 from .against_frames import FrameComparer
+from .against_told import other_accounts, other_trains
 from .branches import Branch, add_views, open_branches, run_branches
 from .flow import BLOCK_BYTES, FROM_TABLE, Plan, same_shots, write_measures
 from .job import Job
@@ -149,6 +150,10 @@ class _Compared:
                 f"the run has {len(job.table)} shots, the output tells of {len(stored)}: they are not the "
                 "same"
             )
+        else:
+            report.faults += other_accounts(job, stored, side)
+            if job.content is not None:
+                report.faults += other_trains(job, stored, out)
         kept, dropped = (stored.fate == FATES.index(fate) for fate in ("kept", "dropped"))
         return cls(branch, report, stored, from_table, others, kept, dropped, dropped & ~unread(stored))
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..table import ModuleStatus
 
 if TYPE_CHECKING:
-    import h5py
-
     from ..table import Table
     from .exdf_file import ExdfFile
 
@@ -167,12 +166,12 @@ def write(
     group["totalIntensity"].attrs["units"] = unit
 
 
-def write_frames(group: h5py.Group, lit: LitPixels, module: int, cell_key: str) -> np.ndarray:
+def write_frames(group: MutableMapping[str, Any], lit: LitPixels, module: int, cell_key: str) -> np.ndarray:
     """Write one row per shot.
 
     Parameters
     ----------
-    group : h5py.Group
+    group : h5py.Group or dict
         The ``litpx`` group of one module.
     lit : LitPixels
         Rows of the run.
@@ -200,7 +199,9 @@ def write_frames(group: h5py.Group, lit: LitPixels, module: int, cell_key: str) 
     return lit.train_id[real]
 
 
-def write_trains(group: h5py.Group, lit: LitPixels, module: int, cell_key: str, cells: int) -> np.ndarray:
+def write_trains(
+    group: MutableMapping[str, Any], lit: LitPixels, module: int, cell_key: str, cells: int
+) -> np.ndarray:
     """Write one row per train with the shots on the second axis, for detectors that store whole trains.
 
     Parameters

@@ -57,18 +57,62 @@ def write_trains(
     """
     trains = file.train_ids
     group = file.auxiliary("REDUCTION", name, detector.group, np.ones(len(trains)))
+    numbers = numbers_of_trains(
+        trains, detector.max_cells, shots.train_id, shots.cell_id, shots.present[:, m], kept, table
+    )
+    for key, values in numbers.items():
+        group[key] = values
+
+
+def numbers_of_trains(
+    trains: np.ndarray,
+    max_cells: int,
+    train_id: np.ndarray,
+    cell_id: np.ndarray,
+    present: np.ndarray,
+    kept: np.ndarray,
+    table: Table | None,
+) -> dict[str, np.ndarray]:
+    """Return what a file of a module tells of its frames for every train. Promise: exact.
+
+    Parameters
+    ----------
+    trains : ndarray of uint64, shape (T,)
+        Of the file, increasing; each shot that has a place in the index is of one of them.
+    max_cells : int
+        Memory cells of the detector.
+    train_id, cell_id : ndarray, shape (S,)
+        Of every shot.
+    present : ndarray of bool, shape (S,)
+        Whether the module recorded it.
+    kept : ndarray of int64, shape (K,)
+        Rows of the shots that are in the file.
+    table : Table or None
+        Row for row the shots; without it only what is before and after is told.
+
+    Returns
+    -------
+    dict of str to ndarray
+        uint32 (T,) for each number of frames; ``framePattern`` uint8 (T, max_cells), 1 for a kept cell.
+
+    Examples
+    --------
+    >>> ids, cells, here = np.array([7, 7, 9]), np.array([0, 1, 0]), np.ones(3, bool)
+    >>> told = numbers_of_trains(np.array([7, 8, 9]), 2, ids, cells, here, np.array([1]), None)
+    >>> told["framesBefore"].tolist(), told["framePattern"].tolist()
+    ([2, 0, 1], [[0, 1], [0, 0], [0, 0]])
+    """
     # Train 0 is padding for every reader of the format.
-    counted = shots.train_id > 0
-    which = {"framesBefore": counted & shots.present[:, m], "framesKept": kept}
+    counted = train_id > 0
+    which = {"framesBefore": counted & present, "framesKept": kept}
     if table is not None:
-        which |= accounts_of_frames(table, shots.present[:, m], counted)
-    for key, chosen in which.items():
-        group[key] = counts_per_train(trains, shots.train_id[chosen]).astype("u4")
-    pattern = np.zeros((len(trains), detector.max_cells), "u1")
-    cell = shots.cell_id[kept]
-    known = (cell >= 0) & (cell < detector.max_cells)
-    pattern[np.searchsorted(trains, shots.train_id[kept][known]), cell[known]] = 1
-    group["framePattern"] = pattern
+        which |= accounts_of_frames(table, present, counted)
+    numbers = {key: counts_per_train(trains, train_id[chosen]).astype("u4") for key, chosen in which.items()}
+    pattern = np.zeros((len(trains), max_cells), "u1")
+    cell = cell_id[kept]
+    known = (cell >= 0) & (cell < max_cells)
+    pattern[np.searchsorted(trains, train_id[kept][known]), cell[known]] = 1
+    return {**numbers, "framePattern": pattern}
 
 
 def write_checksums(
