@@ -27,7 +27,7 @@ from shotsieve.simulate import SimulatedRun, SpiParameters, simulate_spi
 
 ROUNDS, BLOCK_BYTES = 5, 64_000_000
 LIT = {"calibrate": {}, "measure": {"lit": {"threshold": "0.7 photon"}}}
-KEEP = {"keep": {"rule": "lit_fraction[0] > 0.0045"}}
+KEEP = {"keep": {"rule": "lit_fraction[3] > 0.06"}}
 RECIPES: dict[str, dict[str, Any]] = {
     "table only": LIT,
     "corrected": {**LIT, **KEEP, "write": {"content": "corrected"}},
