@@ -76,7 +76,7 @@ def test_a_rule_is_asked_again(tmp_path: Path, record: Callable, target: Callabl
             ratio_to_peer=None,
             threads=1,
             versions=machine.versions(),
-            notes="the command as a process, table file in the page cache, least of the rounds; no frame is read",
+            notes="the command as a process, file in the page cache, least of the rounds; no frame is read",
             details={
                 "shots": shots,
                 "rule": RULE,
