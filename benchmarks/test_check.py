@@ -48,6 +48,7 @@ def test_check(content: str, tmp_path: Path, record: Callable, target: Callable,
     functions = {"reduce": reduce, "alone": alone, "against": against}
     seconds = {name: min(times) for name, times in interleave(functions, 2 if quick else ROUNDS).items()}
     table = shotsieve.Table.open(out)
+    assert table.counts()["kept"] > 0
     shots, ratio = len(table), seconds["reduce"] / seconds["against"]
     raw_bytes = 2 * 2 * shots * len(parameters.modules) * table.module_pixels
     cpu = backends.get("cpu")

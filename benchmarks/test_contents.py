@@ -142,7 +142,7 @@ def test_contents(
                 peer="h5py: data plain, gain and mask gzip 1",
                 ratio_to_peer=seconds["facility"] / seconds[name],
                 threads=usable_cpus(),
-                notes="hits to the page cache, SHA-256 of every chunk included; sizes are those of files "
+                notes="hits to the page cache, XXH3 of every chunk included; sizes are those of files "
                 "with data, gain and mask, divided by the facility's",
                 details={
                     "variant": name,

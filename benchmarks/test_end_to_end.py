@@ -27,7 +27,7 @@ from shotsieve.simulate import SimulatedRun, SpiParameters, simulate_spi
 
 ROUNDS, BLOCK_BYTES = 5, 64_000_000
 LIT = {"calibrate": {}, "measure": {"lit": {"threshold": "0.7 photon"}}}
-KEEP = {"keep": {"rule": "lit_fraction > 0.04"}}
+KEEP = {"keep": {"rule": "lit_fraction[3] > 0.06"}}
 RECIPES: dict[str, dict[str, Any]] = {
     "table only": LIT,
     "corrected": {**LIT, **KEEP, "write": {"content": "corrected"}},
@@ -114,7 +114,8 @@ def check(result: shotsieve.Result, on_disk: RunOnDisk, variant: str) -> None:
     result.accounts.check()
     fates = result.table.counts()
     assert sum(fates.values()) == len(on_disk.run.truth.hit)
-    if "keep" in RECIPES[variant] and fates["kept"]:
+    if "keep" in RECIPES[variant]:
+        assert 0 < fates["kept"] < len(result.table)
         assert on_disk.run.truth.hit[result.table.fate == 0].mean() > 0.5
         assert len(result.files) == len(on_disk.run.parameters.modules)
 

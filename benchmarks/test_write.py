@@ -100,7 +100,7 @@ def test_write(
             peer="h5py, the same chunks and filters",
             ratio_to_peer=ratio,
             threads=usable_cpus(),
-            notes="corrected frames to the page cache, SHA-256 of every chunk included; bytes of float32, "
+            notes="corrected frames to the page cache, XXH3 of every chunk included; bytes of float32, "
             "uint8 and uint32 arrays",
             details={
                 "variant": "data plain, gain and mask deflated",

@@ -15,6 +15,7 @@ from .derive import declare, fill
 from .errors import BadInput
 from .keep import PROBABILITY, Keeper, kept_misses, unread
 from .table import FATES, Table
+from .table_io import outline
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -77,7 +78,8 @@ def decide_command(
             whole_trains = given.keep.whole == "train"
             whole_rows = _row_cells(table, given) if given.keep.whole == "row" else None
     whole = "train" if whole_trains else "shot" if whole_rows is None else "row"
-    loaded = Table.open(table)
+    # Opening a table takes longer than deciding: only a new table needs more than the rule asks for.
+    loaded = Table.open(table, _asked_for(table, rule, given) if out is None else None)
     changed = replay(loaded, rule, undecided, misses, seed, whole, whole_rows or 0, given)
     if out is not None:
         loaded.save(out)
@@ -98,6 +100,23 @@ def _row_cells(table: Path, recipe: Recipe) -> int:
     from . import detectors
 
     return detectors.load(name).row_cells
+
+
+def _parse(table: Table, rule: str, recipe: Recipe | None) -> Rule:
+    """Check a rule by the columns that a table will have: its own, and those that the recipe derives."""
+    sections = {} if recipe is None else recipe.derive
+    # A probability of an earlier decision is no measure.
+    for name in (PROBABILITY, *sections):
+        table.columns.pop(name, None)
+        table.meanings.pop(name, None)
+    if recipe is not None:
+        declare(table, sections, recipe.folder)
+    return Rule.parse(rule, table.names(), explain=table.explain())
+
+
+def _asked_for(path: Path, rule: str, recipe: Recipe | None) -> tuple[str, ...] | None:
+    """Return the names that a rule takes from a table; None is all, where a recipe derives columns."""
+    return None if recipe is not None and recipe.derive else _parse(outline(path), rule, recipe).names
 
 
 def replay(
@@ -133,15 +152,9 @@ def replay(
     >>> replay(table, "cell_id > 0")["newly_dropped"]
     1
     """
-    sections = {} if recipe is None else recipe.derive
-    # A probability of an earlier decision is no measure.
-    for name in (PROBABILITY, *sections):
-        table.columns.pop(name, None)
-        table.meanings.pop(name, None)
+    parsed = _parse(table, rule, recipe)
     if recipe is not None:
-        declare(table, sections, recipe.folder)
-        fill(table, sections)
-    parsed = Rule.parse(rule, table.names(), explain=table.explain())
+        fill(table, recipe.derive)
     keeper = Keeper(parsed, undecided, misses, seed, whole, row_cells)
     keeper.prepare(table)
     # The others were rejected, or never looked at.

@@ -319,7 +319,8 @@ def _number(node: ast.expr, bounds: Mapping[str, Pair]) -> Pair:
     """Return what a number may be as (low, high), never NaN."""
     match node:
         case ast.Constant(value=value):
-            return np.float64(value), np.float64(value)
+            number = np.float64(value)
+            return number, number
         case ast.Name() | ast.Subscript():
             low, high = bounds[_column_name(node)]
             return _sound(np.asarray(low, "f8"), np.asarray(high, "f8"))
@@ -339,12 +340,17 @@ def _number(node: ast.expr, bounds: Mapping[str, Pair]) -> Pair:
 
 def _sound(low: np.ndarray, high: np.ndarray) -> Pair:
     """Replace what has no value (inf - inf, inf / inf, a NaN that came in) by "may be anything"."""
-    nowhere = np.isnan(low) | np.isnan(high)
+    nowhere = np.isnan(low) if low is high else np.isnan(low) | np.isnan(high)
+    if not nowhere.any():
+        return low, high
     return np.where(nowhere, -np.inf, low), np.where(nowhere, np.inf, high)
 
 
 def _multiply(a: Any, b: Any, c: Any, d: Any) -> Pair:
     # An unbounded end stands for numbers as large as you like, not for infinity: 0 times any of them is 0.
+    if a is b and c is d and np.isfinite(a).all() and np.isfinite(c).all():  # known values, no intervals
+        product = a * c
+        return product, product
     corners = [np.where((x == 0) | (y == 0), 0.0, x * y) for x in (a, b) for y in (c, d)]
     return np.minimum.reduce(corners), np.maximum.reduce(corners)
 

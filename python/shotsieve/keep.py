@@ -194,8 +194,13 @@ def unread(table: Table) -> np.ndarray:
     >>> unread(Table([7], [0], [0], modules=(0,), module_pixels=100)).tolist()
     [False]
     """
-    not_read = (table.module_status == ModuleStatus.NOT_READ).all(axis=1)
-    return (table.fate == FATES.index("dropped")) & not_read
+    # Module by module: of most shots the first says that they were read.
+    rows = np.flatnonzero(table.fate == FATES.index("dropped"))
+    for status in table.module_status.T:
+        rows = rows[status[rows] == ModuleStatus.NOT_READ]
+    found = np.zeros(len(table), bool)
+    found[rows] = True
+    return found
 
 
 def kept_misses(table: Table) -> np.ndarray:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .cpus import usable_cpus
 from .errors import BadInput, OutputError, UnreadableData
 
 if TYPE_CHECKING:
@@ -80,6 +83,85 @@ def put(group: h5py.Group, name: str, values: np.ndarray, unit: str, meaning: st
     dataset = group.create_dataset(name, data=values, track_times=False, **packed)
     dataset.attrs["unit"] = unit
     dataset.attrs["meaning"] = meaning
+
+
+def get(dataset: h5py.Dataset) -> np.ndarray:
+    """Read all of a dataset; what `put` wrote is inflated in threads, which HDF5 does in one.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+        Of an open file; whatever else it is than shuffled and deflated chunks is left to HDF5.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    OSError
+        If a chunk is damaged or missing.
+
+    Notes
+    -----
+    Promise: exact; what ``dataset[()]`` gives.
+    """
+    if not _is_packed(dataset):
+        return dataset[()]
+    values = np.empty(dataset.shape, dataset.dtype)
+    dtype, shape, name = dataset.dtype, dataset.chunks, dataset.name
+
+    def unpack(place: tuple[slice, ...], stored: bytes) -> None:
+        chunk = _unpacked(stored, dtype, shape, name)
+        values[place] = chunk[tuple(slice(along.stop - along.start) for along in place)]
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        waiting = []
+        for place in dataset.iter_chunks():
+            # Threads do not touch HDF5: whoever walks through a group holds h5py's lock.
+            skipped, stored = dataset.id.read_direct_chunk(tuple(along.start for along in place))
+            if skipped:  # a filter mask: this chunk lacks one of the filters
+                values[place] = dataset[place]
+            else:
+                waiting.append(pool.submit(unpack, place, stored))
+        for one in waiting:
+            one.result()
+    return values
+
+
+def _is_packed(dataset: h5py.Dataset) -> bool:
+    """Whether all chunks are there, and are as `put` makes them."""
+    import h5py
+
+    if dataset.chunks is None or not dataset.size or dataset.dtype.kind not in "iuf":
+        return False
+    filters = dataset.id.get_create_plist()
+    known = [filters.get_filter(number)[0] for number in range(filters.get_nfilters())]
+    if known != [h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_DEFLATE]:
+        return False
+    chunks = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    return dataset.id.get_num_chunks() == chunks
+
+
+def _unpacked(stored: bytes, dtype: np.dtype, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Inflate a chunk, and bring the bytes of each value together again."""
+    from isal import isal_zlib
+
+    number = math.prod(shape)
+    try:
+        flat = isal_zlib.decompress(stored, bufsize=number * dtype.itemsize)
+    except isal_zlib.error as err:
+        raise OSError(f"a chunk of {name} cannot be inflated: {err}") from err
+    if len(flat) != number * dtype.itemsize:
+        raise OSError(f"a chunk of {name} holds {len(flat)} bytes, expected {number * dtype.itemsize}")
+    planes = np.frombuffer(flat, "u1").reshape(dtype.itemsize, number)
+    values = np.zeros((number, dtype.itemsize), "u1")
+    for at, plane in enumerate(planes):
+        if (
+            plane.any()
+        ):  # the upper bytes of a count are 0 nearly always, and bytes far apart are slow to write
+            values[:, at] = plane
+    return values.view(dtype).reshape(shape)
 
 
 @contextmanager

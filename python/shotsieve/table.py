@@ -172,6 +172,18 @@ class Table:
         self._check(name, values, self.measures[name][rows].shape)
         self.measures[name][rows] = values
 
+    def take_measure(self, name: str, values: np.ndarray) -> None:
+        """Set a measure of all shots, shape (S, M), without a copy: the table keeps the array itself.
+
+        Raises
+        ------
+        BadInput
+            If the name or the shape is wrong.
+        """
+        self.declare_measure(name)
+        self._check(name, values, (len(self), len(self.modules)))
+        self.measures[name] = np.asarray(values, MEASURES[name].dtype)
+
     def set_module_status(self, rows: Any, status: Any) -> None:
         """Set `ModuleStatus` values, shape (n, M), of some shots (`rows` as in `set_measure`)."""
         status = np.asarray(status)
@@ -299,6 +311,8 @@ class Table:
         if name in self.columns or name in KNOWN_COLUMNS:
             values = self.columns.get(name, np.full(len(self), np.nan))
             unknown = np.isnan(values)
+            if not unknown.any():
+                return _point(values)
             return np.where(unknown, -np.inf, values), np.where(unknown, np.inf, values)
         base, _, module = name.partition("[")
         if name not in self.names():
@@ -366,11 +380,11 @@ class Table:
         save(self, path)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Table:
-        """Read a table that `save` wrote; see `shotsieve.table_io.load`."""
+    def open(cls, path: str | os.PathLike[str], names: Iterable[str] | None = None) -> Table:
+        """Read a table that `save` wrote, or of it what some names need; see `shotsieve.table_io.load`."""
         from .table_io import load
 
-        return load(path)
+        return load(path, names)
 
     def describe(self) -> Mapping[str, Column]:
         """Return unit and meaning of every stored column."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import BadInput, OutputError
-from .side_file import created, opened, put
+from .side_file import created, get, opened, put
 from .table import FATES, Column, ModuleStatus, Table
 
 if TYPE_CHECKING:
@@ -79,18 +80,21 @@ def save(table: Table, path: str | os.PathLike[str]) -> None:
                 store(joined, name, np.stack(ends, axis=1))
 
 
-def load(path: str | os.PathLike[str]) -> Table:
+def load(path: str | os.PathLike[str], names: Iterable[str] | None = None) -> Table:
     """Read a table that `save` wrote.
 
     Parameters
     ----------
     path : path-like
         The file, or the output folder of a reduction (its ``shotsieve/table.h5`` is read).
+    names : iterable of str, optional
+        Read only what these need, as in `Table.bounds`; ``lit_fraction`` needs two measures. Keys, fates,
+        verdicts and the state of the modules are always read. A name that the file lacks is left out.
 
     Returns
     -------
     Table
-        Equal to the one that was saved.
+        Equal to the one that was saved; with `names` it lacks the other measures and columns.
 
     Raises
     ------
@@ -100,27 +104,59 @@ def load(path: str | os.PathLike[str]) -> Table:
         If it cannot be read.
     """
     with opened(path, "table.h5", FORMAT, VERSION, "the table") as file:
-        shots = {name: dataset[()] for name, dataset in file["shots"].items()}
-        table = Table(
-            shots["train_id"],
-            shots["pulse_id"],
-            shots["cell_id"],
-            file.attrs["modules"].tolist(),
-            int(file.attrs["module_pixels"]),
-        )
-        table.fate[:] = shots["fate"]
-        table.verdict[:] = shots["verdict"]
-        for name, dataset in file["columns"].items():
-            table.add_column(name, dataset[()], dataset.attrs["unit"], dataset.attrs["meaning"])
-        for name, dataset in file["measures"].items():
-            if name == "module_status":
-                table.set_module_status(slice(None), dataset[()])
+        return _read(file, get, None if names is None else _stored_names(names))
+
+
+def outline(path: str | os.PathLike[str]) -> Table:
+    """Return a table without shots which has the measures and columns of one that `save` wrote.
+
+    So a rule can be checked before any of their values is read. Parameters and errors are those of `load`.
+    """
+
+    def nothing(dataset: h5py.Dataset) -> np.ndarray:
+        return np.empty((0, *dataset.shape[1:]), dataset.dtype)
+
+    with opened(path, "table.h5", FORMAT, VERSION, "the table") as file:
+        return _read(file, nothing, None)
+
+
+def _stored_names(names: Iterable[str]) -> set[str]:
+    """Return what has to be read for some names of `Table.bounds`."""
+    stored: set[str] = set()
+    for name in names:
+        base = name.partition("[")[0]
+        stored |= {"lit_pixels", "unmasked_pixels"} if base == "lit_fraction" else {base, name}
+    return stored
+
+
+def _read(
+    file: h5py.File, values: Callable[[h5py.Dataset], np.ndarray], wanted: Collection[str] | None
+) -> Table:
+    """Make a table of what `values` gives for each dataset that is wanted; None is all of them."""
+    shots = {name: values(dataset) for name, dataset in file["shots"].items()}
+    table = Table(
+        shots["train_id"],
+        shots["pulse_id"],
+        shots["cell_id"],
+        file.attrs["modules"].tolist(),
+        int(file.attrs["module_pixels"]),
+    )
+    table.fate[:] = shots["fate"]
+    table.verdict[:] = shots["verdict"]
+    table.set_module_status(slice(None), values(file["measures/module_status"]))
+    for group in ("columns", "measures", "joined"):
+        for name, dataset in file.get(group, {}).items():
+            if name == "module_status" or (wanted is not None and name not in wanted):
+                continue
+            unit, meaning = dataset.attrs["unit"], dataset.attrs["meaning"]
+            if group == "columns":
+                table.add_column(name, values(dataset), unit, meaning)
+            elif group == "measures":
+                table.take_measure(name, values(dataset))
+                table.meanings[name] = replace(table.meanings[name], unit=unit)
             else:
-                table.set_measure(name, slice(None), dataset[()])
-                table.meanings[name] = replace(table.meanings[name], unit=dataset.attrs["unit"])
-        for name, dataset in file.get("joined", {}).items():
-            table.add_joined(name, *dataset[()].T, dataset.attrs["unit"], dataset.attrs["meaning"])
-        return table
+                table.add_joined(name, *values(dataset).T, unit, meaning)
+    return table
 
 
 def _known(ends: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

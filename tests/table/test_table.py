@@ -250,3 +250,15 @@ def test_xarray():
     assert data["train_id"].values.tolist() == [10, 10, 11, 11]
     assert data["pulse_energy"].attrs["units"] == "uJ"
     assert data["fate"].values.tolist() == ["kept", "dropped", "kept", "suspect"]
+
+
+def test_only_what_is_named_is_read(tmp_path):
+    table = make()
+    table.save(tmp_path / "table.h5")
+    part = Table.open(tmp_path / "table.h5", ["lit_pixels[0]", "pulse_energy"])
+    assert list(part.measures) == ["lit_pixels"]
+    assert list(part.columns) == ["pulse_energy"]
+    for name in ("lit_pixels[0]", "lit_pixels", "pulse_energy", "n_modules"):
+        for ours, theirs in zip(part.bounds(name), table.bounds(name), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    np.testing.assert_array_equal(part.fate, table.fate)
