@@ -118,7 +118,7 @@ def get(dataset: h5py.Dataset) -> np.ndarray:
     with ThreadPoolExecutor(usable_cpus()) as pool:
         waiting = []
         for place in dataset.iter_chunks():
-            # Threads do not touch HDF5: whoever walks through a group holds h5py's lock.
+            # Threads do not touch HDF5: it has one lock.
             skipped, stored = dataset.id.read_direct_chunk(tuple(along.start for along in place))
             if skipped:  # a filter mask: this chunk lacks one of the filters
                 values[place] = dataset[place]
@@ -157,9 +157,8 @@ def _unpacked(stored: bytes, dtype: np.dtype, shape: tuple[int, ...], name: str)
     planes = np.frombuffer(flat, "u1").reshape(dtype.itemsize, number)
     values = np.zeros((number, dtype.itemsize), "u1")
     for at, plane in enumerate(planes):
-        if (
-            plane.any()
-        ):  # the upper bytes of a count are 0 nearly always, and bytes far apart are slow to write
+        # The upper bytes of a count are 0 nearly always, and bytes far apart are slow to write.
+        if plane.any():
             values[:, at] = plane
     return values.view(dtype).reshape(shape)
 

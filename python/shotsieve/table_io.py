@@ -133,7 +133,9 @@ def _read(
     file: h5py.File, values: Callable[[h5py.Dataset], np.ndarray], wanted: Collection[str] | None
 ) -> Table:
     """Make a table of what `values` gives for each dataset that is wanted; None is all of them."""
-    shots = {name: values(dataset) for name, dataset in file["shots"].items()}
+    # Lists: h5py holds its lock while somebody iterates, and a thread that frees an object of h5py would wait
+    # for it for ever.
+    shots = {name: values(dataset) for name, dataset in list(file["shots"].items())}
     table = Table(
         shots["train_id"],
         shots["pulse_id"],
@@ -145,7 +147,7 @@ def _read(
     table.verdict[:] = shots["verdict"]
     table.set_module_status(slice(None), values(file["measures/module_status"]))
     for group in ("columns", "measures", "joined"):
-        for name, dataset in file.get(group, {}).items():
+        for name, dataset in list(file.get(group, {}).items()):
             if name == "module_status" or (wanted is not None and name not in wanted):
                 continue
             unit, meaning = dataset.attrs["unit"], dataset.attrs["meaning"]
