@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import shutil
 import signal
 import sys
 import time
@@ -48,10 +49,10 @@ def test_every_call_in_turn(name: str, serve: Callable, record: Callable, quick:
     server = serve(RECIPES[name].replace("trains_per_file = 2", "trains_per_file = 1"))
     expected, calls = server.undisturbed()
     counts = dict.fromkeys(COLUMNS[1:], 0)
-    orders = [("kill", point) for point in range(1, calls + 1, 100 if quick else 1)]
-    # Microseconds from the first call that changes the folder.
-    orders += [("time", int(at)) for at in rng.integers(0, 500_000, 2 if quick else TIMES)]
-    for mode, at in orders:
+    longest = server("again")["seconds"] * 1e6
+    shutil.rmtree(server.folder / "again")
+
+    def kill(mode: str, at: int) -> None:
         status = server("out", mode, at)["status"]
         assert status in (-signal.SIGKILL, 0), (mode, at)
         key = f"killed_at_a_{'call' if mode == 'kill' else 'time'}"
@@ -59,6 +60,12 @@ def test_every_call_in_turn(name: str, serve: Callable, record: Callable, quick:
         server.nothing_partial("out", expected)
         server.resumed("out", expected)
         counts["resumed_equal"] += 1
+
+    for point in range(1, calls + 1, 100 if quick else 1):
+        kill("kill", point)
+    while counts["killed_at_a_time"] < (2 if quick else TIMES):
+        # Microseconds from the first call that changes the folder.
+        kill("time", int(rng.integers(0, longest)))
     server.close()
     shots = 2 * counts["resumed_equal"] * small_run().n_trains * small_run().n_cells
     rate = shots / (time.perf_counter() - began)

@@ -9,7 +9,7 @@ JSON from its standard input and answers each with one:
 
 Modes are ``count``; ``kill``, ``full`` and ``fail``, at that call: ``fail`` refuses it as a broken disk does;
 and ``time``, which kills after so many microseconds from the first call that changes the folder. The answer
-holds the status of the child (-9 killed, 0 done, 1 an error of ours), the number of calls and the error.
+holds the status of the child (-9 killed, 0 done, 1 an error of ours), the number of calls, the seconds and the error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def child(order: dict, arguments: list[str], answer: int) -> None:
     shim = ctypes.CDLL(None)
     shim.fault_calls.restype = ctypes.c_long
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if order.get("log") else -1
-    status, text = 0, ""
+    status, text, began = 0, "", time.perf_counter()
     shim.fault_arm(MODES[order["mode"]], ctypes.c_long(order.get("at", 0)), log)
     if order["mode"] == "time":
         kill_later(shim, order["at"])
@@ -66,7 +66,8 @@ def child(order: dict, arguments: list[str], answer: int) -> None:
         status, text = 2, traceback.format_exc()
     calls = shim.fault_calls()
     shim.fault_arm(0, 0, -1)
-    os.write(answer, json.dumps({"calls": calls, "text": text}).encode())
+    told = {"calls": calls, "seconds": time.perf_counter() - began, "text": text}
+    os.write(answer, json.dumps(told).encode())
     os._exit(status)
 
 
