@@ -9,7 +9,7 @@ JSON from its standard input and answers each with one:
 
 Modes are ``count``; ``kill``, ``full`` and ``fail``, at that call: ``fail`` refuses it as a broken disk does;
 and ``time``, which kills after so many microseconds from the first call that changes the folder. The answer
-holds the status of the child (-9 killed, 0 done, 1 an error of ours), the number of calls, the seconds and the error.
+holds the status of the child (-9 killed, 0 done, 1 an error of ours), its calls, its seconds and the error.
 """
 
 from __future__ import annotations
