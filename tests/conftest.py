@@ -7,7 +7,10 @@ import os
 import platform
 import random
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +109,32 @@ def backend_name(request: pytest.FixtureRequest) -> str:
 def device_name(request: pytest.FixtureRequest) -> str:
     """The name of every backend here whose device has a memory of its own."""
     return _get(request.param).name
+
+
+@pytest.fixture
+def interrupt_after() -> Callable[[str, int], AbstractContextManager[list[str]]]:
+    """Interrupt a reduction as by Ctrl-C once a part of a step is complete; gives what it says then."""
+    from shotsieve.engine import passes
+
+    @contextmanager
+    def interrupt(step: str, number: int) -> Iterator[list[str]]:
+        run, notes = passes.Pass._run, []
+
+        def stop(self: passes.Pass, part: Any, *rest: Any) -> None:
+            run(self, part, *rest)
+            if self.step is not None and (self.step.name, part.number) == (step, number):
+                raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(passes.Pass, "_run", stop)
+            try:
+                yield notes
+            except KeyboardInterrupt as interrupted:
+                notes += interrupted.__notes__
+            else:
+                pytest.fail(f"part {number} of {step} was never complete")
+
+    return interrupt
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ import pytest
 import shotsieve
 from shotsieve import backend as backends
 from shotsieve.check import check
-from shotsieve.engine import passes
 from shotsieve.engine.against import check_against
 from shotsieve.engine.parts import blocks_of, cut_parts
 from shotsieve.errors import BadInput
@@ -117,25 +116,16 @@ def test_cutting_loses_nothing(simulated, rng):
 
 
 @pytest.fixture
-def interrupted(simulated, make_recipe, tmp_path, monkeypatch):
-    """A reduction that was interrupted in the second of three parts; gives what it was begun with."""
+def interrupted(simulated, make_recipe, tmp_path, interrupt_after):
+    """A reduction that was interrupted after the first of three parts; gives what it was begun with."""
     sim, recipe = simulated("usual"), make_recipe()
-    run = passes.Pass._run
-
-    def stop(self, part, *rest):
-        if part.number == 1:
-            raise KeyboardInterrupt
-        run(self, part, *rest)
-
-    monkeypatch.setattr(passes.Pass, "_run", stop)
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with interrupt_after("reduce", 0) as notes:
         reduced_in_parts(sim, recipe, tmp_path / "out")
-    assert "1 part" in caught.value.__notes__[0]
-    monkeypatch.undo()
+    assert "1 part" in notes[0]
     return sim, recipe, tmp_path / "out"
 
 
-def test_what_is_complete_is_not_read_again(interrupted, digest, places, monkeypatch):
+def test_what_is_complete_is_not_read_again(interrupted, digest, places):
     sim, recipe, out = interrupted
     undisturbed = reduced_in_parts(sim, recipe, places / "undisturbed")
     seen = []
@@ -202,12 +192,10 @@ def in_place(sim, folder):
     return dataclasses.replace(sim, raw=raw), change
 
 
-def test_a_run_that_changed_after_the_interruption(simulated, make_recipe, tmp_path, monkeypatch):
+def test_a_run_that_changed_after_the_interruption(simulated, make_recipe, tmp_path, interrupt_after):
     sim, change = in_place(simulated("usual"), tmp_path)
-    stop_after(monkeypatch, "reduce", 0)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupt_after("reduce", 0):
         reduced_in_parts(sim, make_recipe(), tmp_path / "out")
-    monkeypatch.undo()
     change()
     with pytest.raises(BadInput, match="changed: identity of the files of the run"):
         reduced_in_parts(sim, make_recipe(), tmp_path / "out", resume=True)
@@ -269,15 +257,13 @@ def test_another_process_at_work_is_not_disturbed(interrupted):
     reduced_in_parts(sim, recipe, out, resume=True)
 
 
-def test_a_source_in_memory_is_never_resumed(tmp_path, monkeypatch):
+def test_a_source_in_memory_is_never_resumed(tmp_path, interrupt_after):
     p = SpiParameters(n_trains=2, n_cells=2, modules=(3,), seed=11)
     source, _ = spi_source(p)
     recipe = {"calibrate": {}, "write": {"trains_per_file": 1}}
     options = {"constants": constants_in_memory(p, build(p)[1]), "backend": "cpu"}
-    stop_after(monkeypatch, "reduce", 0)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupt_after("reduce", 0):
         shotsieve.reduce(source, recipe, tmp_path / "out", **options)
-    monkeypatch.undo()
     with pytest.raises(BadInput, match="changed: frames of a source in memory"):
         shotsieve.reduce(source, recipe, tmp_path / "out", resume=True, **options)
 
@@ -298,18 +284,6 @@ def test_negative_parts_are_refused(make_recipe):
 # ------------------------------------------------------------------- everything that is measured
 
 
-def stop_after(monkeypatch, name, number):
-    """Interrupt as soon as a pass has so many parts complete."""
-    run = passes.Pass._run
-
-    def stop(self, part, *rest):
-        run(self, part, *rest)
-        if self.step is not None and self.step.name == name and part.number == number:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(passes.Pass, "_run", stop)
-
-
 LATE = {
     "keep": {"rule": "n_peaks >= few", "misses": 0.3, "seed": 4},
     "derive": {"few": {"kind": "adaptive", "of": "n_peaks", "k": 1.0}},
@@ -324,7 +298,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_everything_is_resumed(case, backend_name, spots, digest, tmp_path, monkeypatch):
+def test_everything_is_resumed(case, backend_name, spots, digest, tmp_path, interrupt_after):
     """Peaks, profiles, regions, spectra, averages, CXI files: to the byte."""
     if backend_name != "cpu" and case != "one pass":
         pytest.skip("sums go through each backend's memory in one case")
@@ -332,23 +306,19 @@ def test_everything_is_resumed(case, backend_name, spots, digest, tmp_path, monk
     sections = {**SECTIONS, "write": {"content": "corrected", "cxi": True}, **sections}
     sections = {**sections, "write": {**sections["write"], "trains_per_file": 1}}
     undisturbed = spots.reduce(tmp_path / "whole", backend_name, **sections)
-    stop_after(monkeypatch, *where)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupt_after(*where):
         spots.reduce(tmp_path / "out", backend_name, **sections)
     assert not (tmp_path / "out").exists()
-    monkeypatch.undo()
     result = spots.reduce(tmp_path / "out", backend_name, resume=True, **sections)
     assert digest(result.out) == digest(undisturbed.out)
     assert check(result.out).ok
 
 
-def test_another_backend_goes_on_only_where_bits_are_the_same(spots, tmp_path, monkeypatch):
+def test_another_backend_goes_on_only_where_bits_are_the_same(spots, tmp_path, interrupt_after):
     sections = {"write": {"content": "corrected", "trains_per_file": 1}}
-    stop_after(monkeypatch, "reduce", 0)
     for name, more in (("plain", {}), ("averages", {"measure": SECTIONS["measure"]})):
-        with pytest.raises(KeyboardInterrupt):
+        with interrupt_after("reduce", 0):
             spots.reduce(tmp_path / name, "cpu", **sections, **more)
-    monkeypatch.undo()
     if "emu" not in present():
         pytest.skip("needs a second backend")
     spots.reduce(tmp_path / "plain", "emu", resume=True, **sections)
