@@ -66,7 +66,7 @@ class Accounts:
     no_dark_data : Split
         Of these, shots with a module that has no constants for their memory cell (bit NO_DARK_DATA).
     companions : int
-        Shots that the rule refuses, kept because their train is kept whole.
+        Shots that the rule refuses, kept because their row of cells or their train is kept whole.
     misses : int
         Shots that are kept by chance alone.
     not_read : int
@@ -162,6 +162,10 @@ class Accounts:
         """Shots that were never asked: suspect, duplicate or inconsistent."""
         return sum(getattr(self, name) for name in _REJECTED)
 
+    @property
+    def _asked(self) -> int:
+        return self.kept + self.dropped - self.not_read
+
     def check(self) -> None:
         """Check that every shot is accounted for.
 
@@ -195,7 +199,7 @@ class Accounts:
             Whether what depends on the machine goes in.
         """
         out = asdict(self)
-        asked = self.kept + self.dropped - self.not_read
+        asked = self._asked
         out["undecided_share"] = self.undecided.total / asked if asked else 0.0
         out["ratio"] = self.bytes_in / self.bytes_out if self.bytes_in and self.bytes_out else None
         out["rejected"] = self.rejected
@@ -235,7 +239,7 @@ class Accounts:
             number = getattr(self, name)
             row(name, number, meaning if number else "")
         lines.append("")
-        asked = self.kept + self.dropped
+        asked = self._asked
         share = f" ({100 * self.undecided.total / asked:.1f} % of the shots measured)" if asked else ""
         lines.append(f"  {'undecided':<14}{self.undecided.total:>{width},}{share}")
         alike: dict[str, list[int]] = {}

@@ -209,7 +209,9 @@ def frame_masks(key: Any, source: str, table: Table) -> Iterator[tuple[int, np.n
     if trains and not any(
         np.isin(found, known.get(train, none)).any() for train, found in zip(trains, pulses, strict=True)
     ):
-        raise BadInput(f"the table has none of the shots of {source}: it is of another run")
+        raise BadInput(
+            f"the table has none of the shots of {source}: it is of another run; give the table of this one"
+        )
     for train, found in zip(trains, pulses, strict=True):
         # A shot that was recorded twice may have two fates: it goes only where all of it was dropped.
         gone = np.setdiff1d(dropped.get(train, none), others.get(train, none))

@@ -11,6 +11,9 @@ BITSHUFFLE = {"bitshuffle-lz4": "lz4", "bitshuffle-zstd": "zstd"}
 """What is written only when it is asked for, and what bitshuffle calls the compressor behind it."""
 
 
+COMPRESSIONS = ("none", "gzip", *BITSHUFFLE)
+
+
 @cache
 def register_plugins() -> bool:
     """Make h5py know the filters of hdf5plugin, for reading too; return whether that is installed.
@@ -73,9 +76,8 @@ def packing(compression: str) -> dict[str, bool | str]:
     >>> packing("none")
     {'data': False, 'gain': True, 'mask': True}
     """
-    if compression not in ("none", "gzip", *BITSHUFFLE):
-        known = ", ".join(("none", "gzip", *BITSHUFFLE))
-        raise BadInput(f"compression is {compression!r}; expected one of {known}")
+    if compression not in COMPRESSIONS:
+        raise BadInput(f"compression is {compression!r}; expected one of {', '.join(COMPRESSIONS)}")
     if compression in BITSHUFFLE:
         return dict.fromkeys(("data", "gain", "mask"), compression)
     return {"data": compression == "gzip", "gain": True, "mask": True}

@@ -61,7 +61,6 @@ __all__ = [
 ]
 
 
-# Keys of [write] that raw content has no use for, and why.
 @dataclass(frozen=True)
 class Recipe:
     """A whole reduction, checked; sections that are absent are None and not computed.

@@ -80,8 +80,8 @@ def split(
         return dict(given), []  # refused where sections are looked at
     labels: list[str] = []
     lead = {**given, "detector": listed[:1]}
-    for number, item in enumerate(listed[:1]):
-        _check_label(item, number, labels, f"{name}: [[detector]]", len(listed))
+    for item in listed[:1]:
+        _check_label(item, 0, labels, f"{name}: [[detector]]", len(listed))
         if own := [key for key, value in item.items() if isinstance(value, Mapping)]:
             raise BadInput(
                 f"{name}: [detector.{own[0]}] stands in the first [[detector]], which leads: its "

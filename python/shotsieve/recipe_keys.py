@@ -7,12 +7,13 @@ from typing import Any, get_type_hints
 
 from .constants.steps import Steps
 from .detectors import GAIN_MODES
+from .filters import COMPRESSIONS
 from .keep import WHOLE
 from .measure.average import ESTIMATORS
 from .measure.pump_probe import MODES
 from .sources.annotate import ALIGNMENTS, PATTERNS
 from .units import Quantity
-from .write.content import COMPRESSIONS, CONTENTS
+from .write.content import CONTENTS
 from .write.photons import DTYPES as PHOTON_DTYPES
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
     from .recipe_sections import Azint, Write
 
+# Keys of [write] that raw content has no use for, and why.
 _NOT_OF_RAW = {
     "legacy_names": "makes links under the raw names, which raw content has anyway",
     "drop_cells": "needs a mask: raw words have none to tell a dropped cell from a recorded one",
@@ -86,10 +87,14 @@ def _check_write(recipe: Recipe, write: Write, name: str) -> None:
             f"{name}: [write] cxi = true writes calibrated frames with their peaks: it needs a section "
             '[measure.peaks], and content that is not "raw"'
         )
-    for key in ("legacy_names", "drop_cells"):
+    for key, why in _NOT_OF_RAW.items():
         if getattr(write, key) and write.content == "raw":
-            why = _NOT_OF_RAW[key]
             raise BadInput(f'{name}: [write] {key} = true {why}: leave it out, or set content = "corrected"')
+    if write.nexus and write.drop_cells:
+        raise BadInput(
+            f"{name}: [write] nexus = true shows whole trains, dropped cells among them: leave out "
+            "drop_cells or nexus"
+        )
     if write.nexus and write.content not in ("corrected", "rounded"):
         raise BadInput(
             f"{name}: [write] nexus = true shows values of pixels with NaN where there is none: set "

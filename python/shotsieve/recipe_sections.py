@@ -339,7 +339,9 @@ class Write:
     rounding_relative : float or None
         Of rounded content: the error in units of the value; what allows more of the two counts.
     compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"} or None
-        Of the pixel values; None compresses what is rounded. Bitshuffle is for gain and mask too.
+        Of the pixel values;
+        None compresses what is rounded or counted in photons, and with `regions` everything.
+        Bitshuffle is for gain and mask too.
     modules : str or None
         Modules that get a file, as ranges like the memory cells of [select]; None is all, or with `regions`
         those that a region has pixels in.

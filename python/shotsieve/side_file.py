@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,21 +39,35 @@ def created(path: str | os.PathLike[str], form: str, version: int, what: str) ->
     OutputError
         If the file cannot be written.
     """
+    try:
+        # A fixed format version keeps the bytes from depending on the HDF5 library that is installed.
+        with grown(path, "w", ("earliest", "v110")) as file:
+            file.attrs["format"] = form
+            file.attrs["version"] = version
+            yield file
+    except OSError as err:
+        raise OutputError(f"{what} {path} cannot be written: {err}") from err
+
+
+@contextmanager
+def grown(path: str | os.PathLike[str], mode: str, libver: Any) -> Iterator[h5py.File]:
+    """Open an HDF5 file to be written, and close it complete, or give it up: `mode` and `libver` are h5py's.
+
+    Raises
+    ------
+    OSError
+        If the disk refuses, also where HDF5 says it only when it closes.
+    """
     import h5py
 
     file = None
     try:
-        # A fixed format version keeps the bytes from depending on the HDF5 library that is installed.
-        file = h5py.File(path, "w", libver=("earliest", "v110"))
-        file.attrs["format"] = form
-        file.attrs["version"] = version
+        file = h5py.File(path, mode, libver=libver)
         yield file
         _finish(file)
-    except BaseException as err:
+    except BaseException:
         if file is not None:
             give_up(file, path)
-        if isinstance(err, OSError):
-            raise OutputError(f"{what} {path} cannot be written: {err}") from err
         raise
 
 

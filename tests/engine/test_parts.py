@@ -314,6 +314,37 @@ def test_everything_is_resumed(case, backend_name, spots, digest, tmp_path, inte
     assert check(result.out).ok
 
 
+def test_an_interruption_after_all_parts(spots, digest, tmp_path, monkeypatch):
+    """What goes over all parts, the list of CXI files among it, is written again."""
+    sections = {"write": {"content": "corrected", "cxi": True, "overview": True, "trains_per_file": 1}}
+    undisturbed = spots.reduce(tmp_path / "whole", **sections)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("shotsieve.engine.views.Views.write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        spots.reduce(tmp_path / "out", **sections)
+    monkeypatch.undo()
+    result = spots.reduce(tmp_path / "out", resume=True, **sections)
+    assert digest(result.out) == digest(undisturbed.out)
+
+
+def test_a_list_that_changed_since(spots, tmp_path, interrupt_after):
+    wanted, keys = tmp_path / "wanted.lst", spots.reduce(tmp_path / "all").table
+    wanted.write_text(f"{keys.train_id[0]} {keys.pulse_id[0]}\n")
+    sections = {
+        "derive": {"wanted": {"kind": "list", "file": str(wanted)}},
+        "keep": {"rule": "wanted == 1"},
+        "write": {"content": "corrected", "trains_per_file": 1},
+    }
+    with interrupt_after("reduce", 0):
+        spots.reduce(tmp_path / "out", **sections)
+    wanted.write_text(f"{keys.train_id[-1]} {keys.pulse_id[-1]}\n")
+    with pytest.raises(BadInput, match=r"this has changed: derive\.wanted_sha256"):
+        spots.reduce(tmp_path / "out", resume=True, **sections)
+
+
 def test_another_backend_goes_on_only_where_bits_are_the_same(spots, tmp_path, interrupt_after):
     sections = {"write": {"content": "corrected", "trains_per_file": 1}}
     for name, more in (("plain", {}), ("averages", {"measure": SECTIONS["measure"]})):

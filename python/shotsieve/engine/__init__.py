@@ -144,8 +144,7 @@ def reduce(
             if any(branch.job.source.changed() for branch in branches):
                 folder.journal.remove()  # complete parts are of files that are gone
             raise
-        known = folder.journal.files()
-        files = _finish(branches, folder, known)
+        files = _finish(branches, folder)
         run_s = time.perf_counter() - prepared
         for branch in branches:
             own_s = branch.seconds if branch.label else run_s - sum(b.seconds for b in branches[1:])
@@ -161,7 +160,7 @@ def reduce(
             branch.accounts.performance = _performance(branch.job, chosen, prepared - began, own_s)
             _write_side(branch.side(folder.side), branch.job, branch.accounts)
         _write_machine(folder.side, lead.accounts, files_of_run(branches))
-        digest = _write_ledger(folder, branches, recipe.ledger.checksum_inputs, known)
+        digest = _write_ledger(folder, branches, recipe.ledger.checksum_inputs)
     results = {
         branch.label: Result(
             folder.path,
@@ -186,14 +185,12 @@ def _plan(branch: Branch, folder: OutputFolder, progress: Any, block_bytes: int,
     return Plan(side, folder.journal, sinks, parts, progress, block_bytes, measured, prefix)
 
 
-def _finish(branches: Sequence[Branch], folder: OutputFolder, known: dict[str, Any]) -> dict[str, list[Path]]:
+def _finish(branches: Sequence[Branch], folder: OutputFolder) -> dict[str, list[Path]]:
     """Write what goes over all parts, and return the data files of each branch."""
-    every = [folder.folder / name for name in known]
+    every = [folder.folder / name for name in folder.journal.files()]
     copier = next((b for b in branches if b.job.recipe.write and b.job.recipe.write.others), None)
     for branch in branches:
-        for file in finish_run(branch.job, folder.folder, len(branch.parts), copies=branch is copier):
-            known.pop(file.name, None)
-            every += [file] if file not in every else []
+        every += finish_run(branch.job, folder.folder, len(branch.parts), copies=branch is copier)
         every += facility_files(branch.job, folder.folder)
     for branch in reversed(branches):  # the leading one has the overview of all
         every += branch.views.write(folder.folder, every)
@@ -215,10 +212,8 @@ def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> 
     }
 
 
-def _write_ledger(
-    folder: OutputFolder, branches: Sequence[Branch], checksum_inputs: bool, known: dict[str, Any]
-) -> str:
-    """List all that was written, some of it listed before, and return the digest."""
+def _write_ledger(folder: OutputFolder, branches: Sequence[Branch], checksum_inputs: bool) -> str:
+    """List all that was written, some of it listed in the journal before, and return the digest."""
     counts = {
         ledger.counted(name, branch.label): getattr(branch.accounts, name)
         for branch in branches
@@ -231,7 +226,7 @@ def _write_ledger(
     inputs = [name for name, _ in named]
     if checksum_inputs:
         inputs = ledger.with_checksums(inputs, [path for _, path in named])
-    made = ledger.Ledger.make(folder.folder, inputs, counts, known)
+    made = ledger.Ledger.make(folder.folder, inputs, counts, folder.journal.files())
     (folder.side / ledger.FILE_NAME).write_text(made.dumps(), encoding="utf-8")
     return made.digest
 

@@ -18,7 +18,7 @@ from .stages import PixelStages, cut
 if TYPE_CHECKING:
     from ..backend import Backend
     from ..table import Table
-    from .writers import KeptWriters
+    from .passes import FrameSink
 
 NO_PEAKS = np.zeros(0, PEAK_DTYPE)
 
@@ -55,8 +55,8 @@ class BlockRunner:
     ----------
     job : Job
     backend : Backend
-    writer : KeptWriters or None
-        Takes kept frames; None where only the table is wanted.
+    writer : FrameSink or None
+        Takes kept frames; None where only the table is wanted, or until a pass sets that of its part.
     block_shots : int
         Shots of the largest block.
     progress : callable or None
@@ -71,7 +71,7 @@ class BlockRunner:
         self,
         job: Job,
         backend: Backend,
-        writer: KeptWriters | None,
+        writer: FrameSink | None,
         block_shots: int,
         progress: Callable[[int, int, int], None] | None = None,
         decide: Callable[[np.ndarray], np.ndarray] | None = None,

@@ -241,7 +241,7 @@ def make_job(
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
         job.keeper.prepare(table)
     check_redu(job)
-    describe(job, constants)
+    describe(job, constants, here)
     return job
 
 

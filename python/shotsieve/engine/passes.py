@@ -148,7 +148,8 @@ class Pass:
         self.notes += notes
         if self.step is not None:
             with runner.clock.step("commit"):
-                rows, sums = (rows_of(self.job, part), sums_of(self.job)) if measures else ({}, {})
+                kept = measures and self.step.journal.keeps
+                rows, sums = (rows_of(self.job, part), sums_of(self.job)) if kept else ({}, {})
                 entry = Entry(
                     rows,
                     bytes_read=runner.bytes_read - before,

@@ -85,7 +85,10 @@ def standing(out: Path, branches: Sequence[Branch]) -> Result:
 
 def files_of_run(branches: Sequence[Branch]) -> dict[str, Any]:
     """Return what tells the files of the run from others, by name: it differs from machine to machine."""
-    return {path.name: identity(path) for branch in branches for path in branch.job.source.paths}
+    found: dict[str, list[Any]] = {}
+    for path in dict.fromkeys(path for branch in branches for path in branch.job.source.paths):
+        found.setdefault(path.name, []).append(identity(path))
+    return found
 
 
 def _same_files(out: Path, branches: Sequence[Branch]) -> None:

@@ -10,25 +10,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..cpus import usable_cpus
+from ..write.checksums import sha256_of
 from ..write.modules import WITH_PIXELS
-from .content import modules_with_pixels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..constants.container import Constants
     from .job import Job
 
 
-def describe(job: Job, constants: Constants | None) -> None:
-    """Collect what the output says of its making: nothing here depends on machine, backend or date."""
+def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) -> None:
+    """Collect what the output says of its making: nothing here depends on machine, backend or date.
+
+    `with_pixels` are the numbers of the modules that have pixels in the regions that are written.
+    """
     settings = job.settings = {
         "recipe": job.recipe.dumps_toml(),
         "input_files": list(job.source.files),
         "notes": list(job.notes),
     }
     if job.form is not None and job.form.written is not None:
-        here = modules_with_pixels(job.source, job.recipe, job.form)
-        settings[WITH_PIXELS] = ", ".join(map(str, here))
+        settings[WITH_PIXELS] = ", ".join(map(str, with_pixels))
         settings["regions.pixels"] = int(job.form.written.sum())
+    for name, section in job.recipe.derive.items():
+        if section.kind == "list":
+            settings[f"derive.{name}_sha256"] = sha256_of(job.recipe.path_of(section.file))
     for name, value in vars(job.mode).items():
         if name != "origin" and value is not None:
             settings[f"mode.{name}"] = value

@@ -173,7 +173,7 @@ class BlockResult:
 
 
 class _Kept:
-    """Takes kept frames instead of a file; see `shotsieve.engine.flow.FrameSink`.
+    """Takes kept frames instead of a file; `append` of `shotsieve.engine.passes.FrameSink` alone.
 
     Parameters
     ----------

@@ -22,8 +22,8 @@ class Views:
     Parameters
     ----------
     job : Job
-    overview : bool, optional
-        Whether to write the overview, instead of what the recipe says of it.
+    overview : bool
+        Whether to write the overview.
 
     Raises
     ------
@@ -31,11 +31,10 @@ class Views:
         If distance or photon energy are not known, or the geometry does not fit.
     """
 
-    def __init__(self, job: Job, overview: bool | None = None) -> None:
+    def __init__(self, job: Job, overview: bool) -> None:
         self._job, self._geometry = job, None
         write = job.recipe.write
-        asked = write is not None and write.overview
-        self._overview = asked if overview is None else overview
+        self._overview = overview
         if write is not None and write.nexus:
             self._geometry = geometry_of(job)
             self._distance = _known(distance_of(job, self._geometry), "distance", "distance", "clen")

@@ -154,7 +154,8 @@ class KeptWriters:
         """Complete all files and return them."""
         files = self._exdf.finish(self.job.table)
         if self._cxi is not None:
-            files += self._cxi.finish()
+            # The list is of all parts: `finish_run` writes it, and no part tells of it.
+            files += [file for file in self._cxi.finish() if file.suffix != ".lst"]
             self.notes.extend(self._cxi.notes)
         return files
 
@@ -212,7 +213,7 @@ def finish_run(job: Job, folder: Path, parts: int, copies: bool = True) -> list[
             shutil.copyfile(path, files[-1])
         except OSError as err:
             raise OutputError(f"{path} cannot be copied into the output: {err}") from err
-    if job.recipe.write is not None and job.recipe.write.cxi and parts > 1:
+    if job.recipe.write is not None and job.recipe.write.cxi:
         files.append(folder / cxi_name(job, 0).replace(".cxi", ".lst"))
         text = "".join(list_text(cxi_name(job, number)) for number in range(parts))
         files[-1].write_text(text, encoding="utf-8", newline="\n")

@@ -132,7 +132,7 @@ class FrameSums:
             pinned = device.empty_pinned(array.shape, KINDS[name])
             device.to_host(pinned, array, self._stream)
             device.wait(device.record(self._stream))
-            host[name] = np.array(pinned)
+            host[name] = pinned
         return host
 
     def restore(self, state: State) -> None:

@@ -78,9 +78,7 @@ def join_group(
     ):
         raise UnreadableData(f"{where}: its files hold different datasets, so they cannot be joined")
     begin = np.cumsum(counts) - counts
-    taken = [
-        Taken(file, _ranges(first, count), _ranges(begin[at], count)) for file, at, first, count in found
-    ]
+    taken = [Taken(file, ranges(first, count), ranges(begin[at], count)) for file, at, first, count in found]
     total = int(counts.sum())
     columns = {
         key: Column(f"{where}/{key}", total, tail, dtype, taken, attrs=attrs)
@@ -113,7 +111,7 @@ def auxiliary_groups(f: h5py.File) -> list[tuple[str, str, str]]:
     return listed
 
 
-def _ranges(first: np.ndarray, count: np.ndarray) -> np.ndarray:
+def ranges(first: np.ndarray, count: np.ndarray) -> np.ndarray:
     """``first .. first + count`` of each, one after the other."""
     within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
     return np.repeat(first, count) + within

@@ -16,6 +16,7 @@ from .annotate import AnnotateParams, source_and_key
 from .base import ShotList
 from .bunches import collect
 from .exdf import DAMAGE, NotARunFile, RunFile, list_run, opened, reason, train_text
+from .groups import ranges
 from .xgm import rows_of
 
 _PLACE = re.compile(r"(.+)\[(\d+)\]")
@@ -134,7 +135,8 @@ class OwnColumns:
             if other := [mine for mine in self.files if not _same_run(mine, file)]:
                 raise BadInput(
                     f"[annotate] beside: {file.path} is of proposal {file.meta.proposal} run "
-                    f"{file.meta.run}, and the run is {other[0].meta.proposal}, {other[0].meta.run}"
+                    f"{file.meta.run}, and the run is {other[0].meta.proposal}, {other[0].meta.run}: "
+                    "give the folder of the same run"
                 )
         return found
 
@@ -214,8 +216,7 @@ def _rows(file: RunFile, source: str, group: str, key: str, place: int | None, w
             raise BadInput(f"{what}: rows of shape {data.shape[1:]}; expected a number, or a list of numbers")
         _check_place(data.shape[1] if data.ndim > 1 else 1, data.dtype, place, key, what, "shot")
         have = (count > 0) & file.good
-        rows = np.repeat(first[have] - np.cumsum(count[have]) + count[have], count[have])
-        rows += np.arange(len(rows))
+        rows = ranges(first[have], count[have])
         train = np.repeat(file.train_id[have], count[have])
         try:
             values = data[(slice(end), place or 0)[: data.ndim]][rows].astype(np.float64)
@@ -249,7 +250,7 @@ def _by_pulse(
         at = order[differs[0]]
         raise BadInput(
             f"{what}: {len(differs)} shots have two different values; the first is pulse {pulse[at]} of "
-            f"train {train[at]}"
+            f"train {train[at]}: give files in which each shot stands once, or leave the column out"
         )
     t_at, t_have = rows_of(trains, shots.train_id)
     p_at, p_have = rows_of(pulses, shots.pulse_id)

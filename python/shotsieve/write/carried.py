@@ -38,13 +38,14 @@ def carry_groups(file: ExdfFile, source: Source, m: int, name: str, auxiliary: b
     UnreadableData
         If an input file is damaged.
     """
-    if source.beside is None:
+    beside = source.beside
+    if beside is None:
         return
-    for group in source.beside.groups(m, auxiliary):
+    for group in beside.groups(m, auxiliary):
         if not is_old(group, source, m):
             put_columns(_made(file, group, carried_name(group, source, m, name)), group.columns)
     run = file.file["RUN"]
-    for path, (value, dtype, attrs) in source.beside.run_values(m).items():
+    for path, (value, dtype, attrs) in beside.run_values(m).items():
         run.create_dataset(path, data=value, dtype=dtype).attrs.update(attrs)
 
 
@@ -65,9 +66,10 @@ def carry_frame_columns(
     cells : int or None
         Frames in a row, where rows are trains.
     """
-    if source.beside is None:
+    beside = source.beside
+    if beside is None:
         return
-    columns = source.beside.frame_columns(m, shots)
+    columns = beside.frame_columns(m, shots)
     put_columns(group, {name: column for name, column in columns.items() if name not in group}, cells)
 
 

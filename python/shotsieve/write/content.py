@@ -11,12 +11,10 @@ import numpy as np
 
 from ..constants.bad_pixels import BadPixels
 from ..cpus import usable_cpus
-from ..filters import BITSHUFFLE
 from .photons import PhotonCounts
 from .rounding import MANTISSA_BITS, Rounding
 
 CONTENTS = ("corrected", "raw", "rounded", "photons")
-COMPRESSIONS = ("none", "gzip", *BITSHUFFLE)
 DEFAULT_COMPRESSION = {"corrected": "none", "raw": "none", "rounded": "gzip", "photons": "gzip"}
 """Noise does not compress; what was rounded for it does."""
 

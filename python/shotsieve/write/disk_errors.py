@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import OutputError
@@ -51,7 +53,9 @@ def disk_error(path: Path, folder: Path, err: BaseException, written: int = 0) -
         return OutputError(
             f"{path}: no permission to write here ({err}); choose another folder or ask its owner"
         )
-    return OutputError(f"{path}: the output cannot be written ({err})")
+    return OutputError(
+        f"{path}: the output cannot be written ({err}); look at the disk, or choose another folder"
+    )
 
 
 def _bytes(number: float) -> str:
@@ -61,3 +65,12 @@ def _bytes(number: float) -> str:
             break
         number /= 1000
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, and give its space back: HDF5 may keep a file open that it could not flush."""
+    for entry in folder.rglob("*"):
+        if entry.is_file():
+            with suppress(OSError):
+                os.truncate(entry, 0)
+    shutil.rmtree(folder, ignore_errors=True)

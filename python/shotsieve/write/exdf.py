@@ -17,7 +17,7 @@ from . import litpx, reduction
 from .carried import carry_frame_columns, carry_groups
 from .cell_rows import CellDataset, TrainCells
 from .chunks import RowDataset, append_rows
-from .content import COMPRESSIONS, CONTENTS
+from .content import CONTENTS
 from .exdf_file import ExdfFile
 from .kept import KeptShots
 from .labels import write_labels
@@ -107,7 +107,6 @@ class ReducedRunWriter:
         for name, value, allowed in (
             ("content", content, CONTENTS),
             ("unit", unit, UNITS),
-            ("compression", compression, COMPRESSIONS),
         ):
             if value not in allowed:
                 raise BadInput(f"write: {name} is {value!r}; it must be {' or '.join(map(repr, allowed))}")

@@ -23,19 +23,26 @@ class HiddenErrors:
 
     def __init__(self) -> None:
         self._found: list[str] = []
+        self._over = False
         self._before: Any = None
 
     def __enter__(self) -> HiddenErrors:
+        self._over = False
         self._before, sys.unraisablehook = sys.unraisablehook, self._hear
         return self
 
     def __exit__(self, *error: object) -> None:
-        # Somebody else may have taken the place meanwhile; then it stays theirs, and they call us no more.
+        # Somebody else may have taken the place meanwhile: they go on calling us, and we only pass it on.
+        self._over = True
         if sys.unraisablehook == self._hear:
             sys.unraisablehook = self._before
 
     def _hear(self, told: Any) -> None:
-        if isinstance(told.exc_value, (OSError, RuntimeError)) and "h5py" in repr(told.object):
+        if (
+            not self._over
+            and isinstance(told.exc_value, (OSError, RuntimeError))
+            and "h5py" in repr(told.object)
+        ):
             self._found.append(str(told.exc_value))
         self._before(told)
 

@@ -216,7 +216,7 @@ class Step:
             _put(self._path(number, ".sums"), lambda file: np.savez(file, **sums))
         entry = replace(entry, files=listed)
         told = json.dumps({name: value for name, value in vars(entry).items() if name != "rows"})
-        rows = {**(entry.rows if journal.keeps else {}), _TOLD: np.array(told)}
+        rows = {**entry.rows, _TOLD: np.array(told)}
         _put(self._path(number, ".npz"), lambda file: np.savez(file, **rows))
         self._path(number - 1, ".sums").unlink(missing_ok=True)
         self.complete += 1
@@ -249,7 +249,7 @@ def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file
-    except (OSError, ValueError, KeyError, BadZipFile) as err:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as err:
         raise UnreadableData(
             f"{path} cannot be read ({err}): the interrupted reduction cannot be resumed; add --overwrite "
             "instead of --resume to begin anew"
@@ -262,9 +262,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _entry(path: Path) -> Entry:
-    arrays = _arrays(path)
-    told = json.loads(str(arrays.pop(_TOLD)))
-    return Entry(arrays, **told)
+    with _opened(path) as file:
+        rows = {name: file[name] for name in file if name != _TOLD}
+        return Entry(rows, **json.loads(str(file[_TOLD])))
 
 
 def _files(path: Path) -> dict[str, dict[str, Any]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import OutputError
+from ..side_file import grown
 from ..sources.instruments import instrument_of
 from ..units import kev_to_nm
 from .cxi_layout import MISSING
@@ -95,7 +96,7 @@ class Master:
         """
         frames = KeptFrames.of(files, self.detector, self.name, self.modules)
         try:
-            with h5py.File(path, "x", libver=LIBVER) as file:
+            with grown(path, "x", LIBVER) as file:
                 self._write(file, frames)
             sync(path)
         except (OSError, RuntimeError) as err:

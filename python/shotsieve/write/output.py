@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import BadInput, OutputError, ShotsieveError
-from .disk_errors import NO_SPACE, disk_error, reason_of
+from .disk_errors import NO_SPACE, disk_error, reason_of, remove_folder
 from .hdf5 import sync
 from .hidden_errors import HiddenErrors
 from .journal import Journal
@@ -110,9 +110,9 @@ class OutputFolder:
         return self.resume and not self.overwrite and (self.path / SIDE / _MARK).is_file()
 
     def __enter__(self) -> OutputFolder:
-        self.clear_up()
-        self._check()
         try:
+            self.clear_up()
+            self._check()
             for parent in reversed(self.folder.parents):
                 if not parent.exists():
                     parent.mkdir()
@@ -127,7 +127,7 @@ class OutputFolder:
         except BaseException as err:
             self.abort()
             self._remove_parents()
-            if isinstance(err, OSError):
+            if isinstance(err, OSError) and not isinstance(err, ShotsieveError):
                 raise disk_error(self.path, self.folder, err) from err
             raise
         return self
@@ -141,11 +141,7 @@ class OutputFolder:
         reason, error = reason_of(exc, self.folder), exc
         if reason is not None and (reason in NO_SPACE or not isinstance(exc, ShotsieveError)):
             error = disk_error(self.path, self.folder, exc, written)
-        if complete := self.journal.complete:
-            error.add_note(
-                f"what is complete of {self.path} is kept ({_parts(complete)}): with --resume (from Python: "
-                "resume=True) the same command goes on from there"
-            )
+        self._note_kept(error)
         if error is not exc:
             raise error from exc
 
@@ -174,8 +170,12 @@ class OutputFolder:
             sync(self.path.parent)
         except BaseException as err:
             self.abort()
+            error = err
             if isinstance(err, OSError) and not isinstance(err, ShotsieveError):
-                raise disk_error(self.path, self.folder, err, written) from err
+                error = disk_error(self.path, self.folder, err, written)
+            self._note_kept(error)
+            if error is not err:
+                raise error from err
             raise
         self._unlock()
         self.journal.remove()
@@ -193,20 +193,24 @@ class OutputFolder:
         if not self._open:
             return
         self._open = False
-        if self._old.exists():
-            # Only an interrupt between or after the two renames of a commit leads here.
-            if self.path.exists():
-                shutil.rmtree(self._old, ignore_errors=True)
+        try:
+            if self._old.exists():
+                # Only an interrupt between or after the two renames of a commit leads here.
+                if self.path.exists():
+                    shutil.rmtree(self._old, ignore_errors=True)
+                else:
+                    os.rename(self._old, self.path)
+            if self.folder.exists() and self.journal.complete:
+                with suppress(
+                    OSError, ShotsieveError
+                ):  # whoever resumes cleans it again, and says what is wrong
+                    self.journal.clean()
             else:
-                os.rename(self._old, self.path)
-        if self.folder.exists() and self.journal.complete:
-            with suppress(ShotsieveError):  # of an entry that cannot be read, which is told elsewhere
-                self.journal.clean()
-        else:
-            _remove(self.folder)
-            self.journal.remove()
-        self._unlock()
-        self._remove_parents()
+                remove_folder(self.folder)
+                self.journal.remove()
+        finally:
+            self._unlock()
+            self._remove_parents()
 
     def clear_up(self) -> None:
         """Remove what killed processes have left of this output; put back what they were about to replace.
@@ -251,6 +255,14 @@ class OutputFolder:
             self._open = self.folder.exists()
             if not self._open:
                 self._unlock()
+
+    def _note_kept(self, error: BaseException) -> None:
+        """Say with an error that complete parts are kept, if there are any."""
+        if complete := self.journal.complete:
+            error.add_note(
+                f"what is complete of {self.path} is kept ({_parts(complete)}): with --resume (from Python: "
+                "resume=True) the same command goes on from there"
+            )
 
     def _journal_of(self, folder: Path) -> Journal:
         number = folder.name.removeprefix(f".{self.path.name}.partial-")
@@ -383,12 +395,3 @@ def _foreign_in(side: Path, name: str, deeper: bool = True) -> str | None:
 
 def _parts(number: int) -> str:
     return "1 part" if number == 1 else f"{number} parts"
-
-
-def _remove(folder: Path) -> None:
-    # HDF5 may keep a file open that it could not flush; emptying it gives the space back anyway.
-    for entry in folder.rglob("*"):
-        if entry.is_file():
-            with suppress(OSError):
-                os.truncate(entry, 0)
-    shutil.rmtree(folder, ignore_errors=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import OutputError
+from ..side_file import grown
 from .exdf_sections import FORMAT_VERSION
 from .hdf5 import LIBVER, STRING, sync
 from .virtual import Mapped, create_virtual
@@ -66,7 +67,7 @@ class Overview:
 
     def write(self, path: Path) -> None:
         """Write the overview. Promise: exact; the same files give the same bytes."""
-        with h5py.File(path, "x", libver=LIBVER) as file:
+        with grown(path, "x", LIBVER) as file:
             file.attrs["virtual_overview_version"] = VERSION
             file.attrs["writer"] = f"shotsieve {__version__}"
             told = file.create_group(".source_files")
