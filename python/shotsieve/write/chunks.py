@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import h5py
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from ..cpus import usable_cpus
 from .checksums import chunk_checksum
 from .encoded import encode_chunk, filter_options
+
+ROWS_AT_ONCE = 8
+"""Rows that a thread encodes before it hands them over to be written, at most."""
 
 
 class RowDataset:
@@ -169,14 +173,21 @@ def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], threads
     """
     if threads is None:
         threads = usable_cpus()
+    rows = list(zip(*(rows for _, rows in jobs), strict=True))
+    # A hand-over between threads costs as much as a row; fewer rows than that leave threads idle.
+    run = min(ROWS_AT_ONCE, max(1, len(rows) // (2 * threads)))
+
+    def encode(first: int) -> list[list[tuple[bytes | np.ndarray, bytes]]]:
+        return [
+            [dataset.encode(row) for (dataset, _), row in zip(jobs, of_all, strict=True)]
+            for of_all in rows[first : first + run]
+        ]
+
     # A pool per call costs well under a millisecond, and none is left standing to hang in a forked child.
     with ThreadPoolExecutor(threads) as pool:
         try:
-            encoded = pool.map(
-                lambda rows: [d.encode(row) for (d, _), row in zip(jobs, rows, strict=True)],
-                zip(*(rows for _, rows in jobs), strict=True),
-            )
-            starts = [d.grow(len(rows)) for d, rows in jobs]
+            encoded = chain.from_iterable(pool.map(encode, range(0, len(rows), run)))
+            starts = [d.grow(len(rows)) for d, _ in jobs]
             for number, chunks in enumerate(encoded):
                 for (dataset, _), start, chunk in zip(jobs, starts, chunks, strict=True):
                     dataset.store(start + number, *chunk)
