@@ -14,7 +14,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.installed: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
-	SHOTSIEVE_EMU=OFF $(BIN)/python -m pip install --quiet .
+	SHOTSIEVE_EMU=OFF $(BIN)/python -m pip install --quiet '.[plot]'
 	touch $@
 	rm -f $(VENV)/.tested
 
@@ -29,6 +29,7 @@ demo: build
 	$(BIN)/shotsieve simulate spi demo
 	$(BIN)/shotsieve reduce demo/raw/r0001 -o demo/red/r0001 --recipe examples/spi.toml --constants demo/constants
 	$(BIN)/python examples/compare_with_truth.py demo
+	$(BIN)/shotsieve report demo/red/r0001 --geometry demo/agipd.geom
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -q --doctest-modules --pyargs shotsieve

@@ -62,6 +62,7 @@ __all__ = [
     "peakfinder8",
     "plot",
     "reduce",
+    "write_report",
 ]
 
 # Loaded on first use, so that importing the package stays quick.
@@ -88,6 +89,7 @@ _LAZY = {
     "open_run": "sources.run",
     "peakfinder8": "measure.peakfinder8",
     "reduce": "engine",
+    "write_report": "report",
 }
 
 

@@ -14,7 +14,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from .errors import BadInput, nearest
 
 Pair = tuple[np.ndarray, np.ndarray]
 TRUE, FALSE, UNKNOWN = 1, 0, -1
+_SIGNS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 _DEEPEST = 100  # levels of brackets and operators: far beyond any rule, far below Python's own limit
 _ALLOWED = (
     "a rule has columns, numbers, + - * /, comparisons, and or not, & | ~, abs(), min(), max() and brackets"
@@ -128,6 +129,31 @@ class Rule:
         with np.errstate(all="ignore"):
             certain, possible = _truth(self._tree, bounds)
         return np.where(certain, TRUE, np.where(possible, UNKNOWN, FALSE)).astype("i1")
+
+    def sides(self, bounds: Mapping[str, Pair]) -> list[Comparison]:
+        """Return every comparison of the rule with what its sides are in each shot, for pictures of it.
+
+        Examples
+        --------
+        >>> Rule.parse("n_peaks >= 20", ["n_peaks"]).sides({"n_peaks": (0.0, 9.0)})[0].words
+        ('n_peaks', '>=', '20')
+        """
+        found = []
+        for node in (part for part in ast.walk(self._tree) if isinstance(part, ast.Compare)):
+            parts = [node.left, *node.comparators]
+            for sign, left, right in zip(node.ops, parts, parts[1:], strict=False):
+                words = ast.unparse(left), _SIGNS[type(sign)], ast.unparse(right)
+                with np.errstate(all="ignore"):
+                    found.append(Comparison(words, _number(left, bounds), _number(right, bounds)))
+        return found
+
+
+class Comparison(NamedTuple):
+    """One comparison of a rule: left, sign, right as they are written, and the values of both sides."""
+
+    words: tuple[str, str, str]
+    left: Pair
+    right: Pair
 
 
 # ---------------------------------------------------------------------- errors

@@ -148,7 +148,8 @@ LAYERS = [
     ("accounts", "write"),
     ("check", "check_told"),
     ("engine",),
-    ("bench",),
+    ("plot",),
+    ("bench", "report"),
     (
         "cli",
         "cli_bench",
@@ -156,11 +157,11 @@ LAYERS = [
         "cli_decide",
         "cli_ledger",
         "cli_pulses",
+        "cli_report",
         "cli_simulate",
         "cli_table",
         "exdf_method",
         "__main__",
-        "plot",
     ),
 ]
 # The recipe is read by everyone who is told what to do and knows only what may be said.

@@ -17,7 +17,9 @@ from .output import SIDE
 FILE_NAME = "ledger.json"
 FORMAT, VERSION = "shotsieve ledger", 1
 _SHA256 = "sha256 "
-UNLISTED = (f"{SIDE}/{FILE_NAME}", f"{SIDE}/machine.json")
+REPORT = "report.html"
+"""Made by another program's pictures, and again at any time."""
+UNLISTED = (f"{SIDE}/{FILE_NAME}", f"{SIDE}/machine.json", REPORT)
 """Files of an output that the ledger does not list: itself, and what differs from machine to machine."""
 
 

@@ -38,7 +38,7 @@ _MARK = "accounts.json"
 # EXtra-data leaves the map, a cache, in every run that it opens.
 _DATA = re.compile(
     r"(RAW|CORR)-R\d+-[\w-]+-S\d{5}\.(h5|cxi|geom|lst|indexamajig\.sh)|(RAW|CORR)-R\d+-[\w-]+\.nxs|"
-    r"overview\.h5|karabo_data_map\.json"
+    r"overview\.h5|report\.html|karabo_data_map\.json"
 )
 
 

@@ -1,0 +1,246 @@
+"""The page about a reduced run: what it says, for runs of all kinds, and that a browser draws it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shotsieve
+from shotsieve.check import check
+from shotsieve.cli import main
+from shotsieve.errors import BadInput, OutputError, UnreadableData
+from shotsieve.report.reduced import Reduced
+from shotsieve.simulate import SpiParameters, simulate_spi
+from shotsieve.table import FATES
+
+pytest.importorskip("matplotlib")
+MODULES = (3, 4)
+RULE = "lit_pixels[3] > 1.0 * pulse_energy"
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sim")
+    return simulate_spi(
+        folder, SpiParameters(n_trains=3, n_cells=4, modules=MODULES, missed_trains=((4, 1),))
+    )
+
+
+@pytest.fixture(scope="module")
+def reduced(simulated, tmp_path_factory):
+    return reduction(simulated, tmp_path_factory.mktemp("red") / "r0001")
+
+
+@pytest.fixture(scope="module")
+def page(reduced):
+    return shotsieve.write_report(reduced)
+
+
+def reduction(run, out, **keep):
+    recipe = {
+        "detector": [{"name": "AGIPD1M", "geometry": str(run.geometry)}],
+        "calibrate": {},
+        "measure": {
+            "lit": {"threshold": "0.7 photon"},
+            "azint": {"npt": 50, "unit": "q_nm^-1"},
+            "peaks": {"threshold": "20 keV", "min_snr": 5.0},
+        },
+        "keep": {"rule": RULE, "misses": 0.3, **keep},
+        "write": {"content": "corrected"},
+    }
+    shotsieve.reduce(run.raw, recipe, out, constants=run.constants, backend="cpu")
+    return out
+
+
+class Page(HTMLParser):
+    """Text of a page and its images, once the tags are known to be closed in order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.open, self.text, self.images, self.links = [], [], [], []
+        self.feed(path.read_text("utf-8"))
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "img":
+            self.images.append(given)
+        self.links += [given[key] for key in ("href", "src") if key in given]
+        if tag not in ("img", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+def test_the_page_says_what_was_kept_and_why(reduced, page):
+    assert page == reduced / "report.html"
+    page = Page(page)
+    told = json.loads((reduced / "shotsieve/accounts.json").read_text())
+    assert f"{told['kept']} of {told['expected']} shots kept" in page.words
+    assert f"{told['misses']} of them misses by chance" in page.words
+    assert RULE in page.words
+    for section in ("Score", "Images", "Profile", "Modules and cells", "What became of every shot", "Speed"):
+        assert section in page.words
+    assert "measure.peaks.threshold" in page.words
+    assert "keep.misses" in page.words
+    assert "keep.undecided" not in page.words, "a default is not a change"
+    captions = [image["alt"] for image in page.images]
+    assert any("mean of the shots kept" in caption for caption in captions)
+    assert any("mean of the misses" in caption for caption in captions)
+    assert sum(caption.startswith("train ") for caption in captions) == min(4, told["kept"])
+    assert "module 4" in page.words
+    assert "4 missing" in page.words
+    assert told["misses"] > 0
+
+
+def test_the_page_needs_nothing_else(page):
+    links = Page(page).links
+    assert all(link.startswith("data:image/png;base64,") for link in links)
+    for link in links:
+        assert base64.b64decode(link.partition(",")[2], validate=True).startswith(b"\x89PNG")
+    assert "<script" not in page.read_text("utf-8")
+
+
+def test_the_same_run_gives_the_same_page(reduced, page, tmp_path):
+    again = shotsieve.write_report(reduced, tmp_path / "a.html")
+    assert again.read_bytes() == page.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.html"}
+
+
+def test_check_and_overwrite_know_the_page(reduced, page, simulated, tmp_path):
+    out = tmp_path / "copy"
+    shutil.copytree(reduced, out)
+    assert (out / page.name).is_file()
+    assert not check(out).faults
+    recipe = {"calibrate": {}}
+    again = {"constants": simulated.constants, "backend": "cpu", "overwrite": True}
+    shotsieve.reduce(simulated.raw, recipe, out, **again)
+    assert not (out / "report.html").exists(), "a page about another output would be wrong"
+
+
+def test_images_are_those_of_the_frames(reduced):
+    run = Reduced.open(reduced)
+    frames, rows = run.frames, run.frames.shots_of(run.table)
+    np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(run.table.fate == FATES.index("kept")))
+    lit = run.table.measures["lit_pixels"]
+    ok = run.table.module_status == 0
+    threshold = run.settings["lit_threshold"]
+    for shot, row in enumerate(rows.tolist()):
+        image = frames.read(shot)
+        assert [(np.nan_to_num(one) > threshold).sum() for one in image] == (lit[row] * ok[row]).tolist()
+        assert np.isnan(image[~ok[row]]).all()
+    stack = np.stack([frames.read(shot) for shot in range(len(frames))]).astype("f8")
+    count = np.isfinite(stack).sum(axis=0)
+    expected = np.divide(np.nansum(stack, axis=0), count, out=np.full(count.shape, np.nan), where=count > 0)
+    np.testing.assert_allclose(frames.mean(np.arange(len(frames))), expected, rtol=1e-6)
+
+
+def test_scores_and_limits_are_those_of_the_rule(reduced):
+    run = Reduced.open(reduced)
+    name, score = run.score
+    assert name == "lit_pixels[3]"
+    np.testing.assert_array_equal(score, run.table.measures["lit_pixels"][:, run.table.modules.index(3)])
+    np.testing.assert_array_equal(run.limit, run.table.columns["pulse_energy"])
+    decided = np.isfinite(score) & ~run.by_chance
+    np.testing.assert_array_equal(run.kept[decided], (score > run.limit)[decided])
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [
+        ({"rule": "lit_pixels[3] > 1e9", "misses": 0.0}, "0 of 12 shots kept (0 %)"),
+        ({"rule": "n_peaks >= 0 or lit_pixels > 5", "misses": 0.0}, "12 of 12 shots kept (100 %)"),
+    ],
+)
+def test_runs_without_hits_and_without_misses(simulated, tmp_path, keep, words):
+    page = Page(shotsieve.write_report(reduction(simulated, tmp_path / "out", **keep)))
+    assert words in page.words
+
+
+def test_a_single_shot_of_one_module(tmp_path):
+    parameters = SpiParameters(n_trains=1, n_cells=1, modules=(3,), reference_frame=0)
+    run = simulate_spi(tmp_path / "sim", parameters)
+    out = tmp_path / "<b>&x"  # names cannot become markup
+    shotsieve.reduce(run.raw, {"calibrate": {}}, out, constants=run.constants, backend="cpu")
+    page = Page(shotsieve.write_report(out))
+    assert "<b>&x" in page.words
+    assert "1 of 1 shots kept (100 %)" in page.words
+    assert "no rule of columns" in page.words
+    assert "no geometry" in page.words
+
+
+def test_raw_words_are_said_not_to_be_drawn(simulated, tmp_path):
+    recipe = {"calibrate": {}, "measure": {"lit": {"threshold": "0.7 photon"}}, "write": {"content": "raw"}}
+    shotsieve.reduce(simulated.raw, recipe, tmp_path / "out", constants=simulated.constants, backend="cpu")
+    page = Page(shotsieve.write_report(tmp_path / "out"))
+    assert "raw words were kept: no images are drawn" in page.words
+
+
+def test_what_is_wrong_is_said(reduced, tmp_path):
+    with pytest.raises(BadInput, match=re.escape("is not an output of shotsieve")):
+        shotsieve.write_report(tmp_path)
+    with pytest.raises(OutputError, match="the report cannot be written"):
+        shotsieve.write_report(reduced, tmp_path / "none" / "page.html")
+    with pytest.raises(BadInput, match=re.escape("none.geom")):
+        shotsieve.write_report(reduced, tmp_path / "page.html", tmp_path / "none.geom")
+    damaged = tmp_path / "damaged"
+    shutil.copytree(reduced, damaged)
+    (damaged / "shotsieve/settings.json").write_text("{")
+    with pytest.raises(UnreadableData, match="cannot be read"):
+        shotsieve.write_report(damaged)
+
+
+def test_a_geometry_that_went_away_is_said(reduced, tmp_path, simulated):
+    run = simulated.geometry
+    hidden = run.with_suffix(".hidden")
+    run.rename(hidden)
+    try:
+        page = Page(shotsieve.write_report(reduced, tmp_path / "page.html"))
+    finally:
+        hidden.rename(run)
+    assert "the recipe's geometry cannot be used" in page.words
+
+
+def test_the_command(reduced, tmp_path, capsys, simulated):
+    page = tmp_path / "page.html"
+    assert main(["report", str(reduced), "-o", str(page), "--geometry", str(simulated.geometry)]) == 0
+    assert str(page) in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "none")]) == 2
+
+
+def test_a_browser_draws_every_picture(page, tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here: the page was not opened in a browser")
+    # The page itself has no script: a copy says how large each of its pictures was drawn.
+    probe = (
+        "<script>window.onload = () => { document.title = JSON.stringify("
+        "[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth])); }</script></body>"
+    )
+    copy = tmp_path / "probe.html"
+    copy.write_text(page.read_text("utf-8").replace("</body>", probe), "utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    done = subprocess.run(
+        [browser, *options, profile, "--dump-dom", copy.as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    drawn = json.loads(re.search(r"<title>(\[.*?\])</title>", done.stdout)[1])
+    assert len(drawn) == len(Page(page).images) > 5
+    assert all(complete and natural > 100 and shown > 100 for complete, natural, shown in drawn)
+    assert "CONSOLE" not in done.stderr
