@@ -150,6 +150,7 @@ LAYERS = [
     ("engine",),
     ("plot",),
     ("bench", "report"),
+    ("view",),
     (
         "cli",
         "cli_bench",
@@ -160,6 +161,7 @@ LAYERS = [
         "cli_report",
         "cli_simulate",
         "cli_table",
+        "cli_view",
         "exdf_method",
         "__main__",
     ),

@@ -125,24 +125,11 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
     for shot in np.argsort(-score, kind="stable")[:STRONGEST].tolist():
         row = int(rows[shot])
         where = f"train {run.table.train_id[row]}, cell {run.table.cell_id[row]}"
-        peaks = _peaks(run, row)
+        peaks = None if run.peaks is None else run.peaks.records(row)
         found.append(
             (f"{where}: {run.score[0]} {score[shot]:.4g}", _image(run, run.frames.read(shot), peaks))
         )
     return found
-
-
-def _peaks(run: Reduced, row: int) -> np.ndarray | None:
-    """Return slab positions of the peaks of a shot, with fields ss and fs."""
-    if run.peaks is None:
-        return None
-    found = run.peaks.of(row)
-    place = {module: n for n, module in enumerate(run.table.modules)}
-    height = run.frames.found.detector.shape[0]
-    out = np.zeros(len(found), [("ss", "f8"), ("fs", "f8")])
-    out["fs"] = found["fs"]
-    out["ss"] = found["ss"] + [height * place[int(module)] for module in found["module"]]
-    return out
 
 
 def _image(run: Reduced, frame: np.ndarray, peaks: np.ndarray | None) -> Figure:
