@@ -197,6 +197,29 @@ class Detector:
         """Numbers of all modules; empty where the detector has any number of them."""
         return tuple(range(self.first_module, self.first_module + self.module_count))
 
+    def in_parallel_gain(self) -> Detector:
+        """Return the detector as it is when every pixel is measured in all three stages at once.
+
+        Returns
+        -------
+        Detector
+            A shot's planes are then its words in high, medium and low gain.
+
+        Raises
+        ------
+        BadInput
+            If the detector has no such mode.
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("LPD1M").in_parallel_gain().plane_count
+        3
+        """
+        if "parallel_gain" not in self.control:
+            raise BadInput(f"parallel_gain = true: {self.name} has no parallel gain; leave the key out.")
+        return dataclasses.replace(self, encoding="parallel", plane_count=3)
+
     def gain_mode_name(self, value: object) -> str | None:
         """Return the name of a gain mode as the run's control source gives it, or None if it is not known.
 
