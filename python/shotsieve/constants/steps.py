@@ -18,6 +18,7 @@ __all__ = ["Steps"]
 MAX_VALUE_LIMIT = 16777214.0  # above it the kernels' sums of rint(x * 128) would leave 32 bits
 
 _OFF = {
+    "linearise": False,
     "low_medium_gap": False,
     "force_mg_if_below": None,
     "force_hg_if_below": None,
@@ -46,6 +47,8 @@ class Steps:
         high gain as high gain. None switches the step off.
     force_hg_reference : {"hg", "mg"}
         The offset that `force_hg_if_below` counts from.
+    linearise : bool
+        Look up every raw word in the table of its strip and cell, before anything else.
     offset, relative_gain, xray_gain : bool
         Subtract the offset; multiply with the gain relative to high gain; divide by ADU per keV.
     adjust_mg_baseline, set_min : bool
@@ -69,6 +72,7 @@ class Steps:
     force_mg_if_below: float | None = None
     force_hg_if_below: float | None = None
     force_hg_reference: str = "hg"
+    linearise: bool = True
     offset: bool = True
     relative_gain: bool = True
     adjust_mg_baseline: bool = True

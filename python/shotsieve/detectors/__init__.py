@@ -124,7 +124,7 @@ def match(sources: Iterable[str], *, extra_paths: Iterable[str | Path] = ()) -> 
             for source in sources:
                 if hit := pattern.fullmatch(source):
                     key = (hit["detector"], not raw, detector.name)
-                    found.setdefault(key, {})[int(hit["module"])] = source
+                    found.setdefault(key, {})[detector.module_of(hit)] = source
     return [
         Found(known[detector], name, dict(sorted(modules.items())), not corrected)
         for (name, corrected, detector), modules in sorted(found.items())

@@ -108,6 +108,12 @@ class Detector:
         Number of modules; 0 means any number.
     shape, asic : tuple of int
         (slow scan, fast scan) in pixels.
+    dimensions : {2, 1}
+        Pixel axes of a frame in files and arrays; with 1 the detector is a row of strips, and shape[0] is 1.
+    edge_rows : tuple of int
+        Rows that a recorded frame may have before and after those of the sensor. They are not read.
+    corrected_source : str
+        Empty where it is the recorded name with ``/CORR/`` for ``/DET/``.
     sensor_material : str
         Chemical symbol or formula.
     sensor_thickness_m : float
@@ -117,11 +123,17 @@ class Detector:
         For ``"code"``: the codes of the stages 0, 1, 2; every other code is invalid.
     planes : tuple of str
         Datasets of the raw words; several are stacked on a planes axis. `plane_count` is that axis' length.
+    plane_axis : bool
+        Whether a dataset has that axis itself.
+    cell_cycle : int
+        Without a cell_key: frames of a train sit in the cells 0 ... cell_cycle - 1 by turns.
     clocks_per_slot : float
         How much of the integration time, in its own unit, fits into a slot of the bunch pattern; 0 where
         that is not known.
     single_cell : int
         The cell that constants with one cell stand for; -1 means cell 0.
+    optional_constants : tuple of str
+        Without these the step that needs them is switched off, and the accounts say so.
     steps : tuple of str
         Steps of the calibration (fields of `shotsieve.constants.steps.Steps`) that exist for this detector.
     control : dict
@@ -140,6 +152,8 @@ class Detector:
     first_module: int
     shape: tuple[int, int]
     asic: tuple[int, int]
+    dimensions: int
+    edge_rows: tuple[int, int]
     pixel_size_m: float
     sensor_material: str
     sensor_thickness_m: float
@@ -153,8 +167,10 @@ class Detector:
     layout: str
     planes: tuple[str, ...]
     plane_count: int
+    plane_axis: bool
     pulse_key: str
     cell_key: str
+    cell_cycle: int
     encoding: str
     codes: tuple[int, ...]
     max_cells: int
@@ -165,6 +181,7 @@ class Detector:
     single_cell: int
     signed_gain: bool
     medium_low_ratio: float
+    optional_constants: tuple[str, ...]
     steps: tuple[str, ...]
     gain_modes: dict[str, str]
     facility_type: str
@@ -179,9 +196,58 @@ class Detector:
         return self.shape[0] * self.shape[1]
 
     @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a frame in files and arrays: (ss, fs), or (strips,) of a detector in one dimension."""
+        return self.shape[2 - self.dimensions :]
+
+    @property
+    def recorded_shape(self) -> tuple[int, ...]:
+        """Shape of a frame in a dataset of raw words: `frame_shape`, behind a planes axis where there is one."""
+        return (self.plane_count,) * self.plane_axis + self.frame_shape
+
+    def recorded_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Return every shape that a recorded frame may have: with and without `edge_rows`.
+
+        Returns
+        -------
+        tuple of tuple of int
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("AGIPD1M").recorded_shapes()
+        ((2, 512, 128),)
+        """
+        usual = self.recorded_shape
+        if not any(self.edge_rows):
+            return (usual,)
+        return usual, (*usual[:-2], usual[-2] + sum(self.edge_rows), usual[-1])
+
+    @property
     def modules(self) -> tuple[int, ...]:
         """Numbers of all modules; empty where the detector has any number of them."""
         return tuple(range(self.first_module, self.first_module + self.module_count))
+
+    def module_of(self, hit: re.Match) -> int:
+        """Return the number of the module that a source name tells; a name without one is the first module.
+
+        Parameters
+        ----------
+        hit : re.Match
+            Of `raw_source_pattern` or `corrected_source_pattern`.
+
+        Returns
+        -------
+        int
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> d = detectors.load("AGIPD1M")
+        >>> d.module_of(re.fullmatch(d.raw_source_pattern, "SPB_DET_AGIPD1M-1/DET/3CH0:xtdf"))
+        3
+        """
+        return int(hit["module"] or self.first_module)
 
     def gain_mode_name(self, value: object) -> str | None:
         """Return the name of a gain mode as the run's control source gives it, or None if it is not known.
@@ -338,6 +404,13 @@ def _check(detector: Detector, path: Path) -> None:
         raise BadInput(
             f"{path}: [gain_modes] names {unknown[0]!r}; it must be one of {', '.join(GAIN_MODES)}."
         )
+    if detector.dimensions not in (1, 2) or (detector.dimensions == 1 and detector.shape[0] != 1):
+        raise BadInput(
+            f"{path}: dimensions = {detector.dimensions} with shape {detector.shape}; it must be 2, or 1 with "
+            "one row of strips."
+        )
+    if not detector.cell_key and detector.cell_cycle < 1:
+        raise BadInput(f"{path}: without a cell_key, cell_cycle must say how many cells take turns.")
     if detector.encoding == "code" and len(detector.codes) != 3:
         raise BadInput(
             f"{path}: encoding 'code' needs three codes, for the stages 0, 1, 2; got {detector.codes}."
