@@ -8,7 +8,8 @@
 namespace shotsieve::bind {
 namespace {
 
-constexpr const char* kLineariseDoc = R"(Make raw words linear: words[f, 0, p] = linear[row, p, raw[f, 0, p] % entries].
+constexpr const char* kLineariseDoc =
+    R"(Make raw words linear: words[f, 0, p] = linear[row, p, raw[f, 0, p] % entries].
 
 Promise: exact.
 

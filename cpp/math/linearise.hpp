@@ -10,7 +10,8 @@
 
 namespace shotsieve::math {
 
-// Entry of a word in a table of 2^n entries; bits above, which no ADC sends, are left out as the receiver does.
+// Entry of a word in a table of 2^n entries; bits above, which no ADC sends, are left out as the receiver
+// does.
 SS_HD int linear_entry(int word, int entries) { return word & (entries - 1); }
 
 }  // namespace shotsieve::math

@@ -97,8 +97,10 @@ class Calibrator:
     ----------
     modules : tuple of int
     unit : str
+    notes : list of str
+        Steps that were switched off, since the constants do not have what they need.
     frame_shape : (int, int, int, int)
-        (modules, planes, ss, fs) of the raw words of a shot.
+        (modules, planes, ss, fs) of the raw words of a shot; (modules, planes, strips) in one dimension.
 
     Raises
     ------
@@ -134,6 +136,7 @@ class Calibrator:
         self.modules = tuple(constants.modules if modules is None else (int(m) for m in modules))
         if not self.modules or len(set(self.modules)) < len(self.modules):
             raise BadInput(f"{WHO}: modules {self.modules}: expected different numbers, at least one")
+        steps, self.notes = steps.for_constants(self.detector, constants)
         self.unit = steps.unit(unit)
         cells = np.unique(np.asarray(constants.cell_ids if cells is None else cells, "i4"))
         self.tables = make_tables(

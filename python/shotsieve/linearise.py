@@ -32,7 +32,7 @@ def linear_rows(constants: Constants, detector: Detector, module: int, cell_ids:
 
     Returns
     -------
-    ndarray of uint16, shape (C, n_pixels, adc_max + 1)
+    ndarray of uint16, shape (C, n_pixels, 2 ** adc_bits)
 
     Raises
     ------
@@ -45,7 +45,7 @@ def linear_rows(constants: Constants, detector: Detector, module: int, cell_ids:
     (2, 1280, 4096)
     """
     array = constants.load("linearisation", module, cell_ids)
-    entries = detector.adc_max + 1
+    entries = 1 << detector.adc_bits
     if len(array) != entries:
         raise BadInput(
             f"linearisation of module {module}: {len(array)} entries, but words of {detector.name} need "

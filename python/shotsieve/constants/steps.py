@@ -12,10 +12,14 @@ from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS
 
 if TYPE_CHECKING:
     from ..detectors import Detector
+    from .container import Constants
 
 __all__ = ["Steps"]
 
 MAX_VALUE_LIMIT = 16777214.0  # above it the kernels' sums of rint(x * 128) would leave 32 bits
+
+_STEP_OF = {"adu_per_kev": "xray_gain", "relative_gain": "relative_gain"}
+"""The step that needs a constant which a detector may be without."""
 
 _OFF = {
     "linearise": False,
@@ -28,6 +32,7 @@ _OFF = {
     "set_min": False,
     "xray_gain": False,
     "round_photons": False,
+    "wrap256": False,
 }
 
 
@@ -59,6 +64,9 @@ class Steps:
         Fraction from which a photon is rounded up.
     value_limit : float
         A larger absolute value is out of range.
+    wrap256 : bool
+        Of detectors with eight bits: a stored 0 is 256, which did not fit. To be switched off for the mode
+        with nine bits.
     bad_bits : int
         Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
 
@@ -81,6 +89,7 @@ class Steps:
     round_photons: bool = False
     rounding_threshold: float = 0.5
     value_limit: float = 1e7
+    wrap256: bool = True
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:
@@ -127,6 +136,39 @@ class Steps:
         """
         off = {name: value for name, value in _OFF.items() if name not in detector.steps}
         return dataclasses.replace(self, **off)
+
+    def for_constants(self, detector: Detector, constants: Constants) -> tuple[Steps, list[str]]:
+        """Return the steps without those that the detector can do without and whose constants are missing.
+
+        Parameters
+        ----------
+        detector : Detector
+        constants : Constants
+
+        Returns
+        -------
+        steps : Steps
+        notes : list of str
+            A sentence for each step that was switched off.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from shotsieve.constants import Constants
+        >>> constants = Constants.from_arrays("GOTTHARD2", {"offset": {1: np.zeros((3, 2, 1280))}})
+        >>> Steps().for_constants(constants.detector, constants)[0].unit()
+        'ADU'
+        """
+        steps, notes = self, []
+        for constant in detector.optional_constants:
+            step = _STEP_OF[constant]
+            if getattr(steps, step) and not constants.has(constant):
+                steps = dataclasses.replace(steps, **{step: False})
+                notes.append(
+                    f"the constants have no {constant!r}: [calibrate] {step} is switched off, and values are "
+                    f"in {steps.unit()}"
+                )
+        return steps, notes
 
     def forcing(self) -> bool:
         """Return whether stages are forced, so that the folded table has its two planes of levels."""

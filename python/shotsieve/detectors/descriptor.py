@@ -1,20 +1,15 @@
-"""What a detector's TOML file holds, and how it is read and checked."""
+"""What a detector's TOML file holds."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import BadInput, nearest
 from ..units import convert
-
-GAIN_MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
-"""Names of the gain modes; the fixed ones in the order of the stages 0, 1, 2."""
+from .check import GAIN_MODES
 
 CONTROL_FIELDS = {
     "gain_mode": "",
@@ -117,10 +112,17 @@ class Detector:
     sensor_material : str
         Chemical symbol or formula.
     sensor_thickness_m : float
-    encoding : {"threshold", "code"}
-        Whether plane 1 is compared with two thresholds, or is the gain code itself.
+    encoding : {"threshold", "code", "word", "plain"}
+        Whether plane 1 is compared with two thresholds, or is the gain code itself; whether the words of the
+        only plane hold signal and gain code; or whether there is one gain stage, and words are signals.
     codes : tuple of int
-        For ``"code"``: the codes of the stages 0, 1, 2; every other code is invalid.
+        For ``"code"`` and ``"word"``: the codes of the stages 0, 1, 2, of which the first is 0; every other
+        code is invalid.
+    adc_bits : int
+        Bits of the signal. For ``"word"`` the two above them are the gain code.
+    lost_adc, saturated_adc : int
+        Likewise: the signal that, with the code of low gain, stands for a lost packet, and with that of
+        medium or low gain for a saturated pixel; -1 where there is no such word.
     planes : tuple of str
         Datasets of the raw words; several are stacked on a planes axis. `plane_count` is that axis' length.
     plane_axis : bool
@@ -152,8 +154,6 @@ class Detector:
     first_module: int
     shape: tuple[int, int]
     asic: tuple[int, int]
-    dimensions: int
-    edge_rows: tuple[int, int]
     pixel_size_m: float
     sensor_material: str
     sensor_thickness_m: float
@@ -167,12 +167,13 @@ class Detector:
     layout: str
     planes: tuple[str, ...]
     plane_count: int
-    plane_axis: bool
     pulse_key: str
     cell_key: str
-    cell_cycle: int
     encoding: str
     codes: tuple[int, ...]
+    adc_bits: int
+    lost_adc: int
+    saturated_adc: int
     max_cells: int
     row_cells: int
     clocks_per_slot: float
@@ -181,12 +182,17 @@ class Detector:
     single_cell: int
     signed_gain: bool
     medium_low_ratio: float
-    optional_constants: tuple[str, ...]
     steps: tuple[str, ...]
     gain_modes: dict[str, str]
     facility_type: str
     facility_constants: dict[str, str]
     facility_repeat_last: tuple[str, ...]
+    # What is usual need not be said in a file.
+    dimensions: int = 2
+    edge_rows: tuple[int, int] = (0, 0)
+    plane_axis: bool = True
+    cell_cycle: int = 0
+    optional_constants: tuple[str, ...] = ()
     # Not shown: it would make every error text with a detector in it a page long.
     control: dict[str, tuple[ControlKey, ...]] = field(default_factory=dict, repr=False)
 
@@ -196,13 +202,18 @@ class Detector:
         return self.shape[0] * self.shape[1]
 
     @property
+    def stages(self) -> int:
+        """Number of gain stages that a pixel can be in: the length of the gain axis of the constants."""
+        return 1 if self.encoding == "plain" else 3
+
+    @property
     def frame_shape(self) -> tuple[int, ...]:
         """Shape of a frame in files and arrays: (ss, fs), or (strips,) of a detector in one dimension."""
         return self.shape[2 - self.dimensions :]
 
     @property
     def recorded_shape(self) -> tuple[int, ...]:
-        """Shape of a frame in a dataset of raw words: `frame_shape`, behind a planes axis where there is one."""
+        """Shape of a frame in a dataset of raw words: `frame_shape`, behind the planes axis if any."""
         return (self.plane_count,) * self.plane_axis + self.frame_shape
 
     def recorded_shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -324,101 +335,3 @@ class Detector:
         if count == 1 and self.single_cell >= 0:
             return np.array([self.single_cell], np.int32)
         return np.arange(count, dtype=np.int32)
-
-
-def read(path: Path) -> Detector:
-    """Read and check one TOML file.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    Detector
-
-    Raises
-    ------
-    BadInput
-        If the file cannot be read, or says something the package does not know.
-
-    Examples
-    --------
-    >>> read(Path(__file__).with_name("agipd1m.toml")).name
-    'AGIPD1M'
-    """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadInput(f"The detector file {path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"The detector file {path} is not valid TOML: {error}.") from error
-    facility = values.pop("facility", {})
-    values["facility_type"] = facility.get("type", "")
-    values["facility_constants"] = facility.get("constants", {})
-    values["facility_repeat_last"] = facility.get("repeat_last", [])
-    values["control"] = _control(values.get("control", {}), path)
-
-    fields = {item.name: item for item in dataclasses.fields(Detector)}
-    if unknown := [key for key in values if key not in fields]:
-        raise BadInput(f"{path}: unknown key {unknown[0]!r}.{nearest(unknown[0], fields)}")
-    if missing := [key for key in fields if key not in values]:
-        raise BadInput(
-            f"{path}: the key {missing[0]!r} is missing; a detector needs all of {', '.join(fields)}."
-        )
-    for key, value in values.items():
-        if isinstance(value, list):
-            values[key] = tuple(value)
-    detector = Detector(**values)
-    _check(detector, path)
-    return detector
-
-
-def _control(table: dict, path: Path) -> dict[str, tuple[ControlKey, ...]]:
-    known = {item.name for item in dataclasses.fields(ControlKey)}
-    result = {}
-    for name, candidates in table.items():
-        if name not in CONTROL_FIELDS:
-            raise BadInput(f"{path}: [[control.{name}]] is not a known field.{nearest(name, CONTROL_FIELDS)}")
-        for item in candidates:
-            if unknown := [key for key in item if key not in known]:
-                hint = nearest(unknown[0], known)
-                raise BadInput(f"{path}: unknown key {unknown[0]!r} in [[control.{name}]].{hint}")
-        result[name] = tuple(ControlKey(**item) for item in candidates)
-    return result
-
-
-def _check(detector: Detector, path: Path) -> None:
-    """Refuse a file that says something the rest of the package does not know."""
-    choices = {
-        "layout": ("frames", "trains"),
-        "encoding": ("threshold", "code"),
-        "keep_unit": ("shot", "train"),
-    }
-    for key, allowed in choices.items():
-        if getattr(detector, key) not in allowed:
-            raise BadInput(
-                f"{path}: {key} = {getattr(detector, key)!r}; it must be one of {', '.join(allowed)}."
-            )
-    if unknown := sorted(set(detector.gain_modes.values()) - set(GAIN_MODES)):
-        raise BadInput(
-            f"{path}: [gain_modes] names {unknown[0]!r}; it must be one of {', '.join(GAIN_MODES)}."
-        )
-    if detector.dimensions not in (1, 2) or (detector.dimensions == 1 and detector.shape[0] != 1):
-        raise BadInput(
-            f"{path}: dimensions = {detector.dimensions} with shape {detector.shape}; it must be 2, or 1 with "
-            "one row of strips."
-        )
-    if not detector.cell_key and detector.cell_cycle < 1:
-        raise BadInput(f"{path}: without a cell_key, cell_cycle must say how many cells take turns.")
-    if detector.encoding == "code" and len(detector.codes) != 3:
-        raise BadInput(
-            f"{path}: encoding 'code' needs three codes, for the stages 0, 1, 2; got {detector.codes}."
-        )
-    for key in ("raw_source_pattern", "corrected_source_pattern"):
-        try:
-            groups = re.compile(getattr(detector, key)).groupindex
-        except re.error as error:
-            raise BadInput(f"{path}: {key} is not a regular expression: {error}.") from error
-        if not {"detector", "module"} <= set(groups):
-            raise BadInput(f"{path}: {key} needs the named groups (?P<detector>...) and (?P<module>...).")
