@@ -105,6 +105,9 @@ class Detector:
         (slow scan, fast scan) in pixels.
     dimensions : {2, 1}
         Pixel axes of a frame in files and arrays; with 1 the detector is a row of strips, and shape[0] is 1.
+    bank : tuple of int
+        (slow scan, fast scan) in pixels: parts of a module that are read out together, whose common mode is
+        taken by medians; (0, 0) where there is none.
     edge_rows : tuple of int
         Rows that a recorded frame may have before and after those of the sensor. They are not read.
     corrected_source : str
@@ -191,6 +194,7 @@ class Detector:
     dimensions: int = 2
     edge_rows: tuple[int, int] = (0, 0)
     plane_axis: bool = True
+    bank: tuple[int, int] = (0, 0)
     cell_cycle: int = 0
     optional_constants: tuple[str, ...] = ()
     # Not shown: it would make every error text with a detector in it a page long.
