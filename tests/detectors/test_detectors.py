@@ -14,6 +14,7 @@ def agipd_text():
 
 def test_shipped_detectors():
     assert {"AGIPD1M", "AGIPD500K", "DSSC1M", "JUNGFRAU", "LPD1M", "LPDMINI"} <= set(detectors.names())
+    assert {"EPIX100", "GOTTHARD2"} <= set(detectors.names())
     agipd, jungfrau = detectors.load("agipd1m"), detectors.load("JUNGFRAU")
     assert (agipd.shape, agipd.pixels, agipd.modules) == ((512, 128), 65536, tuple(range(16)))
     assert (jungfrau.shape, jungfrau.modules, jungfrau.first_module) == ((512, 1024), (), 1)
