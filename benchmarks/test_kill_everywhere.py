@@ -1,17 +1,19 @@
 """A reduction in parts that meets a fault at each of its calls in turn, and is resumed each time.
 
-The suite has the short form, tests/faults. Takes about an hour on two cores, most of it for "everything".
+The suite has the short form, tests/faults. Takes about an hour on two idle cores, most of it "everything".
+With ``--minutes`` the kills of a recipe stop after so many, other faults after their share of it: calls that
+are no writes come first, and the rest lies evenly among all.
 """
 
 from __future__ import annotations
 
 import collections
 import importlib
-import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 faults = importlib.import_module("faults.server")
 cases = importlib.import_module("faults.cases")
 
-SERVERS = 2
+SERVERS = 4
 TIMES = 100
 DISKS = 25
-COLUMNS = ["mode", "cases", "killed", "told", "crashed", "done", "resumed_equal"]
+MODES = {"kill": 1.0, "time": 0.5, "full": 0.25, "fail": 0.25, "disk": 0.25}
+COLUMNS = ["mode", "cases", "possible", "killed", "told", "crashed", "done", "resumed_equal"]
 WRITES = ("write", "create", "mkdir")
 
 
@@ -39,6 +42,8 @@ class Servers:
         Starts a server.
     say : callable
         Shows progress.
+    minutes : float
+        After which no kill is begun; of the other modes after their share of it.
 
     Attributes
     ----------
@@ -48,34 +53,33 @@ class Servers:
         The calls of one, in their order.
     seconds : float
         That one took.
-    rows : list of list
-        What came of each mode.
     failures : list of str
     """
 
-    def __init__(self, start: Callable[[], Any], say: Callable[[str], None]) -> None:
-        self.say, self.rows, self.failures = say, [], []
+    def __init__(self, start: Callable[[], Any], say: Callable[[str], None], minutes: float) -> None:
+        self.say, self.minutes, self.failures = say, minutes, []
         self.servers = [start() for _ in range(SERVERS)]
-        log = self.servers[0].folder.with_suffix(".log")
-        assert self.servers[0]("traced", log=str(log))["status"] == 0
-        shutil.rmtree(self.servers[0].folder / "traced")
+        first, *rest = self.servers
+        log = first.folder.with_suffix(".log")
+        done = first("undisturbed", log=str(log))
+        self.expected, self.seconds = faults.contents(first.folder / "undisturbed"), done["seconds"]
         self.calls = [line.split()[0] for line in log.read_text().splitlines()]
-        self.seconds = self.servers[0]("traced")["seconds"]
-        shutil.rmtree(self.servers[0].folder / "traced")
-        (self.expected, calls), *others = [server.undisturbed() for server in self.servers]
-        assert calls == len(self.calls)
-        assert all(other == (self.expected, calls) for other in others)
+        assert all(other.undisturbed() == (self.expected, len(self.calls)) for other in rest)
 
-    def run(self, mode: str, points: Iterable[Any], one: Callable[[Any, Any], str]) -> None:
+    def points(self, mode: str) -> list[int]:
+        """Return all calls at which a fault is possible: what is no write first, the rest evenly spread."""
+        points = [k + 1 for k, call in enumerate(self.calls) if mode != "full" or call in WRITES]
+        return sorted(points, key=lambda k: (self.calls[k - 1] == "write", f"{k:020b}"[::-1]))
+
+    def run(self, mode: str, points: Sequence[Any], one: Callable[[Any, Any], str]) -> list[Any]:
         """Go through the cases of a mode: `one` meets the fault and says how it ended; then it is resumed."""
-        points = list(points)
-        counts = collections.Counter(mode=mode, cases=len(points)) | dict.fromkeys(COLUMNS[2:], 0)
-        waiting, lock = iter(points), threading.Lock()
+        counts, lock = collections.Counter(), threading.Lock()
+        waiting, stop = iter(points), time.monotonic() + 60 * self.minutes * MODES[mode]
 
-        def serve(server: Any) -> Iterator[tuple[Any, str]]:
+        def serve(server: Any) -> None:
             while True:
                 with lock:
-                    point = next(waiting, None)
+                    point = next(waiting, None) if time.monotonic() < stop else None
                 if point is None:
                     return
                 try:
@@ -87,16 +91,16 @@ class Servers:
                     server.clear()
                     continue
                 with lock:
-                    counts[ended] += 1
-                    counts["resumed_equal"] += 1
-                    if counts["resumed_equal"] % 200 == 0:
-                        self.say(f"{mode}: {counts['resumed_equal']} of {len(points)}")
+                    counts.update([ended, "cases", "resumed_equal"])
+                    if counts["cases"] % 100 == 0:
+                        self.say(f"{mode}: {counts['cases']} of {len(points)}")
 
-        with ThreadPoolExecutor(SERVERS) as pool:
-            for done in as_completed([pool.submit(serve, server) for server in self.servers]):
-                done.result()
-        self.rows.append([counts[column] for column in COLUMNS])
-        self.say(", ".join(f"{name} {count}" for name, count in zip(COLUMNS, self.rows[-1], strict=True)))
+        with ThreadPoolExecutor(len(self.servers)) as pool:
+            list(pool.map(serve, self.servers))
+        row = [mode, *(counts[column] for column in COLUMNS[1:])]
+        row[COLUMNS.index("possible")] = len(points)
+        self.say(", ".join(f"{name} {count}" for name, count in zip(COLUMNS, row, strict=True)))
+        return row
 
 
 @pytest.fixture(scope="module")
@@ -111,46 +115,59 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable]:
         factory.close()
 
 
-@pytest.fixture
-def say(capfd: pytest.CaptureFixture) -> Callable[[str], None]:
+@pytest.fixture(scope="module")
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Print at once."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def say(text: str) -> None:
-        with capfd.disabled():
+        with capture.global_and_fixture_disabled():
             print(f"\n  {text}", end="", flush=True)
 
     return say
 
 
-@pytest.mark.parametrize("name", cases.RECIPES)
+@pytest.fixture(scope="module", params=list(cases.RECIPES))
+def servers(
+    request: pytest.FixtureRequest, start: Callable, say: Callable, minutes: float
+) -> Iterator[tuple[str, Servers]]:
+    """A recipe, and servers of it."""
+    name = request.param
+    started = Servers(lambda: start(name), say, minutes)
+    say(f"{name}: {len(started.calls)} calls")
+    yield name, started
+    for server in started.servers:
+        server.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_every_call_in_turn(
-    name: str, start: Callable, say: Callable, record: Callable, quick: bool, tmp_path: Path
+    mode: str, servers: tuple[str, Servers], start: Callable, record: Callable, quick: bool, tmp_path: Path
 ) -> None:
     """After every fault nothing partial under the final name, and resumed the bytes of an undisturbed run."""
-    servers, rng = Servers(lambda: start(name), say), np.random.default_rng(1)
-    number, step = len(servers.calls), 300 if quick else 1
-    say(f"{name}: {number} calls")
-    everywhere = range(1, number + 1, step)
+    name, these = servers
+    if mode == "disk":
+        row = disks(these, name, start, tmp_path, 2 if quick else DISKS)
+    elif mode == "time":
+        # Microseconds from the first call that changes the folder, and once more of the resumed one.
+        longest = these.seconds * 1e6
+        times = np.random.default_rng(1).integers(0, longest, (2 if quick else TIMES, 2)).tolist()
 
-    def at(mode: str) -> Callable[[Any, int], str]:
-        return lambda server, point: server.outcome("out", mode, point, servers.expected)
+        def twice(server: Any, times: tuple[int, int]) -> str:
+            ended = server.outcome("out", "time", times[0], these.expected)
+            server.outcome("out", "time", times[1], these.expected, resume=True)
+            return ended
 
-    def twice(server: Any, times: tuple[int, int]) -> str:
-        ended = server.outcome("out", "time", times[0], servers.expected)
-        server.outcome("out", "time", times[1], servers.expected, resume=True)
-        return ended
-
-    servers.run("kill", everywhere, at("kill"))
-    # Microseconds from the first call that changes the folder.
-    times = rng.integers(0, servers.seconds * 1e6, (2 if quick else TIMES, 2)).tolist()
-    servers.run("time", times, twice)
-    writes = [point for point in range(1, number + 1) if servers.calls[point - 1] in WRITES]
-    servers.run("full", writes[::step], at("full"))
-    servers.run("fail", everywhere, at("fail"))
-    for server in servers.servers:
-        server.close()
-    disks(servers, name, start, tmp_path, 2 if quick else DISKS)
-    assert not servers.failures, "\n".join(servers.failures[:10])
+        row = these.run(mode, times, twice)
+    else:
+        points = these.points(mode)
+        row = these.run(
+            mode,
+            points[:: len(points) // 4] if quick else points,
+            lambda server, point: server.outcome("out", mode, point, these.expected),
+        )
+    failures, these.failures = these.failures, []
+    assert not failures, "\n".join(failures[:10])
     record(
         records.make(
             "kill_everywhere",
@@ -166,26 +183,23 @@ def test_every_call_in_turn(
             notes="not a rate but a proof, so rates are 0: after every fault nothing partial stood under the "
             "final name, and the resumed output had the bytes of an undisturbed one, with nothing beside it",
             details={
-                "variant": name,
-                "calls": dict(sorted(collections.Counter(servers.calls).items())),
-                "files": len(servers.expected),
-                "failures": len(servers.failures),
-                "columns": COLUMNS,
-                "rows": servers.rows,
+                "variant": f"{name}, {mode}",
+                "calls": dict(sorted(collections.Counter(these.calls).items())),
+                "files": len(these.expected),
+                "failures": len(failures),
+                **dict(zip(COLUMNS, row, strict=True)),
             },
         )
     )
 
 
-def disks(servers: Servers, name: str, start: Callable, folder: Path, number: int) -> None:
+def disks(servers: Servers, name: str, start: Callable, folder: Path, number: int) -> list[Any]:
     """Reduce on file systems that are too small, from hardly any room to nearly enough, then with room."""
     with faults.small_disk(folder) as resize:
         if resize is None:
-            servers.say("no small disks: they can only be mounted by root on a machine that allows it")
-            return
+            pytest.skip("a small disk can only be mounted by root on a machine that allows it")
         assert resize("1g")
         server = start(name, folder)
-        need = sum(map(len, servers.expected.values()))
 
         def one(server: Any, size: int) -> str:
             assert resize(size)
@@ -193,6 +207,10 @@ def disks(servers: Servers, name: str, start: Callable, folder: Path, number: in
             assert resize("1g")
             return ended
 
-        servers.servers = [server]
-        servers.run("disk", np.linspace(2**16, need, number, dtype=int).tolist(), one)
-        server.close()
+        before, servers.servers = servers.servers, [server]
+        need = sum(map(len, servers.expected.values()))
+        try:
+            return servers.run("disk", np.linspace(2**16, need, number, dtype=int).tolist(), one)
+        finally:
+            servers.servers = before
+            server.close()
