@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--quick", action="store_true", help="tiny sizes: shows that the benchmarks run, measures nothing"
     )
+    group.addoption(
+        "--minutes", type=float, default=float("inf"), help="how long the kills of a recipe may take"
+    )
     group.addoption("--strict-targets", action="store_true", help="fail where a rate misses its target")
 
 
@@ -36,6 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def quick(request: pytest.FixtureRequest) -> bool:
     """Whether sizes are tiny."""
     return request.config.getoption("--quick")
+
+
+@pytest.fixture(scope="session")
+def minutes(request: pytest.FixtureRequest) -> float:
+    """Return how long something that can stop anywhere may take."""
+    return request.config.getoption("--minutes")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import h5py
@@ -81,3 +82,11 @@ def test_it_is_checked_and_no_run_of_its_own(linked, simulated):
 def test_raw_content_has_its_names_anyway():
     with pytest.raises(BadInput, match="legacy_names = true makes links under the raw names"):
         shotsieve.Recipe.from_dict({"write": {"content": "raw", "legacy_names": True}})
+
+
+def test_nothing_in_the_files_tells_the_time_of_the_day(linked):
+    """Headers of HDF5 objects have a flag for it; groups that were made on the way to a link once had it."""
+    for path in linked.out.rglob("*.h5"):
+        flags = re.findall(rb"OHDR\x02(.)", path.read_bytes(), re.DOTALL)
+        assert flags
+        assert not [flag for flag in flags if flag[0] & 0x20], path

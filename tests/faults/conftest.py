@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from shotsieve.simulate import simulate_spi
 
-from .server import SIMULATED, Server, build_shim
+from .server import Factory, folder_in_memory
 
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory):
-    """Start a server for a recipe, and for a folder of one's own."""
-    shim = build_shim(tmp_path_factory.mktemp("shim"))
-    if shim is None:
-        pytest.skip("needs a C compiler and Linux")
-    sim = simulate_spi(tmp_path_factory.mktemp("simulated"), SIMULATED)
-    started = []
-
-    def start(text: str, folder: Path | None = None) -> Server:
-        started.append(Server(shim, folder or tmp_path_factory.mktemp("served"), sim, text))
-        return started[-1]
-
-    yield start
-    for server in started:
-        server.close()
+    """Start a server for a recipe, by name, and for a folder of one's own."""
+    with folder_in_memory() as folder:
+        try:
+            factory = Factory(folder or tmp_path_factory.mktemp("faults"))
+        except RuntimeError as reason:
+            pytest.skip(str(reason))
+        yield factory
+        factory.close()

@@ -1,6 +1,7 @@
 /* Stands between a process and the system: counts, lists, refuses or ends at calls that change a folder.
  *
- * Preloaded. FAULT_ROOT is the folder; other files are left alone. fault_arm() says what to do at which call. */
+ * Preloaded. FAULT_ROOT is the folder; other files are left alone. fault_arm() says what to do at which call.
+ */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -27,10 +29,7 @@ void fault_arm(int what, long at, int log)
     refused = 0;
 }
 
-long fault_calls(void)
-{
-    return calls;
-}
+long fault_calls(void) { return calls; }
 
 static int inside(const char *path)
 {
@@ -85,9 +84,37 @@ static int meet_fd(const char *call, int fd, int writes)
     return meet(call, name_of(fd, path, sizeof path), writes);
 }
 
-#define REAL(name)                     \
-    static __typeof__(&name) real;     \
-    if (!real)                         \
+/* A name seen from an open folder, as a whole path. */
+static const char *whole(int folder, const char *name, char *path, size_t size)
+{
+    if (name[0] == '/' || folder == AT_FDCWD)
+        return name;
+    name_of(folder, path, size / 2);
+    size_t n = strlen(path);
+    snprintf(path + n, size - n, "/%s", name);
+    return path;
+}
+
+static int meet_at(const char *call, int folder, const char *name, int writes)
+{
+    char path[8192];
+    return meet(call, whole(folder, name, path, sizeof path), writes);
+}
+
+/* Opening is such a call only where it makes a file. */
+static int meet_open(int folder, const char *name, int flags)
+{
+    char path[8192];
+    struct stat known;
+    if (!(flags & O_CREAT))
+        return 0;
+    name = whole(folder, name, path, sizeof path);
+    return stat(name, &known) && meet("create", name, 1);
+}
+
+#define REAL(name)                 \
+    static __typeof__(&name) real; \
+    if (!real)                     \
     real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
 ssize_t write(int fd, const void *data, size_t n)
@@ -126,6 +153,43 @@ ssize_t sendfile64(int to, int from, off64_t *at, size_t n)
     return meet_fd("write", to, 1) ? -1 : real(to, from, at, n);
 }
 
+ssize_t copy_file_range(int from, off64_t *a, int to, off64_t *b, size_t n, unsigned flags)
+{
+    REAL(copy_file_range);
+    return meet_fd("write", to, 1) ? -1 : real(from, a, to, b, n, flags);
+}
+
+#define OPEN(name)                                                             \
+    int name(const char *path, int flags, ...)                                 \
+    {                                                                          \
+        REAL(name);                                                            \
+        va_list more;                                                          \
+        va_start(more, flags);                                                 \
+        mode_t how = flags & O_CREAT ? va_arg(more, mode_t) : 0;               \
+        va_end(more);                                                          \
+        return meet_open(AT_FDCWD, path, flags) ? -1 : real(path, flags, how); \
+    }
+#define OPENAT(name)                                                                 \
+    int name(int folder, const char *path, int flags, ...)                           \
+    {                                                                                \
+        REAL(name);                                                                  \
+        va_list more;                                                                \
+        va_start(more, flags);                                                       \
+        mode_t how = flags & O_CREAT ? va_arg(more, mode_t) : 0;                     \
+        va_end(more);                                                                \
+        return meet_open(folder, path, flags) ? -1 : real(folder, path, flags, how); \
+    }
+OPEN(open)
+OPEN(open64)
+OPENAT(openat)
+OPENAT(openat64)
+
+int ftruncate(int fd, off_t n)
+{
+    REAL(ftruncate);
+    return meet_fd("truncate", fd, 0) ? -1 : real(fd, n);
+}
+
 int ftruncate64(int fd, off64_t n)
 {
     REAL(ftruncate64);
@@ -150,6 +214,12 @@ int fsync(int fd)
     return meet_fd("fsync", fd, 0) ? -1 : real(fd);
 }
 
+int fdatasync(int fd)
+{
+    REAL(fdatasync);
+    return meet_fd("fsync", fd, 0) ? -1 : real(fd);
+}
+
 int link(const char *from, const char *to)
 {
     REAL(link);
@@ -159,7 +229,7 @@ int link(const char *from, const char *to)
 int linkat(int a, const char *from, int b, const char *to, int flags)
 {
     REAL(linkat);
-    return meet("link", to, 0) ? -1 : real(a, from, b, to, flags);
+    return meet_at("link", b, to, 0) ? -1 : real(a, from, b, to, flags);
 }
 
 int rename(const char *from, const char *to)
@@ -174,8 +244,33 @@ int mkdir(const char *path, mode_t how)
     return meet("mkdir", path, 1) ? -1 : real(path, how);
 }
 
+int renameat(int a, const char *from, int b, const char *to)
+{
+    REAL(renameat);
+    return meet_at("rename", b, to, 0) ? -1 : real(a, from, b, to);
+}
+
+int mkdirat(int folder, const char *path, mode_t how)
+{
+    REAL(mkdirat);
+    return meet_at("mkdir", folder, path, 1) ? -1 : real(folder, path, how);
+}
+
 int unlink(const char *path)
 {
     REAL(unlink);
     return meet("unlink", path, 0) ? -1 : real(path);
+}
+
+int unlinkat(int folder, const char *path, int flags)
+{
+    REAL(unlinkat);
+    return meet_at(flags & AT_REMOVEDIR ? "rmdir" : "unlink", folder, path, 0) ? -1
+                                                                               : real(folder, path, flags);
+}
+
+int rmdir(const char *path)
+{
+    REAL(rmdir);
+    return meet("rmdir", path, 0) ? -1 : real(path);
 }

@@ -273,7 +273,9 @@ class ExdfFile:
         if f"INSTRUMENT/{old}" in self._file():
             raise BadInput(f"{self.path.name}: {old} is the name of a source already")
         for root in ("INSTRUMENT", "INDEX"):
-            self._file()[f"{root}/{old}"] = h5py.SoftLink(f"/{root}/{source}")
+            parent, _, last = f"{root}/{old}".rpartition("/")
+            # Groups that HDF5 makes on the way would tell the time of the day.
+            self._file().require_group(parent)[last] = h5py.SoftLink(f"/{root}/{source}")
         groups = [group for name, group in self._counts if name == source]
         self._sources += [f"INSTRUMENT/{old}/{group}" for group in groups]
 
@@ -368,8 +370,7 @@ class ExdfFile:
             self.set_counts(source, group, counts, first)
 
     def _create(self, path: str, source: str, group: str) -> h5py.Group:
-        made = self._groups[source, group] = self._file().require_group(path)
-        return made
+        return self._groups.setdefault((source, group), self._file().require_group(path))
 
     def _per_train(self, what: str, values: Any, dtype: str) -> np.ndarray:
         array = np.asarray(values)

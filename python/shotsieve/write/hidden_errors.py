@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
-import re
 import sys
 from typing import Any
+
+from .disk_errors import number_in
 
 
 class HiddenErrors:
@@ -55,6 +56,5 @@ class HiddenErrors:
             With the number that HDF5 tells.
         """
         if self._found:
-            number = re.search(r"errno = (\d+)", self._found[0])
-            code = int(number.group(1)) if number else errno.EIO
+            code = number_in(self._found[0]) or errno.EIO
             raise OSError(code, f"HDF5 could not write what it held back: {self._found[0]}")

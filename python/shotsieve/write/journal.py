@@ -100,6 +100,7 @@ class Journal:
         if not path.is_file():
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
+            sync(self.folder.parent)  # this folder's own name, and that of the data
             _put(path, lambda file: file.write(text.encode()))
         elif changed := _differing(json.loads(path.read_text(encoding="utf-8")), json.loads(text)):
             raise BadInput(
