@@ -214,9 +214,11 @@ def fold(
     names = required(detector, steps, gain_mode)
     for name in names:
         if not constants.has(name):
+            scalar = name == "adu_per_kev" and "adu_per_photon" in detector.steps
             raise BadInput(
                 f"The constants have no {name!r} for any module, and the calibration needs it: give "
-                f"constants with it, or set [calibrate] {_SWITCH[name]}."
+                f"constants with it, or set [calibrate] {_SWITCH[name]}"
+                + (', or adu_per_photon = "14.4 ADU" (what it is for you).' if scalar else ".")
             )
     cell_ids = np.asarray(cell_ids)
     planes = table_planes(detector, steps, gain_mode)
