@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import shotsieve
+from shotsieve.constants import Constants, Steps
 from shotsieve.errors import BadInput
 from shotsieve.simulate import SpiParameters, simulate_spi
 from shotsieve.sources.run import open_run
@@ -106,3 +107,31 @@ def test_the_number_of_sigma_moves_the_stages(simulated, recipe_of, reduced, tmp
     data = [one["image.data"].ndarray()[0] for one in both]
     same = (early == usual) & np.isfinite(data[0])
     np.testing.assert_array_equal(bits(data[0])[same], bits(data[1])[same])
+
+
+def test_a_component_of_extra_data_tells_of_parallel_gain(simulated):
+    """Also where the run itself does not."""
+    run = component("parallel", simulated("parallel").raw, raw=True)
+    source = open_run(run)
+    assert (source.detector.encoding, source.shots.cell_id.tolist()) == ("parallel", [0, 2, 5] * 2)
+
+
+def test_frames_in_memory_are_what_the_reduction_writes(simulated, reduced):
+    constants = str(simulated("parallel").constants)
+    calibrate = shotsieve.Calibrator(
+        constants, [0], unit="photon", steps=Steps(adu_per_photon=14.4), backend="cpu"
+    )
+    assert calibrate.frame_shape == (1, 3, 256, 256)
+    source = open_run(simulated("parallel").raw)
+    words = np.zeros((6, 16, 3, 256, 256), "u2")
+    source.read(0, 6, words)
+    found = calibrate(words[:, :1], source.shots.cell_id, ["data", "gain", "mask"])
+    written, kept = component("parallel", reduced("parallel").out), reduced("parallel").table.fate == 0
+    for name in ("data", "gain", "mask"):
+        mine = getattr(found, name)[kept, 0]
+        np.testing.assert_array_equal(bits(mine), bits(written[f"image.{name}"].ndarray()[0]))
+    with pytest.raises(BadInput, match="AGIPD1M has no parallel gain"):
+        shotsieve.Calibrator(
+            Constants.from_arrays("AGIPD1M", {"offset": np.zeros((3, 1, 512, 128))}, modules=[0]),
+            parallel_gain=True,
+        )
