@@ -91,6 +91,9 @@ class Calibrator:
     lit_threshold : str or float
         From where a pixel is lit: ``"0.7 photon"``, ``"4 keV"``, ``"5 sigma"``, or a number in `unit`.
         Sigma is the median noise of all `cells`; in `shotsieve.reduce` of those that the run has.
+    parallel_gain : bool or None
+        Of LPD: whether the planes of a shot are its words in high, medium and low gain. None: whether the
+        constants say that they are for that mode.
     backend : {"auto", "cpu", "cuda", "emu"} or Backend
 
     Attributes
@@ -126,12 +129,15 @@ class Calibrator:
         unit: str | None = None,
         steps: Steps | None = None,
         lit_threshold: str | float = "0.7 photon",
+        parallel_gain: bool | None = None,
         backend: str | Backend = "auto",
     ) -> None:
         family = None if detector is None else detectors.load(detector)
         if not isinstance(constants, Constants):
             constants = Constants.open(constants, family)
         self.detector = family or constants.detector
+        if constants.conditions.get("parallel_gain") if parallel_gain is None else parallel_gain:
+            self.detector = self.detector.in_parallel_gain()
         steps = Steps() if steps is None else steps
         self.modules = tuple(constants.modules if modules is None else (int(m) for m in modules))
         if not self.modules or len(set(self.modules)) < len(self.modules):

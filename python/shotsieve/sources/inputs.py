@@ -32,6 +32,8 @@ class Inputs:
         Selected detector sources; None: all.
     name : str
         Name of the detector, where a detector component was given.
+    parallel_gain : bool
+        Whether such a component was told of parallel gain.
     notes : list of str
     """
 
@@ -41,6 +43,7 @@ class Inputs:
     trains: np.ndarray | None = None
     sources: set[str] | None = None
     name: str = ""
+    parallel_gain: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -78,6 +81,7 @@ def find_inputs(run) -> Inputs:
         inputs = _from_collection(run.data, type(run).__name__)
         inputs.sources = set(run.source_to_modno)
         inputs.name = str(getattr(run, "detector_name", ""))
+        inputs.parallel_gain = bool(getattr(run, "parallel_gain", False))
         return inputs
     if hasattr(run, "train_ids") and hasattr(run, "files"):
         return _from_collection(run, type(run).__name__)

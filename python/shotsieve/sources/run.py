@@ -57,7 +57,7 @@ def open_run(
         Threads of each reading call; by default as many as the process may use.
     parallel_gain : bool, optional
         Of LPD: whether every pulse stands in the file three times, in high, medium and low gain; by default
-        what the run says.
+        what a component of EXtra-data, or the run, says.
 
     Returns
     -------
@@ -84,6 +84,8 @@ def open_run(
     """
     inputs = find_inputs(run)
     found = choose(inputs, detector, source)
+    if parallel_gain is None and inputs.parallel_gain:
+        parallel_gain = True
     return RunSource(inputs, found, threads or usable_cpus(), parallel_gain)
 
 
