@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import h5py
 
 FOLDER = "shotsieve"
+_DRIVER = "shotsieve_unbuffered"
 
 
 @contextmanager
@@ -58,17 +59,44 @@ def grown(path: str | os.PathLike[str], mode: str, libver: Any) -> Iterator[h5py
     OSError
         If the disk refuses, also where HDF5 says it only when it closes.
     """
-    import h5py
-
     file = None
     try:
-        file = h5py.File(path, mode, libver=libver)
+        file = begun(path, mode, libver)
         yield file
         _finish(file)
     except BaseException:
         if file is not None:
             give_up(file, path)
         raise
+
+
+def begun(path: str | os.PathLike[str], mode: str, libver: Any) -> h5py.File:
+    """Open an HDF5 file to be written, without HDF5's buffer for contiguous data.
+
+    HDF5 writes that buffer when the dataset is closed, which h5py does when nobody refers to it any more. If
+    the disk refuses then, nobody hears of it, and HDF5 (2.0 and before) goes on with a dataset that is half
+    gone and crashes later. Without the buffer the write itself fails, and says so.
+
+    Parameters
+    ----------
+    path : path-like
+    mode, libver
+        As for ``h5py.File``.
+
+    Returns
+    -------
+    h5py.File
+    """
+    import h5py
+
+    if _DRIVER not in h5py.registered_drivers():
+        h5py.register_driver(_DRIVER, _set_unbuffered)
+    return h5py.File(path, mode, libver=libver, driver=_DRIVER)
+
+
+def _set_unbuffered(plist: Any) -> None:
+    plist.set_fapl_sec2()
+    plist.set_sieve_buf_size(0)
 
 
 def _finish(file: h5py.File) -> None:

@@ -11,15 +11,12 @@ from .server import small_disk
 
 @pytest.mark.parametrize("name", ["one pass", "everything"])
 def test_disk_full_at_any_write(serve, rng, name):
-    """A full disk is an error with a reason. HDF5 itself may crash when a flush fails: that is as a kill."""
+    """A full disk is an error with a reason, wherever it is met; HDF5 does not crash."""
     server = serve(name)
     expected, calls = server.undisturbed()
-    ended = []
     for point in sorted({1, 5, *rng.integers(1, calls - 60, 3).tolist()}):
-        ended.append(server.outcome("out", "full", point, expected))
+        assert server.outcome("out", "full", point, expected) == "told"
         server.resumed("out", expected)
-    assert set(ended) <= {"told", "crashed"}
-    assert "told" in ended
 
 
 @pytest.mark.parametrize("name", ["two passes", "everything", "two detectors"])
@@ -28,7 +25,8 @@ def test_a_broken_disk_at_any_call(serve, rng, name):
     server = serve(name)
     expected, calls = server.undisturbed()
     for point in sorted({calls - 1, calls, *rng.integers(1, calls, 3).tolist()}):
-        server.outcome("out", "fail", point, expected)  # where it ends well, a clean-up was refused
+        # Where it ends well, a clean-up was refused.
+        assert server.outcome("out", "fail", point, expected) in ("told", "done")
         server.resumed("out", expected)
 
 

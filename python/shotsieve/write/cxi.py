@@ -14,7 +14,7 @@ import numpy as np
 from .._version import __version__
 from ..errors import BadInput, OutputError
 from ..filters import packing
-from ..side_file import give_up
+from ..side_file import begun, give_up
 from . import crystfel
 from . import cxi_layout as layout
 from .encoded import DTYPES, EncodedFrames
@@ -152,7 +152,7 @@ class CxiWriter:
                 raise OutputError(f"{self._final(end)} exists already; choose another name or remove it")
         self._file: h5py.File | None = None
         with self._disk("created"):
-            self._file = h5py.File(self._partial[".cxi"], "x", libver=LIBVER)
+            self._file = begun(self._partial[".cxi"], "x", LIBVER)
             self._slabs = layout.create_frames(
                 self._file, self.modules, self.module_shape, self._compressed, unit, self.mask_bad, self.dtype
             )

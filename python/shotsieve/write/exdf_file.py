@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from ..errors import BadInput, OutputError
-from ..side_file import give_up
+from ..side_file import begun, give_up
 from .exdf_sections import check_rows, metadata
 from .hdf5 import LIBVER, storable, stored_dtype, sync
 
@@ -90,7 +90,7 @@ class ExdfFile:
         self._first: dict[tuple[str, str], np.ndarray] = {}
         self._groups: dict[tuple[str, str], h5py.Group] = {}
         try:
-            self.file: h5py.File | None = h5py.File(self.path, "x", libver=LIBVER)
+            self.file: h5py.File | None = begun(self.path, "x", LIBVER)
         except OSError as err:
             raise OutputError(f"{self.path}: the file cannot be created ({err})") from err
         # Without a RUN group EXtra-data's run_values() fails with a bare KeyError.
