@@ -7,6 +7,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -60,7 +61,9 @@ def options_of(parameters: type) -> list[click.Option]:
     list of click.Option
         A switch ``xgm`` becomes ``--xgm / --no-xgm``; names have dashes, in the help texts too.
     """
-    helps = _described(parameters.__doc__ or "")
+    helps = {}
+    for kind in reversed(parameters.__mro__):  # what a class adds or says anew is in its own docstring
+        helps |= _described(kind.__doc__ or "")
     hints = get_type_hints(parameters)
     options = []
     for field in dataclasses.fields(parameters):
@@ -119,29 +122,51 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def spi_command(progress_bar: Callable[[], Any]) -> click.Command:
-    """Return ``shotsieve simulate spi``.
+def _spi() -> tuple[type, Callable[..., Any], str]:
+    from .simulate import SpiParameters, simulate_spi
+
+    return SpiParameters, simulate_spi, "Single-particle imaging at AGIPD, LPD or DSSC"
+
+
+def _sfx() -> tuple[type, Callable[..., Any], str]:
+    from .simulate import SfxParameters, simulate_sfx
+
+    return SfxParameters, simulate_sfx, "Serial crystallography at AGIPD or LPD"
+
+
+def _saxs() -> tuple[type, Callable[..., Any], str]:
+    from .simulate import SaxsParameters, simulate_saxs
+
+    return SaxsParameters, simulate_saxs, "Solution scattering and powder rings at AGIPD, LPD or DSSC"
+
+
+SCENES = {"saxs": _saxs, "sfx": _sfx, "spi": _spi}
+"""What the beam hits: name of the command -> its parameters, its function and what it is."""
+
+
+def scene_command(name: str, progress_bar: Callable[[], Any]) -> click.Command:
+    """Return one command of ``shotsieve simulate``.
 
     Parameters
     ----------
+    name : str
+        A key of `SCENES`.
     progress_bar : callable
         Context manager that gives a function (done, total, bytes, doing), or None where nobody looks.
     """
-    from .simulate.parameters import SpiParameters
+    kind, function, what = SCENES[name]()
 
     def simulate(out: Path, overwrite: bool, **values: Any) -> None:
-        from .simulate.spi import simulate_spi
-
-        parameters = SpiParameters(**values)
+        parameters = kind(**values)
         with progress_bar() as update:
             progress = None if update is None else lambda doing, done, total: update(done, total, 0, doing)
-            made = simulate_spi(out, parameters, overwrite=overwrite, progress=progress)
+            made = function(out, parameters, overwrite=overwrite, progress=progress)
         click.echo(f"raw run    {made.raw}: {parameters.n_trains} trains, {len(made.files)} files")
         click.echo(f"constants  {made.constants}\ngeometry   {made.geometry or 'none'}")
         click.echo(f"truth      {made.truth_file}")
 
     return click.Command(
-        "spi",
+        name,
         callback=simulate,
         params=[
             click.Argument(["out"], type=click.Path(path_type=Path)),
@@ -152,8 +177,11 @@ def spi_command(progress_bar: Callable[[], Any]) -> click.Command:
                 " OUT/truth.h5 is missing or one of the folders holds anything that the simulation did not"
                 " make.",
             ),
-            *options_of(SpiParameters),
+            *options_of(kind),
         ],
-        help="Single-particle imaging at AGIPD, LPD or DSSC: raw run, constants, geometry, truth in OUT.\n\n"
+        help=f"{what}: raw run, constants, geometry, truth in OUT.\n\n"
         "Trains are counted from 0. Lists are written 0,2,5-8; entries of several numbers 3:0,5:1.",
     )
+
+
+spi_command, sfx_command, saxs_command = (partial(scene_command, name) for name in ("spi", "sfx", "saxs"))

@@ -107,9 +107,9 @@ def test_orientations_are_rotations_without_a_preferred_direction():
 
 
 def test_spots_obey_bragg():
-    diffraction = BraggDiffraction([flat()], HEWL, 9.3, size_nm=200, bandwidth=0.0, d_min_nm=0.5)
+    diffraction = BraggDiffraction([flat()], HEWL, 9.3, bandwidth=0.0, d_min_nm=0.5)
     turn = random_orientation(np.random.default_rng(8))
-    spots = diffraction.spots(turn)
+    spots = diffraction.spots(turn, 200)
     assert len(spots) > 20
     x, y = (spots["fs"] + 0.5 - 100) * 2e-4, (spots["ss"] + 0.5 - 100) * 2e-4
     outgoing = np.stack([x, y, np.full_like(x, 0.1)], axis=1)
@@ -122,14 +122,13 @@ def test_spots_obey_bragg():
 def test_larger_crystals_have_fewer_spots_and_bandwidth_more():
     turn = random_orientation(np.random.default_rng(8))
 
-    def found(**options) -> int:
-        return len(
-            BraggDiffraction([flat()], HEWL, 9.3, **{"d_min_nm": 0.5, "bandwidth": 0, **options}).spots(turn)
-        )
+    def found(size: float, **options) -> int:
+        options = {"d_min_nm": 0.5, "bandwidth": 0, **options}
+        return len(BraggDiffraction([flat()], HEWL, 9.3, **options).spots(turn, size))
 
-    assert found(size_nm=200) > found(size_nm=1000)
-    assert found(size_nm=1000, bandwidth=0.01) > found(size_nm=1000)
-    assert found(size_nm=1000, mosaicity_mrad=5) > found(size_nm=1000)
+    assert found(200) > found(1000)
+    assert found(1000, bandwidth=0.01) > found(1000)
+    assert found(1000, mosaicity_mrad=5) > found(1000)
 
 
 def test_tiles_that_look_away_or_miss_get_no_spots():
@@ -137,7 +136,7 @@ def test_tiles_that_look_away_or_miss_get_no_spots():
     behind = Tile(
         (0, 200, 0, 200), np.array([-0.02, -0.02, -0.1]), np.array([0, 2e-4, 0]), np.array([2e-4, 0, 0])
     )
-    options = {"d_min_nm": 0.6, "size_nm": 500}
+    options = {"d_min_nm": 0.6}
     turn = random_orientation(np.random.default_rng(8))
     both = BraggDiffraction([flat(), behind], HEWL, 9.3, **options).spots(turn)
     alone = BraggDiffraction([flat()], HEWL, 9.3, **options).spots(turn)
@@ -221,8 +220,8 @@ def share_met(frame: np.ndarray, spots: np.ndarray) -> float:
 
 def test_spots_are_where_an_independent_simulator_has_them(foreign):
     frames, axes, pixels = foreign
-    diffraction = BraggDiffraction(pixels.tiles, HEWL, 9.3, size_nm=500, d_min_nm=0.15)
+    diffraction = BraggDiffraction(pixels.tiles, HEWL, 9.3, d_min_nm=0.15)
     for frame, strain in zip(frames, axes, strict=True):
-        assert share_met(frame, diffraction.spots(np.eye(3), strain)) >= 0.95
+        assert share_met(frame, diffraction.spots(np.eye(3), strain=strain)) >= 0.95
         for axis in range(3):
-            assert share_met(frame, diffraction.spots(turned(axis, 2), strain)) < 0.3
+            assert share_met(frame, diffraction.spots(turned(axis, 2), strain=strain)) < 0.3

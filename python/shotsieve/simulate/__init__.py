@@ -1,5 +1,14 @@
 """Physically right raw runs with known truth."""
 
+from .sfx import SaxsParameters, SfxParameters, simulate_saxs, simulate_sfx
 from .spi import SimulatedRun, SpiParameters, simulate_spi
 
-__all__ = ["SimulatedRun", "SpiParameters", "simulate_spi"]
+__all__ = [
+    "SaxsParameters",
+    "SfxParameters",
+    "SimulatedRun",
+    "SpiParameters",
+    "simulate_saxs",
+    "simulate_sfx",
+    "simulate_spi",
+]

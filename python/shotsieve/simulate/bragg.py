@@ -46,8 +46,6 @@ class BraggDiffraction:
         The detector in the laboratory, the sample at the origin, the beam along z.
     cell : UnitCell
     photon_energy_kev : float
-    size_nm : float
-        Edge of the crystal.
     d_min_nm : float
         Resolution to which the crystal diffracts.
     b_factor_nm2 : float
@@ -78,7 +76,6 @@ class BraggDiffraction:
         cell: UnitCell,
         photon_energy_kev: float,
         *,
-        size_nm: float = 500.0,
         d_min_nm: float = 0.2,
         b_factor_nm2: float = 0.2,
         mosaicity_mrad: float = 0.0,
@@ -95,19 +92,22 @@ class BraggDiffraction:
             [[tile.rect[1] - tile.rect[0], tile.rect[3] - tile.rect[2]] for tile in tiles]
         )
         self._wave = 1 / kev_to_nm(photon_energy_kev)
-        self._width = 1 / (math.sqrt(2 * math.pi) * size_nm)
         self._mosaicity, self._bandwidth = mosaicity_mrad * 1e-3, bandwidth
         self._axes_of_cell = cell.reciprocal()
         self._indices = cell.reflections(d_min_nm)
         self._intensity = wilson_intensities(cell, self._indices, b_factor_nm2, molecule)
 
-    def spots(self, orientation: np.ndarray, strain: np.ndarray | None = None) -> np.ndarray:
+    def spots(
+        self, orientation: np.ndarray, size_nm: float = 500.0, strain: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return the spots of a crystal.
 
         Parameters
         ----------
         orientation : ndarray of float64, shape (3, 3)
             Rotation from the cell's own frame (`UnitCell.reciprocal`) to the laboratory.
+        size_nm : float
+            Edge of the crystal.
         strain : ndarray of float64, shape (3, 3), optional
             Reciprocal axes in place of the cell's own ones.
 
@@ -121,6 +121,7 @@ class BraggDiffraction:
         >>> diffraction.spots(random_orientation(rng))["weight"].max()    # doctest: +SKIP
         0.8
         """
+        narrow = 1 / (math.sqrt(2 * math.pi) * size_nm)
         axes = self._axes_of_cell if strain is None else strain
         scattered = self._indices @ (axes @ orientation.T)
         length2 = np.einsum("ij,ij->i", scattered, scattered)
@@ -129,14 +130,16 @@ class BraggDiffraction:
         excitation = outgoing - self._wave
         # How far one relative step of the photon energy moves the sphere at this reflection.
         lever = self._wave * np.abs(scattered[:, 2] / outgoing - 1)
-        width = np.sqrt(self._width**2 + self._mosaicity**2 * length2 + np.square(lever * self._bandwidth))
+        width = np.sqrt(narrow**2 + self._mosaicity**2 * length2 + np.square(lever * self._bandwidth))
         found = np.flatnonzero(np.abs(excitation) < REACH * width)
         direction = scattered[found] / outgoing[found, None]
-        share = self._width / width[found] * np.exp(-0.5 * np.square(excitation[found] / width[found]))
+        share = narrow / width[found] * np.exp(-0.5 * np.square(excitation[found] / width[found]))
         weight = self._intensity[found] * share * (1 - np.square(direction[:, 0]))
-        return self._on_tiles(self._indices[found], direction, weight)
+        return self._on_tiles(self._indices[found], direction, weight, narrow)
 
-    def _on_tiles(self, indices: np.ndarray, direction: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    def _on_tiles(
+        self, indices: np.ndarray, direction: np.ndarray, weight: np.ndarray, narrow: float
+    ) -> np.ndarray:
         along = direction @ self._normal.T  # (spots, tiles)
         with np.errstate(divide="ignore", invalid="ignore"):
             distance = np.einsum("ij,ij->i", self._corner, self._normal) / along
@@ -148,12 +151,16 @@ class BraggDiffraction:
         spots["h"], spots["k"], spots["l"] = indices[spot].T
         spots["tile"], spots["weight"] = tile, weight[spot]
         spots["ss"], spots["fs"] = (pixel[spot, tile] + self._first[tile] - 0.5).T
-        spots["width_ss"], spots["width_fs"] = self._widths(direction[spot], distance[spot, tile], tile).T
+        spots["width_ss"], spots["width_fs"] = self._widths(
+            direction[spot], distance[spot, tile], tile, narrow
+        ).T
         return spots
 
-    def _widths(self, direction: np.ndarray, distance: np.ndarray, tile: np.ndarray) -> np.ndarray:
+    def _widths(
+        self, direction: np.ndarray, distance: np.ndarray, tile: np.ndarray, narrow: float
+    ) -> np.ndarray:
         """Return standard deviations in pixels: of size and mosaicity, and radially of the bandwidth."""
-        even = distance * np.hypot(self._width / self._wave, self._mosaicity)
+        even = distance * np.hypot(narrow / self._wave, self._mosaicity)
         radial = distance[:, None] * direction * self._bandwidth / direction[:, 2:]
         radial[:, 2] = 0
         step = np.linalg.norm(self._axes[tile], axis=2)

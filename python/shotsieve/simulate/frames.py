@@ -12,7 +12,7 @@ from .geometry import momentum_transfer
 from .kinds import positions
 from .noise import generator
 from .parameters import SpiParameters
-from .physics import Background, SphereDiffraction, background_profile, draw_photons, solid_angle
+from .physics import Background, draw_photons, solid_angle
 from .schedule import Schedule
 
 MOMENTS = 16  # terms of the series of 1 - exp(-x); enough for x <= 1
@@ -62,15 +62,15 @@ class FrameMaker:
         self.parameters = p = parameters
         self.schedule = schedule
         self.model = model
-        q, weight, profiles = [], [], []
+        q, weight = [], []
         for module in p.modules:
             place = positions(p.detector, module)
             position = place.reshape(PIXELS, 2)
             q.append(momentum_transfer(place, p.distance_m, p.photon_energy_kev).reshape(PIXELS))
             weight.append(solid_angle(p.distance_m, np.hypot(position[:, 0], position[:, 1])))
-            profile = background_profile(q[-1]) * weight[-1]
-            # `background` is the mean over the modules simulated; the share of each follows from its place.
-            profiles.append(profile)
+        self.scene = p.scene(schedule, np.stack(q), np.stack(weight))
+        profiles = [self.scene.background(one) * solid for one, solid in zip(q, weight, strict=True)]
+        # `background` is the mean over the modules simulated; the share of each follows from its place.
         level = p.background / np.mean([b.mean() for b in profiles])
         # The optical laser changes the inner half of q; row and state of the laser -> background.
         change = [1 + p.pump_effect * (one < np.max(q) / 2) for one in q]
@@ -79,22 +79,7 @@ class FrameMaker:
             [Background(b, level * b.sum()) for b in one]
             for one in ((profiles, pumped) if p.pump_effect else (profiles,))
         ]
-        self._sphere = SphereDiffraction(np.stack(q), np.stack(weight))
-        self._total = self._sphere.total_weight()
         self._moments: dict[tuple[int, int, int], np.ndarray] = {}
-        self._radial: tuple[int, np.ndarray] = (-1, np.empty(0))
-
-    def _hit(self, shot: int, row: int) -> np.ndarray | None:
-        """Return the particle's expected photons on one module at mean pulse energy, (pixels,) float32."""
-        s = self.schedule
-        if s.strength[shot] == 0:
-            return None
-        known, radial = self._radial
-        if known != shot:
-            radial = self._sphere.radial(s.radius[shot])
-            self._radial = (shot, radial)
-        scale = s.strength[shot] / np.sum(radial * self._total)
-        return self._sphere.pattern(row, radial) * np.float32(scale)
 
     def _energy(self, shot: int) -> float:
         return float(self.schedule.pulse_energy[shot]) / self.parameters.pulse_energy_uj
@@ -122,7 +107,7 @@ class FrameMaker:
         cell = min(int(self.schedule.cell_id[shot]), self.model.cells - 1)
         module = self.model.module(self.parameters.modules[row])
         background_lit = self._background_lit(shot, row, module, cell, energy)
-        hit = self._hit(shot, row)
+        hit = self.scene.hit(shot, row)
         if hit is None:
             photons = background.total * energy
             return Expected(*_rounded(photons, 0.0, background_lit, background_lit))
@@ -187,7 +172,7 @@ class FrameMaker:
         module, cell = p.modules[row], int(s.cell_id[shot])
         rng = generator(p.seed, 4, int(s.train[shot]), int(s.frame[shot]), module)
         energy = self._energy(shot)
-        hit = self._hit(shot, row)
+        hit = self.scene.hit(shot, row)
         if hit is None:
             pixels, counts = self._background_of(shot, row).draw(rng, energy)
         else:

@@ -157,28 +157,13 @@ def momentum_transfer(position: np.ndarray, distance_m: float, photon_energy_kev
     return 4 * np.pi * np.sin(theta) * (photon_energy_kev / HC_KEV_NM)
 
 
-def write_grid_geometry(
-    path: str | os.PathLike, detector: Detector, distance_m: float, photon_energy_kev: float
-) -> Path:
-    """Write a detector whose modules stand as in `grid_positions` as a CrystFEL geometry file in slab layout.
-
-    Parameters
-    ----------
-    path : path
-        File to write; the folder must exist.
-    detector : Detector
-        With square pixels.
-    distance_m, photon_energy_kev : float
-        Camera length, m, and photon energy, keV.
-
-    Returns
-    -------
-    pathlib.Path
-        The file. The same arguments give the same bytes.
+def grid_geometry(detector: Detector) -> Geometry:
+    """Return the geometry of a detector with square pixels whose modules stand as in `grid_positions`.
 
     Examples
     --------
-    >>> write_grid_geometry("lpd.geom", detectors.load("LPD1M"), 1.6, 9.3)  # doctest: +SKIP
+    >>> grid_geometry(detectors.load("LPD1M")).modules    # doctest: +SKIP
+    16
     """
     (ss, fs), (high, wide), panels = detector.shape, detector.asic, []
     for module in detector.modules:
@@ -199,48 +184,22 @@ def write_grid_geometry(
                         1 / detector.pixel_size_m,
                     )
                 )
-    geometry = Geometry(panels=tuple(panels), module_shape=detector.shape, modules=len(detector.modules))
-    return geometry.save(
-        path,
-        data_path="/entry_1/data_1/data",
-        mask_path="/entry_1/data_1/mask",
-        clen_m=distance_m,
-        photon_energy_kev=photon_energy_kev,
-        adu_per_ev=0.001,  # corrected frames are in keV
-        comments=[f"A plain {detector.name} layout, made by shotsieve simulate"],
-    )
+    return Geometry(panels=tuple(panels), module_shape=detector.shape, modules=len(detector.modules))
 
 
-def write_geometry(
-    path: str | os.PathLike, distance_m: float, photon_energy_kev: float, modules: int = MODULES
-) -> Path:
-    """Write the AGIPD as a CrystFEL geometry file in slab layout (frames, modules * 512, 128).
-
-    Parameters
-    ----------
-    path : path
-        File to write; the folder must exist.
-    distance_m : float
-        Camera length, m.
-    photon_energy_kev : float
-        keV.
-    modules : int
-        16, or 8 of AGIPD-500K.
-
-    Returns
-    -------
-    pathlib.Path
-        The file. The same arguments give the same bytes.
+def agipd_geometry(modules: int = MODULES) -> Geometry:
+    """Return the geometry of the AGIPD with 16 modules, or 8 of AGIPD-500K.
 
     Examples
     --------
-    >>> write_geometry("agipd.geom", 1.6, 9.3)  # doctest: +SKIP
+    >>> len(agipd_geometry().panels)
+    128
     """
     names = {m: tuple(f"p{m}a{a}" for a in range(ASICS)) for m in range(modules)}
     # The groups that refinement tools of old look for; the hierarchy of today is made from them.
     rigid = {f"q{q}": sum((names[m] for m in range(4 * q, 4 * q + 4)), ()) for q in range(modules // 4)}
     rigid |= {f"p{m}": names[m] for m in range(modules)}
-    geometry = Geometry(
+    return Geometry(
         panels=tuple(_panel(m, a, names[m][a]) for m in range(modules) for a in range(ASICS)),
         module_shape=SHAPE,
         modules=modules,
@@ -250,6 +209,45 @@ def write_geometry(
             "asics": tuple(f"p{m}" for m in range(modules)),
         },
     )
+
+
+def write_geometry(
+    path: str | os.PathLike, distance_m: float, photon_energy_kev: float, modules: int = MODULES
+) -> Path:
+    """Write the AGIPD as a CrystFEL geometry file; see `write_panels`.
+
+    Examples
+    --------
+    >>> write_geometry("agipd.geom", 1.6, 9.3)  # doctest: +SKIP
+    """
+    name = f"AGIPD-{'1M' if modules == MODULES else '500K'}"
+    return write_panels(path, agipd_geometry(modules), name, distance_m, photon_energy_kev)
+
+
+def write_panels(
+    path: str | os.PathLike, geometry: Geometry, name: str, distance_m: float, photon_energy_kev: float
+) -> Path:
+    """Write a simulated detector as a CrystFEL geometry file in slab layout (frames, modules * ss, fs).
+
+    Parameters
+    ----------
+    path : path
+        File to write; the folder must exist.
+    geometry : Geometry
+    name : str
+        Of the detector.
+    distance_m, photon_energy_kev : float
+        Camera length, m, and photon energy, keV.
+
+    Returns
+    -------
+    pathlib.Path
+        The file. The same arguments give the same bytes.
+
+    Examples
+    --------
+    >>> write_panels("agipd.geom", agipd_geometry(), "AGIPD-1M", 1.6, 9.3)  # doctest: +SKIP
+    """
     return geometry.save(
         path,
         data_path="/entry_1/data_1/data",
@@ -258,9 +256,7 @@ def write_geometry(
         photon_energy_kev=photon_energy_kev,
         adu_per_ev=0.001,  # corrected frames are in keV
         # The first line: by it a later simulation knows that the file may be replaced.
-        comments=[
-            f"A plain AGIPD-{'1M' if modules == MODULES else '500K'} layout, made by shotsieve simulate"
-        ],
+        comments=[f"A plain {name} layout, made by shotsieve simulate"],
     )
 
 

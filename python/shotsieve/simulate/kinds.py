@@ -12,10 +12,11 @@ import numpy as np
 from .. import detectors
 from . import chips
 from .detector import STAGES, DetectorModel
-from .geometry import grid_positions, pixel_positions, write_geometry, write_grid_geometry
+from .geometry import agipd_geometry, grid_geometry, grid_positions, pixel_positions, write_panels
 
 if TYPE_CHECKING:
     from ..detectors import Detector
+    from ..geometry import Geometry
     from .parameters import SpiParameters
 
 BIAS_VOLTAGE = 300.0
@@ -139,6 +140,20 @@ def positions(name: str, module: int) -> np.ndarray:
     return grid_positions(module, detector.shape, detector.pixel_size_m, kind.hexagonal)
 
 
+def geometry_of_detector(name: str) -> Geometry:
+    """Return where the panels of a simulated detector with square pixels are.
+
+    Examples
+    --------
+    >>> geometry_of_detector("LPD1M").module_shape
+    (256, 256)
+    """
+    detector = detectors.load(name)
+    if KINDS[name].chip is None:
+        return agipd_geometry(len(detector.modules))
+    return grid_geometry(detector)
+
+
 def geometry_of(p: SpiParameters, folder: Path) -> Path | None:
     """Write the geometry file of a simulation's detector.
 
@@ -157,12 +172,11 @@ def geometry_of(p: SpiParameters, folder: Path) -> Path | None:
     --------
     >>> geometry_of(SpiParameters(detector="LPD1M"), Path("demo"))    # doctest: +SKIP
     """
-    path, detector = folder / geometry_name(p.detector), detectors.load(p.detector)
     if KINDS[p.detector].hexagonal:
         return None
-    if KINDS[p.detector].chip is None:
-        return write_geometry(path, p.distance_m, p.photon_energy_kev, len(detector.modules))
-    return write_grid_geometry(path, detector, p.distance_m, p.photon_energy_kev)
+    name = p.detector.replace("AGIPD", "AGIPD-") if KINDS[p.detector].chip is None else p.detector
+    path, geometry = folder / geometry_name(p.detector), geometry_of_detector(p.detector)
+    return write_panels(path, geometry, name, p.distance_m, p.photon_energy_kev)
 
 
 def geometry_name(name: str) -> str:

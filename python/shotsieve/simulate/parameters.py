@@ -5,12 +5,18 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .. import detectors
 from ..errors import BadInput, nearest
 from ..sources.instruments import Instrument, instrument_of, laser_bit
 from .parameters_check import BUNCH_SLOTS, STRIDES, check
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .scenes import Scene
+    from .schedule import Schedule
 
 __all__ = ["BUNCH_SLOTS", "SpiParameters"]
 
@@ -185,6 +191,9 @@ class SpiParameters:
     constants_dtype: str = "f4"
     truth_stage: bool = True
 
+    OWN_RANGES: ClassVar[tuple[tuple[str, float, float], ...]] = ()
+    """Ranges of what a subclass adds."""
+
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -221,6 +230,12 @@ class SpiParameters:
             if name not in names:
                 raise BadInput(f"simulate: there is no option {name!r}.{nearest(name, names)}")
         return cls(**options)
+
+    def scene(self, schedule: Schedule, q: np.ndarray, weight: np.ndarray) -> Scene:
+        """Return what the beam hits: spheres, one a hit."""
+        from .scenes import Spheres
+
+        return Spheres(self, schedule, q, weight)
 
     @property
     def cells(self) -> tuple[int, ...]:

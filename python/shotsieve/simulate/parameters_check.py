@@ -79,6 +79,7 @@ def check(p: SpiParameters) -> None:
         ("distance_m", 0.05, 100),
         ("mg_baseline", -1000, 1000),
         ("pump_effect", -1, 10),
+        *p.OWN_RANGES,
     ):
         value = getattr(p, name)
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:

@@ -102,7 +102,17 @@ def simulate_spi(
     >>> simulate_spi("demo", SpiParameters(n_trains=2)).raw  # doctest: +SKIP
     PosixPath('demo/raw/r0001')
     """
-    p = SpiParameters() if params is None else params
+    return simulate_run(out, params or SpiParameters(), overwrite=overwrite, progress=progress)
+
+
+def simulate_run(
+    out: str | os.PathLike,
+    p: SpiParameters,
+    *,
+    overwrite: bool = False,
+    progress: Callable[[int, int, int], None] | None = None,
+) -> SimulatedRun:
+    """Write a simulated run of any kind; see `simulate_spi`."""
     out = Path(out)
     raw, constants = out / "raw" / f"r{p.run:04d}", out / "constants"
     geometry, truth_file = out / geometry_name(p.detector), out / "truth.h5"
@@ -115,7 +125,7 @@ def simulate_spi(
         if progress is not None:
             progress(0, p.n_trains, 0)
         write_constants(constants, p, model)
-        with TruthFile(truth_file, p, truth) as file:
+        with TruthFile(truth_file, p, truth, maker.scene.truth()) as file:
             files = write_run(raw, p, schedule, maker, file.collect, progress)
         made = geometry_of(p, out)
     except BaseException as error:

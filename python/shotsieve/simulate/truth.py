@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import h5py
 import numpy as np
@@ -169,6 +171,8 @@ class TruthFile:
         Stored as JSON in the attribute `parameters`.
     truth : SpiTruth
         Its `photons` are filled by `collect`.
+    more : mapping of str to (ndarray, unit, meaning)
+        What else the scene knows.
 
     Examples
     --------
@@ -176,8 +180,14 @@ class TruthFile:
     ...     write_run(folder, p, schedule, maker, file.collect)
     """
 
-    def __init__(self, path: str | os.PathLike, p: SpiParameters, truth: SpiTruth):
-        self.truth = truth
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        p: SpiParameters,
+        truth: SpiTruth,
+        more: Mapping[str, tuple[np.ndarray, str, str]] = MappingProxyType({}),
+    ):
+        self.truth, self._more = truth, more
         self._file = h5py.File(path, "x", libver=("v110", "v110"))
         self._file.attrs["parameters"] = json.dumps(dataclasses.asdict(p), sort_keys=True)
         shots, modules = truth.present.shape
@@ -236,3 +246,6 @@ class TruthFile:
             )
             dataset.attrs["meaning"] = MEANING[field.name]
             dataset.attrs["unit"] = UNITS.get(field.name, "photon" if "photons" in field.name else "")
+        for name, (values, unit, meaning) in self._more.items():
+            dataset = self._file.create_dataset(name, data=values)
+            dataset.attrs["meaning"], dataset.attrs["unit"] = meaning, unit
