@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._version import __version__
-from .errors import BadInput, OutputError, ShotsieveError
+from .errors import ShotsieveError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ backend_option = click.option(
     help="Where to compute; auto takes the GPU if there is one. `shotsieve info` says what there is.",
 )
 
-_LATER = ("bench", "check", "decide", "ledger", "pulses", "table")
+_LATER = ("bench", "check", "constants", "decide", "ledger", "pulses", "table")
 
 
 class _Terminated(BaseException):
@@ -341,32 +341,6 @@ def progress_bar() -> Iterator[Callable[..., None] | None]:
             bar.update(task, completed=done, total=max(total, 1), rate=rate, visible=True)
 
         yield update
-
-
-# ------------------------------------------------------------------------ constants
-
-
-@cli.group()
-def constants() -> None:
-    """Work on calibration constants."""
-
-
-@constants.command(name="convert")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-def convert(folder: Path, out: Path, overwrite: bool) -> None:
-    """Turn constants in the facility's layout (FOLDER with modules.toml) into one HDF5 file."""
-    from .constants import Constants
-
-    if out.exists() and not overwrite:
-        raise BadInput(f"{out} exists; choose another name, or say --overwrite")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out} cannot be written: the folder {out.parent} does not exist")
-    container = Constants.open(folder)
-    container.save(out)
-    modules = len(container.modules)
-    click.echo(f"{out}: {', '.join(container.names)}; {modules} modules, {len(container.cell_ids)} cells")
 
 
 # ------------------------------------------------------------------------- simulate

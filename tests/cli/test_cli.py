@@ -282,31 +282,3 @@ def test_python_m():
     assert done.stderr.startswith("error: the recipe")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-
-
-# ------------------------------------------------------------------ constants convert
-
-
-def test_convert(monkeypatch, tmp_path, capsys):
-    constants = pytest.importorskip("shotsieve.constants")
-
-    class Fake:
-        modules, cell_ids, names = (0, 1), np.arange(4), ("offset", "noise")
-
-        @classmethod
-        def open(cls, path):
-            cls.path = path
-            return cls()
-
-        def save(self, path):
-            Path(path).write_text("saved", encoding="utf-8")
-
-    monkeypatch.setattr(constants, "Constants", Fake)
-    out = tmp_path / "c.h5"
-    assert cli.main(["constants", "convert", "store", str(out)]) == 0
-    assert out.read_text(encoding="utf-8") == "saved"
-    assert "offset, noise; 2 modules, 4 cells" in capsys.readouterr().out
-    assert cli.main(["constants", "convert", "store", str(out)]) == 1
-    assert "exists" in capsys.readouterr().err
-    assert cli.main(["constants", "convert", "store", str(out), "--overwrite"]) == 0
-    assert cli.main(["constants", "convert", "store", str(tmp_path / "no" / "c.h5")]) == 1

@@ -148,11 +148,13 @@ LAYERS = [
     ("accounts", "write"),
     ("check", "check_told"),
     ("engine",),
-    ("bench",),
+    ("bench", "compare"),
     (
         "cli",
         "cli_bench",
         "cli_check",
+        "cli_compare",
+        "cli_constants",
         "cli_decide",
         "cli_ledger",
         "cli_pulses",
@@ -161,6 +163,8 @@ LAYERS = [
         "exdf_method",
         "__main__",
         "plot",
+        "plot_compare",
+        "plot_constants",
     ),
 ]
 # The recipe is read by everyone who is told what to do and knows only what may be said.

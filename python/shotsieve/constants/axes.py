@@ -37,7 +37,8 @@ _ORDERS_SLOPES = (("plane", "fs", "ss", "cell"), ("plane", "cell", "fs", "ss"))
 
 _HOW = (
     "Name the axes in modules.toml: a table [dims] with a line such as "
-    'Offset = ["fast_scan", "slow_scan", "cell", "gain"], under the name of the calibration.'
+    'Offset = ["fast_scan", "slow_scan", "cell", "gain"], under the name of the calibration; or with '
+    "`shotsieve constants convert --dims Offset=fast_scan,slow_scan,cell,gain`."
 )
 
 
