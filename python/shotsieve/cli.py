@@ -41,7 +41,7 @@ backend_option = click.option(
     help="Where to compute; auto takes the GPU if there is one. `shotsieve info` says what there is.",
 )
 
-_LATER = ("bench", "check", "constants", "decide", "ledger", "pulses", "table")
+_LATER = ("bench", "check", "compare", "constants", "decide", "ledger", "pulses", "table")
 
 
 class _Terminated(BaseException):
@@ -253,7 +253,7 @@ def reduce_command(
     from .recipe import Recipe
 
     recipe = Recipe.load(recipe_path)
-    changes = dict(_setting(text) for text in settings)
+    changes = dict(parse_setting(text) for text in settings)
     if source is not None:
         changes["detector.source"] = source
     if changes:
@@ -296,7 +296,7 @@ def _answer(result: Result, out: Path) -> dict[str, Any]:
     return {**answer, "performance": performance}
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
     """Split ``section.key=value``; the value is TOML where it can be read as such, else a text."""
     key, sign, value = (part.strip() for part in text.partition("="))
     if not sign or "." not in key:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .constants import Constants
     from .constants.differ import Comparison
 
-__all__ = ["figure", "plot_comparison", "plot_constants", "save_figure", "side_by_side"]
+__all__ = ["draw_map", "figure", "plot_comparison", "plot_constants", "save_figure", "side_by_side"]
 
 UNITS = {"offset": "ADU", "noise": "ADU", "thresholds": "ADU", "mg_baseline": "ADU", "adu_per_kev": "ADU/keV"}
 MASKED = "0.85"  # grey: neither a value nor the page
@@ -142,7 +142,7 @@ def _draw(
             counts[gain] += np.histogram(inside, edges[gain])[0]
     made = figure(len(edges), 3, label)
     for gain, row in enumerate(made.subplots(len(edges), 3, squeeze=False)):
-        _map(
+        draw_map(
             row[0],
             side_by_side(maps[gain]),
             f"gain {gain}: mean over cells ({unit})" if unit else f"gain {gain}",
@@ -234,7 +234,20 @@ def figure(rows: int, columns: int, title: str) -> Any:
     return made
 
 
-def _map(ax: Axes, picture: np.ndarray, title: str) -> None:
+def draw_map(ax: Axes, picture: np.ndarray, title: str) -> None:
+    """Draw a map of pixels, with colours from the 1st to the 99th percentile.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    picture : ndarray, shape (rows, columns)
+        NaN is grey.
+    title : str
+
+    Examples
+    --------
+    >>> draw_map(figure(1, 1, "").subplots(), np.eye(3), "three pixels")  # doctest: +SKIP
+    """
     import matplotlib
 
     finite = picture[np.isfinite(picture)]
