@@ -229,13 +229,13 @@ def test_a_wrong_recipe_is_1(engine, recipe, capsys, tmp_path):
 
 
 def test_settings_are_toml_where_they_can_be():
-    assert cli._setting("a.b=3") == ("a.b", 3)
-    assert cli._setting("a.b=true") == ("a.b", True)
-    assert cli._setting('a.b="3"') == ("a.b", "3")
-    assert cli._setting("keep.rule = n == 3 and m > 2") == ("keep.rule", "n == 3 and m > 2")
-    assert cli._setting("a.b=1\nc=2") == ("a.b", "1\nc=2")
+    assert cli.parse_setting("a.b=3") == ("a.b", 3)
+    assert cli.parse_setting("a.b=true") == ("a.b", True)
+    assert cli.parse_setting('a.b="3"') == ("a.b", "3")
+    assert cli.parse_setting("keep.rule = n == 3 and m > 2") == ("keep.rule", "n == 3 and m > 2")
+    assert cli.parse_setting("a.b=1\nc=2") == ("a.b", "1\nc=2")
     with pytest.raises(click.BadParameter):
-        cli._setting("ab=3")
+        cli.parse_setting("ab=3")
 
 
 def test_a_bar_where_somebody_looks(engine, recipe, monkeypatch, capsys):
