@@ -41,6 +41,13 @@ def _import_options(command: Any) -> Any:
             "Offset=fast_scan,slow_scan,cell,gain.",
         ),
         click.option(
+            "--direction",
+            "directions",
+            multiple=True,
+            metavar="CALIBRATION=multiply|divide",
+            help="Of LPD: whether a map is a factor, as without a word, or a divisor; repeat it.",
+        ),
+        click.option(
             "--condition",
             "conditions",
             multiple=True,
@@ -63,6 +70,7 @@ def _options(**given: Any) -> ImportOptions:
         store=given["store"],
         modules={name: _whole(name, text) for name, text in _pairs("--module", given["numbers"])},
         dims={name: tuple(text.split(",")) for name, text in _pairs("--dims", given["dims"])},
+        directions=dict(_pairs("--direction", given["directions"])),
         conditions={name: _value(text) for name, text in _pairs("--condition", given["conditions"])},
         pedestals=given["pedestals"],
         high_gain=given["high_gain"],

@@ -32,7 +32,11 @@ REAL = {
         },
     ),
     "cal-metadata-jf-p900491-r487.yml": ((1, 2), 8, {"xray_gain": True}),
-    "cal-metadata-lpd-p900491-r445.yml": (range(16), 96, {"offset": True}),
+    "cal-metadata-lpd-p900491-r445.yml": (
+        range(16),
+        96,
+        {"offset": True, "relative_gain": True, "ff_map": True, "parallel_sigma_high": 5.0},
+    ),
 }
 
 

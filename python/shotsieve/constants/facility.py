@@ -15,6 +15,9 @@ the folder says which module each PDU is, and may say more::
     cells = 352
     rate_mhz = 4.5
 
+    [directions]                        # of LPD: whether a map is a factor, as without a word, or a divisor
+    FFMap = "divide"
+
     [dims]                              # axes of what does not name them; needed where the shape is ambiguous
     Offset = ["fast_scan", "slow_scan", "cell", "gain"]
 
@@ -34,12 +37,13 @@ from ..errors import BadInput, nearest
 from .axes import axes_of
 from .container import Constants
 from .facility_writer import MODULES_FILE, write_facility
-from .layout import DTYPES
+from .layout import DTYPES, as_words
 from .stored import StoredConstant, datasets_of
 
-__all__ = ["MODULES_FILE", "made_of", "open_constants", "write_facility"]
+__all__ = ["MODULES_FILE", "check_directions", "made_of", "open_constants", "write_facility"]
 
-_KEYS = {"detector", "ff_gain", "modules", "conditions", "dims"}
+_KEYS = {"detector", "ff_gain", "modules", "conditions", "dims", "directions"}
+_FACTORS = ("relative_gain", "ff_map", "gain_amp_map")
 
 
 class _Folder:
@@ -51,6 +55,7 @@ class _Folder:
         self._detector = detector
         self._cell_ids = detector.default_cell_ids(cells)
         self._ff_gain = settings["ff_gain"]
+        self._divide = [key for key, value in settings["directions"].items() if value == "divide"]
         self._parts: dict[tuple[str, int], list[StoredConstant]] = {}
         for module, constants in found.items():
             for calibration, constant in constants.items():
@@ -66,19 +71,26 @@ class _Folder:
         shape = (len(rows), *self._detector.shape)
         parts = self._parts[name, module]
         if name == "bad_pixels":
-            mask = np.zeros((3, *shape), DTYPES[name])
+            mask = np.zeros((self._detector.stages, *shape), DTYPES[name])
             for part in parts:
                 mask |= part.read(self._rows(part, rows), mask.dtype)
             return mask
-        derived = name in ("relative_gain", "mg_baseline") or self._ff_gain != 1
+        derived = name in (*_FACTORS, "mg_baseline", "linearisation") or self._ff_gain != 1
         array = parts[0].read(self._rows(parts[0], rows), None if derived else DTYPES[name])
         if name == "thresholds":
             array = array[:2]
+        elif name == "linearisation":
+            return as_words(array, f"{parts[0].path}: {parts[0].dataset}")
         elif name in ("relative_gain", "mg_baseline") and len(array) >= 10:
             relative, baseline = _slopes(array.astype(np.float64), self._detector.medium_low_ratio)
             array = relative if name == "relative_gain" else baseline
         elif name == "adu_per_kev" and self._ff_gain != 1:
             array = array.astype(np.float64) / self._ff_gain
+        elif parts[0].calibration in self._divide:
+            with np.errstate(
+                divide="ignore", invalid="ignore"
+            ):  # what has no reciprocal is found when folded
+                array = 1 / array.astype(np.float64)
         return np.ascontiguousarray(array, DTYPES[name])
 
     def _rows(self, part: StoredConstant, rows: np.ndarray) -> np.ndarray:
@@ -147,6 +159,7 @@ def open_constants(folder: Path, detector: Detector | None = None) -> Constants:
             f"{folder / MODULES_FILE}: these constants are of {settings['detector']}, "
             f"but the detector is {detector.name}."
         )
+    check_directions(folder / MODULES_FILE, detector, settings["directions"])
     modules = settings["modules"]
     if wrong := sorted(set(modules.values()) - set(detector.modules or modules.values())):
         allowed = f"{detector.first_module} ... {detector.first_module + detector.module_count - 1}"
@@ -159,6 +172,7 @@ def open_constants(folder: Path, detector: Detector | None = None) -> Constants:
         "layout": "facility",
         "modules": modules,
         "ff_gain": settings["ff_gain"],
+        "directions": settings["directions"],
         "files": {
             f"{module}/{calibration}": f"{constant.path.relative_to(folder)}:{constant.dataset}"
             for module, constants in found.items()
@@ -188,7 +202,8 @@ def made_of(
     found : dict
         Module -> calibration -> dataset, as `stored_constant` gives it.
     settings : dict
-        What `MODULES_FILE` may say of how constants are used (``ff_gain``), and their ``conditions``.
+        What `MODULES_FILE` may say of how constants are used (``ff_gain``, ``directions``), and their
+        ``conditions``.
     provenance : dict
         As the attribute of `Constants`.
     where : str
@@ -235,7 +250,7 @@ def _settings(folder: Path) -> dict:
         raise BadInput(f"{path} cannot be read as TOML: {error}.") from error
     if unknown := [key for key in settings if key not in _KEYS]:
         raise BadInput(f"{path}: unknown key {unknown[0]!r}.{nearest(unknown[0], _KEYS)}")
-    for table in ("conditions", "dims"):
+    for table in ("conditions", "dims", "directions"):
         if not isinstance(settings.get(table, {}), dict):
             raise BadInput(
                 f"{path}: {table} = {settings[table]!r} must be a table [{table}] of names and values."
@@ -259,7 +274,36 @@ def _settings(folder: Path) -> dict:
     ff_gain = settings.get("ff_gain", 1.0)
     if not isinstance(ff_gain, int | float) or not ff_gain > 0:
         raise BadInput(f"{path}: ff_gain = {ff_gain!r} must be a number above 0.")
-    return {"conditions": {}, "dims": {}, **settings, "ff_gain": float(ff_gain)}
+    return {"conditions": {}, "dims": {}, "directions": {}, **settings, "ff_gain": float(ff_gain)}
+
+
+def check_directions(where: object, detector: Detector, directions: dict) -> None:
+    """Refuse directions of maps that the detector does not have.
+
+    Parameters
+    ----------
+    where : object
+        What an error calls their place.
+    detector : Detector
+    directions : dict
+        Calibration -> ``"multiply"`` or ``"divide"``.
+
+    Raises
+    ------
+    BadInput
+
+    Examples
+    --------
+    >>> check_directions("--direction", detectors.load("LPD1M"), {"FFMap": "divide"})
+    """
+    names = detector.facility_constants
+    allowed = [key for key, name in names.items() if name in _FACTORS and "Slopes" not in key]
+    for key, value in directions.items():
+        if key not in allowed:
+            some = f"may name {', '.join(allowed)}" if allowed else f"is not for {detector.name}"
+            raise BadInput(f"{where}: {key!r} in [directions], which {some}.{nearest(key, allowed)}")
+        if value not in ("multiply", "divide"):
+            raise BadInput(f"{where}: {key} = {value!r} in [directions] must be 'multiply' or 'divide'.")
 
 
 def _scan(

@@ -64,7 +64,8 @@ class StoredConstant:
                         in_file[target][:, start : start + _PIECE] = block[:, start : start + _PIECE]
         except (OSError, KeyError) as error:
             raise UnreadableData(f"{self.path}: {self.dataset} cannot be read ({error}).") from error
-        out = out if len(order) == 4 else out[np.newaxis]
+        out = out if "plane" in self.axes else out[np.newaxis]
+        out = out if "ss" in self.axes else out[:, :, np.newaxis]
         return out if np.array_equal(back, np.arange(len(wanted))) else np.take(out, back, axis=1)
 
 

@@ -55,6 +55,7 @@ def from_extra(
     root: str | os.PathLike[str] | None = None,
     condition: Any = None,
     dims: Mapping[str, Sequence[str]] | None = None,
+    directions: Mapping[str, str] | None = None,
     ff_gain: float = 1.0,
 ) -> Constants:
     """Make constants of what EXtra has looked up.
@@ -72,6 +73,8 @@ def from_extra(
         runs are compared with.
     dims : mapping or None
         Axes, by calibration, of files that do not name them.
+    directions : mapping or None
+        Of LPD: calibration -> ``"multiply"`` or ``"divide"``.
     ff_gain : float
         SlopesFF is divided by it.
 
@@ -121,6 +124,7 @@ def from_extra(
         references,
         modules=modules,
         dims=dims,
+        directions=directions,
         ff_gain=ff_gain,
         conditions=_conditions(condition),
         provenance={**provenance, "pdus": {str(one.module): one.pdu for one in references}},

@@ -206,6 +206,7 @@ def open_metadata(
     store: str | os.PathLike[str] | None = None,
     *,
     dims: Mapping[str, Sequence[str]] | None = None,
+    directions: Mapping[str, str] | None = None,
     conditions: Mapping[str, Any] | None = None,
 ) -> Constants:
     """Open the constants that a correction was made with.
@@ -218,6 +219,8 @@ def open_metadata(
         on, or all in one. None: the files are where the metadata says.
     dims : mapping or None
         Axes, by calibration, of files that do not name them.
+    directions : mapping or None
+        Of LPD: calibration -> ``"multiply"`` or ``"divide"``.
     conditions : mapping or None
         Operating mode that they were taken in, as far as it is known beside what the metadata tells.
 
@@ -267,6 +270,7 @@ def open_metadata(
         found,
         modules=metadata.modules,
         dims=dims,
+        directions=directions,
         ff_gain=translation.imports.get("ff_gain", 1.0),
         conditions=told,
         provenance=provenance,

@@ -136,10 +136,12 @@ def _apply(
     if "condition" in rule:
         result.conditions[rule["condition"]] = value
         return "constants", f"condition {rule['condition']} = {value}"
-    if rule["key"] not in known:
-        return "not mapped", f"this version has no key {rule['key']}"
     if "switch" in rule and not every.get(rule["switch"], False):
         return "no effect", f"{rule['switch']} is off"
+    if rule["key"] not in known:
+        if value is False:
+            return "same", "off or all, as here"
+        return "not mapped", f"this version has no key {rule['key']}"
     words = rule.get("words", {})
     word = str(value).lower() if isinstance(value, bool) else str(value)
     if words and word not in words:
@@ -148,7 +150,8 @@ def _apply(
         return "not mapped", rule.get("why", f"expected one of {', '.join(words)}")
     ours = words[word] if words else value
     if "unit" in rule:
-        ours = f"{float(value):g} {rule['unit']}"
+        numbers = value if isinstance(value, list) else [value]
+        ours = " ".join([*(f"{float(number):g}" for number in numbers), rule["unit"]])
     keys = {rule["key"]: ours, **(rule.get("also", {}) if value is True else {})}
     result.calibrate |= _merged(result.calibrate, keys, name)
     return "recipe", ", ".join(f"{key} = {_toml(one)}" for key, one in keys.items())

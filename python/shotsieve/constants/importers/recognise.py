@@ -47,6 +47,8 @@ class Options:
         Store: PDU -> module number. Cheetah, PSI: name of a file -> module number.
     dims : mapping
         Store, metadata, EXtra: calibration -> names of the axes.
+    directions : mapping
+        The same, of LPD: calibration -> ``"multiply"`` or ``"divide"``.
     conditions : mapping
         Operating mode that they were taken in.
     pedestals : path-like or None
@@ -59,6 +61,7 @@ class Options:
     store: str | os.PathLike[str] | None = None
     modules: Mapping[str, int] = field(default_factory=dict)
     dims: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    directions: Mapping[str, str] = field(default_factory=dict)
     conditions: Mapping[str, Any] = field(default_factory=dict)
     pedestals: str | os.PathLike[str] | None = None
     high_gain: bool = False
@@ -177,9 +180,14 @@ def read_any(
             found.check_detector(family)
         return found
     if is_extra(found):
-        options.refuse_others("extra", "store", "dims", "ff_gain")
+        options.refuse_others("extra", "store", "dims", "directions", "ff_gain")
         return from_extra(
-            found, family, root=options.store, dims=options.dims, ff_gain=options.ff_gain or 1.0
+            found,
+            family,
+            root=options.store,
+            dims=options.dims,
+            directions=options.directions,
+            ff_gain=options.ff_gain or 1.0,
         )
     paths = [Path(one) for one in found] if isinstance(found, list | tuple) else [Path(found)]
     if not paths:
@@ -206,13 +214,19 @@ def _folder(paths: list[Path], family: Detector | None, options: Options) -> Con
 
 
 def _metadata(paths: list[Path], family: Detector | None, options: Options) -> Constants:
-    options.refuse_others("metadata", "store", "dims", "conditions")
+    options.refuse_others("metadata", "store", "dims", "directions", "conditions")
     told = read_metadata(paths[0], family)
-    return open_metadata(told, options.store, dims=options.dims, conditions=options.conditions)
+    return open_metadata(
+        told,
+        options.store,
+        dims=options.dims,
+        directions=options.directions,
+        conditions=options.conditions,
+    )
 
 
 def _store(paths: list[Path], family: Detector | None, options: Options) -> Constants:
-    options.refuse_others("store", "modules", "dims", "conditions", "ff_gain")
+    options.refuse_others("store", "modules", "dims", "directions", "conditions", "ff_gain")
     files = [file for path in paths for file in (sorted(path.rglob("*.h5")) if path.is_dir() else [path])]
     held = [(file, *one) for file in files for one in datasets_of(file)]
     pdus = sorted({pdu for _, pdu, *_ in held})
@@ -234,6 +248,7 @@ def _store(paths: list[Path], family: Detector | None, options: Options) -> Cons
         family,
         references,
         dims=options.dims,
+        directions=options.directions,
         ff_gain=options.ff_gain or 1.0,
         conditions=options.conditions,
         provenance={"layout": "facility", "pdus": {str(m): pdu for pdu, m in options.modules.items()}},

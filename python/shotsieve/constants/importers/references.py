@@ -13,7 +13,7 @@ from ...detectors import CONTROL_FIELDS, Detector
 from ...errors import BadInput, nearest
 from ..axes import axes_of
 from ..container import Constants
-from ..facility import made_of
+from ..facility import check_directions, made_of
 from ..stored import StoredConstant, datasets_of
 
 __all__ = [
@@ -61,6 +61,7 @@ def open_references(
     modules: Iterable[int] | None = None,
     dims: Mapping[str, Sequence[str]] | None = None,
     ff_gain: float = 1.0,
+    directions: Mapping[str, str] | None = None,
     conditions: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     where: str = "these constants",
@@ -77,6 +78,8 @@ def open_references(
         Calibration -> names of the axes, for files that do not name them.
     ff_gain : float
         SlopesFF is divided by it.
+    directions : mapping or None
+        Of LPD: calibration -> ``"multiply"`` or ``"divide"``.
     conditions, provenance : mapping or None
         As the attributes of `Constants`; what was read is added to the provenance.
     where : str
@@ -98,7 +101,8 @@ def open_references(
     --------
     >>> open_references(detector, [Reference(0, "M435", "Offset", path, "/M435/Offset/0")])  # doctest: +SKIP
     """
-    dims = check_dims(dims or {}, detector)
+    dims, directions = check_dims(dims or {}, detector), dict(directions or {})
+    check_directions(where, detector, directions)
     found: dict[int, dict[str, StoredConstant]] = {}
     files: dict[str, Any] = {}
     ignored: list[str] = []
@@ -119,9 +123,16 @@ def open_references(
         constants[one.calibration] = stored
         told = {"file": one.path.name, "dataset": one.dataset, "pdu": one.pdu, **one.version}
         files[f"{one.module}/{one.calibration}"] = told
-    told = {"ff_gain": ff_gain, "files": files, "not_used": ignored, **(provenance or {})}
+    told = {
+        "ff_gain": ff_gain,
+        "directions": directions,
+        "files": files,
+        "not_used": ignored,
+        **(provenance or {}),
+    }
     numbers = sorted(set(found) if modules is None else {*modules})
-    settings = {"ff_gain": ff_gain, "conditions": check_conditions(conditions or {})}
+    known = check_conditions(conditions or {})
+    settings = {"ff_gain": ff_gain, "directions": directions, "conditions": known}
     return made_of(detector, numbers, found, settings, told, where)
 
 
