@@ -1,5 +1,6 @@
 """The metadata of real corrections: every parameter has a fate, and the constants they name are found."""
 
+import dataclasses
 import shutil
 import tomllib
 
@@ -141,6 +142,38 @@ def test_a_file_that_is_not_the_one_named_is_refused(correction):
         BadInput, match=r"has no /Jungfrau_M530/Offset10Hz/0/data: it holds .*RelativeGain10Hz"
     ):
         read_any(path, options=ImportOptions(store=store))
+
+
+def test_lpd_needs_the_order_of_its_square_axes(real_data, tmp_path, monkeypatch):
+    """Constants of LPD that do not name their axes are refused until --dims does; FFMap may be a divisor."""
+    lpd = dataclasses.replace(detectors.load("LPD1M"), shape=(8, 8))
+    monkeypatch.setattr(detectors, "load", {"LPD1M": lpd}.__getitem__)
+    monkeypatch.setattr(detectors, "names", lambda: ["LPD1M"])
+    tree = yaml.safe_load((real_data / "calib_meta" / "cal-metadata-lpd-p900491-r445.yml").read_text())
+    group = tree["retrieved-constants"]["LPD03"]
+    tree["retrieved-constants"] = {"LPD03": group}
+    tree["calibration-configurations"]["karabo-da"] = ["LPD03"]
+    rng, made, pdu = np.random.default_rng(1), {}, group["physical-name"]
+    for calibration, entry in group["constants"].items():
+        made[calibration] = rng.uniform(0.5, 2, (8, 8, 5, 3)).astype("f4")
+        if calibration.startswith("Bad"):
+            made[calibration] = rng.integers(0, 4, (8, 8, 5, 3), dtype="u4")
+        one = {pdu: {calibration: made[calibration]}}
+        [file] = write_facility(tmp_path / "one", lpd, one, {pdu: 3}, {}, dims=False)
+        shutil.move(file, tmp_path / entry["path"].split("/")[-1])
+    path = tmp_path / "calibration_metadata_FXE_DET_LPD1M-1.yml"
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(BadInput, match=r"both 8 long.*convert --dims"):
+        read_any(path, options=ImportOptions(store=tmp_path))
+    # Here the axes of the files are (ss, fs, cell, gain): the other of the two orders.
+    dims = dict.fromkeys(made, ("slow_scan", "fast_scan", "cell", "gain"))
+    told = {"store": tmp_path, "dims": dims}
+    found = read_any(path, options=ImportOptions(**told, directions={"FFMap": "divide"}))
+    np.testing.assert_array_equal(found.load("offset", 3), made["Offset"].transpose(3, 2, 0, 1))
+    expected = (1 / made["FFMap"].transpose(3, 2, 0, 1).astype("f8")).astype("f4")
+    np.testing.assert_array_equal(found.load("ff_map", 3), expected)
+    with pytest.raises(BadInput, match=r"FFMap = 'div' in \[directions\] must be"):
+        read_any(path, options=ImportOptions(**told, directions={"FFMap": "div"}))
 
 
 @pytest.mark.parametrize(
