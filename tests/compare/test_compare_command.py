@@ -55,8 +55,9 @@ def test_as_a_check(planted, capsys):
 def test_the_recipe_says_how_to_calibrate(planted, tmp_path, capsys):
     """Without the x-ray gain values are in ADU, and all of them differ by a scale."""
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text('[calibrate]\nxray_gain = false\n[keep]\nrule = "n_modules > 99"\n')
-    assert run(*planted, "--recipe", recipe, "--json") == 0
+    rest = 'xray_gain = false\n[keep]\nrule = "n_modules > 99"\n'
+    recipe.write_text(f'[calibrate]\nconstants = "{planted[3]}"\n{rest}')
+    assert run(*planted[:2], "--recipe", recipe, "--backend", "cpu", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["unit"] == "ADU"
     assert told["findings"][0]["kind"] == "scale"
