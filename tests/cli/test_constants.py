@@ -250,8 +250,6 @@ def test_pictures(constants, tmp_path):
     assert [path.name for path in (tmp_path / "d").iterdir()] == ["difference_offset.png"]
     first = (tmp_path / "d" / "difference_offset.png").read_bytes()
     assert first[:4] == b"\x89PNG"
-    assert run("compare", a, b, "--plot", tmp_path / "d") == 1
-    assert (tmp_path / "d" / "difference_offset.png").read_bytes() == first
     assert run("show", b, "--plot", tmp_path / "s") == 0
     assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["bad_pixels.png", "offset.png"]
 

@@ -13,6 +13,9 @@ from shotsieve.cli_compare import compare_command
 from shotsieve.compare import DEFAULT_SAMPLE, compare_runs
 from shotsieve.compare.spread import EDGES, Spread, quantiles
 from shotsieve.constants import Constants
+from shotsieve.simulate import SpiParameters, simulate_spi
+from shotsieve.simulate.receiver import simulate_receiver
+from shotsieve.simulate.receiver_parameters import ReceiverParameters
 from shotsieve.sources.run import open_run
 
 from ..several.conftest import JF, jungfrau
@@ -129,6 +132,23 @@ def test_jungfrau(two_trains, tmp_path, wrong):
         return
     [one] = found.findings
     assert (one.kind, one.told["pixels"], one.told["modules"]) == ("gain", 10 * 1024, [1])
+
+
+@pytest.mark.parametrize("name", ["LPD1M", "EPIX100", "GOTTHARD2"])
+def test_other_layouts(tmp_path, name):
+    """One plane without memory cells, rows that are cut off, one dimension: what was reduced is found again."""
+    recipe = {"calibrate": {}, "write": {"content": "corrected"}}
+    if name == "LPD1M":
+        made = simulate_spi(tmp_path, SpiParameters(detector=name, n_trains=1, n_cells=2, modules=(3,)))
+        recipe["calibrate"]["xray_gain"] = False
+    else:
+        made = simulate_receiver(tmp_path, ReceiverParameters(name, n_trains=1, modules=(1,)))
+    out = tmp_path / "out"
+    shotsieve.reduce(made.raw, recipe, out, constants=made.constants, backend="cpu")
+    found = compare_runs(made.raw, out, made.constants, recipe, backend="cpu")
+    assert found.findings == []
+    assert found.shots > 0
+    assert found.statistics.equal.sum() == found.statistics.moments[..., 0].sum() > 0
 
 
 # ------------------------------------------------------------------ histograms

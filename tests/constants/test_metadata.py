@@ -36,7 +36,13 @@ REAL = {
     "cal-metadata-lpd-p900491-r445.yml": (
         range(16),
         96,
-        {"offset": True, "relative_gain": True, "ff_map": True, "parallel_sigma_high": 5.0},
+        {
+            "xray_gain": False,
+            "offset": True,
+            "relative_gain": True,
+            "ff_map": True,
+            "parallel_sigma_high": 5.0,
+        },
     ),
 }
 

@@ -271,7 +271,8 @@ class _Pairs:
             seen[pairs] = True
             for cell in np.unique(ours):
                 mine = pairs[ours == cell]
-                parts = (frames[name][mine, column] for name in ("data", "gain", "mask"))
+                shape = (len(mine), *self.source.detector.shape)
+                parts = (frames[name][mine, column].reshape(shape) for name in ("data", "gain", "mask"))
                 row = int(np.searchsorted(self.found.cell_ids, cell))
                 self.found.add(at, row, Frames(*parts), self.there.read(module, where[mine]))
         self.shots += int(seen.sum())

@@ -73,7 +73,7 @@ def _table() -> dict[str, dict[str, dict[str, Any]]]:
 def _family(configuration: Mapping[str, Any]) -> str:
     """Return the family whose parameters these are, where the detector itself is not known."""
     families = {name: len(configuration.keys() & rules.keys()) for name, rules in _table().items()}
-    return max((name for name in families if name != "common"), key=families.__getitem__)
+    return max((name for name in families if name not in ("common", "always")), key=families.__getitem__)
 
 
 def translate(configuration: Mapping[str, Any], family: str | None = None) -> Translation:
@@ -101,8 +101,9 @@ def translate(configuration: Mapping[str, Any], family: str | None = None) -> Tr
     """
     from ...recipe_keys import SECTIONS
 
-    result, known = Translation(), SECTIONS["calibrate"]
-    rules = {**_table()["common"], **_table().get(family or _family(configuration), {})}
+    family, known = family or _family(configuration), SECTIONS["calibrate"]
+    result = Translation(dict(_table()["always"].get(family, {})))
+    rules = {**_table()["common"], **_table().get(family, {})}
     for name, value in configuration.items():
         rule = rules.get(name) or next(
             (r for n, r in rules.items() if "*" in n and fnmatchcase(name, n)), None
