@@ -58,13 +58,14 @@ def _stages(found: RunComparison) -> Any:
     labels = (f"difference ({found.unit})", "difference / theirs")
     linear = (found.tolerance, 1e-5)
     for stage, row in enumerate(made.subplots(STAGES, 2, squeeze=False)):
-        spreads = (found.statistics.spread[stage], found.statistics.relative[stage])
-        for ax, spread, label, near in zip(row, spreads, labels, linear, strict=True):
-            at = np.flatnonzero(spread.counts)
+        both = (found.statistics.spread, found.statistics.relative)
+        counts = [one[:, stage].sum(axis=0) for one in both]
+        for ax, number, label, near in zip(row, counts, labels, linear, strict=True):
+            at = np.flatnonzero(number)
             if len(at):
                 part = slice(max(at[0] - 2, 0), at[-1] + 3)
                 edges = EDGES[part.start : part.stop + 1]
-                ax.stairs(spread.counts[part][: len(edges) - 1], edges, fill=True)
+                ax.stairs(number[part][: len(edges) - 1], edges, fill=True)
                 ax.set_xscale("symlog", linthresh=max(near, 1e-9))
             ax.set(xlabel=label, ylabel="values", yscale="symlog", title=STAGE_NAMES[stage])
     return made

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..constants import Constants
+from ..cpus import usable_cpus
 from ..engine.embed import BlockResult, Engine
 from ..errors import BadInput
 from ..recipe import Measure, Recipe
 from ..recipe_sections import Calibrate, Write
 from ..sources.base import Source
+from ..table import Table
 from .corrected import CorrectedRun, Frames
 from .findings import Finding, findings
 from .statistics import Statistics
@@ -165,18 +169,21 @@ def compare_runs(
     cells = np.unique(source.shots.cell_id[source.readable])
     found = Statistics(wanted, cells, source.detector.shape, recipe.calibrate.steps.bad_bits, tolerance)
     pairs = _Pairs(source, there, wanted, found)
-    with Engine(
-        recipe,
-        constants,
-        backend=backend,
-        detector=source.detector.name,
-        modules=source.modules,
-        cells=cells,
-        mode=source.mode,
-        block_shots=_block_shots(source),
-        slots=_SLOTS,
-        force=force,
-    ) as engine:
+    with (
+        contextlib.closing(pairs),
+        Engine(
+            recipe,
+            constants,
+            backend=backend,
+            detector=source.detector.name,
+            modules=source.modules,
+            cells=cells,
+            mode=source.mode,
+            block_shots=_block_shots(source),
+            slots=_SLOTS,
+            force=force,
+        ) as engine,
+    ):
         done = 0
         for result in engine.run(source):
             pairs.add(result)
@@ -250,6 +257,7 @@ class _Pairs:
     ) -> None:
         self.source, self.there, self.modules, self.found = source, there, modules, found
         self.shots = 0
+        self._pool = ThreadPoolExecutor(usable_cpus())
         self.alone = np.zeros(len(modules), np.int64)
         self.other_cells = np.zeros(len(modules), np.int64)
         self.matched = np.zeros(len(modules), np.int64)
@@ -257,25 +265,36 @@ class _Pairs:
     def add(self, result: BlockResult) -> None:
         """Compare the frames of a block."""
         table, frames = result.table.part(result.kept), result.frames
-        seen = np.zeros(len(table), bool)
-        for at, module in enumerate(self.modules):
-            column = self.source.modules.index(module)
-            where = self.there.locate(module, table.train_id, table.pulse_id)
-            present = result.present[:, column]
-            self.alone[at] += np.count_nonzero(present & (where < 0))
-            pairs = np.flatnonzero(present & (where >= 0))
-            self.matched[at] += len(pairs)
-            theirs = self.there.cells[module][where[pairs]]
-            ours = table.cell_id[pairs]
-            self.other_cells[at] += np.count_nonzero((theirs >= 0) & (theirs != ours))
-            seen[pairs] = True
-            for cell in np.unique(ours):
-                mine = pairs[ours == cell]
-                shape = (len(mine), *self.source.detector.shape)
-                parts = (frames[name][mine, column].reshape(shape) for name in ("data", "gain", "mask"))
-                row = int(np.searchsorted(self.found.cell_ids, cell))
-                self.found.add(at, row, Frames(*parts), self.there.read(module, where[mine]))
-        self.shots += int(seen.sum())
+        modules = range(len(self.modules))
+        seen = list(self._pool.map(lambda at: self._add(at, table, frames, result.present), modules))
+        self.shots += int(np.any(seen, axis=0).sum())
+
+    def _add(
+        self, at: int, table: Table, frames: Mapping[str, np.ndarray], present: np.ndarray
+    ) -> np.ndarray:
+        """Compare the frames of one module; return which shots it has in both."""
+        module = self.modules[at]
+        column = self.source.modules.index(module)
+        where = self.there.locate(module, table.train_id, table.pulse_id)
+        here = present[:, column]
+        self.alone[at] += np.count_nonzero(here & (where < 0))
+        both = here & (where >= 0)
+        pairs = np.flatnonzero(both)
+        self.matched[at] += len(pairs)
+        theirs = self.there.cells[module][where[pairs]]
+        ours = table.cell_id[pairs]
+        self.other_cells[at] += np.count_nonzero((theirs >= 0) & (theirs != ours))
+        for cell in np.unique(ours):
+            mine = pairs[ours == cell]
+            shape = (len(mine), *self.source.detector.shape)
+            parts = (frames[name][mine, column].reshape(shape) for name in ("data", "gain", "mask"))
+            row = int(np.searchsorted(self.found.cell_ids, cell))
+            self.found.add(at, row, Frames(*parts), self.there.read(module, where[mine]))
+        return both
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(cancel_futures=True)
 
     def findings(self, trains: np.ndarray) -> list[Finding]:
         """Name frames without counterpart."""

@@ -132,7 +132,8 @@ class CorrectedRun:
             if shape[lead:] != d.frame_shape:
                 raise BadInput(
                     f"{file.path}: {group}/{names['data']} has shape {shape}; corrected data of {d.name} has "
-                    f"(rows{', cells' * (lead - 1)}, {', '.join(map(str, d.frame_shape))}). Is this the corrected run?"
+                    f"(rows{', cells' * (lead - 1)}, {', '.join(map(str, d.frame_shape))}). Is this the "
+                    "corrected run?"
                 )
             per_row = shape[1] if lead == 2 else 1
             rows = np.concatenate([np.arange(a, a + n) for a, n in zip(first, count, strict=True)] or [[]])

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..constants.bad_pixels import BadPixels
 from .corrected import Frames
-from .spread import Spread
+from .spread import BINS, binned
 
 __all__ = ["MOMENTS", "Statistics"]
 
@@ -44,10 +44,10 @@ class Statistics:
     moments : ndarray of float64, shape (modules, cells, 3, len(MOMENTS))
     largest : ndarray of float64, shape (modules, cells, 3)
         The difference of the largest size.
-    equal : ndarray of int64, shape (3,)
-        Values that are the same bits.
-    spread, relative : list of Spread
-        Of differences, and of differences over theirs, by stage.
+    equal : ndarray of int64, shape (modules, 3)
+        Values that are the same bits, by stage.
+    spread, relative : ndarray of int64, shape (modules, 3, BINS)
+        Histograms of the differences, and of differences over theirs, by stage.
     gains : ndarray of int64, shape (modules, 3, 4)
         Pixels by our stage and theirs, of all that have constants here; the last column is another number.
     bits : ndarray of int64, shape (modules, 32, 3)
@@ -74,9 +74,8 @@ class Statistics:
         self.frames = np.zeros(m, np.int64)
         self.moments = np.zeros((m, c, STAGES, len(MOMENTS)))
         self.largest = np.zeros((m, c, STAGES))
-        self.equal = np.zeros(STAGES, np.int64)
-        self.spread = [Spread() for _ in range(STAGES)]
-        self.relative = [Spread() for _ in range(STAGES)]
+        self.equal = np.zeros((m, STAGES), np.int64)
+        self.spread, self.relative = (np.zeros((m, STAGES, BINS), np.int64) for _ in range(2))
         self.gains = np.zeros((m, STAGES, OTHER + 1), np.int64)
         self.bits = np.zeros((m, BITS, 3), np.int64)
         self.bad = np.zeros((m, 4), np.int64)
@@ -86,7 +85,7 @@ class Statistics:
         self.pixel_sum = np.zeros((m, *shape))
 
     def add(self, at: int, cell: int, ours: Frames, theirs: Frames) -> None:
-        """Compare frames of one module and one memory cell.
+        """Compare frames of one module and one memory cell. Threads may do so for different modules.
 
         Parameters
         ----------
@@ -130,10 +129,10 @@ class Statistics:
         extreme = d[np.argmax(np.abs(d))]
         if abs(extreme) > abs(self.largest[at, cell, stage]):
             self.largest[at, cell, stage] = extreme
-        self.equal[stage] += np.count_nonzero(d == 0)
-        self.spread[stage].add(d)
+        self.equal[at, stage] += np.count_nonzero(d == 0)
+        self.spread[at, stage] += binned(d)
         there = t != 0
-        self.relative[stage].add(d[there] / t[there])
+        self.relative[at, stage] += binned(d[there] / t[there])
 
     def _masks(self, at: int, ours: Frames, theirs: Frames) -> np.ndarray:
         """Count bits of the masks; return which pixels are good in both, (n, ss, fs)."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..constants.examine import bit_name
 from .findings import STAGE_NAMES
-from .spread import EDGES, Spread, quantiles
+from .spread import EDGES, quantiles
 from .statistics import MOMENTS, STAGES
 
 if TYPE_CHECKING:
@@ -80,24 +80,24 @@ def _stage(found: RunComparison, stage: int) -> dict[str, Any]:
         "stage": stage,
         "name": STAGE_NAMES[stage],
         "pixels": n,
-        "equal": int(sums.equal[stage]),
+        "equal": int(sums.equal[:, stage].sum()),
         "beyond": int(total["differ"]),
         "mean": _number(mean),
         "deviation": _number(math.sqrt(max(total["dd"] / n - mean**2, 0.0)) if n else math.nan),
         "largest": float(largest.flat[np.argmax(np.abs(largest))]) if n else None,
-        "difference": _spread(sums.spread[stage]),
-        "relative": _spread(sums.relative[stage]),
+        "difference": _spread(sums.spread[:, stage].sum(axis=0)),
+        "relative": _spread(sums.relative[:, stage].sum(axis=0)),
     }
 
 
-def _spread(spread: Spread) -> dict[str, Any]:
-    at = np.flatnonzero(spread.counts)
+def _spread(counts: np.ndarray) -> dict[str, Any]:
+    at = np.flatnonzero(counts)
     return {
         "quantiles": {
             str(share): _number(value)
-            for share, value in zip(QUANTILES, quantiles(spread.counts, list(QUANTILES)), strict=True)
+            for share, value in zip(QUANTILES, quantiles(counts, list(QUANTILES)), strict=True)
         },
-        "histogram": [[float(EDGES[i]), float(EDGES[i + 1]), int(spread.counts[i])] for i in at],
+        "histogram": [[float(EDGES[i]), float(EDGES[i + 1]), int(counts[i])] for i in at],
     }
 
 
