@@ -17,7 +17,13 @@ from .backend import NAMES
     show_default=True,
     help="Where to compute.",
 )
-@click.option("-d", "--detector", "detectors", multiple=True, help="AGIPD1M or JUNGFRAU; may be repeated.")
+@click.option(
+    "-d",
+    "--detector",
+    "detectors",
+    multiple=True,
+    help="AGIPD1M, JUNGFRAU (these by default), LPD1M or DSSC1M; may be repeated.",
+)
 @click.option(
     "--modules", default=4, show_default=True, help="Modules that are measured; rates are scaled up."
 )
@@ -78,11 +84,11 @@ def bench_command(
     if plot is not None:
         importable_matplotlib()
     from .backend import get
-    from .bench.cases import KINDS
+    from .bench.cases import USUAL
 
     report = run(
         get(backend),
-        detectors or tuple(KINDS),
+        detectors or USUAL,
         modules=modules,
         cells=cells,
         trains=trains,

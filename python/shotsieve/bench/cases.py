@@ -42,19 +42,33 @@ class Kind:
     adu_per_kev : tuple of float
         By stage; with relative gains where the detector has them.
     relative_gain : tuple of float
+    offsets : tuple of float
+        By stage, ADU.
+    highest : int
+        Largest signal.
+    noise_kev : float
+        Beside that of the rounding to whole ADU.
     """
 
     modules: int
     shots_per_s: float
     adu_per_kev: tuple[float, ...]
     relative_gain: tuple[float, ...] = (1.0, 1.0, 1.0)
+    offsets: tuple[float, ...] = OFFSETS
+    highest: int = 16383
+    noise_kev: float = NOISE_KEV
 
 
 KINDS = {
     "AGIPD1M": Kind(16, 3520.0, (7.2,), (1.0, 30.0, 134.0)),
     "JUNGFRAU": Kind(8, 160.0, (41.0, -1.4, -0.1)),
+    "LPD1M": Kind(16, 5120.0, (1.2,), (1.0, 10.0, 100.0), (1000.0, 950.0, 900.0), 4095),
+    "DSSC1M": Kind(16, 8000.0, (0.3,), (1.0,), (40.0,), 255, 0.1),
 }
 """Detectors there are benchmarks for; a JUNGFRAU has 4 megapixels and 16 cells, ten trains a second."""
+
+USUAL = ("AGIPD1M", "JUNGFRAU")
+"""Those that are measured where nobody says which."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +163,7 @@ def make_case(
         cell_ids=np.arange(cells),
     )
     per_module = -(-SPOTS // modules)
-    raw = np.empty((trains, cells, modules, 2, *detector.shape), "u2")
+    raw = np.empty((trains, cells, modules, detector.plane_count, *detector.shape), "u2")
     lit = np.zeros((trains, cells), "i8")
     hits = rng.random((trains, cells)) < HIT_SHARE
     hits[0, 0], hits[-1, -1] = True, False  # one of each at least
@@ -178,15 +192,17 @@ def _module_constants(
         return np.stack([m + abs(m) * spread * rng.standard_normal(shape, "f4") for m in means]).astype("f4")
 
     middle = tuple(0.5 * (low + high) for low, high in pairwise(LEVELS))
-    bad = np.zeros((3, *shape), "u4")
+    bad = np.zeros((detector.stages, *shape), "u4")
     # Most bad pixels are bad in every cell.
     bad[:, :, rng.random(detector.shape) < BAD_SHARE] = int(BadPixels.OFFSET_OUT_OF_THRESHOLD)
     bad[:, rng.random(shape) < BAD_SHARE / 10] = int(BadPixels.NOISE_OUT_OF_THRESHOLD)
     return {
-        "offset": around(OFFSETS, 0.01),
+        "offset": around(kind.offsets, 0.01),
         "thresholds": np.rint(around(middle, 0.002)),
         "relative_gain": around(kind.relative_gain, 0.0),
         "mg_baseline": np.zeros((1, *shape), "f4"),
+        "ff_map": np.ones((1, *shape), "f4"),
+        "gain_amp_map": np.ones((detector.stages, *shape), "f4"),
         "adu_per_kev": around(kind.adu_per_kev, 0.02),
         "bad_pixels": bad,
     }
@@ -201,7 +217,7 @@ def _fill(
     kind: Kind,
     spots: int,
 ) -> int:
-    """Fill one frame, (2, ss, fs), the centres of spots in medium gain; return its lit pixels."""
+    """Fill one frame, (planes, ss, fs), the centres of spots in medium gain; return its lit pixels."""
     ss, fs = detector.shape
     offset, factor = constants["offset"][:, cell], constants["adu_per_kev"][:, cell]
     photons = (rng.random((ss, fs), "f4") < LIT_SHARE).astype("f4")
@@ -213,16 +229,19 @@ def _fill(
     for place in rng.permutation(places)[:spots]:
         y, x = rows.ravel()[place], columns.ravel()[place]
         photons[y - 1 : y + 2, x] = photons[y, x - 1 : x + 2] = ARM
-        photons[y, x], stage[y, x] = CENTRE, 1
-    energy = PHOTON_KEV * photons + NOISE_KEV * rng.standard_normal((ss, fs), "f4")
+        photons[y, x], stage[y, x] = CENTRE, min(1, detector.stages - 1)
+    energy = PHOTON_KEV * photons + kind.noise_kev * rng.standard_normal((ss, fs), "f4")
     analogue = offset[0] + energy * factor[0]
     medium = stage == 1
     gain = factor[-1 if len(factor) == 1 else 1]
-    analogue[medium] = (offset[1] + energy * gain / kind.relative_gain[1])[medium]
-    words[0] = np.clip(np.rint(analogue), 0, 16383)
-    if detector.encoding == "threshold":
+    if detector.stages > 1:
+        analogue[medium] = (offset[1] + energy * gain / kind.relative_gain[1])[medium]
+    words[0] = np.clip(np.rint(analogue), 0, kind.highest)
+    if detector.encoding == "word":
+        words[0] |= np.asarray(detector.codes, "u2")[stage] << np.uint16(detector.adc_bits)
+    elif detector.encoding == "threshold":
         words[1] = np.rint(np.where(medium, LEVELS[1], LEVELS[0]) + 20 * rng.standard_normal((ss, fs), "f4"))
-    else:
+    elif detector.encoding == "code":
         words[1] = np.asarray(detector.codes)[stage]
     return int(np.count_nonzero(good & (photons > 0)))
 

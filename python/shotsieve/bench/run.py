@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import BadInput, OutputError
 from . import machine
-from .cases import KINDS, Case, make_case
+from .cases import USUAL, Case, make_case
 from .rounded import rounded
 from .rounds import interleave
 from .stages import SECTIONS, EngineStage, Measured, measured_stage, numpy_peer, pyfai_peer
@@ -28,7 +28,7 @@ LATENCIES = 50
 
 def run(
     backend: Backend,
-    detectors: Sequence[str] = tuple(KINDS),
+    detectors: Sequence[str] = USUAL,
     *,
     modules: int = 4,
     cells: int | None = None,
@@ -47,7 +47,7 @@ def run(
     ----------
     backend : Backend
     detectors : sequence of str
-        Some of `KINDS`.
+        Some of `cases.KINDS`.
     modules, cells, trains : int
         Size of a case; see `make_case`.
     rounds : int

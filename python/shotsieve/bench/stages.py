@@ -214,23 +214,30 @@ def numpy_peer(case: Case) -> Measured:
     size = case.detector.pixels
     x, where, gain = np.empty(size, "f4"), np.empty(size, bool), np.empty(size, "f4")
     threshold = np.float32(0.7 * PHOTON_KEV)
-    codes = case.detector.codes
+    detector = case.detector
+    codes, bits, single = detector.codes, detector.adc_bits, detector.stages == 1
+    signal, code = np.empty(size, "u2"), np.empty(size, "u2")
 
     def run() -> None:
         found[:] = 0
         for train, cell in np.ndindex(found.shape):
             for place, table in enumerate(tables):
-                words, constants = case.raw[train, cell, place].reshape(2, size), table[cell]
-                np.copyto(x, constants[2])
-                np.copyto(gain, constants[5])
-                for stage in (1, 2):
+                words, constants = case.raw[train, cell, place].reshape(-1, size), table[cell]
+                adc, level = words[0], words[-1]
+                if detector.encoding == "word":
+                    np.bitwise_and(adc, (1 << bits) - 1, out=signal)
+                    np.right_shift(adc, bits, out=code)
+                    adc, level = signal, code
+                np.copyto(x, constants[0 if single else 2])
+                np.copyto(gain, constants[1 if single else 5])
+                for stage in () if single else (1, 2):
                     if codes:
-                        np.equal(words[1], codes[stage], out=where)
+                        np.equal(level, codes[stage], out=where)
                     else:
-                        np.greater(words[1], constants[stage - 1], out=where)
+                        np.greater(level, constants[stage - 1], out=where)
                     np.copyto(x, constants[2 + stage], where=where)
                     np.copyto(gain, constants[5 + stage], where=where)
-                np.subtract(words[0], x, out=x)
+                np.subtract(adc, x, out=x)
                 np.multiply(x, gain, out=x)
                 np.greater(x, threshold, out=where)
                 found[train, cell] += np.count_nonzero(where)

@@ -214,9 +214,11 @@ def fold(
     names = required(detector, steps, gain_mode)
     for name in names:
         if not constants.has(name):
+            scalar = name == "adu_per_kev" and "adu_per_photon" in detector.steps
             raise BadInput(
                 f"The constants have no {name!r} for any module, and the calibration needs it: give "
-                f"constants with it, or set [calibrate] {_SWITCH[name]}."
+                f"constants with it, or set [calibrate] {_SWITCH[name]}"
+                + (', or adu_per_photon = "14.4 ADU" (what it is for you).' if scalar else ".")
             )
     cell_ids = np.asarray(cell_ids)
     planes = table_planes(detector, steps, gain_mode)
@@ -269,7 +271,7 @@ def _fold_cells(table, rows, wide, bits, steps, energy, signed, top) -> None:
         for name in ("ff_map", "gain_amp_map"):
             if getattr(steps, name):
                 relative = relative * wide[name]
-                positive &= wide[name] > 0
+                positive = positive & (wide[name] > 0)
         gain = relative / (divisor * energy)
         if steps.adjust_mg_baseline:
             offset[1] -= wide["mg_baseline"][0] / relative[1]
@@ -287,7 +289,8 @@ def _fold_cells(table, rows, wide, bits, steps, energy, signed, top) -> None:
     if "noise" in wide:
         # Parallel gain: high and medium gain are good up to so many sigma below the end of their range.
         sigma = np.array([steps.parallel_sigma_high, steps.parallel_sigma_mid])
-        ends = top - sigma[:, None, None] * wide["noise"][:2]
+        with np.errstate(invalid="ignore"):  # a noise that is not finite, as elsewhere
+            ends = top - sigma[:, None, None] * wide["noise"][:2]
         table[rows, THRESHOLDS] = _canonical(np.floor(ends.swapaxes(0, 1)))
     if "thresholds" in wide:
         low, high = wide["thresholds"]

@@ -53,7 +53,8 @@ def conditions(p: SpiParameters) -> dict[str, object]:
         "integration_time": float(p.integration_time),
         "bias_voltage": BIAS_VOLTAGE,
     }
-    return found | ({"parallel_gain": 1} if p.parallel_gain else {})
+    has_mode = "parallel_gain" in detectors.load(p.detector).control
+    return found | ({"parallel_gain": int(p.parallel_gain)} if has_mode else {})
 
 
 def facility_arrays(p: SpiParameters, module: ModuleModel | ChipModule) -> dict[str, np.ndarray]:

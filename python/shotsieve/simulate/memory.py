@@ -137,11 +137,12 @@ def operating_mode(p: SpiParameters) -> OperatingMode:
         "distance_m",
         "bias_voltage",
     )
-    if p.parallel_gain:
+    has_mode = "parallel_gain" in detector_of(p).control
+    if has_mode:
         fields = (*fields, "parallel_gain")
     return OperatingMode(
         gain_mode=p.gain_mode if detector_of(p).stages > 1 else "fixed_high",
-        parallel_gain=1 if p.parallel_gain else None,
+        parallel_gain=int(p.parallel_gain) if has_mode else None,
         cells=p.memory_cells,
         rate_mhz=p.rate_mhz,
         integration_time=float(p.integration_time),

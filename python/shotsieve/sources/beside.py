@@ -155,8 +155,8 @@ class Beside:
         m : int
             Column of ``shots.present``.
         shots : ndarray of int64, shape (K,) or (R, cells)
-            Of the module, for detectors that store frames, or trains; -1 is none. In parallel gain a shot
-            stands there three times, for its frames in high, medium and low gain.
+            Of the module, for detectors that store frames, or trains; -1 is none. In parallel gain a shot may
+            stand there three times, for its frames in high, medium and low gain.
 
         Returns
         -------
@@ -225,9 +225,10 @@ class Beside:
 
 
 def _turns(shots: np.ndarray) -> np.ndarray:
-    """Which time it is that a shot stands in a list in which each stands three times: 0, 1, 2."""
-    turn = np.empty(len(shots), np.int64)
-    turn[np.argsort(shots, kind="stable")] = np.arange(len(shots)) % 3
+    """Which time it is that a shot stands in a list in which each stands once, or three times: 0, 1, 2."""
+    turn = np.zeros(len(shots), np.int64)
+    if len(np.unique(shots)) < len(shots):
+        turn[np.argsort(shots, kind="stable")] = np.arange(len(shots)) % 3
     return turn
 
 
