@@ -2,5 +2,6 @@
 #include "../../cuda/bins.cu"
 #include "../../cuda/calibrate.cu"
 #include "../../cuda/compact.cu"
+#include "../../cuda/darks.cu"
 #include "../../cuda/peaks.cu"
 #include "../../cuda/stats.cu"

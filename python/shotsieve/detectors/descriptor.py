@@ -128,6 +128,9 @@ class Detector:
         Field of the operating mode -> candidates, best first.
     gain_modes : dict
         What the run says (as a string) -> one of `GAIN_MODES`.
+    dark_modes : dict
+        What the run says of its gain mode (as a string) -> gain stage of a dark run taken so; a mode that
+        leaves it open is not there.
     facility_constants : dict
         Type in the facility's constant store -> name in `shotsieve.constants.Constants`.
     facility_repeat_last : tuple of str
@@ -170,6 +173,8 @@ class Detector:
     facility_type: str
     facility_constants: dict[str, str]
     facility_repeat_last: tuple[str, ...]
+    # Optional in the file.
+    dark_modes: dict[str, int] = field(default_factory=dict)
     # Not shown: it would make every error text with a detector in it a page long.
     control: dict[str, tuple[ControlKey, ...]] = field(default_factory=dict, repr=False)
 
@@ -202,11 +207,27 @@ class Detector:
         >>> detectors.load("JUNGFRAU").gain_mode_name(b"fixg1")
         'fixed_medium'
         """
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        elif isinstance(value, float | np.floating) and float(value).is_integer():
-            value = int(value)
-        return self.gain_modes.get(str(value))
+        return self.gain_modes.get(_as_key(value))
+
+    def dark_stage(self, value: object) -> int | None:
+        """Return the gain stage of a dark run taken in a gain mode, or None where the mode leaves it open.
+
+        Parameters
+        ----------
+        value : int, str or bytes
+            As the run's control source gives it.
+
+        Returns
+        -------
+        int or None
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("JUNGFRAU").dark_stage("forceswitchg2")
+        2
+        """
+        return self.dark_modes.get(_as_key(value))
 
     def fixed_stage(self, gain_mode: str) -> int:
         """Return the gain stage of a fixed gain mode, or -1 for ``"adaptive"``.
@@ -296,6 +317,7 @@ def read(path: Path) -> Detector:
     fields = {item.name: item for item in dataclasses.fields(Detector)}
     if unknown := [key for key in values if key not in fields]:
         raise BadInput(f"{path}: unknown key {unknown[0]!r}.{nearest(unknown[0], fields)}")
+    values.setdefault("dark_modes", {})
     if missing := [key for key in fields if key not in values]:
         raise BadInput(
             f"{path}: the key {missing[0]!r} is missing; a detector needs all of {', '.join(fields)}."
@@ -306,6 +328,15 @@ def read(path: Path) -> Detector:
     detector = Detector(**values)
     _check(detector, path)
     return detector
+
+
+def _as_key(value: object) -> str:
+    """Return a value of the run as the keys of ``[gain_modes]`` and ``[dark_modes]`` are written."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value)
 
 
 def _control(table: dict, path: Path) -> dict[str, tuple[ControlKey, ...]]:
@@ -338,6 +369,8 @@ def _check(detector: Detector, path: Path) -> None:
         raise BadInput(
             f"{path}: [gain_modes] names {unknown[0]!r}; it must be one of {', '.join(GAIN_MODES)}."
         )
+    if odd := sorted(stage for stage in detector.dark_modes.values() if stage not in (0, 1, 2)):
+        raise BadInput(f"{path}: [dark_modes] names the stage {odd[0]!r}; it must be 0, 1 or 2.")
     if detector.encoding == "code" and len(detector.codes) != 3:
         raise BadInput(
             f"{path}: encoding 'code' needs three codes, for the stages 0, 1, 2; got {detector.codes}."
