@@ -1,0 +1,152 @@
+"""What can be asked of simulated dark runs."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from .. import detectors
+from ..detectors import Detector
+from ..errors import BadInput, nearest
+
+STAGES = ("high", "medium", "low")
+DETECTORS = ("AGIPD1M", "JUNGFRAU")
+KINDS = ("dead", "hot", "noisy", "stuck")
+
+
+@dataclass(frozen=True)
+class DarkParameters:
+    """Simulated dark runs, one for each gain stage.
+
+    Trains are counted from 0 in every option, modules and cells have their own numbers.
+
+    Attributes
+    ----------
+    detector : str
+        AGIPD1M or JUNGFRAU.
+    stages : str
+        Gain stages, one run each, in this order, separated by commas.
+    n_trains : int
+        Trains of each run.
+    n_cells : int
+        Memory cells: of AGIPD cells 0 to n_cells - 1, of JUNGFRAU 1 (cell 15) or 16.
+    modules : tuple of int
+        By default the detector's first.
+    dead, hot, noisy, stuck : float
+        Share of pixels with a tenth of the noise; with an offset that is higher by ten times the scatter of the
+        offsets; with three times the noise; that never leave high gain.
+    outliers : float
+        Share of samples that are too high by 60 times the noise.
+    bad_fraction : float
+        Share of bad pixels of `shotsieve simulate spi` beside those; AGIPD only.
+    fixed : bool
+        Whether the runs are of fixed gain modes.
+    missed_trains : tuple of (int, int)
+        (module, train): the module recorded nothing in that train, in every run; AGIPD only.
+    short_trains : tuple of (int, int, int)
+        (module, train, frames): the module has only so many frames in that train; AGIPD only.
+    suspect_trains : tuple of int
+        Trains that every detector file flags as suspect.
+    split_at : tuple of int
+        Trains with which a new sequence file begins; AGIPD only.
+    rate_mhz : float
+        Frame rate of AGIPD: 4.5, 2.2, 1.1 or 0.5.
+    integration_time : int
+        AGIPD: in units of 10 ns; JUNGFRAU: in us.
+    seed : int
+        Same seed and NumPy version, same bytes. The detector is that of `shotsieve simulate spi` with this seed.
+    proposal, run, first_train : int
+        Numbers of the proposal, of the first run and of its first train.
+
+    Raises
+    ------
+    BadInput
+        When an option cannot be met; the text names it.
+
+    Examples
+    --------
+    >>> DarkParameters(detector="JUNGFRAU", n_cells=1).wanted_modules
+    (1,)
+    """
+
+    detector: str = "AGIPD1M"
+    stages: str = "high,medium,low"
+    n_trains: int = 100
+    n_cells: int = 4
+    modules: tuple[int, ...] = ()
+    dead: float = 0.001
+    hot: float = 0.001
+    noisy: float = 0.001
+    stuck: float = 0.001
+    outliers: float = 0.0
+    bad_fraction: float = 0.0
+    fixed: bool = False
+    missed_trains: tuple[tuple[int, int], ...] = ()
+    short_trains: tuple[tuple[int, int, int], ...] = ()
+    suspect_trains: tuple[int, ...] = ()
+    split_at: tuple[int, ...] = ()
+    rate_mhz: float = 1.1
+    integration_time: int = 20
+    seed: int = 1
+    proposal: int = 900000
+    run: int = 1
+    first_train: int = 1_500_000_001
+
+    def __post_init__(self) -> None:
+        if self.detector not in DETECTORS:
+            raise BadInput(
+                f"detector = {self.detector!r}: darks are simulated of {', '.join(DETECTORS)}."
+                f"{nearest(self.detector, DETECTORS)}"
+            )
+        names = self.stage_names
+        if not names or len(set(names)) != len(names) or not set(names) <= set(STAGES):
+            raise BadInput(f"stages = {self.stages!r}: expected some of {', '.join(STAGES)}, each once")
+        if self.n_trains < 1 or not 1 <= self.n_cells <= self.family.max_cells:
+            raise BadInput(
+                f"n_trains = {self.n_trains}, n_cells = {self.n_cells}: expected at least one train, and 1 to "
+                f"{self.family.max_cells} cells of {self.detector}"
+            )
+        trains = self.family.layout == "trains"
+        if trains and self.n_cells not in (1, self.family.max_cells):
+            raise BadInput(
+                f"n_cells = {self.n_cells}: {self.detector} has 1 or {self.family.max_cells} cells in use"
+            )
+        for name in ("dead", "hot", "noisy", "stuck", "outliers", "bad_fraction"):
+            if not 0 <= getattr(self, name) <= 0.2:
+                raise BadInput(f"{name} = {getattr(self, name)}: expected a share of 0 to 0.2")
+        if trains and (self.missed_trains or self.short_trains or self.split_at or self.bad_fraction):
+            raise BadInput(
+                f"missed_trains, short_trains, split_at and bad_fraction are not simulated for {self.detector}"
+            )
+        own = self.family.modules or range(self.family.first_module, self.family.first_module + 99)
+        if unknown := [m for m in self.wanted_modules if m not in own]:
+            raise BadInput(f"modules: {self.detector} has no module {unknown[0]}")
+
+    @property
+    def family(self) -> Detector:
+        """The detector's descriptor."""
+        return detectors.load(self.detector)
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages as a list."""
+        return tuple(part.strip() for part in self.stages.split(","))
+
+    @property
+    def wanted_modules(self) -> tuple[int, ...]:
+        """The modules, where none were named too."""
+        return self.modules or (self.family.first_module,)
+
+    @property
+    def cells(self) -> tuple[int, ...]:
+        """Memory cells in the order in which they are stored."""
+        if self.family.layout == "frames":
+            return tuple(range(self.n_cells))
+        # Bursts begin with the cell of single-cell operation.
+        first, all_cells = self.family.single_cell, self.family.max_cells
+        return (first,) if self.n_cells == 1 else tuple((first + i) % all_cells for i in range(all_cells))
+
+    def of_run(self, number: int) -> DarkParameters:
+        """Return the parameters of one of the runs: its number, trains that follow those of the runs before."""
+        first = self.first_train + number * (self.n_trains + 10)
+        return dataclasses.replace(self, run=self.run + number, first_train=first)
