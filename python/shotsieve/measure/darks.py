@@ -78,7 +78,7 @@ class DarkWords:
         return {**vars(self), "level_plane": max(self.level_plane, 0)}
 
 
-def dark_words(detector: Detector, stage: int) -> DarkWords:
+def dark_words(detector: Detector, stage: int, zero_as: int = 0) -> DarkWords:
     """Return how samples of a dark run of one gain stage are read.
 
     Parameters
@@ -86,6 +86,8 @@ def dark_words(detector: Detector, stage: int) -> DarkWords:
     detector : Detector
     stage : int
         0 high, 1 medium, 2 low gain.
+    zero_as : int
+        What a stored 0 stands for, of a detector with one gain stage.
 
     Returns
     -------
@@ -101,14 +103,19 @@ def dark_words(detector: Detector, stage: int) -> DarkWords:
     most = detector.adc_max
     if detector.encoding == "threshold":
         return DarkWords(most=most, level_plane=1)
-    # The words that stand in place of a measurement: (1, 0) and (3, 0) saturated, (3, adc_max) lost.
-    code = detector.codes[stage]
+    if detector.encoding == "plain":
+        return DarkWords(zero_as=zero_as, most=max(most, zero_as))
+    if detector.encoding == "code":
+        where = {"code_plane": 1, "code_mask": 0xFFFF}
+    else:
+        bits = detector.adc_bits
+        where = {"value_mask": (1 << bits) - 1, "code_shift": bits, "code_mask": 3}
+    # Words that stand for something else lie at the ends of the range.
     return DarkWords(
-        code_plane=1,
-        code_mask=0xFFFF,
-        code=code,
-        least=1 if stage > 0 else 0,
-        most=most - 1 if stage == 2 else most,
+        code=detector.codes[stage],
+        least=1 if stage > 0 and detector.saturated_adc == 0 else 0,
+        most=most - 1 if stage == 2 and detector.lost_adc == most else most,
+        **where,
     )
 
 
