@@ -79,10 +79,10 @@ __global__ void dark_sums_kernel(DarkCall c) {
         const std::int64_t frame = k < c.n_listed ? c.frames[k] : -1;
         const bool there = (frame >= 0) & (frame < c.n_frames);
         row[i] = there ? c.row[k] : -1;
-        const std::uint16_t* words = c.raw + (there ? frame : 0) * c.n_planes * c.n_pixels + p;
-        word[i] = there ? words[0] : 0;
-        code[i] = there ? words[c.code_plane * c.n_pixels] : 0;
-        level[i] = there && levels ? words[c.level_plane * c.n_pixels] : 0;
+        const std::uint16_t* planes = c.raw + (there ? frame : 0) * c.n_planes * c.n_pixels + p;
+        word[i] = there ? planes[c.value_plane * c.n_pixels] : 0;
+        code[i] = there ? planes[c.code_plane * c.n_pixels] : 0;
+        level[i] = there && levels ? planes[c.level_plane * c.n_pixels] : 0;
       }
       for (int i = 0; i < kDarkAhead; ++i) {
         if (row[i] < 0 || row[i] >= c.n_rows) continue;

@@ -28,8 +28,8 @@ outside : uint32 (rows, n_pixels), low, high : uint16 (rows, n_pixels), or None
     With a gate: only values inside [low, high] count, the others are counted in `outside`.
 level_count, level_sum : uint32 (rows, n_pixels), level_squares : uint64 (rows, n_pixels), or None
     The same of the digital level, plane `level_plane`; no gate applies to it.
-value_mask : int
-    Bits of plane 0 that are the value.
+value_plane, value_mask : int
+    The plane, and the bits in it, that are the value.
 code_plane, code_shift, code_mask, code : int
     The gain code of a sample is (word >> code_shift) & code_mask; a sample with another than `code` is wrong.
 zero_as : int
@@ -42,10 +42,10 @@ void dark_sums_py(const py::object& raw, const py::object& frames, const py::obj
                   const py::object& count, const py::object& sum, const py::object& squares,
                   const py::object& wrong, const py::object& outside, const py::object& low,
                   const py::object& high, const py::object& level_count, const py::object& level_sum,
-                  const py::object& level_squares, std::uint32_t value_mask, std::int64_t code_plane,
-                  std::uint32_t code_shift, std::uint32_t code_mask, std::uint32_t code,
-                  std::uint32_t zero_as, std::uint32_t least, std::uint32_t most, std::int64_t level_plane,
-                  std::uintptr_t stream, int threads) {
+                  const py::object& level_squares, std::int64_t value_plane, std::uint32_t value_mask,
+                  std::int64_t code_plane, std::uint32_t code_shift, std::uint32_t code_mask,
+                  std::uint32_t code, std::uint32_t zero_as, std::uint32_t least, std::uint32_t most,
+                  std::int64_t level_plane, std::uintptr_t stream, int threads) {
   if (threads < 1) throw py::value_error("threads: expected at least 1");
   if (code_shift > 15) throw py::value_error("code_shift: expected 0 to 15");
   if (value_mask > 0xffff || most > 0xffff || zero_as > 0xffff) {
@@ -57,6 +57,7 @@ void dark_sums_py(const py::object& raw, const py::object& frames, const py::obj
   call.n_frames = view.shape[0];
   call.n_planes = view.shape[1];
   call.n_pixels = view.shape[2];
+  if (value_plane < 0 || value_plane >= call.n_planes) throw py::value_error("value_plane: there is none");
   if (code_plane < 0 || code_plane >= call.n_planes) throw py::value_error("code_plane: there is none");
   const ArrayView list = view_array(frames, "frames", "<i4", {kAny}, false);
   call.frames = list.as<const std::int32_t>();
@@ -80,6 +81,7 @@ void dark_sums_py(const py::object& raw, const py::object& frames, const py::obj
     call.level_sum = view_array(level_sum, "level_sum", "<u4", shape, true).as<std::uint32_t>();
     call.level_squares = view_array(level_squares, "level_squares", "<u8", shape, true).as<std::uint64_t>();
   }
+  call.value_plane = value_plane;
   call.code_plane = code_plane;
   call.level_plane = level_plane;
   call.words = {value_mask, code_shift, code_mask, code, zero_as, least, most};
@@ -96,9 +98,10 @@ void bind_darks(py::module_& m) {
         py::arg("sum"), py::arg("squares"), py::arg("wrong"), py::arg("outside") = py::none(),
         py::arg("low") = py::none(), py::arg("high") = py::none(), py::arg("level_count") = py::none(),
         py::arg("level_sum") = py::none(), py::arg("level_squares") = py::none(), py::kw_only(),
-        py::arg("value_mask") = 0xffff, py::arg("code_plane") = 0, py::arg("code_shift") = 0,
-        py::arg("code_mask") = 0, py::arg("code") = 0, py::arg("zero_as") = 0, py::arg("least") = 0,
-        py::arg("most") = 0xffff, py::arg("level_plane") = 1, py::arg("stream") = 0, py::arg("threads") = 1);
+        py::arg("value_plane") = 0, py::arg("value_mask") = 0xffff, py::arg("code_plane") = 0,
+        py::arg("code_shift") = 0, py::arg("code_mask") = 0, py::arg("code") = 0, py::arg("zero_as") = 0,
+        py::arg("least") = 0, py::arg("most") = 0xffff, py::arg("level_plane") = 1, py::arg("stream") = 0,
+        py::arg("threads") = 1);
 }
 
 }  // namespace shotsieve::bind

@@ -26,7 +26,7 @@ struct DarkCall {
   std::uint32_t* level_sum;
   std::uint64_t* level_squares;
   std::int64_t n_frames, n_planes, n_pixels, n_listed, n_rows;
-  std::int64_t code_plane, level_plane;
+  std::int64_t value_plane, code_plane, level_plane;
   math::DarkWords words;
 };
 

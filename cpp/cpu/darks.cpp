@@ -57,15 +57,16 @@ void dark_sums(const DarkCall& c, const Where& where) {
       const std::int64_t row = c.row[k];
       const std::int64_t frame = c.frames[k];
       if (row < 0 || row >= c.n_rows || frame < 0 || frame >= c.n_frames) continue;
-      const std::uint16_t* words = c.raw + frame * c.n_planes * c.n_pixels + first;
-      const std::uint16_t* codes = words + c.code_plane * c.n_pixels;
+      const std::uint16_t* planes = c.raw + frame * c.n_planes * c.n_pixels + first;
+      const std::uint16_t* words = planes + c.value_plane * c.n_pixels;
+      const std::uint16_t* codes = planes + c.code_plane * c.n_pixels;
       const std::int64_t at = row * c.n_pixels + first;
       if (c.low != nullptr) {
         add_values<true>(c, words, codes, at, n);
       } else {
         add_values<false>(c, words, codes, at, n);
       }
-      if (c.level_sum != nullptr) add_levels(c, words + c.level_plane * c.n_pixels, at, n);
+      if (c.level_sum != nullptr) add_levels(c, planes + c.level_plane * c.n_pixels, at, n);
     }
   });
 }

@@ -120,6 +120,7 @@ def dark_sums(
     level_sum: Any = None,
     level_squares: Any = None,
     *,
+    value_plane: int = 0,
     value_mask: int = 65535,
     code_plane: int = 0,
     code_shift: int = 0,

@@ -148,11 +148,13 @@ LAYERS = [
     ("accounts", "write"),
     ("check", "check_told"),
     ("engine",),
+    ("darks",),
     ("bench",),
     (
         "cli",
         "cli_bench",
         "cli_check",
+        "cli_dark",
         "cli_decide",
         "cli_ledger",
         "cli_pulses",

@@ -14,6 +14,9 @@ WORDS = {
     "high": dark_words(detectors.load("JUNGFRAU"), 0),
     "low": dark_words(detectors.load("JUNGFRAU"), 2),
     "packed": DarkWords(value_mask=0x0FFF, code_shift=12, code_mask=3, code=2, most=4095),
+    "second": DarkWords(
+        value_plane=1, code_plane=1, value_mask=0x0FFF, code_shift=12, code_mask=3, most=4095
+    ),
     "wrapped": DarkWords(zero_as=256, most=511),
 }
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..backend import Backend
 from ..engine.ring import run_ring
 from ..errors import BadInput
-from ..measure.darks import DarkSums, DarkWords, Lists, dark_words
+from ..measure.darks import DarkSums, DarkWords, Lists
 from ..sources.base import Source
 from .runs import DarkRun
 
@@ -23,9 +23,9 @@ class Gate:
     """Values of each pixel and cell that count, from its first frames.
 
     With q the quantiles `low` and `high` of the first `frames` samples of the expected stage, values from
-    ``floor(q_low - widen * (q_high - q_low))`` to ``ceil(q_high + widen * (q_high - q_low))`` count, and at least
-    two different ones. The first frames are those of the first trains that are used, so the gate depends on
-    which trains come first, and on nothing else.
+    ``floor(q_low - widen * (q_high - q_low))`` to ``ceil(q_high + widen * (q_high - q_low))`` count, and at
+    least two different ones. The first frames are those of the first trains that are used, so the gate
+    depends on which trains come first, and on nothing else.
 
     Attributes
     ----------
@@ -33,8 +33,9 @@ class Gate:
     low, high : float
         Quantiles; the sorted samples number ``floor(low * (n - 1))`` and ``ceil(high * (n - 1))``.
     widen : float
-        With 1 the gate reaches 4.9 sigma of normal noise, so that it takes nothing from it. With 0 it cuts at the
-        quantiles themselves, as psana's: a tenth of the samples is outside, and the noise too small by a fifth.
+        With 1 the gate reaches 4.9 sigma of normal noise, so that it takes nothing from it. With 0 it cuts
+        at the quantiles themselves, as psana's: a tenth of the samples is outside, and the noise too small
+        by a fifth.
     """
 
     frames: int = 50
@@ -132,7 +133,7 @@ def collect(run: DarkRun, modules: Sequence[int], cell_ids: np.ndarray, how: How
     """
     detector = run.source.detector
     source = run.source.of_modules(modules).selected(run.good)
-    words = dark_words(detector, run.stage)
+    words = run.words
     # Asked before the first frame is read, since the gate is large too.
     rows = len(modules) * len(cell_ids)
     gate = None if how.gate is None else find_gate(source, cell_ids, words, how.gate, how.block_bytes)
@@ -230,7 +231,7 @@ def find_gate(
 
 def _samples(raw: np.ndarray, words: DarkWords) -> tuple[np.ndarray, np.ndarray]:
     """Return values, uint16 (n, pixels), and which are of another stage or no measurement."""
-    value = raw[:, 0] & np.uint16(words.value_mask)
+    value = raw[:, words.value_plane] & np.uint16(words.value_mask)
     value = np.where(value == 0, np.uint16(words.zero_as), value)
     code = (raw[:, words.code_plane] >> np.uint16(words.code_shift)) & np.uint16(words.code_mask)
     return value, (code != words.code) | (value < words.least) | (value > words.most)

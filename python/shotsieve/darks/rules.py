@@ -1,4 +1,4 @@
-"""Rules that mark bad pixels of dark runs: outliers over a module, hard limits, stages that cannot be told apart."""
+"""Rules that mark bad pixels of dark runs: outliers, hard limits, stages that cannot be told apart."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Rules:
         Below and above; empty for no rule.
     offset_range, noise_range : tuple of tuple of float
         For each stage; empty for no rule.
-    separation_sigma, wrong_share, outside_share : float
+    separation_sigma, wrong_share, stuck_share, outside_share : float
     min_count : int
 
     Examples
@@ -49,6 +49,7 @@ class Rules:
     noise_range: tuple[tuple[float, float], ...]
     separation_sigma: float
     wrong_share: float
+    stuck_share: float
     outside_share: float
     min_count: int
 
@@ -209,6 +210,25 @@ def outliers(
             scatter = x.std()
         bad[at] = (x < middle - sigma[0] * scatter) | (x > middle + sigma[1] * scatter)
     return bad
+
+
+def stuck_bits(stages: list[StageData | None], rules: Rules) -> np.ndarray:
+    """Return the bit of pixels that do not go to a stage they are forced to, uint32 (cells, pixels).
+
+    It is of all stages: in high gain such a pixel is right as long as it is dark, and wrong where it is
+    bright.
+
+    Parameters
+    ----------
+    stages : list of StageData or None
+    rules : Rules
+    """
+    known = [one for one in stages if one is not None]
+    bits = np.zeros(known[0].count.shape, np.uint32)
+    for one in known:
+        samples = one.count.astype(np.float64) + one.wrong + (0 if one.outside is None else one.outside)
+        bits[one.wrong > rules.stuck_share * samples] |= np.uint32(BadPixels.WRONG_GAIN_VALUE)
+    return bits
 
 
 def separation_bits(stages: list[StageData | None], rules: Rules) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..detectors import Detector
 from ..errors import BadInput
+from ..measure.darks import DarkWords, dark_words
 from ..sources.base import ShotStatus, Source
 from ..sources.run import open_run
 
@@ -35,6 +35,8 @@ class DarkRun:
         Trains that are used.
     dropped : dict of str to int
         Why trains are not, and how many.
+    zero_as : int
+        What a stored 0 stands for, with one gain stage.
     """
 
     label: str
@@ -43,6 +45,12 @@ class DarkRun:
     good: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     trains: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    zero_as: int = 0
+
+    @property
+    def words(self) -> DarkWords:
+        """How samples of the run are read."""
+        return dark_words(self.source.detector, self.stage, self.zero_as)
 
     @property
     def name(self) -> str:
@@ -59,11 +67,6 @@ class DarkRun:
         """Modules that recorded something."""
         there = self.source.shots.present[self.good].any(axis=0)
         return [module for module, has in zip(self.source.modules, there, strict=True) if has]
-
-
-def stage_count(detector: Detector) -> int:
-    """Return how many gain stages a detector has, and so how many dark runs its constants need."""
-    return 3
 
 
 def open_dark_runs(runs: Sequence[Any], detector: Any = None, source: str | None = None) -> list[DarkRun]:
@@ -103,7 +106,8 @@ def open_dark_runs(runs: Sequence[Any], detector: Any = None, source: str | None
             )
         if first.source.paths and other.source.name != first.source.name:
             raise BadInput(
-                f"{first.label} is a run of {first.source.name}, {other.label} of {other.source.name}: say with "
+                f"{first.label} is a run of {first.source.name}, {other.label} of "
+                f"{other.source.name}: say with "
                 "--source which detector is meant"
             )
         _check_alike(first, other)
@@ -122,7 +126,8 @@ def _check_alike(first: DarkRun, other: DarkRun) -> None:
         a, b = getattr(first.source.mode, name), getattr(other.source.mode, name)
         if a is not None and b is not None and abs(a - b) > closely:
             raise BadInput(
-                f"{name} is {a:g} in {first.label} and {b:g} in {other.label}: dark runs of one set are taken "
+                f"{name} is {a:g} in {first.label} and {b:g} in {other.label}: dark runs of one set "
+                f"are taken "
                 "under the same conditions"
             )
 
@@ -130,8 +135,9 @@ def _check_alike(first: DarkRun, other: DarkRun) -> None:
 def choose_trains(source: Source) -> tuple[np.ndarray, int, dict[str, int]]:
     """Choose the trains of a dark run that are used.
 
-    A train is dropped for the first of these that is true: a shot of it has not the status OK (suspect, duplicate,
-    inconsistent); a module that recorded other trains is missing; it has another number of frames than most.
+    A train is dropped for the first of these that is true: a shot of it has not the status OK (suspect,
+    duplicate, inconsistent); a module that recorded other trains is missing; it has another number of
+    frames than most.
 
     Parameters
     ----------
@@ -187,7 +193,8 @@ def check_enough(runs: Sequence[DarkRun], least: int) -> None:
         if fewest < least:
             told = "; ".join(f"{count} trains: {reason}" for reason, count in run.dropped.items())
             raise BadInput(
-                f"{run.label}: a memory cell has {fewest} frames in the {run.trains} trains that can be used, and at "
+                f"{run.label}: a memory cell has {fewest} frames in the {run.trains} trains that "
+                f"can be used, and at "
                 f"least {least} are needed (--min-frames)" + (f". Dropped: {told}" if told else "")
             )
 

@@ -1,16 +1,15 @@
-"""Which dark run is which gain stage: by the run's control values or the order given, and checked in the data."""
+"""Which dark run is which gain stage: by control values or the order given, and checked in the data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from ..detectors import Detector
 from ..errors import BadInput
-from ..measure.darks import dark_words
-from .runs import STAGES, DarkRun, stage_count
+from .runs import STAGES, DarkRun
 
 LOOK_SHOTS = 4
 """Shots of a run that are looked at before all of them are read."""
@@ -23,7 +22,8 @@ class Seen:
     Attributes
     ----------
     level, spread : float
-        Median of the digital level over pixels, and 1.4826 times the median distance from it; NaN without one.
+        Median of the digital level over pixels, and 1.4826 times the median distance from it; NaN without
+        one.
     codes : dict of int to float
         Gain code -> share of the samples.
     """
@@ -50,8 +50,8 @@ def assign_stages(
     runs : sequence of DarkRun
         Their `stage` is set.
     stages : sequence of str or None
-        ``"high"``, ``"medium"``, ``"low"`` for each run, given; None takes the control values of the runs, and
-        where they leave it open the order: high, medium, low.
+        ``"high"``, ``"medium"``, ``"low"`` for each run, given; None takes the control values of the runs,
+        and where they leave it open the order: high, medium, low.
     fixed : bool
         Whether fewer runs than stages will do.
 
@@ -61,7 +61,7 @@ def assign_stages(
         If their number is not right, two are of the same stage, or it cannot be known.
     """
     detector, names = runs[0].source.detector, [run.label for run in runs]
-    needed = stage_count(detector)
+    needed = detector.stages
     if not fixed and len(runs) != needed:
         order = ", ".join(STAGES[:needed])
         raise BadInput(
@@ -82,14 +82,16 @@ def assign_stages(
         elif fixed and len(runs) < needed:
             open_ones = [name for name, stage in zip(names, told, strict=True) if stage is None]
             raise BadInput(
-                f"{open_ones[0]}: the run does not say its gain stage: give it with --stages, such as --stages high"
+                f"{open_ones[0]}: the run does not say its gain stage: give it with --stages, such "
+                f"as --stages high"
             )
         else:
             found = list(range(len(runs)))
             for at, stage in enumerate(told):
                 if stage is not None and stage != found[at]:
                     raise BadInput(
-                        f"{names[at]} says that it is {STAGES[stage]} gain, and stands where {STAGES[at]} gain is "
+                        f"{names[at]} says that it is {STAGES[stage]} gain, and stands where "
+                        f"{STAGES[at]} gain is "
                         "expected: give the runs in the order high, medium, low, or say --stages"
                     )
     for stage in set(found):
@@ -123,7 +125,7 @@ def look(run: DarkRun) -> Seen:
     source, detector = run.source, run.source.detector
     wanted = np.zeros(len(source.shots), bool)
     wanted[np.flatnonzero(run.good)[:LOOK_SHOTS]] = True
-    words = dark_words(detector, run.stage)
+    words = run.words
     if not words.has_levels and not words.has_codes:
         return Seen()
     samples, counts = [], np.zeros(words.code_mask + 1, np.int64)
@@ -145,7 +147,7 @@ def look(run: DarkRun) -> Seen:
     return Seen(codes=codes)
 
 
-def check_stages(runs: Sequence[DarkRun], detector: Detector, fixed: bool = False) -> list[Seen]:
+def check_stages(runs: Sequence[DarkRun], fixed: bool = False) -> list[Seen]:
     """Compare what the runs are taken for with what their data say.
 
     Where samples say their stage, most of them must say the expected one. Where stages are told by a digital
@@ -154,7 +156,6 @@ def check_stages(runs: Sequence[DarkRun], detector: Detector, fixed: bool = Fals
     Parameters
     ----------
     runs : sequence of DarkRun
-    detector : Detector
     fixed : bool
         In fixed gain modes the digital level says nothing.
 
@@ -173,19 +174,21 @@ def check_stages(runs: Sequence[DarkRun], detector: Detector, fixed: bool = Fals
     for run, one in zip(runs, seen, strict=True):
         if one.codes is None:
             continue
-        words = dark_words(detector, run.stage)
-        if one.codes.get(words.code, 0.0) < 0.5:
+        code = run.words.code
+        if one.codes.get(code, 0.0) < 0.5:
             raise BadInput(
-                f"{run.name} should have the gain code {words.code} nearly everywhere. The runs show: {told}. Are they "
+                f"{run.name} should have the gain code {code} nearly everywhere. The runs show: "
+                f"{told}. Are they "
                 "in the wrong order, or of the same gain?"
             )
     if fixed or seen[0].codes is not None or np.isnan(seen[0].level):
         return seen
     ordered = sorted(zip(runs, seen, strict=True), key=lambda item: item[0].stage)
-    for (_, lower), (_, upper) in zip(ordered[:-1], ordered[1:], strict=True):
+    for (_, lower), (_, upper) in pairwise(ordered):
         if upper.level - lower.level <= max(lower.spread, upper.spread):
             raise BadInput(
-                "The digital level must rise from high to medium to low gain by more than it scatters. The runs show: "
+                "The digital level must rise from high to medium to low gain by more than it "
+                "scatters. The runs show: "
                 f"{told}. Are they in the wrong order, or of the same gain?"
             )
     return seen

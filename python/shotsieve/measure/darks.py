@@ -30,8 +30,8 @@ class DarkWords:
 
     Attributes
     ----------
-    value_mask : int
-        Bits of plane 0 that are the value.
+    value_plane, value_mask : int
+        The plane, and the bits in it, that are the value.
     code_plane, code_shift, code_mask, code : int
         Where the gain code stands, and that of the expected stage; a sample with another one is wrong.
     zero_as : int
@@ -42,6 +42,7 @@ class DarkWords:
         Plane of the digital level; -1 where there is none.
     """
 
+    value_plane: int = 0
     value_mask: int = 0xFFFF
     code_plane: int = 0
     code_shift: int = 0
@@ -241,6 +242,11 @@ class DarkSums:
         if gate is not None:
             for name, values in zip(("low", "high"), gate, strict=True):
                 self._put(name, np.ascontiguousarray(values, "u2"))
+
+    @property
+    def gated(self) -> bool:
+        """Whether only values inside a gate count."""
+        return "outside" in self._kinds
 
     def queue(self, raw: Any, lists: Lists, frames: Any, rows: Any) -> None:
         """Queue the addition of some frames on `stream`; waits for nothing.

@@ -21,6 +21,7 @@ def dark_sums(
     low: np.ndarray | None = None,
     high: np.ndarray | None = None,
     levels: bool = False,
+    value_plane: int = 0,
     value_mask: int = 0xFFFF,
     code_plane: int = 0,
     code_shift: int = 0,
@@ -44,7 +45,7 @@ def dark_sums(
         The gate.
     levels : bool
         Whether plane `level_plane` is a digital level.
-    value_mask, code_plane, code_shift, code_mask, code, zero_as, least, most : int
+    value_plane, value_mask, code_plane, code_shift, code_mask, code, zero_as, least, most : int
         As those of the native function.
 
     Examples
@@ -59,7 +60,7 @@ def dark_sums(
     for frame, at in zip(frames, row, strict=True):
         if not 0 <= at < rows:
             continue
-        value = raw[frame, 0].astype("u8") & value_mask
+        value = raw[frame, value_plane].astype("u8") & value_mask
         value[value == 0] = zero_as
         codes = (raw[frame, code_plane].astype("u8") >> code_shift) & code_mask
         wrong = (codes != code) | (value < least) | (value > most)

@@ -33,8 +33,8 @@ class DarkParameters:
     modules : tuple of int
         By default the detector's first.
     dead, hot, noisy, stuck : float
-        Share of pixels with a tenth of the noise; with an offset that is higher by ten times the scatter of the
-        offsets; with three times the noise; that never leave high gain.
+        Share of pixels with a tenth of the noise; with an offset that is higher by ten times the scatter of
+        the offsets; with three times the noise; that never leave high gain.
     outliers : float
         Share of samples that are too high by 60 times the noise.
     bad_fraction : float
@@ -54,7 +54,8 @@ class DarkParameters:
     integration_time : int
         AGIPD: in units of 10 ns; JUNGFRAU: in us.
     seed : int
-        Same seed and NumPy version, same bytes. The detector is that of `shotsieve simulate spi` with this seed.
+        Same seed and NumPy version, same bytes. The detector is that of `shotsieve simulate spi` with this
+        seed.
     proposal, run, first_train : int
         Numbers of the proposal, of the first run and of its first train.
 
@@ -103,7 +104,8 @@ class DarkParameters:
             raise BadInput(f"stages = {self.stages!r}: expected some of {', '.join(STAGES)}, each once")
         if self.n_trains < 1 or not 1 <= self.n_cells <= self.family.max_cells:
             raise BadInput(
-                f"n_trains = {self.n_trains}, n_cells = {self.n_cells}: expected at least one train, and 1 to "
+                f"n_trains = {self.n_trains}, n_cells = {self.n_cells}: expected at least one "
+                f"train, and 1 to "
                 f"{self.family.max_cells} cells of {self.detector}"
             )
         trains = self.family.layout == "trains"
@@ -116,7 +118,8 @@ class DarkParameters:
                 raise BadInput(f"{name} = {getattr(self, name)}: expected a share of 0 to 0.2")
         if trains and (self.missed_trains or self.short_trains or self.split_at or self.bad_fraction):
             raise BadInput(
-                f"missed_trains, short_trains, split_at and bad_fraction are not simulated for {self.detector}"
+                f"missed_trains, short_trains, split_at and bad_fraction are not simulated for "
+                f"{self.detector}"
             )
         own = self.family.modules or range(self.family.first_module, self.family.first_module + 99)
         if unknown := [m for m in self.wanted_modules if m not in own]:
@@ -147,6 +150,6 @@ class DarkParameters:
         return (first,) if self.n_cells == 1 else tuple((first + i) % all_cells for i in range(all_cells))
 
     def of_run(self, number: int) -> DarkParameters:
-        """Return the parameters of one of the runs: its number, trains that follow those of the runs before."""
+        """Return the parameters of one of the runs: its own number and trains."""
         first = self.first_train + number * (self.n_trains + 10)
         return dataclasses.replace(self, run=self.run + number, first_train=first)

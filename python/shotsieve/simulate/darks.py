@@ -289,7 +289,8 @@ def _make_room(places: list[Path], truth: Path, overwrite: bool) -> None:
         ours = False
     if not ours:
         raise BadInput(
-            f"{names} exists, and {truth}, the mark of simulated darks, does not: nothing is overwritten; choose "
+            f"{names} exists, and {truth}, the mark of simulated darks, does not: nothing is "
+            f"overwritten; choose "
             "another folder or remove it yourself"
         )
     for place in places:
