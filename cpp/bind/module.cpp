@@ -32,6 +32,7 @@ PYBIND11_MODULE(SHOTSIEVE_MODULE, m) {
   shotsieve::bind::bind_calibrate(m);
   shotsieve::bind::bind_compact(m);
   shotsieve::bind::bind_darks(m);
+  shotsieve::bind::bind_linearise(m);
   shotsieve::bind::bind_peaks(m);
   shotsieve::bind::bind_stats(m);
   m.def("cpu_level", &cpu_level, "x86-64 level of this processor, 0 on other machines.");

@@ -3,5 +3,6 @@
 #include "../../cuda/calibrate.cu"
 #include "../../cuda/compact.cu"
 #include "../../cuda/darks.cu"
+#include "../../cuda/linearise.cu"
 #include "../../cuda/peaks.cu"
 #include "../../cuda/stats.cu"

@@ -38,6 +38,9 @@ def keep_list(keep: Any, index: Any, count: Any, *, stream: int = 0, threads: in
 def gather_rows(
     source: Any, index: Any, count: Any, target: Any, *, stream: int = 0, threads: int = 1
 ) -> None: ...
+def linearise(
+    raw: Any, frames: Any, groups: Any, linear: Any, words: Any, *, stream: int = 0, threads: int = 1
+) -> None: ...
 def find_peaks(
     pixels: Any,
     candidates: Any,

@@ -11,7 +11,7 @@ gain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from .constants.bad_pixels import BadPixels
 from .constants.fold import fold, table_planes
 from .detectors import ENCODINGS
+from .linearise import linear_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,6 +142,8 @@ class Tables:
         Memory cells of the run, ascending.
     bad_bits : int
         Mask bits that take a pixel out of the measures.
+    linear : ndarray of uint16, shape (R, n_pixels, entries), or None
+        Linearisation of the words of each row; None where words are linear.
     """
 
     table: np.ndarray
@@ -148,6 +151,7 @@ class Tables:
     row_of: np.ndarray
     cell_ids: np.ndarray
     bad_bits: int
+    linear: np.ndarray | None = None
 
     def rows(self, cell_id: np.ndarray) -> np.ndarray:
         """Return the row of ``table`` for each shot and module, int32 (S, M); -1 without constants.
@@ -198,6 +202,7 @@ def make_tables(
     planes = table_planes(detector, steps, gain_mode)
     table = np.empty((len(holders) * len(cells), planes, detector.pixels), "f4")
     mask = np.empty((len(holders) * len(cells), detector.stages, detector.pixels), "u4")
+    wanted, linear = steps.for_detector(detector).linearise, []
     used = 0
     for at in holders:
         folded = fold(
@@ -208,7 +213,10 @@ def make_tables(
         table[rows], mask[rows] = folded.table[known], folded.mask[known]
         row_of[at, known] = rows
         used += len(known)
-    return Tables(table[:used], mask[:used], row_of, cells, steps.bad_bits)
+        if wanted:
+            linear.append(linear_rows(constants, detector, modules[at], cells[known]))
+    made = Tables(table[:used], mask[:used], row_of, cells, steps.bad_bits)
+    return replace(made, linear=np.concatenate(linear)) if wanted and used else made
 
 
 def list_frames(present: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ def agipd_text():
 
 
 def test_shipped_detectors():
-    assert detectors.names() == ["AGIPD1M", "JUNGFRAU"]
+    assert {"AGIPD1M", "EPIX100", "GOTTHARD2", "JUNGFRAU"} <= set(detectors.names())
     agipd, jungfrau = detectors.load("agipd1m"), detectors.load("JUNGFRAU")
     assert (agipd.shape, agipd.pixels, agipd.modules) == ((512, 128), 65536, tuple(range(16)))
     assert (jungfrau.shape, jungfrau.modules, jungfrau.first_module) == ((512, 1024), (), 1)
@@ -111,7 +111,7 @@ def test_gain_modes():
 
 
 def test_unknown_detector_names_the_nearest():
-    with pytest.raises(BadInput, match=r"AGIPD1M, JUNGFRAU.*Did you mean 'JUNGFRAU'"):
+    with pytest.raises(BadInput, match=r"AGIPD1M, .*JUNGFRAU.*Did you mean 'JUNGFRAU'"):
         detectors.load("jungfrau4m")
 
 

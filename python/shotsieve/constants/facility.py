@@ -37,7 +37,7 @@ from ..errors import BadInput, UnreadableData, nearest
 from .axes import axes_of
 from .container import Constants
 from .facility_writer import MODULES_FILE, write_facility
-from .layout import DTYPES
+from .layout import DTYPES, as_words
 
 __all__ = ["MODULES_FILE", "open_constants", "write_facility"]
 
@@ -81,7 +81,8 @@ class _Constant:
                         in_file[target][:, start : start + _PIECE] = block[:, start : start + _PIECE]
         except (OSError, KeyError) as error:
             raise UnreadableData(f"{self.path}: {self.dataset} cannot be read ({error}).") from error
-        out = out if len(order) == 4 else out[np.newaxis]
+        out = out if "plane" in self.axes else out[np.newaxis]
+        out = out if "ss" in self.axes else out[:, :, np.newaxis]
         return out if np.array_equal(back, np.arange(len(wanted))) else np.take(out, back, axis=1)
 
 
@@ -137,10 +138,12 @@ class _Folder:
             for part in parts:
                 mask |= part.read(self._rows(part, rows), mask.dtype)
             return mask
-        derived = name in ("relative_gain", "mg_baseline") or self._ff_gain != 1
+        derived = name in ("relative_gain", "mg_baseline", "linearisation") or self._ff_gain != 1
         array = parts[0].read(self._rows(parts[0], rows), None if derived else DTYPES[name])
         if name == "thresholds":
             array = array[:2]
+        elif name == "linearisation":
+            return as_words(array, f"{parts[0].path}: {parts[0].dataset}")
         elif name in ("relative_gain", "mg_baseline") and len(array) >= 10:
             relative, baseline = _slopes(array.astype(np.float64), self._detector.medium_low_ratio)
             array = relative if name == "relative_gain" else baseline

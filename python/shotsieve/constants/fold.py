@@ -43,6 +43,7 @@ NEVER = 65535.0  # no digital level is above it
 
 _CHUNK = 8  # cells folded at once: a few MB of float64, whatever the number of cells
 _SWITCH = {
+    "linearisation": "linearise = false",
     "offset": "offset = false",
     "relative_gain": "relative_gain = false",
     "mg_baseline": "adjust_mg_baseline = false",
@@ -143,6 +144,7 @@ def required(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> t
     steps = steps.for_detector(detector)
     adaptive = detector.fixed_stage(gain_mode) < 0
     wanted = {
+        "linearisation": steps.linearise,
         "offset": steps.offset or (adaptive and steps.forcing()),
         "thresholds": adaptive and detector.encoding == "threshold",
         "relative_gain": steps.relative_gain,
@@ -222,7 +224,7 @@ def fold(
         return FoldedModule(table, mask, known)
 
     # Whole modules are loaded at once, since the facility's files hold the cells of a pixel side by side.
-    loaded = {name: constants.load(name, module, cell_ids[rows]) for name in names}
+    loaded = {name: constants.load(name, module, cell_ids[rows]) for name in names if name != "linearisation"}
     if constants.has("bad_pixels", module):
         loaded["bad_pixels"] = constants.load("bad_pixels", module, cell_ids[rows])
     for start in range(0, rows.size, _CHUNK):

@@ -12,12 +12,17 @@ from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS
 
 if TYPE_CHECKING:
     from ..detectors import Detector
+    from .container import Constants
 
 __all__ = ["Steps"]
 
 MAX_VALUE_LIMIT = 16777214.0  # above it the kernels' sums of rint(x * 128) would leave 32 bits
 
+_STEP_OF = {"adu_per_kev": "xray_gain", "relative_gain": "relative_gain"}
+"""The step that needs a constant which a detector may be without."""
+
 _OFF = {
+    "linearise": False,
     "low_medium_gap": False,
     "force_mg_if_below": None,
     "force_hg_if_below": None,
@@ -47,6 +52,8 @@ class Steps:
         high gain as high gain. None switches the step off.
     force_hg_reference : {"hg", "mg"}
         The offset that `force_hg_if_below` counts from.
+    linearise : bool
+        Look up every raw word in the table of its strip and cell, before anything else.
     offset, relative_gain, xray_gain : bool
         Subtract the offset; multiply with the gain relative to high gain; divide by ADU per keV.
     adjust_mg_baseline, set_min : bool
@@ -73,6 +80,7 @@ class Steps:
     force_mg_if_below: float | None = None
     force_hg_if_below: float | None = None
     force_hg_reference: str = "hg"
+    linearise: bool = True
     offset: bool = True
     relative_gain: bool = True
     adjust_mg_baseline: bool = True
@@ -128,6 +136,39 @@ class Steps:
         """
         off = {name: value for name, value in _OFF.items() if name not in detector.steps}
         return dataclasses.replace(self, **off)
+
+    def for_constants(self, detector: Detector, constants: Constants) -> tuple[Steps, list[str]]:
+        """Return the steps without those that the detector can do without and whose constants are missing.
+
+        Parameters
+        ----------
+        detector : Detector
+        constants : Constants
+
+        Returns
+        -------
+        steps : Steps
+        notes : list of str
+            A sentence for each step that was switched off.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from shotsieve.constants import Constants
+        >>> constants = Constants.from_arrays("GOTTHARD2", {"offset": {1: np.zeros((3, 2, 1280))}})
+        >>> Steps().for_constants(constants.detector, constants)[0].unit()
+        'ADU'
+        """
+        steps, notes = self, []
+        for constant in detector.optional_constants:
+            step = _STEP_OF[constant]
+            if getattr(steps, step) and not constants.has(constant):
+                steps = dataclasses.replace(steps, **{step: False})
+                notes.append(
+                    f"the constants have no {constant!r}: [calibrate] {step} is switched off, and values are "
+                    f"in {steps.unit()}"
+                )
+        return steps, notes
 
     def forcing(self) -> bool:
         """Return whether stages are forced, so that the folded table has its two planes of levels."""

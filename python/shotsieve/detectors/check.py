@@ -56,6 +56,13 @@ def check(detector: Detector, path: Path) -> None:
         raise BadInput(
             f"{path}: [dark_modes] names the stage {odd[0]!r}; it must be below {detector.stages}."
         )
+    if detector.dimensions not in (1, 2) or (detector.dimensions == 1 and detector.shape[0] != 1):
+        raise BadInput(
+            f"{path}: dimensions = {detector.dimensions} with shape {detector.shape}; it must be 2, or 1 "
+            f"with one row of strips."
+        )
+    if not detector.cell_key and detector.cell_cycle < 1:
+        raise BadInput(f"{path}: without a cell_key, cell_cycle must say how many cells take turns.")
     coded = detector.encoding in ("code", "word")
     if coded and (len(set(detector.codes)) != 3 or detector.codes[0] != 0):
         raise BadInput(

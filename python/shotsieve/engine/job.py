@@ -284,8 +284,10 @@ def _override(mode: OperatingMode, recipe: Recipe) -> OperatingMode:
 def _calibration(job: Job, constants: Constants, force: bool) -> None:
     """Check the constants against the run, fold them, and set the kernel's parameters."""
     source, mode, section = job.source, job.mode, job.recipe.calibrate
-    detector, steps = source.detector, section.steps
+    detector = source.detector
     constants.check_detector(detector)
+    steps, without = section.steps.for_constants(detector, constants)
+    job.notes += without
     if disagreements := constants.check_conditions(mode):
         text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
         if overridden := [name for name, origin in mode.origin.items() if origin == "recipe"]:
@@ -302,7 +304,10 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
             'gain_mode = "adaptive" (or fixed_high, fixed_medium, fixed_low).'
         )
     energy = mode.photon_energy_kev
-    job.unit = steps.unit(section.unit)
+    try:
+        job.unit = steps.unit(section.unit)
+    except BadInput as err:
+        raise BadInput("; ".join([*without, str(err)])) from None
     shots = source.shots
     job.tables = make_tables(
         constants,

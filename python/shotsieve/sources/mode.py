@@ -77,6 +77,8 @@ def read_mode(
                 notes += _changes(files, source, candidate.key)
             break
     _add_stored(values, origin, files, sources, notes)
+    if detector.stages == 1 and "gain_mode" not in values:
+        values["gain_mode"], origin["gain_mode"] = "fixed_high", f"{detector.name} has one gain stage"
     return OperatingMode(**values, origin=origin), notes
 
 

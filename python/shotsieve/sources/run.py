@@ -27,6 +27,8 @@ from .mode import read_dark_stage, read_mode
 from .plan import Part, Plan, build_plan
 from .pulses import PulseReader, Unknown
 
+EDGES = "rows of calibration at the edges of the recorded frames are not read, nor written"
+
 # Layouts kept at a time; one holds 8 bytes per chunk of a file.
 MAX_MAPS = 1024
 
@@ -212,8 +214,7 @@ class RunSource:
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""
-        ss, fs = self.detector.shape
-        shot_bytes = 2 * len(self.modules) * self.detector.plane_count * ss * fs
+        shot_bytes = 2 * len(self.modules) * self.detector.plane_count * self.detector.pixels
         train, cell = (ids[self.readable] for ids in (self.shots.train_id, self.shots.cell_id))
         return cut_ranges(train, rows_together(self.detector, cell), shot_bytes, max_bytes)
 
@@ -229,7 +230,7 @@ class RunSource:
         """
         index = self.readable[start:stop]
         d = self.detector
-        check_out(out, (len(index), len(self.modules), d.plane_count, *d.shape))
+        check_out(out, (len(index), len(self.modules), d.plane_count, *d.frame_shape))
         lead = 1 if d.layout == "frames" else 2
         # Several datasets fill one plane each; a single one fills all planes of a frame at once.
         plane_size = d.pixels if len(d.planes) > 1 else 0
@@ -258,7 +259,9 @@ class RunSource:
             if name in self._maps:
                 self._maps.move_to_end(name)
                 return self._maps[name]
-            layout = map_frames(piece.file.path, name[1], lead)
+            layout = map_frames(piece.file.path, name[1], lead).without_edges(self.detector)
+            if any(layout.edges) and EDGES not in self.notes:
+                self.notes.append(EDGES)
             if layout.why_h5py and (key, layout.why_h5py) not in self._slow:
                 self._slow.add((key, layout.why_h5py))
                 self.notes.append(f"{self.detector.group}.{key} is read through h5py: {layout.why_h5py}")
@@ -352,7 +355,10 @@ def _read_part(
         # Rows behind the last train are padding: their labels may be missing or nonsense.
         frames = int((first + count)[count > 0].max(initial=0)) * per_row
         pulse = file.label(f, f"{group}/{d.pulse_key}", frames).astype(np.uint64) if d.pulse_key else None
-        cell = file.label(f, f"{group}/{d.cell_key}", frames).astype(np.int32)
+        if d.cell_key:
+            cell = file.label(f, f"{group}/{d.cell_key}", frames).astype(np.int32)
+        else:
+            cell = _cells_by_turns(first * per_row, count * per_row, frames, d.cell_cycle)
     use = slice(None) if trains is None else np.isin(file.train_id, trains)
     return Part(
         module=module,
@@ -367,6 +373,14 @@ def _read_part(
     )
 
 
+def _cells_by_turns(first: np.ndarray, count: np.ndarray, frames: int, cycle: int) -> np.ndarray:
+    """Memory cell of every frame where the files do not tell it: in turns from the start of each train."""
+    cell = np.zeros(frames, np.int32)
+    within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    cell[np.repeat(first, count) + within] = within % cycle
+    return cell
+
+
 def _check_data(d: detectors.Detector, file: RunFile, f, group: str) -> int:
     """Check that the datasets hold raw words of this detector; return the frames per row."""
     per_row = 1
@@ -377,19 +391,18 @@ def _check_data(d: detectors.Detector, file: RunFile, f, group: str) -> int:
             shape, dtype = data.shape, data.dtype
         except DAMAGE as e:
             raise UnreadableData(f"{file.path}: dataset {path} cannot be read ({reason(e)})") from e
-        if d.layout == "frames":
-            want: tuple[int, ...] = (d.plane_count, *d.shape) if len(d.planes) == 1 else d.shape
-            fits = shape[1:] == want
-        else:
-            want = d.shape
-            fits = len(shape) == 4 and shape[2:] == want
-            per_row = shape[1] if fits else 1
+        want = d.recorded_shape
+        lead = 1 if d.layout == "frames" else 2
+        fits = shape[lead:] in d.recorded_shapes()
+        per_row = shape[1] if fits and lead == 2 else 1
         if dtype.kind == "f" or (not fits and len(shape) == 3 and shape[1:] == d.shape):
             raise BadInput(
                 f"{file.path}: {path} has shape {shape} and dtype {dtype}: this is corrected data. shotsieve "
                 "calibrates by itself: give the raw run (raw/r....)"
             )
-        if not fits or dtype.kind != "u" or dtype.itemsize > 2:
+        # A receiver that knows of one stage may declare its words signed: the bits are the same.
+        kinds = "ui" if d.encoding == "plain" else "u"
+        if not fits or dtype.kind not in kinds or dtype.itemsize > 2:
             raise BadInput(
                 f"{file.path}: {path} has shape {shape} and dtype {dtype}; raw data of {d.name} has (rows"
                 f"{'' if d.layout == 'frames' else ', cells'}, {', '.join(map(str, want))}) and uint16"

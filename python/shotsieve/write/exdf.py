@@ -252,7 +252,13 @@ class ReducedRunWriter:
                     unit = str(self.params.get("intensity_unit", self.unit))
                     by_train = self.detector.layout == "trains"
                     litpx.write(
-                        file, name, lit, m, self.detector.cell_key, self._cells if by_train else 0, unit
+                        file,
+                        name,
+                        lit,
+                        m,
+                        self.detector.cell_key or litpx.CELL,
+                        self._cells if by_train else 0,
+                        unit,
                     )
                 if self._others:
                     carry_groups(file, self.source, m, name, auxiliary=self.content == "raw")
@@ -295,7 +301,8 @@ class ReducedRunWriter:
         """
         if self.content == "raw":
             return self._recorded_name(module)
-        return self.detector.corrected_source.format(detector=self.source.name, module=module)
+        named = self.detector.corrected_source.format(detector=self.source.name, module=module)
+        return named or self._recorded_name(module).replace("/DET/", "/CORR/")
 
     # ------------------------------------------------------------------ opening
 
