@@ -92,7 +92,7 @@ def agipd(tmp_path_factory: pytest.TempPathFactory) -> Made:
 @pytest.fixture(scope="session")
 def jungfrau(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One module with one cell."""
-    parameters = DarkParameters(detector="JUNGFRAU", n_trains=50, n_cells=1, seed=4)
+    parameters = DarkParameters(detector="JUNGFRAU", n_trains=30, n_cells=1, seed=4)
     return _simulated(tmp_path_factory.mktemp("jungfrau"), parameters)
 
 

@@ -14,7 +14,7 @@ from shotsieve.darks.collect import Gate
 from shotsieve.darks.rules import preset
 from shotsieve.sources.run import open_run
 
-OPTIONS = DarkOptions(min_frames=50)
+OPTIONS = DarkOptions(min_frames=30)
 
 
 @pytest.fixture(scope="session")

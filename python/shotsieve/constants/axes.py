@@ -14,6 +14,8 @@ PLANES = {
     "noise": (3,),
     "thresholds": (5, 2),
     "relative_gain": (10, 11, 3),
+    "ff_map": (0, 1, 3),
+    "gain_amp_map": (0, 1, 3),
     "adu_per_kev": (0, 1, 3),
     "bad_pixels": (0, 1, 3),
     "linearisation": (4096,),

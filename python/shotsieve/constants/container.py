@@ -53,12 +53,13 @@ class Constants:
 
     Notes
     -----
-    Names, gain axis, dtype and unit of the arrays:
+    Names, gain axis, dtype and unit of the arrays; of a detector with one gain stage the axis is 1:
 
     - ``offset`` (3) float32, ADU; ``noise`` (3) float32, ADU
     - ``thresholds`` (2) float32, digital level above which a pixel left high gain, and is in low gain
     - ``relative_gain`` (3) float32, multiplier to ADU of high gain
     - ``mg_baseline`` (1) float32, ADU added to medium gain after the relative gain
+    - ``ff_map``, ``gain_amp_map`` (1 or 3) float32, further multipliers, of LPD
     - ``adu_per_kev`` (1 or 3) float32, divisor to keV, with its sign
     - ``bad_pixels`` (3) uint32, bits of `BadPixels`
     - ``linearisation`` (4096) uint16, the linear word that stands for each raw word

@@ -4,7 +4,7 @@ Subtracting the offset, the relative gain, the medium-gain baseline, ADU per keV
 affine for one pixel, cell and stage g, so they are one subtraction and one product::
 
     x = (adc - offset[g]) * gain[g]
-    gain[g]   = r[g] / (F[g] * E)
+    gain[g]   = r[g] / (F[g] * E)        (r with further factors, of LPD; F * E is the ADU of a photon)
     offset[g] = pedestal[g] - baseline / r[g]        (the baseline for g = 1 only)
 
 All of it is done in float64 and rounded once, to float32.
@@ -46,6 +46,8 @@ _SWITCH = {
     "linearisation": "linearise = false",
     "offset": "offset = false",
     "relative_gain": "relative_gain = false",
+    "ff_map": "ff_map = false",
+    "gain_amp_map": "gain_amp_map = false",
     "mg_baseline": "adjust_mg_baseline = false",
     "adu_per_kev": 'xray_gain = false (the output is then in "ADU")',
     "thresholds": 'gain_mode = "fixed_high" or another fixed mode, if the run was taken so',
@@ -149,7 +151,9 @@ def required(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> t
         "thresholds": adaptive and detector.encoding == "threshold",
         "relative_gain": steps.relative_gain,
         "mg_baseline": steps.adjust_mg_baseline,
-        "adu_per_kev": steps.xray_gain,
+        "ff_map": steps.ff_map,
+        "gain_amp_map": steps.gain_amp_map,
+        "adu_per_kev": steps.xray_gain and steps.adu_per_photon is None,
     }
     return tuple(name for name, needed in wanted.items() if needed)
 
@@ -204,7 +208,7 @@ def fold(
     """
     constants.check_detector(detector)
     steps = steps.for_detector(detector)
-    energy = _energy(steps.unit(unit), photon_energy_kev)
+    energy = _energy(steps, steps.unit(unit), photon_energy_kev)
     names = required(detector, steps, gain_mode)
     for name in names:
         if not constants.has(name):
@@ -256,15 +260,20 @@ def _fold_cells(table, rows, wide, bits, steps, energy, signed) -> None:
     """Fold some cells; `wide` holds (gain, cell, pixel) in float64, `rows` are their rows in the table."""
     pedestal = wide.get("offset", np.zeros(bits.shape))
     relative = wide["relative_gain"] if steps.relative_gain else np.ones((len(bits), 1, 1))
-    divisor = wide["adu_per_kev"] if steps.xray_gain else np.ones((1, 1, 1))
+    divisor = wide["adu_per_kev"] if "adu_per_kev" in wide else np.ones((1, 1, 1))
+    positive = (relative > 0) & (divisor > 0)
     offset = pedestal.copy() if steps.offset else np.zeros_like(pedestal)
     with np.errstate(all="ignore"):  # zero and NaN gains are constants that are found broken below
+        for name in ("ff_map", "gain_amp_map"):
+            if getattr(steps, name):
+                relative = relative * wide[name]
+                positive &= wide[name] > 0
         gain = relative / (divisor * energy)
         if steps.adjust_mg_baseline:
             offset[1] -= wide["mg_baseline"][0] / relative[1]
         good = np.isfinite(relative) & np.isfinite(divisor) & np.isfinite(offset) & (gain != 0)
         if not signed:
-            good &= (relative > 0) & (divisor > 0)
+            good &= positive
         good &= (bits & np.uint32(steps.bad_bits)) == 0
         offset32 = offset.astype(np.float32)
         gain32 = np.where(good, gain, np.nan).astype(np.float32)
@@ -296,13 +305,18 @@ def _canonical(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), NAN, values.astype(np.float32))
 
 
-def _energy(unit: str, photon_energy_kev: float | None) -> float:
-    """Return what keV are divided by for the unit."""
-    if unit != "photon":
+def _energy(steps: Steps, unit: str, photon_energy_kev: float | None) -> float:
+    """Return what is divided by for the unit: keV without a step that divides ADU by a number, else ADU."""
+    adu = steps.adu_per_photon if steps.xray_gain else None
+    if unit == "ADU" or (unit == "keV" and adu is None):
         return 1.0
+    if unit == "photon" and adu is not None:
+        return adu
     if photon_energy_kev is None:
+        other = '"keV"' if adu is None else '"photon"'
         raise BadInput(
-            'The unit is "photon", but the run does not say the photon energy: set [calibrate] '
-            'photon_energy = "9.3 keV" (the energy of your experiment) in the recipe, or unit = "keV".'
+            f'The unit is "{unit}", but the run does not say the photon energy: set [calibrate] '
+            f'photon_energy = "9.3 keV" (the energy of your experiment) in the recipe, or unit = {other}.'
         )
-    return check_photon_energy(photon_energy_kev)
+    energy = check_photon_energy(photon_energy_kev)
+    return energy if adu is None else adu / energy

@@ -19,6 +19,8 @@ GAIN_AXIS = {
     "level_noise": (3,),
     "relative_gain": (3,),
     "mg_baseline": (1,),
+    "ff_map": (1, 3),
+    "gain_amp_map": (1, 3),
     "adu_per_kev": (1, 3),
     "bad_pixels": (3,),
     "linearisation": (4096,),

@@ -28,9 +28,12 @@ _OFF = {
     "force_hg_if_below": None,
     "offset": False,
     "relative_gain": False,
+    "ff_map": False,
+    "gain_amp_map": False,
     "adjust_mg_baseline": False,
     "set_min": False,
     "xray_gain": False,
+    "adu_per_photon": None,
     "round_photons": False,
     "wrap256": False,
 }
@@ -56,6 +59,11 @@ class Steps:
         Look up every raw word in the table of its strip and cell, before anything else.
     offset, relative_gain, xray_gain : bool
         Subtract the offset; multiply with the gain relative to high gain; divide by ADU per keV.
+    ff_map, gain_amp_map : bool
+        Multiply with these maps of LPD.
+    adu_per_photon : float or None
+        ADU of a photon, instead of ADU per keV of the constants, for all pixels and stages alike: in ADU of
+        high gain where there is a relative gain.
     adjust_mg_baseline, set_min : bool
         Shift medium gain to meet high gain; then set its negative values to 0.
     round_photons : bool
@@ -83,9 +91,12 @@ class Steps:
     linearise: bool = True
     offset: bool = True
     relative_gain: bool = True
+    ff_map: bool = True
+    gain_amp_map: bool = True
     adjust_mg_baseline: bool = True
     set_min: bool = True
     xray_gain: bool = True
+    adu_per_photon: float | None = None
     round_photons: bool = False
     rounding_threshold: float = 0.5
     value_limit: float = 1e7
@@ -100,6 +111,8 @@ class Steps:
             level = getattr(self, name)
             if level is not None and not math.isfinite(level):
                 raise BadInput(f"{name} = {level} must be a finite number of ADU, or left out.")
+        if self.adu_per_photon is not None and not 0 < self.adu_per_photon < math.inf:
+            raise BadInput(f"adu_per_photon = {self.adu_per_photon} must be a number of ADU above 0.")
         if not 0 < self.rounding_threshold <= 1:
             raise BadInput(f"rounding_threshold = {self.rounding_threshold} must be above 0 and at most 1.")
         if not 0 < self.value_limit <= MAX_VALUE_LIMIT:
@@ -108,9 +121,10 @@ class Steps:
             )
         if not 0 <= self.bad_bits <= ALL_BITS:
             raise BadInput(f"bad_bits = {self.bad_bits} must be a mask of 32 bits (0 ... {ALL_BITS:#x}).")
-        scaled = [
-            name for name in ("relative_gain", "adjust_mg_baseline", "xray_gain") if getattr(self, name)
-        ]
+        self._check_offset("relative_gain", "adjust_mg_baseline", "xray_gain")
+
+    def _check_offset(self, *steps: str) -> None:
+        scaled = [name for name in steps if getattr(self, name)]
         if not self.offset and scaled:
             raise BadInput(
                 f"offset = false leaves the pedestal in the data, and {scaled[0]} would scale it as if it "
@@ -135,7 +149,9 @@ class Steps:
         False
         """
         off = {name: value for name, value in _OFF.items() if name not in detector.steps}
-        return dataclasses.replace(self, **off)
+        steps = dataclasses.replace(self, **off)
+        steps._check_offset("ff_map", "gain_amp_map")  # only where the detector has them
+        return steps
 
     def for_constants(self, detector: Detector, constants: Constants) -> tuple[Steps, list[str]]:
         """Return the steps without those that the detector can do without and whose constants are missing.

@@ -184,6 +184,7 @@ def make_dark_constants(
         options.gate,
         block_bytes,
         _most_bytes(options),
+        None if gains is None else gains.linear(),
         _counter(opened, modules, progress),
     )
     groups = _groups(modules, len(cells), opened, how)

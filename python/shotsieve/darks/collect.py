@@ -11,8 +11,10 @@ import numpy as np
 from ..backend import Backend
 from ..engine.ring import run_ring
 from ..errors import BadInput
+from ..linearise import Lineariser
 from ..measure.darks import DarkSums, DarkWords, Lists
 from ..sources.base import Source
+from .linear import LinearWords, looked_up
 from .runs import DarkRun
 
 SLOTS = 3
@@ -95,6 +97,8 @@ class How:
         Raw words that are in flight in one slot.
     most_bytes : int
         What the accumulators may take.
+    linear : callable or None
+        Gives the tables of a module and cells, uint16 (C, pixels, entries), by which words are made linear.
     progress : callable or None
         Called with (frames done, bytes read) of each block.
     """
@@ -103,6 +107,7 @@ class How:
     gate: Gate | None = None
     block_bytes: int = 256 << 20
     most_bytes: int = 1 << 40
+    linear: Callable[[int, np.ndarray], np.ndarray] | None = None
     progress: Callable[[int, int], None] | None = None
 
 
@@ -136,27 +141,35 @@ def collect(run: DarkRun, modules: Sequence[int], cell_ids: np.ndarray, how: How
     words = run.words
     # Asked before the first frame is read, since the gate is large too.
     rows = len(modules) * len(cell_ids)
-    gate = None if how.gate is None else find_gate(source, cell_ids, words, how.gate, how.block_bytes)
+    tables = None
+    if how.linear is not None:
+        tables = np.concatenate([how.linear(module, cell_ids) for module in modules])
+    gate = None
+    if how.gate is not None:
+        gate = find_gate(source, cell_ids, words, how.gate, how.block_bytes, tables)
     sums = DarkSums(how.backend, rows, detector.pixels, words, gate, how.most_bytes)
     blocks = source.cuts(how.block_bytes)
-    slots = [_Slot(source, blocks, how.backend) for _ in range(SLOTS if len(blocks) > 1 else 1)]
+    lineariser = Lineariser(how.backend, tables)
+    slots = [_Slot(source, blocks, how.backend, lineariser) for _ in range(SLOTS if len(blocks) > 1 else 1)]
     n_cells, shots = len(cell_ids), source.shots
 
     def fill(slot: _Slot, block: tuple[int, int]) -> None:
         start, stop = block
-        source.read(
-            start, stop, slot.raw[: stop - start].reshape(stop - start, len(modules), -1, *detector.shape)
-        )
+        shape = (stop - start, len(modules), detector.plane_count, *detector.frame_shape)
+        source.read(start, stop, slot.raw[: stop - start].reshape(shape))
 
     def submit(slot: _Slot, block: tuple[int, int]) -> None:
         index = source.readable[slice(*block)]
         n = len(index)
         device = how.backend.device
         device.to_device(slot.device_raw[:n], slot.raw[:n], sums.stream)
-        shot, module = np.nonzero(shots.present[index])
-        row = module * n_cells + rows_of(cell_ids, shots.cell_id[index[shot]])
+        cell = rows_of(cell_ids, shots.cell_id[index])
+        row = np.arange(len(modules)) * n_cells + cell[:, None]
+        row = np.where(shots.present[index], row, -1).astype(np.int32)
         raw = slot.device_raw[:n].reshape(n * len(modules), detector.plane_count, detector.pixels)
-        sums.queue(raw, slot.lists, shot * len(modules) + module, row)
+        raw = slot.linear.queue(raw, row, sums.stream)
+        there = np.flatnonzero(row >= 0)
+        sums.queue(raw, slot.lists, there, row.reshape(-1)[there])
         slot.event = device.record(sums.stream)
 
     def done(slot: _Slot, block: tuple[int, int]) -> None:
@@ -173,7 +186,9 @@ def collect(run: DarkRun, modules: Sequence[int], cell_ids: np.ndarray, how: How
 class _Slot:
     """Buffers of one block in flight."""
 
-    def __init__(self, source: Source, blocks: list[tuple[int, int]], backend: Backend) -> None:
+    def __init__(
+        self, source: Source, blocks: list[tuple[int, int]], backend: Backend, lineariser: Lineariser
+    ) -> None:
         detector, modules = source.detector, len(source.modules)
         most = max((stop - start for start, stop in blocks), default=1)
         shape = (most, modules, detector.plane_count, detector.pixels)
@@ -181,10 +196,16 @@ class _Slot:
         self.device_raw = backend.device.twin(self.raw)
         self.lists = Lists.make(backend, most * modules)
         self.event = None
+        self.linear = LinearWords(backend, lineariser, shape)
 
 
 def find_gate(
-    source: Source, cell_ids: np.ndarray, words: DarkWords, gate: Gate, most_bytes: int
+    source: Source,
+    cell_ids: np.ndarray,
+    words: DarkWords,
+    gate: Gate,
+    most_bytes: int,
+    tables: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gate of every module, cell and pixel: uint16 (modules * C, pixels), twice.
 
@@ -197,6 +218,8 @@ def find_gate(
     gate : Gate
     most_bytes : int
         Raw words that are held at a time: some cells after others, which changes nothing.
+    tables : ndarray of uint16, shape (modules * C, pixels, entries), or None
+        By which words are made linear.
     """
     detector, modules = source.detector, len(source.modules)
     shots, n_cells, pixels = source.shots, len(cell_ids), detector.pixels
@@ -216,7 +239,7 @@ def find_gate(
         wanted = np.zeros(len(shots), bool)
         wanted[source.readable[here]] = True
         part = source.selected(wanted)
-        raw = np.zeros((len(part.readable), modules, detector.plane_count, *detector.shape), np.uint16)
+        raw = np.zeros((len(part.readable), modules, detector.plane_count, *detector.frame_shape), np.uint16)
         for start, stop in part.cuts(most_bytes):
             part.read(start, stop, raw[start:stop])
         raw = raw.reshape(len(raw), modules, detector.plane_count, pixels)
@@ -224,6 +247,8 @@ def find_gate(
         for row in cells:
             for module in range(modules):
                 mine = raw[(at == row) & there[:, module], module]
+                if len(mine) and tables is not None:
+                    mine[:, 0] = looked_up(tables[module * n_cells + row], mine[:, 0])
                 if len(mine):
                     low[module, row], high[module, row] = gate.of(*_samples(mine, words))
     return low.reshape(-1, pixels), high.reshape(-1, pixels)

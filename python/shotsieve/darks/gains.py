@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,13 @@ import numpy as np
 from ..constants.bad_pixels import BadPixels
 from ..constants.container import Constants
 from ..errors import BadInput
+from ..linearise import linear_rows
 
 if TYPE_CHECKING:
     from ..detectors import Detector
     from .pixels import ModuleConstants
 
-NAMES = ("relative_gain", "mg_baseline", "adu_per_kev")
+NAMES = ("relative_gain", "mg_baseline", "ff_map", "gain_amp_map", "adu_per_kev", "linearisation")
 GAIN_BITS = (
     BadPixels.CI_GAIN_OF_OF_THRESHOLD
     | BadPixels.CI_LINEAR_DEVIATION
@@ -62,6 +64,12 @@ class Gains:
             raise BadInput(f"--gain-from {given}: these constants hold none of {', '.join(NAMES)}")
         label = "constants in memory" if own else Path(os.fspath(given)).name
         return cls(constants, {"from": label, "names": names, "provenance": constants.provenance})
+
+    def linear(self) -> Callable[[int, np.ndarray], np.ndarray] | None:
+        """Return what gives the tables of linearisation of a module and cells; None where there are none."""
+        if "linearisation" not in self.told["names"]:
+            return None
+        return lambda module, cells: linear_rows(self.constants, self.constants.detector, module, cells)
 
     def add_to(self, made: ModuleConstants, module: int, cells: np.ndarray) -> dict[str, np.ndarray]:
         """Return the gains of a module for the cells of the darks, and add the bits that come with them.

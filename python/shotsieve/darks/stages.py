@@ -131,7 +131,7 @@ def look(run: DarkRun) -> Seen:
     samples, counts = [], np.zeros(words.code_mask + 1, np.int64)
     for module in run.modules:
         part = source.of_modules([module]).selected(wanted)
-        raw = np.zeros((len(part.readable), 1, detector.plane_count, *detector.shape), np.uint16)
+        raw = np.zeros((len(part.readable), 1, detector.plane_count, *detector.frame_shape), np.uint16)
         for start, stop in part.cuts(raw.nbytes or 1):
             part.read(start, stop, raw[start:stop])
         if words.has_levels:

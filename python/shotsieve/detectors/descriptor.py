@@ -17,6 +17,7 @@ CONTROL_FIELDS = {
     "rate_mhz": "MHz",
     "integration_time": "",
     "gain_setting": "",
+    "parallel_gain": "",
     "bias_voltage": "V",
     "photon_energy_kev": "keV",
     "distance_m": "m",
@@ -336,6 +337,8 @@ class Detector:
         if gain_mode not in GAIN_MODES:
             hint = nearest(str(gain_mode), GAIN_MODES)
             raise BadInput(f"gain_mode = {gain_mode!r} is not one of {', '.join(GAIN_MODES)}.{hint}")
+        if self.stages == 1 and gain_mode not in GAIN_MODES[:2]:
+            raise BadInput(f"gain_mode = {gain_mode!r}: {self.name} has one gain stage; leave the key out.")
         return GAIN_MODES.index(gain_mode) - 1
 
     def default_cell_ids(self, count: int) -> np.ndarray:

@@ -101,16 +101,16 @@ def dark_words(detector: Detector, stage: int, zero_as: int = 0) -> DarkWords:
     >>> words.code, words.least, words.most
     (3, 1, 16382)
     """
-    most = detector.adc_max
     if detector.encoding == "threshold":
-        return DarkWords(most=most, level_plane=1)
+        return DarkWords(most=detector.adc_max, level_plane=1)
     if detector.encoding == "plain":
-        return DarkWords(zero_as=zero_as, most=max(most, zero_as))
+        return DarkWords(zero_as=zero_as)  # words may have more bits than the usual ones
     if detector.encoding == "code":
         where = {"code_plane": 1, "code_mask": 0xFFFF}
     else:
         bits = detector.adc_bits
         where = {"value_mask": (1 << bits) - 1, "code_shift": bits, "code_mask": 3}
+    most = detector.adc_max
     # Words that stand for something else lie at the ends of the range.
     return DarkWords(
         code=detector.codes[stage],

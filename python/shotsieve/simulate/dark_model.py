@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from .badpixels import BadPixelMap
 from .dark_parameters import KINDS, DarkParameters
 from .detector import DetectorModel, ModuleModel
-from .noise import generator
-from .stage_model import StageModule
+from .noise import generator, normals
+from .receiver_model import ReceiverModule
 
 HOT_SIGMA, NOISY_FACTOR, DEAD_FACTOR, OUTLIER_SIGMA = 10.0, 3.0, 0.1, 60.0
 GAIN_MODES = ("fixed_high", "fixed_medium", "fixed_low")
+
+
+class DarkReceiver(ReceiverModule):
+    """A module of a receiver's detector with the bad pixels that were asked for.
+
+    Parameters
+    ----------
+    p : DarkParameters
+    module : int
+    kind : ndarray of uint8, shape (pixels,)
+        As `DarkModel.kind`.
+
+    Attributes
+    ----------
+    stuck : ndarray of bool, shape (pixels,)
+        Pixels that stay in high gain.
+    """
+
+    def __init__(self, p: DarkParameters, module: int, kind: np.ndarray) -> None:
+        super().__init__(p.family, p.seed, module, len(p.constants_cells))
+        self._offset[:, kind == 2] += np.float32(HOT_SIGMA * self.numbers.offset_sigma)
+        self._noise[:, kind == 1] *= np.float32(DEAD_FACTOR)
+        self._noise[:, kind == 3] *= np.float32(NOISY_FACTOR)
+        self.stuck = kind == 4
+
+    def stages(self, energy_kev: np.ndarray) -> np.ndarray:
+        """As `ReceiverModule.stages`, but for the pixels that are stuck."""
+        return np.where(self.stuck, np.int8(0), super().stages(energy_kev))
+
+    def dark_words(self, rng: np.random.Generator, stage: int, cell: int, out: np.ndarray) -> None:
+        """Make the words of a dark frame in which all pixels but the stuck ones are forced to a stage."""
+        offset, noise = self.offset(stage, cell), self.noise(stage)
+        if stage > 0:
+            offset = np.where(self.stuck, self.offset(0, cell), offset)
+            noise = np.where(self.stuck, self.noise(0), noise)
+        value = normals(rng, np.empty(len(noise), np.float32)) * noise + offset
+        top = (1 << self.detector.adc_bits) - 1
+        if self.numbers.bend:
+            value = self._bent(np.clip(value.astype(np.float64), 0, top))
+        out[0] = np.clip(np.rint(value), 1, top - 1)
+        if len(out) > 1:
+            codes = self.detector.codes
+            out[1] = np.where(self.stuck, np.uint16(codes[0]), np.uint16(codes[stage]))
 
 
 class DarkModel:
@@ -38,19 +80,10 @@ class DarkModel:
 
     def __init__(self, p: DarkParameters) -> None:
         self.p = p
-        detector = p.family
-        self.kind = {m: _choose(generator(p.seed, 7, m), p, detector.pixels) for m in p.wanted_modules}
-        self._agipd = detector.encoding == "threshold"
-        self._modules: dict[int, Any] = {}
+        pixels = p.family.pixels
+        self.kind = {m: _choose(generator(p.seed, 11, m), p, pixels) for m in p.wanted_modules}
         self._models: dict[str, DetectorModel] = {}
-        if not self._agipd:
-            for m, kind in self.kind.items():
-                one = StageModule(detector, p.seed, m, p.n_cells)
-                one.offset_error[kind == 2] = HOT_SIGMA * one.numbers.offset_sigma
-                one.noise_factor[kind == 1] = DEAD_FACTOR
-                one.noise_factor[kind == 3] = NOISY_FACTOR
-                one.stuck[kind == 4] = True
-                self._modules[m] = one
+        self._receivers = {} if p.is_agipd else {m: DarkReceiver(p, m, k) for m, k in self.kind.items()}
 
     def driven(self, gain_mode: str) -> DetectorModel:
         """Return the AGIPD as it is in a gain mode, the injected bad pixels included."""
@@ -63,9 +96,19 @@ class DarkModel:
             self._models[gain_mode] = model
         return self._models[gain_mode]
 
-    def module(self, module: int) -> ModuleModel | StageModule:
-        """Return one module: what its offset, noise and levels really are."""
-        return self.driven("adaptive").module(module) if self._agipd else self._modules[module]
+    def module(self, module: int) -> ModuleModel | DarkReceiver:
+        """Return one module."""
+        return self.driven("adaptive").module(module) if self.p.is_agipd else self._receivers[module]
+
+    def offset(self, module: int, gain: int, cell: int) -> np.ndarray:
+        """Return the dark level in linear ADU, (pixels,) float32; `cell` is a place among the constants."""
+        one = self.module(module)
+        return one.true_offset(gain, cell) if self.p.is_agipd else one.offset(gain, cell)
+
+    def noise(self, module: int, gain: int, cell: int) -> np.ndarray:
+        """Return the noise, (pixels,) float32, ADU rms."""
+        one = self.module(module)
+        return one.true_noise(gain, cell) if self.p.is_agipd else one.noise(gain)
 
     def make(self, stage: int, train: int, frame: int, module: int, out: np.ndarray) -> None:
         """Make the words of a dark frame, whatever was made before.
@@ -74,22 +117,21 @@ class DarkModel:
         ----------
         stage : int
         train, frame : int
-            Counted from 0 in the run; frame is the place of the memory cell.
+            Counted from 0 in the run and in the train.
         module : int
-        out : ndarray of uint16, shape (2, pixels)
+        out : ndarray of uint16, shape (planes, pixels)
         """
         p = self.p
-        rng = generator(p.seed, 8, stage, train, frame, module)
-        if self._agipd:
+        rng, place = generator(p.seed, 12, stage, train, frame, module), p.place(frame)
+        if p.is_agipd:
             none = np.zeros(0, np.int64)
-            self.driven(GAIN_MODES[stage]).words(rng, module, frame, none, none * 1.0, out)
+            self.driven(GAIN_MODES[stage]).words(rng, module, place, none, none * 1.0, out)
         else:
-            self._modules[module].dark_words(rng, stage, frame, out)
+            self._receivers[module].dark_words(rng, stage, place, out)
         if p.outliers:
             at = np.flatnonzero(rng.random(out.shape[1], np.float32) < p.outliers)
-            noise = self.module(module).true_noise(stage, frame)[at]
-            limit = p.family.adc_max - 1
-            out[0, at] = np.minimum(out[0, at] + np.rint(OUTLIER_SIGMA * noise), limit)
+            far = np.rint(OUTLIER_SIGMA * self.noise(module, stage, place)[at])
+            out[0, at] = np.minimum(out[0, at] + far, p.family.adc_max - 1)
 
 
 def _choose(rng: np.random.Generator, p: DarkParameters, pixels: int) -> np.ndarray:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from .. import detectors
 from ..detectors import Detector
 from ..errors import BadInput, nearest
+from .receiver_model import NUMBERS
 
 STAGES = ("high", "medium", "low")
-DETECTORS = ("AGIPD1M", "JUNGFRAU")
+DETECTORS = ("AGIPD1M", *NUMBERS)
 KINDS = ("dead", "hot", "noisy", "stuck")
 
 
@@ -23,13 +24,14 @@ class DarkParameters:
     Attributes
     ----------
     detector : str
-        AGIPD1M or JUNGFRAU.
+        AGIPD1M, JUNGFRAU, EPIX100 or GOTTHARD2.
     stages : str
-        Gain stages, one run each, in this order, separated by commas.
+        Gain stages, one run each, in this order, separated by commas; by default all that the detector has.
     n_trains : int
         Trains of each run.
     n_cells : int
-        Memory cells: of AGIPD cells 0 to n_cells - 1, of JUNGFRAU 1 (cell 15) or 16.
+        Frames per train: of AGIPD cells 0 to n_cells - 1, of JUNGFRAU 1 (cell 15) or 16, of ePix100 1, of
+        Gotthard-II any number, in two cells by turns.
     modules : tuple of int
         By default the detector's first.
     dead, hot, noisy, stuck : float
@@ -71,9 +73,9 @@ class DarkParameters:
     """
 
     detector: str = "AGIPD1M"
-    stages: str = "high,medium,low"
+    stages: str = ""
     n_trains: int = 100
-    n_cells: int = 4
+    n_cells: int = 1
     modules: tuple[int, ...] = ()
     dead: float = 0.001
     hot: float = 0.001
@@ -102,24 +104,28 @@ class DarkParameters:
         names = self.stage_names
         if not names or len(set(names)) != len(names) or not set(names) <= set(STAGES):
             raise BadInput(f"stages = {self.stages!r}: expected some of {', '.join(STAGES)}, each once")
-        if self.n_trains < 1 or not 1 <= self.n_cells <= self.family.max_cells:
+        if set(names) - set(STAGES[: self.family.stages]):
+            raise BadInput(f"stages = {self.stages!r}: {self.detector} has one gain stage, high")
+        family = self.family
+        most = family.max_cells if family.cell_key or family.cell_cycle == 1 else 2700
+        if self.n_trains < 1 or not 1 <= self.n_cells <= most:
             raise BadInput(
                 f"n_trains = {self.n_trains}, n_cells = {self.n_cells}: expected at least one "
                 f"train, and 1 to "
-                f"{self.family.max_cells} cells of {self.detector}"
+                f"{most} frames in it of {self.detector}"
             )
-        trains = self.family.layout == "trains"
-        if trains and self.n_cells not in (1, self.family.max_cells):
-            raise BadInput(
-                f"n_cells = {self.n_cells}: {self.detector} has 1 or {self.family.max_cells} cells in use"
-            )
+        if family.cell_key and family.single_cell >= 0 and self.n_cells not in (1, most):
+            raise BadInput(f"n_cells = {self.n_cells}: {self.detector} has 1 or {most} cells in use")
         for name in ("dead", "hot", "noisy", "stuck", "outliers", "bad_fraction"):
             if not 0 <= getattr(self, name) <= 0.2:
                 raise BadInput(f"{name} = {getattr(self, name)}: expected a share of 0 to 0.2")
-        if trains and (self.missed_trains or self.short_trains or self.split_at or self.bad_fraction):
+        if not self.is_agipd and (
+            self.missed_trains or self.short_trains or self.split_at or self.bad_fraction
+        ):
             raise BadInput(
-                f"missed_trains, short_trains, split_at and bad_fraction are not simulated for "
-                f"{self.detector}"
+                "missed_trains, short_trains, split_at and bad_fraction are simulated for AGIPD "
+                "only, and not "
+                f"for {self.detector}"
             )
         own = self.family.modules or range(self.family.first_module, self.family.first_module + 99)
         if unknown := [m for m in self.wanted_modules if m not in own]:
@@ -131,9 +137,17 @@ class DarkParameters:
         return detectors.load(self.detector)
 
     @property
+    def is_agipd(self) -> bool:
+        """Whether it is the detector of `shotsieve simulate spi`."""
+        return self.detector not in NUMBERS
+
+    @property
     def stage_names(self) -> tuple[str, ...]:
         """The stages as a list."""
-        return tuple(part.strip() for part in self.stages.split(","))
+        return (
+            tuple(part.strip() for part in self.stages.split(",") if part.strip())
+            or STAGES[: self.family.stages]
+        )
 
     @property
     def wanted_modules(self) -> tuple[int, ...]:
@@ -142,12 +156,22 @@ class DarkParameters:
 
     @property
     def cells(self) -> tuple[int, ...]:
-        """Memory cells in the order in which they are stored."""
-        if self.family.layout == "frames":
-            return tuple(range(self.n_cells))
+        """Memory cell of every frame of a train."""
+        family, n = self.family, self.n_cells
+        if not family.cell_key:
+            return tuple(k % family.cell_cycle for k in range(n))
         # Bursts begin with the cell of single-cell operation.
-        first, all_cells = self.family.single_cell, self.family.max_cells
-        return (first,) if self.n_cells == 1 else tuple((first + i) % all_cells for i in range(all_cells))
+        first = max(family.single_cell, 0)
+        return tuple((first + k) % family.max_cells for k in range(n))
+
+    @property
+    def constants_cells(self) -> tuple[int, ...]:
+        """Memory cells with constants, ascending."""
+        return tuple(sorted(set(self.cells)))
+
+    def place(self, frame: int) -> int:
+        """Return the place of a frame's cell among those of the constants."""
+        return self.constants_cells.index(self.cells[frame])
 
     def of_run(self, number: int) -> DarkParameters:
         """Return the parameters of one of the runs: its own number and trains."""

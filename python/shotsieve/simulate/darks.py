@@ -14,21 +14,22 @@ import h5py
 import numpy as np
 
 from .. import detectors
+from ..constants.container import Constants
 from ..errors import BadInput, OutputError
 from ..sources.base import OperatingMode
 from ..sources.memory import MemorySource
 from ..write.exdf_file import ExdfFile
+from .constants import constants_in_memory
 from .dark_model import DarkModel
 from .dark_parameters import KINDS, STAGES, DarkParameters
 from .parameters import SpiParameters
+from .receiver import receiver_constants
+from .receiver_parameters import NAMES, ReceiverParameters
 from .run import BIAS_VOLTAGE, run_meta, write_run
 from .schedule import FIRST_TIMESTAMP, TRAIN_PERIOD, Schedule, make_schedule
 
 __all__ = ["DarkParameters", "SimulatedDarks", "dark_source", "simulate_darks"]
 
-JUNGFRAU_NAME = "FXE_XAD_JF1M"
-_FORCED = ("dynamic", "forceswitchg1", "forceswitchg2")
-_FIXED = ("fixg0", "fixg1", "fixg2")
 MARK = "shotsieve simulated darks"
 
 
@@ -41,13 +42,16 @@ class SimulatedDarks:
     runs : tuple of pathlib.Path
         Folders of the raw runs, in the order of the stages.
     truth_file : pathlib.Path
-        HDF5 file: ``offset``, ``noise`` (module, gain, cell, ss, fs), ``levels`` likewise for AGIPD,
-        ``adu_per_kev`` otherwise, ``kind`` (module, ss, fs), ``modules``, ``cell_ids``.
+        HDF5 file: ``offset``, ``noise`` (module, gain, cell, ss, fs), ``levels`` likewise for AGIPD, ``kind``
+        (module, ss, fs), ``modules``, ``cell_ids``.
+    gains : pathlib.Path
+        Constants: gains, and tables of linearisation, as `shotsieve dark` takes them over.
     parameters : DarkParameters
     """
 
     runs: tuple[Path, ...]
     truth_file: Path
+    gains: Path
     parameters: DarkParameters
 
 
@@ -63,7 +67,7 @@ def simulate_darks(
     Parameters
     ----------
     out : path
-        Folder: gets ``raw/rNNNN`` for every stage and ``darks.h5``, the truth.
+        Folder: gets ``raw/rNNNN`` for every stage, ``darks.h5``, the truth, and ``gains.h5``.
     params : DarkParameters, optional
     overwrite : bool, default False
         Replace what an earlier simulation left in these places; ``darks.h5`` marks it.
@@ -93,8 +97,8 @@ def simulate_darks(
     p, out = params or DarkParameters(), Path(out)
     runs = [p.of_run(number) for number in range(len(p.stage_names))]
     folders = [out / "raw" / f"r{one.run:04d}" for one in runs]
-    truth = out / "darks.h5"
-    _make_room([*folders, truth], truth, overwrite)
+    truth, gains = out / "darks.h5", out / "gains.h5"
+    _make_room([*folders, truth, gains], truth, overwrite)
     model, done, total = DarkModel(p), [0], p.n_trains * len(runs)
 
     def step(*_: object) -> None:
@@ -106,19 +110,20 @@ def simulate_darks(
         for folder, one, name in zip(folders, runs, p.stage_names, strict=True):
             folder.mkdir(parents=True)
             stage = STAGES.index(name)
-            if p.family.layout == "frames":
+            if p.is_agipd:
                 schedule = _schedule(one)
                 write_run(folder, _spi(one, stage), schedule, _Maker(model, schedule, stage), None, step)
             else:
-                _write_trains(folder, one, model, stage, step)
+                _write_receiver(folder, one, model, stage, step)
         _write_truth(truth, p, model)
+        gains_of(p, model).save(gains)
     except BaseException as error:
-        for place in (*folders, truth):
+        for place in (*folders, truth, gains):
             _remove(place)
         if isinstance(error, OSError) and not isinstance(error, OutputError):
             raise OutputError(f"{out}: the dark runs could not be written ({error})") from error
         raise
-    return SimulatedDarks(tuple(folders), truth, p)
+    return SimulatedDarks(tuple(folders), truth, gains, p)
 
 
 def dark_source(p: DarkParameters, stage: int, model: DarkModel | None = None) -> MemorySource:
@@ -148,7 +153,8 @@ def dark_source(p: DarkParameters, stage: int, model: DarkModel | None = None) -
     def fill(index: np.ndarray, out: np.ndarray) -> None:
         for i, shot in enumerate(index):
             for row, module in enumerate(p.wanted_modules):
-                model.make(stage, int(shot) // n, int(shot) % n, module, out[i, row].reshape(2, -1))
+                words = out[i, row].reshape(d.plane_count, -1)
+                model.make(stage, int(shot) // n, int(shot) % n, module, words)
 
     trains = np.uint64(one.first_train) + np.arange(p.n_trains, dtype=np.uint64)
     return MemorySource(
@@ -161,7 +167,7 @@ def dark_source(p: DarkParameters, stage: int, model: DarkModel | None = None) -
         mode=OperatingMode(
             gain_mode=detectors.GAIN_MODES[stage + 1] if p.fixed else "adaptive",
             cells=p.n_cells,
-            rate_mhz=p.rate_mhz if d.layout == "frames" else None,
+            rate_mhz=p.rate_mhz if p.is_agipd else None,
             integration_time=float(p.integration_time),
             bias_voltage=BIAS_VOLTAGE,
         ),
@@ -209,9 +215,35 @@ def _schedule(p: DarkParameters) -> Schedule:
     return make_schedule(_spi(p, 0))
 
 
-def _write_trains(folder: Path, p: DarkParameters, model: DarkModel, stage: int, step: Callable) -> None:
-    """Write a run with one row per train: a file per module and one of the control device."""
-    d, n, cells = p.family, p.n_trains, np.array(p.cells, np.uint8)
+def gains_of(p: DarkParameters, model: DarkModel) -> Constants:
+    """Return the gains, and tables of linearisation, that go with the darks.
+
+    Examples
+    --------
+    >>> gains_of(DarkParameters(), DarkModel(DarkParameters())).names
+    ('relative_gain', 'mg_baseline', 'adu_per_kev')
+    """
+    if p.is_agipd:
+        whole = constants_in_memory(_spi(p, 0), model.driven("adaptive"))
+    else:
+        parameters = ReceiverParameters(
+            p.detector, n_trains=1, n_frames=p.n_cells, modules=p.wanted_modules, seed=p.seed
+        )
+        whole = receiver_constants(parameters, {m: model.module(m) for m in p.wanted_modules})
+    names = [name for name in whole.names if name not in ("offset", "noise", "thresholds", "bad_pixels")]
+    arrays = {name: {m: whole.load(name, m) for m in whole.modules} for name in names}
+    return Constants.from_arrays(
+        p.family,
+        arrays,
+        modules=whole.modules,
+        cell_ids=whole.cell_ids,
+        provenance={"simulation": {"seed": p.seed}},
+    )
+
+
+def _write_receiver(folder: Path, p: DarkParameters, model: DarkModel, stage: int, step: Callable) -> None:
+    """Write a run of a receiver's detector: a file per module and one of the control device."""
+    d, n, frames = p.family, p.n_trains, p.n_cells
     trains = np.uint64(p.first_train) + np.arange(n, dtype=np.uint64)
     stamps = np.uint64(FIRST_TIMESTAMP) + np.arange(n, dtype=np.uint64) * np.uint64(TRAIN_PERIOD)
     flags = np.ones(n, np.int32)
@@ -219,59 +251,69 @@ def _write_trains(folder: Path, p: DarkParameters, model: DarkModel, stage: int,
     meta = run_meta(SpiParameters(proposal=p.proposal, run=p.run))
     meta = dataclasses.replace(meta, sample="none", run_type="simulated dark")
     keys = {"train_ids": trains, "timestamps": stamps, "meta": meta}
-    words = np.empty((2, d.pixels), np.uint16)
+    lead = (frames,) if d.layout == "trains" else ()
+    words = np.empty((d.plane_count, d.pixels), np.uint16)
     for module in p.wanted_modules:
-        name = d.raw_source.format(detector=JUNGFRAU_NAME, module=module)
+        source = d.raw_source.format(detector=NAMES[p.detector], module=module)
         path = folder / f"RAW-R{p.run:04d}-{d.aggregator.format(module=module)}-S00000.h5"
         with ExdfFile(path, **keys, flags=flags, origin=np.where(flags == 1, -1, 0)) as exdf:
-            group = exdf.instrument(name, d.group, np.ones(n, np.int64))
-            shape = (n, len(cells), *d.shape)
+            group = exdf.instrument(source, d.group, np.ones(n, np.int64))
             stored = [
-                group.create_dataset(plane, shape, kind, chunks=(1, 1, *d.shape))
-                for plane, kind in zip(d.planes, ("u2", "u1"), strict=True)
+                group.create_dataset(
+                    key,
+                    (n, *lead, *d.frame_shape),
+                    "u1" if plane else "u2",
+                    chunks=(1, *lead, *d.frame_shape),
+                )
+                for plane, key in enumerate(d.planes)
             ]
             for train in range(n):
-                for frame in range(len(cells)):
+                row = np.empty((d.plane_count, frames, *d.frame_shape), np.uint16)
+                for frame in range(frames):
                     model.make(stage, train, frame, module, words)
-                    for dataset, plane in zip(stored, words, strict=True):
-                        dataset[train, frame] = plane.reshape(d.shape)
+                    row[:, frame] = words.reshape(-1, *d.frame_shape)
+                for dataset, plane in zip(stored, row, strict=True):
+                    dataset[train] = plane.reshape(dataset.shape[1:])
                 if module == p.wanted_modules[-1]:
                     step()
-            group["memoryCell"] = np.tile(cells, (n, 1))
-            group["frameNumber"] = np.arange(n * len(cells), dtype=np.uint64).reshape(n, -1)
+            if d.cell_key:
+                group[d.cell_key] = np.tile(np.array(p.cells, np.uint8), (n, 1))
             group["trainId"] = trains
-    mode = (_FIXED if p.fixed else _FORCED)[stage]
+    mode = next((m for m, of in d.dark_modes.items() if of == stage and ("fix" in m) == p.fixed), None)
+    told = {
+        "gain_mode": mode,
+        "cells": frames,
+        "integration_time": float(p.integration_time),
+        "bias_voltage": BIAS_VOLTAGE,
+    }
+    values = {}
+    for field, value in told.items():
+        if d.control.get(field) and value is not None:
+            key = d.control[field][0]
+            text = isinstance(value, str)
+            values[key.key] = value if text else np.float64((value - key.add) / key.factor)
     with ExdfFile(folder / f"RAW-R{p.run:04d}-DA01-S00000.h5", **keys) as exdf:
-        values = {
-            "gainMode": mode,
-            "storageCells": np.uint32(len(cells) - 1),
-            "exposureTime": np.float64(p.integration_time * 1e-6),
-            "highVoltage": np.float64(BIAS_VOLTAGE),
-        }
-        exdf.control(f"{JUNGFRAU_NAME}/DET/CONTROL", values, "JungfrauControl")
+        exdf.control(f"{NAMES[p.detector]}/DET/CONTROL", values, "SlsControl")
 
 
 def _write_truth(path: Path, p: DarkParameters, model: DarkModel) -> None:
-    d, places = p.family, range(p.n_cells)
-    cells = sorted(p.cells)
-    at = [p.cells.index(cell) for cell in cells]
+    d, cells = p.family, p.constants_cells
+    shape = (len(p.wanted_modules), d.stages, len(cells), *d.shape)
+    read = {"offset": model.offset, "noise": model.noise}
+    if p.is_agipd:
+        read["levels"] = lambda module, gain, cell: model.module(module).level(gain, cell)
     with h5py.File(path, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = MARK
         file.attrs["parameters"] = json.dumps(dataclasses.asdict(p), sort_keys=True)
         file.attrs["kinds"] = ", ".join(("good", *KINDS))
         file["modules"], file["cell_ids"] = np.array(p.wanted_modules, "<i4"), np.array(cells, "<i4")
         file["kind"] = np.stack([model.kind[m].reshape(d.shape) for m in p.wanted_modules])
-        ones = [model.module(m) for m in p.wanted_modules]
-        shape = (len(ones), 3, len(places), *d.shape)
-        names = {"offset": "true_offset", "noise": "true_noise"}
-        if d.encoding == "threshold":
-            names["levels"] = "level"
-        for name, method in names.items():
+        for name, of in read.items():
             dataset = file.create_dataset(name, shape, "<f4", chunks=(1, 1, 1, *d.shape))
-            for i, one in enumerate(ones):
-                for gain in range(3):
-                    for row, place in enumerate(at):
-                        dataset[i, gain, row] = getattr(one, method)(gain, place).reshape(d.shape)
+            for i, module in enumerate(p.wanted_modules):
+                for gain in range(d.stages):
+                    for place in range(len(cells)):
+                        dataset[i, gain, place] = of(module, gain, place).reshape(d.shape)
 
 
 def _make_room(places: list[Path], truth: Path, overwrite: bool) -> None:
