@@ -16,6 +16,7 @@ from shotsieve.simulate.darks import DarkParameters, SimulatedDarks, simulate_da
 from shotsieve.sources.memory import MemorySource
 
 SHAPE, ASIC = (32, 64), (16, 32)
+SMALL_OFFSETS = (250, 1500, 2000)  # of words with few bits
 OFFSETS, NOISE, LEVELS = (5000, 8000, 8600), (7.0, 5.0, 5.0), (5000, 6600, 7800)
 
 
@@ -27,12 +28,17 @@ def small(name: str) -> Detector:
 def dark_words(
     detector: Detector, stage: int, trains: int, cells: tuple[int, ...], modules: int, seed: int
 ) -> np.ndarray:
-    """Raw words of a dark run, uint16 (trains * cells, modules, 2, ss, fs)."""
+    """Raw words of a dark run, uint16 (trains * cells, modules, planes, ss, fs)."""
     rng = np.random.default_rng([seed, stage])
     shape = (trains * len(cells), modules, *SHAPE)
-    raw = np.empty((*shape[:2], 2, *SHAPE), "u2")
-    raw[:, :, 0] = np.rint(OFFSETS[stage] + NOISE[stage] * rng.standard_normal(shape))
-    if detector.encoding == "threshold":
+    raw = np.empty((*shape[:2], detector.plane_count, *SHAPE), "u2")
+    offset = SMALL_OFFSETS[stage] if detector.adc_max < 10000 else OFFSETS[stage]
+    raw[:, :, 0] = np.rint(offset + NOISE[stage] * rng.standard_normal(shape))
+    if detector.encoding == "plain":
+        raw[raw == 256] = 0  # what eight bits make of it
+    elif detector.encoding == "word":
+        raw |= np.uint16(detector.codes[stage] << detector.adc_bits)
+    elif detector.encoding == "threshold":
         raw[:, :, 1] = np.rint(LEVELS[stage] + 25 * rng.standard_normal(shape))
     else:
         raw[:, :, 1] = detector.codes[stage]
@@ -94,6 +100,14 @@ def jungfrau(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One module with one cell."""
     parameters = DarkParameters(detector="JUNGFRAU", n_trains=30, n_cells=1, seed=4)
     return _simulated(tmp_path_factory.mktemp("jungfrau"), parameters)
+
+
+@pytest.fixture(scope="session")
+def gotthard2(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Strips whose words are not linear, in two cells by turns."""
+    bad = {"dead": 0.01, "hot": 0.01, "noisy": 0.01, "stuck": 0.01}
+    parameters = DarkParameters("GOTTHARD2", n_trains=10, n_cells=80, **bad)
+    return _simulated(tmp_path_factory.mktemp("gotthard2"), parameters)
 
 
 @pytest.fixture(params=["agipd", "jungfrau"])

@@ -179,12 +179,15 @@ def make_dark_constants(
         for module in modules
         if module not in run.modules
     ]
+    linear = None if gains is None else gains.linear()
+    if "linearise" in family.steps and linear is None:
+        notes.append("words are summed as they are: --gain-from has no table that makes them linear")
     how = How(
         backends.get(backend) if isinstance(backend, str) else backend,
         options.gate,
         block_bytes,
         _most_bytes(options),
-        None if gains is None else gains.linear(),
+        linear,
         _counter(opened, modules, progress),
     )
     groups = _groups(modules, len(cells), opened, how)

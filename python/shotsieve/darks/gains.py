@@ -69,7 +69,15 @@ class Gains:
         """Return what gives the tables of linearisation of a module and cells; None where there are none."""
         if "linearisation" not in self.told["names"]:
             return None
-        return lambda module, cells: linear_rows(self.constants, self.constants.detector, module, cells)
+        made: dict[int, np.ndarray] = {}
+
+        def of(module: int, cells: np.ndarray) -> np.ndarray:
+            # Asked for once in every stage, always for the same cells.
+            if module not in made:
+                made[module] = linear_rows(self.constants, self.constants.detector, module, cells)
+            return made[module]
+
+        return of
 
     def add_to(self, made: ModuleConstants, module: int, cells: np.ndarray) -> dict[str, np.ndarray]:
         """Return the gains of a module for the cells of the darks, and add the bits that come with them.

@@ -213,6 +213,8 @@ def conditions_of(runs: Sequence[DarkRun], fixed: bool) -> dict[str, Any]:
         known = [value for run in runs if (value := getattr(run.source.mode, name)) is not None]
         if known:
             found[name] = known[0]
+    if runs[0].source.detector.stages == 1:
+        return found
     if not fixed:
         found["gain_mode"] = "adaptive"
     elif len(runs) == 1:

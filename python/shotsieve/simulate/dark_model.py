@@ -80,7 +80,8 @@ class DarkModel:
 
     def __init__(self, p: DarkParameters) -> None:
         self.p = p
-        pixels = p.family.pixels
+        pixels, self._adc_max = p.family.pixels, p.family.adc_max
+        self._places = [p.place(frame) for frame in range(p.n_cells)]
         self.kind = {m: _choose(generator(p.seed, 11, m), p, pixels) for m in p.wanted_modules}
         self._models: dict[str, DetectorModel] = {}
         self._receivers = {} if p.is_agipd else {m: DarkReceiver(p, m, k) for m, k in self.kind.items()}
@@ -122,7 +123,7 @@ class DarkModel:
         out : ndarray of uint16, shape (planes, pixels)
         """
         p = self.p
-        rng, place = generator(p.seed, 12, stage, train, frame, module), p.place(frame)
+        rng, place = generator(p.seed, 12, stage, train, frame, module), self._places[frame]
         if p.is_agipd:
             none = np.zeros(0, np.int64)
             self.driven(GAIN_MODES[stage]).words(rng, module, place, none, none * 1.0, out)
@@ -131,14 +132,16 @@ class DarkModel:
         if p.outliers:
             at = np.flatnonzero(rng.random(out.shape[1], np.float32) < p.outliers)
             far = np.rint(OUTLIER_SIGMA * self.noise(module, stage, place)[at])
-            out[0, at] = np.minimum(out[0, at] + far, p.family.adc_max - 1)
+            out[0, at] = np.minimum(out[0, at] + far, self._adc_max - 1)
 
 
 def _choose(rng: np.random.Generator, p: DarkParameters, pixels: int) -> np.ndarray:
     """Return the kind of every pixel; no pixel is of two kinds."""
     order, kind, start = rng.permutation(pixels), np.zeros(pixels, np.uint8), 0
     for number, name in enumerate(KINDS, 1):
-        count = round(getattr(p, name) * pixels)
+        # With one gain stage there is none to be stuck in.
+        stuck_in_one = name == "stuck" and p.family.stages == 1
+        count = 0 if stuck_in_one else round(getattr(p, name) * pixels)
         kind[order[start : start + count]] = number
         start += count
     return kind
