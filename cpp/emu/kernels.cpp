@@ -1,4 +1,5 @@
 // Every file of cuda/ that holds kernels, compiled by the host compiler against the emulator.
+#include "../../cuda/bank_mode.cu"
 #include "../../cuda/bins.cu"
 #include "../../cuda/calibrate.cu"
 #include "../../cuda/compact.cu"

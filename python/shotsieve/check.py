@@ -11,12 +11,13 @@ import h5py
 import numpy as np
 
 from . import detectors
-from .check_told import RECORDED, Told, wrong_accounts, wrong_numbers, wrong_settings
+from .check_told import RECORDED, Told, thirds_of, wrong_accounts, wrong_numbers, wrong_settings
 from .cpus import usable_cpus
 from .detectors import Detector
 from .errors import BadInput
 from .recipe import Recipe
 from .sources.exdf import DAMAGE
+from .sources.parallel_gain import in_thirds
 from .table import FATES, ModuleStatus, Table
 from .write.checksums import chunk_checksum, sha256_of
 from .write.labels import read_labels
@@ -335,14 +336,15 @@ def _check_frames(
     labels = read_labels(images, detector)
     count = file[f"INDEX/{source}/{detector.group}/count"][:] * labels.per_row
     stored = stored_frames(file, source, labels)
-    here = slice(None)
+    here, kept = slice(None), np.flatnonzero(kept)
+    if thirds_of(file, source):  # three frames of every shot; what is told is of shots
+        count, kept = count // 3, in_thirds(kept, table.train_id[kept])
     if stored is not None:
         count = file[f"INDEX/SHOTSIEVE/{source}/{CHECKSUMS}/count"][:]
         here = stored[0] * labels.per_row + stored[1]
     if not np.array_equal(told["framesKept"][:], count):
-        report.faults.append(
-            f"{name}: framesKept is {told['framesKept'][:].sum()}, and {count.sum()} are there"
-        )
+        number = told["framesKept"][:].sum()
+        report.faults.append(f"{name}: framesKept is {number}, and {count.sum()} are there")
     sums = told["framesKept"][:] + sum(told[key][:] for key in GONE)
     for train in file["INDEX/trainId"][:][sums != told["framesBefore"][:]][:3]:
         report.faults.append(f"{name}: the frames of train {train} do not add up")
@@ -354,7 +356,7 @@ def _check_frames(
     for what, found, expected in keys:
         if not np.array_equal(found, expected[kept]):
             report.faults.append(
-                f"{name}: it has {len(found)} frames, and the table {int(kept.sum())} that were kept; their "
+                f"{name}: it has {len(found)} frames, and the table {len(kept)} that were kept; their "
                 f"{what} ids differ"
             )
             break

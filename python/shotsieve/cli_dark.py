@@ -71,6 +71,11 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
     "--no-wrap256", is_flag=True, help="A stored 0 is 0, and not 256; for detectors with that step only."
 )
 @click.option(
+    "--parallel-gain/--no-parallel-gain",
+    default=None,
+    help="Trains hold frames of all gain stages, one after the other (LPD); by default as the run says.",
+)
+@click.option(
     "--memory",
     type=click.FloatRange(0, min_open=True),
     help="GB that the sums may take; by default half of the machine's memory.",
@@ -87,8 +92,8 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
 def dark_command(
     runs: tuple[Path, ...], out: Path, source: str | None, stages: str | None, fixed: bool, rules: str,
     per_asic: bool, gated: bool, gate_frames: int, gate_widen: float, min_frames: int, gain_from: Path | None,
-    no_wrap256: bool, memory: float | None, report: Path | None, no_report: bool, overwrite: bool, backend:
-    str, as_json: bool,
+    no_wrap256: bool, parallel_gain: bool | None, memory: float | None, report: Path | None, no_report: bool,
+    overwrite: bool, backend: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Make constants of dark RUNS: offset, noise, gain thresholds, bad pixels, and a report.
 
@@ -116,6 +121,7 @@ def dark_command(
         gate=Gate(frames=gate_frames, widen=gate_widen) if gated else None,
         min_frames=min_frames,
         wrap256=not no_wrap256,
+        parallel_gain=parallel_gain,
         gain_from=gain_from,
         memory=memory,
     )

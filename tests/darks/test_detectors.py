@@ -9,6 +9,7 @@ from shotsieve.darks import DarkOptions, make_dark_constants
 from shotsieve.darks.collect import Gate
 from shotsieve.errors import BadInput
 from shotsieve.simulate.darks import DarkParameters, simulate_darks
+from shotsieve.sources.memory import MemorySource
 
 FEW = DarkOptions(min_frames=10)
 
@@ -76,3 +77,20 @@ def test_words_that_are_not_made_linear_are_said_to_be_so(gotthard2, tmp_path):
     assert "words are summed as they are: --gain-from has no table that makes them linear" in out.notes
     error = Constants.open(out.path).load("offset", 1) - gotthard2.truth("offset")[0]
     assert np.abs(error[:, :, gotthard2.truth("kind")[0] == 0]).max() > 10
+
+
+def test_one_run_in_parallel_gain_gives_three_stages(dark_run, tmp_path, backend_name):
+    """Each plane is a stage of its own, whatever its gain bits say."""
+    parts = [dark_run("LPD1M", stage=g, seed=6) for g in range(3)]
+    raw = np.concatenate([part._frames for part in parts], axis=2)
+    detector = parts[0].detector.in_parallel_gain()
+    shots = parts[0].shots
+    run = MemorySource(detector, raw, shots.train_id, shots.pulse_id, shots.cell_id, modules=(1, 2))
+    out = make_dark_constants([run], tmp_path / "c.h5", FEW, backend=backend_name)
+    apart = make_dark_constants(parts, tmp_path / "d.h5", FEW, backend=backend_name)
+    one, three = (Constants.open(made.path, detector) for made in (out, apart))
+    for name in ("offset", "noise", "bad_pixels"):
+        np.testing.assert_array_equal(one.load(name, 2), three.load(name, 2))
+    assert "was taken in parallel gain" in out.notes[0]
+    with pytest.raises(BadInput, match="2 runs were given"):
+        make_dark_constants([run, run], tmp_path / "e.h5", FEW, backend=backend_name)

@@ -13,8 +13,8 @@ def agipd_text():
 
 
 def test_shipped_detectors():
-    there = {"AGIPD1M", "AGIPD500K", "DSSC1M", "EPIX100", "GOTTHARD2", "JUNGFRAU", "LPD1M", "LPDMINI"}
-    assert there <= set(detectors.names())
+    assert {"AGIPD1M", "AGIPD500K", "DSSC1M", "JUNGFRAU", "LPD1M", "LPDMINI"} <= set(detectors.names())
+    assert {"EPIX100", "GOTTHARD2"} <= set(detectors.names())
     agipd, jungfrau = detectors.load("agipd1m"), detectors.load("JUNGFRAU")
     assert (agipd.shape, agipd.pixels, agipd.modules) == ((512, 128), 65536, tuple(range(16)))
     assert (jungfrau.shape, jungfrau.modules, jungfrau.first_module) == ((512, 1024), (), 1)

@@ -22,7 +22,7 @@ from .gains import Gains
 from .pixels import ModuleConstants, finish_module, stage_of
 from .rules import Rules, preset
 from .runs import STAGES, DarkRun, check_enough, conditions_of, open_dark_runs
-from .stages import assign_stages, check_stages
+from .stages import assign_stages, check_stages, of_parallel_gain
 
 SHARE_OF_MEMORY = 0.5
 MIN_FRAMES = 100
@@ -46,6 +46,8 @@ class DarkOptions:
         Frames that every memory cell of a run must have.
     wrap256 : bool
         A stored 0 stands for 256, where the detector's calibration has that step.
+    parallel_gain : bool or None
+        Whether trains hold frames of all stages, one after the other; None asks the run.
     gain_from : path-like, Constants or None
         Constants whose gains, and bits that come with them, are taken over.
     memory : float or None
@@ -58,6 +60,7 @@ class DarkOptions:
     gate: Gate | None = None
     min_frames: int = MIN_FRAMES
     wrap256: bool = True
+    parallel_gain: bool | None = None
     gain_from: Any = None
     memory: float | None = None
 
@@ -218,8 +221,11 @@ def make_dark_constants(
 
 def _prepare(runs, options: DarkOptions, detector, source) -> tuple[list[DarkRun], list[str]]:
     """Open the runs, say which stage each is, and check all that can be known before they are read."""
-    opened = open_dark_runs(runs, detector, source)
+    opened = open_dark_runs(runs, detector, source, options.parallel_gain)
     notes = assign_stages(opened, options.stages, options.fixed)
+    if opened[0].source.detector.encoding == "parallel":
+        notes.append(f"{opened[0].label} was taken in parallel gain: its trains hold frames of all stages")
+        opened = of_parallel_gain(opened[0])
     opened.sort(key=lambda run: run.stage)
     family = opened[0].source.detector
     for run in opened:

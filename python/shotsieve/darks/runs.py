@@ -15,7 +15,14 @@ from ..sources.base import ShotStatus, Source
 from ..sources.run import open_run
 
 STAGES = ("high", "medium", "low")
-_CONDITIONS = {"cells": 0, "rate_mhz": 0.06, "integration_time": 1e-3, "gain_setting": 0, "bias_voltage": 1.0}
+_CONDITIONS = {
+    "cells": 0,
+    "rate_mhz": 0.06,
+    "integration_time": 1e-3,
+    "gain_setting": 0,
+    "bias_voltage": 1.0,
+    "parallel_gain": 0,
+}
 """What dark runs of one set must agree on, and how closely."""
 
 
@@ -69,14 +76,19 @@ class DarkRun:
         return [module for module, has in zip(self.source.modules, there, strict=True) if has]
 
 
-def open_dark_runs(runs: Sequence[Any], detector: Any = None, source: str | None = None) -> list[DarkRun]:
+def open_dark_runs(
+    runs: Sequence[Any],
+    detector: Any = None,
+    source: str | None = None,
+    parallel_gain: bool | None = None,
+) -> list[DarkRun]:
     """Open dark runs, and choose the trains that are used.
 
     Parameters
     ----------
     runs : sequence
         Each what `open_run` takes, or a source.
-    detector, source
+    detector, source, parallel_gain
         As for `open_run`.
 
     Returns
@@ -93,7 +105,9 @@ def open_dark_runs(runs: Sequence[Any], detector: Any = None, source: str | None
         raise BadInput("dark: no run was given")
     found = []
     for number, run in enumerate(runs):
-        opened = run if isinstance(run, Source) else open_run(run, detector, source)
+        opened = (
+            run if isinstance(run, Source) else open_run(run, detector, source, parallel_gain=parallel_gain)
+        )
         one = DarkRun(_label(run, opened, number), opened)
         one.good, one.trains, one.dropped = choose_trains(opened)
         found.append(one)

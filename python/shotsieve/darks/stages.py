@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -61,7 +62,10 @@ def assign_stages(
         If their number is not right, two are of the same stage, or it cannot be known.
     """
     detector, names = runs[0].source.detector, [run.label for run in runs]
-    needed = detector.stages
+    needed = 1 if detector.encoding == "parallel" else detector.stages
+    if needed == 1 and len(runs) == 1:
+        runs[0].stage = 0
+        return []
     if not fixed and len(runs) != needed:
         order = ", ".join(STAGES[:needed])
         raise BadInput(
@@ -101,6 +105,11 @@ def assign_stages(
     for run, stage in zip(runs, found, strict=True):
         run.stage = stage
     return notes
+
+
+def of_parallel_gain(run: DarkRun) -> list[DarkRun]:
+    """Return a dark run in parallel gain as one run of each stage: its trains hold frames of all of them."""
+    return [dataclasses.replace(run, stage=stage) for stage in range(run.source.detector.stages)]
 
 
 def _given(stages: Sequence[str], names: Sequence[str]) -> list[int]:

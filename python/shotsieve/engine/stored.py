@@ -62,8 +62,8 @@ class StoredModule:
         # What is not stored is not there to be seen.
         self.seen = ~np.concatenate(there)
 
-    def find(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Look for frames.
+    def find(self, keys: np.ndarray, copy: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Look for frames; of those that stand there several times, the one behind `copy` others.
 
         Returns
         -------
@@ -73,7 +73,7 @@ class StoredModule:
         """
         if not len(self._known):
             return np.zeros(len(keys), bool), np.zeros(0, "i8")
-        place = np.minimum(np.searchsorted(self._known, keys), len(self._known) - 1)
+        place = np.minimum(np.searchsorted(self._known, keys) + copy, len(self._known) - 1)
         there = self._known[place] == keys
         rows = self._order[place[there]]
         self.seen[rows] = True

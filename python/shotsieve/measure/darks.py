@@ -105,6 +105,9 @@ def dark_words(detector: Detector, stage: int, zero_as: int = 0) -> DarkWords:
         return DarkWords(most=detector.adc_max, level_plane=1)
     if detector.encoding == "plain":
         return DarkWords(zero_as=zero_as)  # words may have more bits than the usual ones
+    if detector.encoding == "parallel":
+        # Each plane is a stage of its own, whatever its gain bits say.
+        return DarkWords(value_plane=stage, value_mask=(1 << detector.adc_bits) - 1, most=detector.adc_max)
     if detector.encoding == "code":
         where = {"code_plane": 1, "code_mask": 0xFFFF}
     else:
