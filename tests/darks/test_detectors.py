@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from h5py import File
 from shotsieve.constants import BadPixels, Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
 from shotsieve.darks.collect import Gate
@@ -51,6 +52,17 @@ def test_one_run_of_a_detector_with_one_stage(tmp_path, backend_name):
     constants = Constants.open(out.path)
     assert constants.names == ("offset", "noise", "relative_gain", "adu_per_kev", "bad_pixels")
     assert constants.load("noise", 1).mean() == pytest.approx(4.0, rel=0.02)
+
+
+def test_parallel_gain_from_files(tmp_path):
+    darks = simulate_darks(tmp_path, DarkParameters("LPD1M", n_trains=12, parallel_gain=True))
+    out = make_dark_constants(darks.runs, tmp_path / "c.h5", FEW, backend="cpu")
+    constants = Constants.open(out.path)
+    assert constants.conditions["parallel_gain"] == 1
+    with File(darks.truth_file) as truth:
+        pull = (constants.load("offset", 0) - truth["offset"][0]) / truth["noise"][0] * np.sqrt(12)
+        good = truth["kind"][0] == 0
+    assert pull[:, :, good].std() == pytest.approx(1, abs=0.03)
 
 
 def test_words_that_are_made_linear_first(gotthard2, tmp_path, backend_name):

@@ -33,7 +33,7 @@ def illuminate(model: DarkModel, energy_kev: float, limits) -> tuple[np.ndarray,
         at = np.flatnonzero(third == g)
         photons[at] = rng.integers(low, high + 1, len(at))
     words, stage = np.empty((2, pixels), np.uint16), np.zeros(pixels, np.uint8)
-    if p.is_agipd:
+    if not p.is_receiver:
         lit = np.flatnonzero(photons)
         model.driven("adaptive").words(rng, module, 0, lit, photons[lit] * energy_kev, words, stage)
     else:

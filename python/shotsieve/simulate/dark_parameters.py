@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from .. import detectors
 from ..detectors import Detector
 from ..errors import BadInput, nearest
+from .kinds import KINDS as KINDS_OF_DETECTORS
+from .parameters import SpiParameters
 from .receiver_model import NUMBERS
 
 STAGES = ("high", "medium", "low")
-DETECTORS = ("AGIPD1M", *NUMBERS)
+DETECTORS = (*KINDS_OF_DETECTORS, *NUMBERS)
 KINDS = ("dead", "hot", "noisy", "stuck")
 
 
@@ -24,14 +26,14 @@ class DarkParameters:
     Attributes
     ----------
     detector : str
-        AGIPD1M, JUNGFRAU, EPIX100 or GOTTHARD2.
+        AGIPD1M, AGIPD500K, LPD1M, DSSC1M, JUNGFRAU, EPIX100 or GOTTHARD2.
     stages : str
         Gain stages, one run each, in this order, separated by commas; by default all that the detector has.
     n_trains : int
         Trains of each run.
     n_cells : int
-        Frames per train: of AGIPD cells 0 to n_cells - 1, of JUNGFRAU 1 (cell 15) or 16, of ePix100 1, of
-        Gotthard-II any number, in two cells by turns.
+        Frames per train: of AGIPD, LPD and DSSC cells 0 to n_cells - 1, of JUNGFRAU 1 (cell 15) or 16, of
+        ePix100 1, of Gotthard-II any number, in two cells by turns.
     modules : tuple of int
         By default the detector's first.
     dead, hot, noisy, stuck : float
@@ -40,19 +42,22 @@ class DarkParameters:
     outliers : float
         Share of samples that are too high by 60 times the noise.
     bad_fraction : float
-        Share of bad pixels of `shotsieve simulate spi` beside those; AGIPD only.
+        Share of bad pixels of `shotsieve simulate spi` beside those; of its detectors only.
     fixed : bool
         Whether the runs are of fixed gain modes.
+    parallel_gain : bool
+        LPD only: one run, whose trains hold frames of all stages.
     missed_trains : tuple of (int, int)
-        (module, train): the module recorded nothing in that train, in every run; AGIPD only.
+        (module, train): the module recorded nothing in that train, in every run; detectors of
+        `shotsieve simulate spi` only.
     short_trains : tuple of (int, int, int)
-        (module, train, frames): the module has only so many frames in that train; AGIPD only.
+        (module, train, frames): the module has only so many frames in that train; the same detectors only.
     suspect_trains : tuple of int
         Trains that every detector file flags as suspect.
     split_at : tuple of int
-        Trains with which a new sequence file begins; AGIPD only.
+        Trains with which a new sequence file begins; the same detectors only.
     rate_mhz : float
-        Frame rate of AGIPD: 4.5, 2.2, 1.1 or 0.5.
+        Frame rate of the same detectors: 4.5, 2.2, 1.1 or 0.5.
     integration_time : int
         AGIPD: in units of 10 ns; JUNGFRAU: in us.
     seed : int
@@ -84,6 +89,7 @@ class DarkParameters:
     outliers: float = 0.0
     bad_fraction: float = 0.0
     fixed: bool = False
+    parallel_gain: bool = False
     missed_trains: tuple[tuple[int, int], ...] = ()
     short_trains: tuple[tuple[int, int, int], ...] = ()
     suspect_trains: tuple[int, ...] = ()
@@ -119,13 +125,12 @@ class DarkParameters:
         for name in ("dead", "hot", "noisy", "stuck", "outliers", "bad_fraction"):
             if not 0 <= getattr(self, name) <= 0.2:
                 raise BadInput(f"{name} = {getattr(self, name)}: expected a share of 0 to 0.2")
-        if not self.is_agipd and (
+        if self.is_receiver and (
             self.missed_trains or self.short_trains or self.split_at or self.bad_fraction
         ):
             raise BadInput(
-                "missed_trains, short_trains, split_at and bad_fraction are simulated for AGIPD "
-                "only, and not "
-                f"for {self.detector}"
+                "missed_trains, short_trains, split_at and bad_fraction are not simulated for "
+                f"{self.detector}"
             )
         own = self.family.modules or range(self.family.first_module, self.family.first_module + 99)
         if unknown := [m for m in self.wanted_modules if m not in own]:
@@ -134,20 +139,44 @@ class DarkParameters:
     @property
     def family(self) -> Detector:
         """The detector's descriptor."""
-        return detectors.load(self.detector)
+        found = detectors.load(self.detector)
+        return found.in_parallel_gain() if self.parallel_gain else found
 
     @property
-    def is_agipd(self) -> bool:
-        """Whether it is the detector of `shotsieve simulate spi`."""
-        return self.detector not in NUMBERS
+    def is_receiver(self) -> bool:
+        """Whether it is a detector of a receiver, and not one of `shotsieve simulate spi`."""
+        return self.detector in NUMBERS
+
+    def as_spi(self, gain_mode: str = "adaptive") -> SpiParameters:
+        """Return a run as a single-particle run without X-rays."""
+        return SpiParameters(
+            detector=self.detector,
+            parallel_gain=self.parallel_gain,
+            n_trains=self.n_trains,
+            n_cells=self.n_cells,
+            rate_mhz=self.rate_mhz,
+            integration_time=self.integration_time,
+            gain_mode=gain_mode,
+            dark_trains=tuple(range(self.n_trains)),
+            hit_rate=0.0,
+            bad_fraction=self.bad_fraction,
+            modules=self.wanted_modules,
+            missed_trains=self.missed_trains,
+            short_trains=self.short_trains,
+            suspect_trains=self.suspect_trains,
+            split_at=self.split_at,
+            seed=self.seed,
+            proposal=self.proposal,
+            run=self.run,
+            first_train=self.first_train,
+            truth_stage=False,
+        )
 
     @property
     def stage_names(self) -> tuple[str, ...]:
         """The stages as a list."""
-        return (
-            tuple(part.strip() for part in self.stages.split(",") if part.strip())
-            or STAGES[: self.family.stages]
-        )
+        named = tuple(part.strip() for part in self.stages.split(",") if part.strip())
+        return named or STAGES[: 1 if self.parallel_gain else self.family.stages]
 
     @property
     def wanted_modules(self) -> tuple[int, ...]:

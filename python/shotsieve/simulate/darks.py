@@ -22,10 +22,11 @@ from ..write.exdf_file import ExdfFile
 from .constants import constants_in_memory
 from .dark_model import DarkModel
 from .dark_parameters import KINDS, STAGES, DarkParameters
+from .kinds import BIAS_VOLTAGE
 from .parameters import SpiParameters
 from .receiver import receiver_constants
 from .receiver_parameters import NAMES, ReceiverParameters
-from .run import BIAS_VOLTAGE, run_meta, write_run
+from .run import run_meta, write_run
 from .schedule import FIRST_TIMESTAMP, TRAIN_PERIOD, Schedule, make_schedule
 
 __all__ = ["DarkParameters", "SimulatedDarks", "dark_source", "simulate_darks"]
@@ -110,11 +111,12 @@ def simulate_darks(
         for folder, one, name in zip(folders, runs, p.stage_names, strict=True):
             folder.mkdir(parents=True)
             stage = STAGES.index(name)
-            if p.is_agipd:
-                schedule = _schedule(one)
-                write_run(folder, _spi(one, stage), schedule, _Maker(model, schedule, stage), None, step)
-            else:
+            if p.is_receiver:
                 _write_receiver(folder, one, model, stage, step)
+            else:
+                spi = one.as_spi(detectors.GAIN_MODES[stage + 1] if p.fixed else "adaptive")
+                schedule = make_schedule(spi)
+                write_run(folder, spi, schedule, _Maker(model, schedule, stage), None, step)
         _write_truth(truth, p, model)
         gains_of(p, model).save(gains)
     except BaseException as error:
@@ -167,7 +169,7 @@ def dark_source(p: DarkParameters, stage: int, model: DarkModel | None = None) -
         mode=OperatingMode(
             gain_mode=detectors.GAIN_MODES[stage + 1] if p.fixed else "adaptive",
             cells=p.n_cells,
-            rate_mhz=p.rate_mhz if p.is_agipd else None,
+            rate_mhz=None if p.is_receiver else p.rate_mhz,
             integration_time=float(p.integration_time),
             bias_voltage=BIAS_VOLTAGE,
         ),
@@ -176,7 +178,7 @@ def dark_source(p: DarkParameters, stage: int, model: DarkModel | None = None) -
 
 
 class _Maker:
-    """Makes frames of AGIPD dark runs, with the face of `FrameMaker` that `write_run` knows."""
+    """Makes frames of dark runs, with the face of `FrameMaker` that `write_run` knows."""
 
     def __init__(self, model: DarkModel, schedule: Schedule, stage: int) -> None:
         self.model, self.schedule, self.stage = model, schedule, stage
@@ -188,33 +190,6 @@ class _Maker:
         return 0
 
 
-def _spi(p: DarkParameters, stage: int) -> SpiParameters:
-    """Return a dark run as a single-particle run without X-rays."""
-    return SpiParameters(
-        n_trains=p.n_trains,
-        n_cells=p.n_cells,
-        rate_mhz=p.rate_mhz,
-        integration_time=p.integration_time,
-        gain_mode=detectors.GAIN_MODES[stage + 1] if p.fixed else "adaptive",
-        dark_trains=tuple(range(p.n_trains)),
-        hit_rate=0.0,
-        modules=p.wanted_modules,
-        missed_trains=p.missed_trains,
-        short_trains=p.short_trains,
-        suspect_trains=p.suspect_trains,
-        split_at=p.split_at,
-        seed=p.seed,
-        proposal=p.proposal,
-        run=p.run,
-        first_train=p.first_train,
-        truth_stage=False,
-    )
-
-
-def _schedule(p: DarkParameters) -> Schedule:
-    return make_schedule(_spi(p, 0))
-
-
 def gains_of(p: DarkParameters, model: DarkModel) -> Constants:
     """Return the gains, and tables of linearisation, that go with the darks.
 
@@ -223,8 +198,8 @@ def gains_of(p: DarkParameters, model: DarkModel) -> Constants:
     >>> gains_of(DarkParameters(), DarkModel(DarkParameters())).names
     ('relative_gain', 'mg_baseline', 'adu_per_kev')
     """
-    if p.is_agipd:
-        whole = constants_in_memory(_spi(p, 0), model.driven("adaptive"))
+    if not p.is_receiver:
+        whole = constants_in_memory(p.as_spi(), model.driven("adaptive"))
     else:
         parameters = ReceiverParameters(
             p.detector, n_trains=1, n_frames=p.n_cells, modules=p.wanted_modules, seed=p.seed
@@ -300,7 +275,7 @@ def _write_truth(path: Path, p: DarkParameters, model: DarkModel) -> None:
     d, cells = p.family, p.constants_cells
     shape = (len(p.wanted_modules), d.stages, len(cells), *d.shape)
     read = {"offset": model.offset, "noise": model.noise}
-    if p.is_agipd:
+    if d.encoding == "threshold":
         read["levels"] = lambda module, gain, cell: model.module(module).level(gain, cell)
     with h5py.File(path, "w", libver=("v110", "v110")) as file:
         file.attrs["format"] = MARK
