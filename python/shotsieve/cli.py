@@ -41,7 +41,7 @@ backend_option = click.option(
     help="Where to compute; auto takes the GPU if there is one. `shotsieve info` says what there is.",
 )
 
-_LATER = ("bench", "check", "compare", "constants", "decide", "ledger", "pulses", "table")
+_LATER = ("bench", "check", "compare", "constants", "dark", "decide", "ledger", "pulses", "table")
 
 
 class _Terminated(BaseException):
@@ -350,14 +350,14 @@ class _Simulations(click.Group):
     """Makes its commands only when one is asked for: they import what the others do not need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["spi"]
+        return ["dark", "spi"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name != "spi":
+        if name not in self.list_commands(ctx):
             return None
-        from .cli_simulate import spi_command
+        from . import cli_simulate
 
-        return spi_command(progress_bar)
+        return getattr(cli_simulate, f"{name}_command")(progress_bar)
 
 
 @cli.group(cls=_Simulations)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .constants.examine import median_and_mad
+from .constants.examine import median_and_mad, planes_of
 from .errors import BadInput, OutputError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _draw(
     edges: list[np.ndarray] = []
     counts: list[np.ndarray] = []
     for module in modules:
-        array = array_of(module)
+        array = planes_of(array_of(module))
         if not edges:
             edges = [_edges(plane) for plane in array]
             counts = [np.zeros(BINS, np.int64) for _ in array]
@@ -135,9 +135,9 @@ def _draw(
             number = good.sum(axis=0)
             total = np.where(good, plane, 0).sum(axis=0, dtype="f8")
             maps[gain].append(np.where(number > 0, total / np.maximum(number, 1), np.nan))
-            trends[gain].append(
-                np.array([np.median(c[g]) if g.any() else np.nan for c, g in zip(plane, good, strict=True)])
-            )
+            line = [np.median(c[g]) if g.any() else np.nan for c, g in zip(plane, good, strict=True)]
+            # A table has many rows for each cell.
+            trends[gain].append(np.mean(np.reshape(line, (-1, len(cell_ids))), axis=0))
             inside = np.clip(plane[good], edges[gain][0], edges[gain][-1])
             counts[gain] += np.histogram(inside, edges[gain])[0]
     made = figure(len(edges), 3, label)

@@ -1,15 +1,18 @@
 """Constants of other programs: EXtra, Cheetah, PSI; and what is refused."""
 
+import dataclasses
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from shotsieve import detectors
-from shotsieve.constants import BadPixels, Constants, ImportOptions, Steps, fold, read_any
+from shotsieve.constants import BadPixels, Constants, ImportOptions, Steps, differ, fold, read_any
 from shotsieve.constants.facility import write_facility
 from shotsieve.constants.importers import form_of, from_extra
 from shotsieve.constants.importers.references import Reference, open_references
+from shotsieve.constants.layout import DTYPES, gain_axis
+from shotsieve.constants.to_facility import LEFT_OUT, save_facility
 from shotsieve.errors import BadInput, UnreadableData
 
 # ------------------------------------------------------------------ EXtra
@@ -84,8 +87,6 @@ def test_extra_refuses_what_does_not_belong_together(jungfrau, two, tmp_path):
 
 
 def test_square_pixels_without_names_need_dims(jungfrau, facility_arrays, tmp_path):
-    import dataclasses
-
     square = dataclasses.replace(jungfrau, shape=(8, 8))
     arrays = [facility_arrays(square, 16, seed=seed) for seed in range(2)]
     data = calibration_data(tmp_path, square, arrays, dims=False)
@@ -136,6 +137,27 @@ def test_references_are_checked(agipd, facility_arrays, tmp_path):
         agipd, [good, Reference(0, "P", "SlopesCS", path, "/P/SlopesCS/0")], modules=[0, 1]
     )
     assert (kept.provenance["not_used"], kept.modules) == (["0/SlopesCS"], (0, 1))
+
+
+@pytest.mark.parametrize("name", ["AGIPD1M", "LPD1M", "DSSC1M", "JUNGFRAU", "EPIX100", "GOTTHARD2"])
+def test_every_detector_in_the_layout_of_the_store_and_back(tmp_path, name):
+    """All constants that the layout has a name for, with one stage or three, in one dimension or two."""
+    found = detectors.load(name)
+    small = dataclasses.replace(found, shape=(4, 8) if found.dimensions == 2 else (1, 8))
+    rng, arrays = np.random.default_rng(3), {}
+    for target in {*small.facility_constants.values(), *(["levels"] if name == "AGIPD1M" else [])}:
+        shape = (gain_axis(small, target)[0], 2, *small.shape)
+        arrays[target] = {1: rng.uniform(1, 200, shape).astype(DTYPES[target])}
+    constants = Constants.from_arrays(small, arrays, conditions={"cells": 2})
+    save_facility(constants, tmp_path / "store")
+    again = read_any(tmp_path / "store", small)
+    assert again.conditions == {"cells": 2}
+    assert set(again.names) == set(constants.names) - set(LEFT_OUT)
+    for target in again.names:
+        np.testing.assert_array_equal(again.load(target, 1), constants.load(target, 1))
+    told = differ.compare(constants, again)
+    assert told.differing() == []
+    assert len({one.name for one in told.planes}) == len(again.names)
 
 
 # ------------------------------------------------------------------ Cheetah

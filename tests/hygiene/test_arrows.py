@@ -148,6 +148,7 @@ LAYERS = [
     ("accounts", "write"),
     ("check", "check_told"),
     ("engine",),
+    ("darks",),
     ("bench", "compare"),
     (
         "cli",
@@ -155,6 +156,7 @@ LAYERS = [
         "cli_check",
         "cli_compare",
         "cli_constants",
+        "cli_dark",
         "cli_decide",
         "cli_ledger",
         "cli_pulses",

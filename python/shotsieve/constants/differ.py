@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..errors import BadInput
 from .container import Constants
-from .examine import BITS, median_and_mad
+from .examine import BITS, median_and_mad, planes_of
 from .layout import check_name
 
 __all__ = ["Comparison", "PlaneDifference", "compare"]
@@ -159,14 +160,23 @@ def compare(a: Constants, b: Constants, modules: Iterable[int] | None = None) ->
     for name in a.names:
         for module in wanted:
             if a.has(name, module) and b.has(name, module):
-                one, two = (constants.load(name, module, cells) for constants in (a, b))
+                one, two = (planes_of(constants.load(name, module, cells)) for constants in (a, b))
                 if len(one) != len(two):
                     raise BadInput(f"{name} has {len(one)} gains in A and {len(two)} in B.")
                 make = _bits if name == "bad_pixels" else _values
                 planes += [
                     make(name, module, gain, *pair) for gain, pair in enumerate(zip(one, two, strict=True))
                 ]
+    planes = [_by_cell(one, len(cells)) for one in planes]
     return Comparison(planes, cells, _others(a, b, wanted))
+
+
+def _by_cell(one: PlaneDifference, cells: int) -> PlaneDifference:
+    """Return a difference of a table, which has many rows for a cell, with one for each."""
+    if len(one.cells) == cells:
+        return one
+    at = None if one.at is None else (one.at[0] % cells, *one.at[1:])
+    return dataclasses.replace(one, at=at, cells=one.cells.reshape(-1, cells, 2).mean(axis=0))
 
 
 def _values(name: str, module: int, gain: int, a: np.ndarray, b: np.ndarray) -> PlaneDifference:

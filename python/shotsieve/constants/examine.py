@@ -19,6 +19,7 @@ MAD_TO_SIGMA = 1.4826
 """A median absolute deviation times this is the standard deviation of a normal distribution."""
 
 BITS = 32
+STAGES = 3
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,14 @@ def statistics(
         for module in wanted:
             if not constants.has(name, module):
                 continue
-            array = constants.load(name, module, cells)
+            array = planes_of(constants.load(name, module, cells))
             odd = _odd(name, array, constants.detector)
             for gain, plane in enumerate(array):
                 yield _plane(name, module, gain, plane, odd[gain])
 
 
 def _plane(name: str, module: int, gain: int, plane: np.ndarray, odd: dict[str, int]) -> PlaneStatistics:
-    if plane.dtype.kind == "u":
+    if name == "bad_pixels":
         return PlaneStatistics(name, module, gain, plane.size, bits=count_bits(plane))
     finite = plane[np.isfinite(plane)]
     if not finite.size:
@@ -101,6 +102,26 @@ def _plane(name: str, module: int, gain: int, plane: np.ndarray, odd: dict[str, 
     median, mad = median_and_mad(finite)
     low, high = float(finite.min()), float(finite.max())
     return PlaneStatistics(name, module, gain, plane.size, median, mad, low, high, odd=odd)
+
+
+def planes_of(array: np.ndarray) -> np.ndarray:
+    """Return the arrays of the gains; what lies on that axis of a table of many values are no gains.
+
+    Parameters
+    ----------
+    array : ndarray, shape (gain, cell, ss, fs)
+
+    Returns
+    -------
+    ndarray
+        The same, or (1, all, ss, fs).
+
+    Examples
+    --------
+    >>> planes_of(np.zeros((3, 2, 4, 8))).shape, planes_of(np.zeros((4096, 2, 1, 8))).shape
+    ((3, 2, 4, 8), (1, 8192, 1, 8))
+    """
+    return array if len(array) <= STAGES else array.reshape(1, -1, *array.shape[2:])
 
 
 def median_and_mad(finite: np.ndarray) -> tuple[float, float]:

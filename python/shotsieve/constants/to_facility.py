@@ -13,6 +13,7 @@ from .facility_writer import write_facility
 
 __all__ = ["save_facility"]
 
+LEFT_OUT = ("levels", "level_noise")
 SLOPE_PLANES = 10
 _LIKE = 2.0**-22  # a few units in the last place of float32: how exactly low gain follows from medium gain
 
@@ -20,8 +21,9 @@ _LIKE = 2.0**-22  # a few units in the last place of float32: how exactly low ga
 def save_facility(constants: Constants, folder: Path) -> list[Path]:
     """Write constants as the facility's store has them, with a ``modules.toml``.
 
-    Reading them back gives the same bits, but for the relative gain of low gain where there is a baseline of
-    medium gain: it then follows from medium gain, within 2^-22.
+    What it has no name for is left out: `LEFT_OUT`; the levels go beside the thresholds that were made of
+    them. Reading the rest back gives the same bits, but for the relative gain of low gain where there is a
+    baseline of medium gain: it then follows from medium gain, within 2^-22.
 
     Parameters
     ----------
@@ -51,7 +53,7 @@ def save_facility(constants: Constants, folder: Path) -> list[Path]:
             f"constants are of cells {constants.cell_ids.tolist()[:8]}: write our own file."
         )
     names = {ours: theirs for theirs, ours in reversed(detector.facility_constants.items())}
-    held = set(constants.names) - {"mg_baseline"}
+    held = set(constants.names) - {"mg_baseline", *LEFT_OUT}
     if unknown := sorted(held - set(names)):
         raise BadInput(f"the facility's layout has no name for {unknown[0]!r} of {detector.name}.")
     if constants.has("mg_baseline") and not constants.has("relative_gain"):
@@ -67,11 +69,14 @@ def save_facility(constants: Constants, folder: Path) -> list[Path]:
             for name in sorted(held):
                 if constants.has(name, module):
                     array = constants.load(name, module)
+                    if name == "thresholds" and constants.has("levels", module):
+                        array = np.concatenate([array, constants.load("levels", module)])
                     if name == "relative_gain" and constants.has("mg_baseline", module):
                         array = _slopes(
                             array, constants.load("mg_baseline", module), detector.medium_low_ratio
                         )
                     # The facility leaves the axis out where a constant has no gains.
+                    array = array if detector.dimensions == 2 else array[:, :, 0]
                     mine[names[name]] = (array[0] if len(array) == 1 else array).T
             yield pdu, mine
 

@@ -84,7 +84,7 @@ def show_text(told: dict[str, Any], every_module: bool = False) -> str:
         f"constants of {told['detector']}: {len(told['modules'])} modules ({_ranges(told['modules'])}), "
         f"{len(told['cells'])} cells ({_ranges(told['cells'])})",
         f"  conditions  {conditions}",
-        f"  from        {told['provenance'].get('layout', 'not told')}",
+        f"  from        {_origin(told['provenance'])}",
         f"  sha256      {told['sha256']}",
         *(f"  lacking     {line}" for line in told["lacking"]),
         "",
@@ -100,6 +100,12 @@ def show_text(told: dict[str, Any], every_module: bool = False) -> str:
             if every_module:
                 lines += [_row(f"  module {row['module']:<7}{'':>4}", [row]) for row in rows]
     return "\n".join(lines)
+
+
+def _origin(provenance: dict[str, Any]) -> str:
+    if "dark" in provenance:
+        return "dark runs"
+    return str(provenance.get("layout", "not told"))
 
 
 def _row(head: str, rows: list[dict[str, Any]]) -> str:
