@@ -37,7 +37,7 @@ def planted(sim, corrected, tmp_path):
 def test_the_command(planted, tmp_path, capsys):
     assert run(*planted) == 0
     text = capsys.readouterr().out
-    assert "4 shots of 1 trains, 2 modules, 4 cells; values in keV" in text
+    assert "4 shots of 1 train, 2 modules, 4 cells; values in keV" in text
     assert "high gain, module 4, cell 2: ours - theirs = -0.5 keV, whatever the signal" in text
     assert run(*planted, "--json", "--modules", "3-4", "--sample", "1") == 0
     told = json.loads(capsys.readouterr().out)

@@ -16,7 +16,7 @@ def compare(sim, corrected, tmp_path):
 
     def run(**options):
         folder = corrected.write(tmp_path / "corrected")
-        return compare_runs(sim.raw, folder, sim.constants, backend="cpu", **options)
+        return compare_runs(sim.raw, folder, sim.constants, **{"backend": "cpu", **options})
 
     return run
 
@@ -29,8 +29,8 @@ def of_kind(found, kind):
     return [one for one in found.findings if one.kind == kind]
 
 
-def test_what_is_the_same_is_the_same(compare, corrected):
-    found = compare()
+def test_what_is_the_same_is_the_same(compare, corrected, backend_name):
+    found = compare(backend=backend_name)
     sums = found.statistics
     assert found.findings == []
     assert found.within()

@@ -119,8 +119,9 @@ def text_of(found: RunComparison) -> str:
     told = as_dict(found)
     kinds = ", ".join(name for name in ("gain", "mask") if found.corrected[name]) or "no gain and no mask"
     lines = [
-        f"{found.name} ({found.detector}): {found.shots:,} shots of {len(found.trains):,} trains, "
-        f"{len(found.modules)} modules, {len(found.statistics.cell_ids)} cells; values in {found.unit}",
+        f"{found.name} ({found.detector}): {_counted(found.shots, 'shot')} of "
+        f"{_counted(len(found.trains), 'train')}, {_counted(len(found.modules), 'module')}, "
+        f"{_counted(len(found.statistics.cell_ids), 'cell')}; values in {found.unit}",
         f"  corrected files: {found.corrected['dtype']} with {kinds}",
         "",
         "values: ours - theirs, of pixels that are good and of the same stage in both",
@@ -132,6 +133,10 @@ def text_of(found: RunComparison) -> str:
         lines += _stage_lines(row)
     lines += ["", *_gain_lines(told), "", *_mask_lines(told), ""]
     return "\n".join([*lines, *_finding_lines(found)])
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number:,} {word}{'s' * (number != 1)}"
 
 
 def _stage_lines(row: dict[str, Any]) -> list[str]:
@@ -177,7 +182,7 @@ def _finding_lines(found: RunComparison) -> list[str]:
     if not found.findings:
         return [f"found: nothing differs by more than {found.tolerance:g} {found.unit} (+ 1e-5 of the value)"]
     beyond = f"beyond {found.tolerance:g} {found.unit} + 1e-5 of the value"
-    lines = [f"found: {len(found.findings)} differences ({beyond})"]
+    lines = [f"found: {_counted(len(found.findings), 'difference')} ({beyond})"]
     lines += [f"  - {one.text}" for one in found.findings[:_SHOWN]]
     if (more := len(found.findings) - _SHOWN) > 0:
         lines.append(f"  ... and {more} more: --json has all")

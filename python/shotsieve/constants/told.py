@@ -81,8 +81,8 @@ def show_text(told: dict[str, Any], every_module: bool = False) -> str:
     """
     conditions = ", ".join(f"{key} {value}" for key, value in told["conditions"].items()) or "not told"
     lines = [
-        f"constants of {told['detector']}: {len(told['modules'])} modules ({_ranges(told['modules'])}), "
-        f"{len(told['cells'])} cells ({_ranges(told['cells'])})",
+        f"constants of {told['detector']}: {_counted('module', told['modules'])}, "
+        f"{_counted('cell', told['cells'])}",
         f"  conditions  {conditions}",
         f"  from        {_origin(told['provenance'])}",
         f"  sha256      {told['sha256']}",
@@ -100,6 +100,10 @@ def show_text(told: dict[str, Any], every_module: bool = False) -> str:
             if every_module:
                 lines += [_row(f"  module {row['module']:<7}{'':>4}", [row]) for row in rows]
     return "\n".join(lines)
+
+
+def _counted(word: str, numbers: list[int]) -> str:
+    return f"{len(numbers)} {word}{'s' * (len(numbers) != 1)} ({_ranges(numbers)})"
 
 
 def _origin(provenance: dict[str, Any]) -> str:
