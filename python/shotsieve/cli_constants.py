@@ -130,10 +130,9 @@ def convert(
 
     for path in (out, *([] if recipe is None else [recipe])):
         _refuse_existing(path, overwrite)
-    found = read_any(list(inputs) if len(inputs) > 1 else inputs[0], detector, _options(**given))
-    # The recipe first: whether there is one to write is known at once.
     if recipe is not None:
-        _write_recipe(inputs[0], detector, recipe, out)
+        _check_metadata(inputs[0])
+    found = read_any(list(inputs) if len(inputs) > 1 else inputs[0], detector, _options(**given))
     if layout == "own":
         found.save(out)
     else:
@@ -143,6 +142,8 @@ def convert(
     modules = len(found.modules)
     click.echo(f"{out}: {', '.join(found.names)}; {modules} modules, {len(found.cell_ids)} cells")
     _warn(found)
+    if recipe is not None:
+        _write_recipe(inputs[0], detector, recipe, out)
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:
@@ -153,12 +154,17 @@ def _refuse_existing(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} cannot be written: the folder {path.parent} does not exist")
 
 
+def _check_metadata(path: Path) -> None:
+    from .constants.importers import form_of
+
+    if form_of(path) != "metadata":
+        raise BadInput(f"--recipe goes with the metadata of a correction; {path} tells no parameters")
+
+
 def _write_recipe(metadata: Path, detector: str | None, recipe: Path, out: Path) -> None:
     """Write what a correction was made with as a recipe, and say what is not in it."""
-    from .constants.importers import form_of, read_metadata
+    from .constants.importers import read_metadata
 
-    if form_of(metadata) != "metadata":
-        raise BadInput(f"--recipe goes with the metadata of a correction; {metadata} tells no parameters")
     told = read_metadata(metadata, detector)
     try:
         recipe.write_text(told.recipe_text(_relative(out, recipe.parent)), encoding="utf-8", newline="\n")

@@ -7,7 +7,7 @@ import tomllib
 import numpy as np
 import pytest
 from shotsieve import detectors
-from shotsieve.constants import ImportOptions, read_any
+from shotsieve.constants import Constants, ImportOptions, read_any
 from shotsieve.constants.facility import write_facility
 from shotsieve.constants.importers import read_metadata
 from shotsieve.constants.importers.parameters import OUTCOMES, translate
@@ -180,6 +180,15 @@ def test_lpd_needs_the_order_of_its_square_axes(real_data, tmp_path, monkeypatch
     np.testing.assert_array_equal(found.load("ff_map", 3), expected)
     with pytest.raises(BadInput, match=r"FFMap = 'div' in \[directions\] must be"):
         read_any(path, options=ImportOptions(**told, directions={"FFMap": "div"}))
+
+
+def test_metadata_given_as_constants_says_how_to_convert(tmp_path):
+    path = tmp_path / "calibration_metadata.yml"
+    path.write_text("a: 1")
+    with pytest.raises(
+        BadInput, match=r"names constants, and holds none: .*convert calibration_metadata\.yml"
+    ):
+        Constants.open(path)
 
 
 @pytest.mark.parametrize(
