@@ -9,6 +9,7 @@ void bind_bank_mode(pybind11::module_& m);
 void bind_bins(pybind11::module_& m);
 void bind_calibrate(pybind11::module_& m);
 void bind_compact(pybind11::module_& m);
+void bind_darks(pybind11::module_& m);
 void bind_linearise(pybind11::module_& m);
 void bind_peaks(pybind11::module_& m);
 void bind_stats(pybind11::module_& m);

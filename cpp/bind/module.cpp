@@ -32,6 +32,7 @@ PYBIND11_MODULE(SHOTSIEVE_MODULE, m) {
   shotsieve::bind::bind_bins(m);
   shotsieve::bind::bind_calibrate(m);
   shotsieve::bind::bind_compact(m);
+  shotsieve::bind::bind_darks(m);
   shotsieve::bind::bind_linearise(m);
   shotsieve::bind::bind_peaks(m);
   shotsieve::bind::bind_stats(m);

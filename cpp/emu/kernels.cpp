@@ -3,6 +3,7 @@
 #include "../../cuda/bins.cu"
 #include "../../cuda/calibrate.cu"
 #include "../../cuda/compact.cu"
+#include "../../cuda/darks.cu"
 #include "../../cuda/linearise.cu"
 #include "../../cuda/peaks.cu"
 #include "../../cuda/stats.cu"

@@ -16,6 +16,7 @@ from .errors import BackendUnavailable, BadInput, OutputError, ShotsieveError, U
 
 if TYPE_CHECKING:
     from .calibrator import CalibratedFrames, Calibrator, calibrate_frames
+    from .compare import RunComparison, compare_runs
     from .constants.container import Constants
     from .engine import Result, reduce
     from .engine.embed import Block, BlockResult, Engine, UserStage
@@ -51,6 +52,7 @@ __all__ = [
     "RegionSums",
     "Result",
     "RoiResult",
+    "RunComparison",
     "ShotsieveError",
     "Table",
     "UnreadableData",
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "backends",
     "calibrate_frames",
+    "compare_runs",
     "open_run",
     "peakfinder8",
     "plot",
@@ -79,6 +82,8 @@ _LAZY = {
     "AzimuthalIntegrator": "measure.integrator",
     "AzintResult": "measure.azint",
     "Constants": "constants.container",
+    "RunComparison": "compare",
+    "compare_runs": "compare",
     "Recipe": "recipe",
     "Result": "engine",
     "Table": "table",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ._version import __version__
-from .errors import BadInput, OutputError, ShotsieveError
+from .errors import ShotsieveError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,19 @@ backend_option = click.option(
     help="Where to compute; auto takes the GPU if there is one. `shotsieve info` says what there is.",
 )
 
-_LATER = ("bench", "check", "decide", "ledger", "pulses", "report", "table", "view")
+_LATER = (
+    "bench",
+    "check",
+    "compare",
+    "constants",
+    "dark",
+    "decide",
+    "ledger",
+    "pulses",
+    "report",
+    "table",
+    "view",
+)
 
 
 class _Terminated(BaseException):
@@ -253,7 +265,7 @@ def reduce_command(
     from .recipe import Recipe
 
     recipe = Recipe.load(recipe_path)
-    changes = dict(_setting(text) for text in settings)
+    changes = dict(parse_setting(text) for text in settings)
     if source is not None:
         changes["detector.source"] = source
     if changes:
@@ -296,7 +308,7 @@ def _answer(result: Result, out: Path) -> dict[str, Any]:
     return {**answer, "performance": performance}
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def parse_setting(text: str) -> tuple[str, Any]:
     """Split ``section.key=value``; the value is TOML where it can be read as such, else a text."""
     key, sign, value = (part.strip() for part in text.partition("="))
     if not sign or "." not in key:
@@ -343,32 +355,6 @@ def progress_bar() -> Iterator[Callable[..., None] | None]:
         yield update
 
 
-# ------------------------------------------------------------------------ constants
-
-
-@cli.group()
-def constants() -> None:
-    """Work on calibration constants."""
-
-
-@constants.command(name="convert")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
-def convert(folder: Path, out: Path, overwrite: bool) -> None:
-    """Turn constants in the facility's layout (FOLDER with modules.toml) into one HDF5 file."""
-    from .constants import Constants
-
-    if out.exists() and not overwrite:
-        raise BadInput(f"{out} exists; choose another name, or say --overwrite")
-    if not out.parent.is_dir():
-        raise OutputError(f"{out} cannot be written: the folder {out.parent} does not exist")
-    container = Constants.open(folder)
-    container.save(out)
-    modules = len(container.modules)
-    click.echo(f"{out}: {', '.join(container.names)}; {modules} modules, {len(container.cell_ids)} cells")
-
-
 # ------------------------------------------------------------------------- simulate
 
 
@@ -376,7 +362,7 @@ class _Simulations(click.Group):
     """Makes its commands only when one is asked for: they import what the others do not need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["saxs", "sfx", "spi"]
+        return ["dark", "saxs", "sfx", "spi"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(ctx):

@@ -184,4 +184,43 @@ def scene_command(name: str, progress_bar: Callable[[], Any]) -> click.Command:
     )
 
 
+def dark_command(progress_bar: Callable[[], Any]) -> click.Command:
+    """Return ``shotsieve simulate dark``.
+
+    Parameters
+    ----------
+    progress_bar : callable
+        As for `spi_command`.
+    """
+    from .simulate.dark_parameters import DarkParameters
+
+    def simulate(out: Path, overwrite: bool, **values: Any) -> None:
+        from .simulate.darks import simulate_darks
+
+        parameters = DarkParameters(**values)
+        with progress_bar() as update:
+            progress = None if update is None else lambda done, total: update(done, total, 0, "trains")
+            made = simulate_darks(out, parameters, overwrite=overwrite, progress=progress)
+        for name, run in zip(parameters.stage_names, made.runs, strict=True):
+            click.echo(f"{name:<8}{run}: {parameters.n_trains} trains")
+        click.echo(f"truth   {made.truth_file}")
+
+    return click.Command(
+        "dark",
+        callback=simulate,
+        params=[
+            click.Argument(["out"], type=click.Path(path_type=Path)),
+            click.Option(
+                ["--overwrite"],
+                is_flag=True,
+                help="Replace what an earlier simulation left in OUT; refused where OUT/darks.h5 is missing.",
+            ),
+            *options_of(DarkParameters),
+        ],
+        help="Simulate dark runs with known offset, noise and bad pixels: a raw run for each gain stage, and"
+        " the truth, in OUT.\n\nTrains are counted from 0. Lists are written 0,2,5-8; entries of several"
+        " numbers 3:0,5:1.",
+    )
+
+
 spi_command, sfx_command, saxs_command = (partial(scene_command, name) for name in ("spi", "sfx", "saxs"))

@@ -229,13 +229,13 @@ def test_a_wrong_recipe_is_1(engine, recipe, capsys, tmp_path):
 
 
 def test_settings_are_toml_where_they_can_be():
-    assert cli._setting("a.b=3") == ("a.b", 3)
-    assert cli._setting("a.b=true") == ("a.b", True)
-    assert cli._setting('a.b="3"') == ("a.b", "3")
-    assert cli._setting("keep.rule = n == 3 and m > 2") == ("keep.rule", "n == 3 and m > 2")
-    assert cli._setting("a.b=1\nc=2") == ("a.b", "1\nc=2")
+    assert cli.parse_setting("a.b=3") == ("a.b", 3)
+    assert cli.parse_setting("a.b=true") == ("a.b", True)
+    assert cli.parse_setting('a.b="3"') == ("a.b", "3")
+    assert cli.parse_setting("keep.rule = n == 3 and m > 2") == ("keep.rule", "n == 3 and m > 2")
+    assert cli.parse_setting("a.b=1\nc=2") == ("a.b", "1\nc=2")
     with pytest.raises(click.BadParameter):
-        cli._setting("ab=3")
+        cli.parse_setting("ab=3")
 
 
 def test_a_bar_where_somebody_looks(engine, recipe, monkeypatch, capsys):
@@ -283,31 +283,3 @@ def test_python_m():
     assert done.stderr.startswith("error: the recipe")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
-
-
-# ------------------------------------------------------------------ constants convert
-
-
-def test_convert(monkeypatch, tmp_path, capsys):
-    constants = pytest.importorskip("shotsieve.constants")
-
-    class Fake:
-        modules, cell_ids, names = (0, 1), np.arange(4), ("offset", "noise")
-
-        @classmethod
-        def open(cls, path):
-            cls.path = path
-            return cls()
-
-        def save(self, path):
-            Path(path).write_text("saved", encoding="utf-8")
-
-    monkeypatch.setattr(constants, "Constants", Fake)
-    out = tmp_path / "c.h5"
-    assert cli.main(["constants", "convert", "store", str(out)]) == 0
-    assert out.read_text(encoding="utf-8") == "saved"
-    assert "offset, noise; 2 modules, 4 cells" in capsys.readouterr().out
-    assert cli.main(["constants", "convert", "store", str(out)]) == 1
-    assert "exists" in capsys.readouterr().err
-    assert cli.main(["constants", "convert", "store", str(out), "--overwrite"]) == 0
-    assert cli.main(["constants", "convert", "store", str(tmp_path / "no" / "c.h5")]) == 1

@@ -62,7 +62,7 @@ def test_reduce(simulated, tmp_path, capsys):
 
 def test_converted_constants_give_the_same(simulated, tmp_path, capsys):
     constants = tmp_path / "constants.h5"
-    assert cli.main(["constants", "convert", str(simulated / "constants"), str(constants)]) == 0
+    assert cli.main(["constants", "convert", str(simulated / "constants"), "-o", str(constants)]) == 0
     tables = []
     for name, path in (("a", simulated / "constants"), ("b", constants)):
         assert reduce(simulated, tmp_path / name, "--constants", str(path)) == 0

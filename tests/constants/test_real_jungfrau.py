@@ -6,7 +6,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from shotsieve import detectors
+import shotsieve
+from shotsieve import cli, detectors
 from shotsieve.constants import Constants, Steps, fold
 from shotsieve.reference.calibrate import calibrate_count_folded, calibrate_unfolded
 
@@ -70,3 +71,39 @@ def test_folded_and_unfolded_agree(real):
     scale = 2.0**-20 * 16384 * np.abs(np.take_along_axis(table[0, 5:8], oracle.stage.astype(np.int64), 0))
     good = np.isfinite(oracle.pixels)
     assert (np.abs(result.pixels - oracle.pixels)[good] <= scale[good]).all()
+
+
+PHOTON_KEV = 12.4  # about; the gains of the file are in ADU per photon
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """The same constants as files of PSI and of jungfrau_utils, converted by the command."""
+    folder = tmp_path_factory.mktemp("psi")
+    with h5py.File(FILE) as file:
+        gain = file["gain_recovered"][()].astype("<f8") / PHOTON_KEV
+        # The maps of high gain 0 are not used in this mode; they have to be there, and have their signs.
+        np.concatenate([gain, gain]).tofile(folder / "gainMaps_M351.bin")
+        with h5py.File(folder / "pedestal_res.h5", "w") as out:
+            out["gains"] = np.stack([file[f"pedeG{g}"][()] for g in range(3)]).astype("f8")
+    out = folder / "constants.h5"
+    told = ("--pedestals", folder / "pedestal_res.h5", "--module", "gainMaps_M351.bin=1", "-o", out)
+    assert cli.main(["constants", "convert", str(folder / "gainMaps_M351.bin"), *map(str, told)]) == 0
+    return out
+
+
+def test_the_same_through_the_files_of_psi(real, imported):
+    words, constants, photons = real
+    found = Constants.open(imported)
+    assert (found.modules, found.cell_ids.tolist()) == ((1,), [15])
+    np.testing.assert_array_equal(found.load("offset", 1), constants.load("offset", 1))
+    gain = found.load("adu_per_kev", 1).astype("f8") * PHOTON_KEV
+    np.testing.assert_allclose(gain, constants.load("adu_per_kev", 1), rtol=1e-7)
+    frames = words.reshape(2, 2, 512, 1024)
+    told = {"unit": "photon", "photon_energy_kev": PHOTON_KEV, "backend": "cpu"}
+    calibrated = shotsieve.calibrate_frames(frames, [15, 15], found, [1], ["data", "gain"], **told)
+    values, stage = calibrated.data.reshape(2, -1), calibrated.gain.reshape(2, -1)
+    good = np.isfinite(values)
+    assert good.mean() > 0.99
+    assert set(np.unique(stage[good])) == {0, 1, 2}
+    assert np.abs(values[good] - photons[good]).max() < 1e-3

@@ -45,7 +45,8 @@ _ORDERS_LINE = (("fs", "cell", "plane"), ("plane", "cell", "fs"), ("cell", "fs",
 
 _HOW = (
     "Name the axes in modules.toml: a table [dims] with a line such as "
-    'Offset = ["fast_scan", "slow_scan", "cell", "gain"], under the name of the calibration.'
+    'Offset = ["fast_scan", "slow_scan", "cell", "gain"], under the name of the calibration; or with '
+    "`shotsieve constants convert --dims Offset=fast_scan,slow_scan,cell,gain`."
 )
 
 

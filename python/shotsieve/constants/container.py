@@ -125,6 +125,12 @@ class Constants:
                 f"There are no constants at {path}: give a file that `shotsieve constants convert` wrote, "
                 f"or a folder in the facility's layout with a modules.toml."
             )
+        if path.suffix in (".yml", ".yaml"):
+            raise BadInput(
+                f"{path} names constants, and holds none: make a file of them with `shotsieve constants "
+                "convert "
+                f"{path.name} --store FOLDER -o constants.h5`."
+            )
         return (facility if path.is_dir() else own_file).open_constants(path, detector)
 
     @classmethod

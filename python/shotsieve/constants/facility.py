@@ -27,104 +27,36 @@ How the planes of SlopesPC and SlopesFF are used follows recalled practice of th
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from .. import detectors
 from ..detectors import CONTROL_FIELDS, Detector
-from ..errors import BadInput, UnreadableData, nearest
+from ..errors import BadInput, nearest
 from .axes import axes_of
 from .container import Constants
 from .facility_writer import MODULES_FILE, write_facility
 from .layout import DTYPES, as_words
+from .stored import StoredConstant, datasets_of
 
-__all__ = ["MODULES_FILE", "open_constants", "write_facility"]
+__all__ = ["MODULES_FILE", "check_directions", "made_of", "open_constants", "write_facility"]
 
-_SLAB_BYTES = 32 << 20
-_PIECE = 32  # rows
 _KEYS = {"detector", "ff_gain", "modules", "conditions", "dims", "directions"}
 _FACTORS = ("relative_gain", "ff_map", "gain_amp_map")
-
-
-@dataclass(frozen=True)
-class _Constant:
-    """One dataset of the store."""
-
-    path: Path
-    dataset: str
-    calibration: str
-    axes: tuple[str, ...]
-    shape: tuple[int, ...]
-
-    @property
-    def cells(self) -> int:
-        return self.shape[self.axes.index("cell")]
-
-    def read(self, rows: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
-        """Return (plane, len(rows), ss, fs), by default in its own dtype; no plane axis counts as one."""
-        order = [self.axes.index(axis) for axis in ("plane", "cell", "ss", "fs") if axis in self.axes]
-        wanted, back = np.unique(rows, return_inverse=True)
-        cell_axis = self.axes.index("cell")
-        try:
-            with h5py.File(self.path, "r") as file:
-                dataset = file[self.dataset]
-                shape = list(self.shape)
-                shape[cell_axis] = len(wanted)
-                out = np.empty([shape[axis] for axis in order], dtype or dataset.dtype)
-                in_file = out.transpose(np.argsort(order))
-                for source, take, target in _slabs(dataset, cell_axis, wanted):
-                    block = dataset[source]
-                    if len(take) != block.shape[cell_axis]:
-                        block = np.take(block, take, cell_axis)
-                    # Turned around in pieces that fit the cache: one assignment would take 20 times as long.
-                    for start in range(0, block.shape[1], _PIECE):
-                        in_file[target][:, start : start + _PIECE] = block[:, start : start + _PIECE]
-        except (OSError, KeyError) as error:
-            raise UnreadableData(f"{self.path}: {self.dataset} cannot be read ({error}).") from error
-        out = out if "plane" in self.axes else out[np.newaxis]
-        out = out if "ss" in self.axes else out[:, :, np.newaxis]
-        return out if np.array_equal(back, np.arange(len(wanted))) else np.take(out, back, axis=1)
-
-
-def _slabs(dataset: h5py.Dataset, cell_axis: int, wanted: np.ndarray) -> Iterator[tuple]:
-    """Yield (where to read, cells to take of it, where it goes) so that a read stays within a bounded size.
-
-    Chunked data is read in whole chunks of the cell axis, so that no chunk is inflated twice; contiguous data
-    in slabs of another axis, since there the cells of one pixel lie side by side.
-    """
-    whole = [np.s_[:]] * dataset.ndim
-    if dataset.chunks:
-        step = dataset.chunks[cell_axis]
-        for chunk in np.unique(wanted // step):
-            hits = np.flatnonzero(wanted // step == chunk)
-            source, target = list(whole), list(whole)
-            source[cell_axis] = slice(chunk * step, min((chunk + 1) * step, dataset.shape[cell_axis]))
-            target[cell_axis] = slice(hits[0], hits[-1] + 1)
-            yield tuple(source), wanted[hits] - chunk * step, tuple(target)
-        return
-    axis = 0 if cell_axis else 1
-    step = max(1, _SLAB_BYTES * dataset.shape[axis] // max(1, dataset.size * dataset.dtype.itemsize))
-    for start in range(0, dataset.shape[axis], step):
-        source = list(whole)
-        source[axis] = slice(start, start + step)
-        yield tuple(source), wanted, tuple(source)
 
 
 class _Folder:
     """The arrays of a store's folder, converted to the container's names while they are read."""
 
     def __init__(
-        self, detector: Detector, found: dict[int, dict[str, _Constant]], cells: int, settings: dict
+        self, detector: Detector, found: dict[int, dict[str, StoredConstant]], cells: int, settings: dict
     ):
         self._detector = detector
         self._cell_ids = detector.default_cell_ids(cells)
         self._ff_gain = settings["ff_gain"]
         self._divide = [key for key, value in settings["directions"].items() if value == "divide"]
-        self._parts: dict[tuple[str, int], list[_Constant]] = {}
+        self._parts: dict[tuple[str, int], list[StoredConstant]] = {}
         for module, constants in found.items():
             for calibration, constant in constants.items():
                 name = detector.facility_constants[calibration]
@@ -161,7 +93,7 @@ class _Folder:
                 array = 1 / array.astype(np.float64)
         return np.ascontiguousarray(array, DTYPES[name])
 
-    def _rows(self, part: _Constant, rows: np.ndarray) -> np.ndarray:
+    def _rows(self, part: StoredConstant, rows: np.ndarray) -> np.ndarray:
         """Return where the cells of the container's rows lie in one dataset, which may have other cells."""
         own = self._detector.default_cell_ids(part.cells)
         position = np.full(int(max(own.max(), self._cell_ids.max())) + 1, -1)
@@ -189,7 +121,7 @@ def _slopes(planes: np.ndarray, medium_low_ratio: float) -> tuple[np.ndarray, np
         return relative, (high_start - medium_start * ratio)[np.newaxis]
 
 
-def _planes(constant: _Constant) -> int:
+def _planes(constant: StoredConstant) -> int:
     return constant.shape[constant.axes.index("plane")] if "plane" in constant.axes else 1
 
 
@@ -227,7 +159,7 @@ def open_constants(folder: Path, detector: Detector | None = None) -> Constants:
             f"{folder / MODULES_FILE}: these constants are of {settings['detector']}, "
             f"but the detector is {detector.name}."
         )
-    _check_directions(folder / MODULES_FILE, detector, settings["directions"])
+    check_directions(folder / MODULES_FILE, detector, settings["directions"])
     modules = settings["modules"]
     if wrong := sorted(set(modules.values()) - set(detector.modules or modules.values())):
         allowed = f"{detector.first_module} ... {detector.first_module + detector.module_count - 1}"
@@ -236,20 +168,6 @@ def open_constants(folder: Path, detector: Detector | None = None) -> Constants:
         )
 
     found, ignored = _scan(folder, detector, settings)
-    offsets = {
-        module: constant
-        for module, constants in found.items()
-        for calibration, constant in constants.items()
-        if detector.facility_constants[calibration] == "offset"
-    }
-    if not offsets:
-        names = [key for key, name in detector.facility_constants.items() if name == "offset"]
-        raise BadInput(f"{folder}: no file holds {' or '.join(names)} of the PDUs in {MODULES_FILE}.")
-    counts = {module: constant.cells for module, constant in offsets.items()}
-    if len(set(counts.values())) > 1:
-        raise BadInput(f"{folder}: the offsets of the modules have different numbers of cells: {counts}.")
-    cells = next(iter(counts.values()))
-    store = _Folder(detector, found, cells, settings)
     provenance = {
         "layout": "facility",
         "modules": modules,
@@ -262,14 +180,60 @@ def open_constants(folder: Path, detector: Detector | None = None) -> Constants:
         },
         "not_used": ignored,
     }
-    return Constants(
-        detector,
-        sorted(modules.values()),
-        detector.default_cell_ids(cells),
-        store,
-        settings["conditions"],
-        provenance,
-    )
+    where = f"{folder}, of the PDUs in {MODULES_FILE}"
+    return made_of(detector, sorted(modules.values()), found, settings, provenance, where)
+
+
+def made_of(
+    detector: Detector,
+    modules: list[int],
+    found: dict[int, dict[str, StoredConstant]],
+    settings: dict,
+    provenance: dict,
+    where: str,
+) -> Constants:
+    """Return constants that read from datasets of the store.
+
+    Parameters
+    ----------
+    detector : Detector
+    modules : list of int
+        Modules that the constants are for, ascending.
+    found : dict
+        Module -> calibration -> dataset, as `stored_constant` gives it.
+    settings : dict
+        What `MODULES_FILE` may say of how constants are used (``ff_gain``, ``directions``), and their
+        ``conditions``.
+    provenance : dict
+        As the attribute of `Constants`.
+    where : str
+        What an error calls their place.
+
+    Returns
+    -------
+    Constants
+
+    Raises
+    ------
+    BadInput
+        If there is no offset, or modules differ in their numbers of cells.
+    """
+    offsets = {
+        module: constant
+        for module, constants in found.items()
+        for calibration, constant in constants.items()
+        if detector.facility_constants[calibration] == "offset"
+    }
+    if not offsets:
+        names = [key for key, name in detector.facility_constants.items() if name == "offset"]
+        raise BadInput(f"{where}: no file holds {' or '.join(names)}.")
+    counts = {module: constant.cells for module, constant in offsets.items()}
+    if len(set(counts.values())) > 1:
+        raise BadInput(f"{where}: the offsets of the modules have different numbers of cells: {counts}.")
+    cells = next(iter(counts.values()))
+    store = _Folder(detector, found, cells, settings)
+    ids = detector.default_cell_ids(cells)
+    return Constants(detector, modules, ids, store, settings["conditions"], provenance)
 
 
 def _settings(folder: Path) -> dict:
@@ -313,32 +277,50 @@ def _settings(folder: Path) -> dict:
     return {"conditions": {}, "dims": {}, "directions": {}, **settings, "ff_gain": float(ff_gain)}
 
 
-def _check_directions(path: Path, detector: Detector, directions: dict) -> None:
+def check_directions(where: object, detector: Detector, directions: dict) -> None:
+    """Refuse directions of maps that the detector does not have.
+
+    Parameters
+    ----------
+    where : object
+        What an error calls their place.
+    detector : Detector
+    directions : dict
+        Calibration -> ``"multiply"`` or ``"divide"``.
+
+    Raises
+    ------
+    BadInput
+
+    Examples
+    --------
+    >>> check_directions("--direction", detectors.load("LPD1M"), {"FFMap": "divide"})
+    """
     names = detector.facility_constants
     allowed = [key for key, name in names.items() if name in _FACTORS and "Slopes" not in key]
     for key, value in directions.items():
         if key not in allowed:
             some = f"may name {', '.join(allowed)}" if allowed else f"is not for {detector.name}"
-            raise BadInput(f"{path}: {key!r} in [directions], which {some}.{nearest(key, allowed)}")
+            raise BadInput(f"{where}: {key!r} in [directions], which {some}.{nearest(key, allowed)}")
         if value not in ("multiply", "divide"):
-            raise BadInput(f"{path}: {key} = {value!r} in [directions] must be 'multiply' or 'divide'.")
+            raise BadInput(f"{where}: {key} = {value!r} in [directions] must be 'multiply' or 'divide'.")
 
 
 def _scan(
     folder: Path, detector: Detector, settings: dict
-) -> tuple[dict[int, dict[str, _Constant]], list[str]]:
+) -> tuple[dict[int, dict[str, StoredConstant]], list[str]]:
     """Look into every file of the folder; return module -> calibration -> constant, and what was not used."""
-    found: dict[int, dict[str, _Constant]] = {}
+    found: dict[int, dict[str, StoredConstant]] = {}
     ignored: list[str] = []
     for path in sorted(folder.rglob("*.h5")):
-        for pdu, calibration, name, shape, dims in _datasets(path):
+        for pdu, calibration, name, shape, dims in datasets_of(path):
             where = f"{path}: {name}"
             if pdu not in settings["modules"] or calibration not in detector.facility_constants:
                 ignored.append(f"{path.relative_to(folder)}:{name}")
                 continue
             dims = dims or settings["dims"].get(calibration)
             target = detector.facility_constants[calibration]
-            constant = _Constant(
+            constant = StoredConstant(
                 path, name, calibration, axes_of(shape, dims, detector, target, where), shape
             )
             constants = found.setdefault(settings["modules"][pdu], {})
@@ -349,31 +331,3 @@ def _scan(
                 )
             constants[calibration] = constant
     return found, ignored
-
-
-def _datasets(path: Path) -> list[tuple[str, str, str, tuple[int, ...], list[str] | None]]:
-    """Return (PDU, calibration, dataset, shape, dims) of every constant in a file."""
-    result = []
-    try:
-        with h5py.File(path, "r") as file:
-            for pdu, group in file.items():
-                for calibration, versions in group.items() if isinstance(group, h5py.Group) else ():
-                    for index, version in versions.items() if isinstance(versions, h5py.Group) else ():
-                        if not isinstance(version, h5py.Group) or "data" not in version:
-                            continue
-                        dataset = version["data"]
-                        name = f"/{pdu}/{calibration}/{index}/data"
-                        result.append((pdu, calibration, name, dataset.shape, _dims(dataset)))
-    except (OSError, KeyError) as error:
-        raise UnreadableData(f"{path} is not a whole HDF5 file ({error}).") from error
-    return result
-
-
-def _dims(dataset: h5py.Dataset) -> list[str] | None:
-    """Return the attribute ``dims``, which is a list of names or one text with commas."""
-    dims = dataset.attrs.get("dims")
-    if dims is None:
-        return None
-    texts = [dims] if isinstance(dims, str | bytes) else list(np.ravel(dims))
-    texts = [text.decode() if isinstance(text, bytes) else str(text) for text in texts]
-    return [part.strip() for text in texts for part in text.split(",")]

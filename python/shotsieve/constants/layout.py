@@ -15,6 +15,8 @@ GAIN_AXIS = {
     "offset": (3,),
     "noise": (3,),
     "thresholds": (2,),
+    "levels": (3,),
+    "level_noise": (3,),
     "relative_gain": (3,),
     "mg_baseline": (1,),
     "ff_map": (1, 3),

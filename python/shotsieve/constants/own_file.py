@@ -88,7 +88,7 @@ def open_constants(path: Path, detector: Detector | None = None) -> Constants:
             if file.attrs.get("format") != FORMAT:
                 raise BadInput(
                     f"{path} is an HDF5 file but holds no constants of shotsieve; make it with "
-                    f"`shotsieve constants convert FOLDER {path.name}`."
+                    f"`shotsieve constants convert IN -o {path.name}`."
                 )
             if (version := int(file.attrs["format_version"])) > FORMAT_VERSION:
                 raise BadInput(

@@ -53,6 +53,10 @@ def check(detector: Detector, path: Path) -> None:
         raise BadInput(
             f"{path}: [gain_modes] names {unknown[0]!r}; it must be one of {', '.join(GAIN_MODES)}."
         )
+    if odd := sorted(stage for stage in detector.dark_modes.values() if stage not in range(detector.stages)):
+        raise BadInput(
+            f"{path}: [dark_modes] names the stage {odd[0]!r}; it must be below {detector.stages}."
+        )
     if detector.dimensions not in (1, 2) or (detector.dimensions == 1 and detector.shape[0] != 1):
         raise BadInput(
             f"{path}: dimensions = {detector.dimensions} with shape {detector.shape}; it must be 2, or 1 "

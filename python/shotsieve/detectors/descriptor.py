@@ -147,6 +147,9 @@ class Detector:
         Field of the operating mode -> candidates, best first.
     gain_modes : dict
         What the run says (as a string) -> one of `GAIN_MODES`.
+    dark_modes : dict
+        What the run says of its gain mode (as a string) -> gain stage of a dark run taken so; a mode that
+        leaves it open is not there.
     facility_constants : dict
         Type in the facility's constant store -> name in `shotsieve.constants.Constants`.
     facility_repeat_last : tuple of str
@@ -199,6 +202,7 @@ class Detector:
     bank: tuple[int, int] = (0, 0)
     cell_cycle: int = 0
     optional_constants: tuple[str, ...] = ()
+    dark_modes: dict[str, int] = field(default_factory=dict)
     # Not shown: it would make every error text with a detector in it a page long.
     control: dict[str, tuple[ControlKey, ...]] = field(default_factory=dict, repr=False)
 
@@ -309,11 +313,27 @@ class Detector:
         >>> detectors.load("JUNGFRAU").gain_mode_name(b"fixg1")
         'fixed_medium'
         """
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        elif isinstance(value, float | np.floating) and float(value).is_integer():
-            value = int(value)
-        return self.gain_modes.get(str(value))
+        return self.gain_modes.get(_as_key(value))
+
+    def dark_stage(self, value: object) -> int | None:
+        """Return the gain stage of a dark run taken in a gain mode, or None where the mode leaves it open.
+
+        Parameters
+        ----------
+        value : int, str or bytes
+            As the run's control source gives it.
+
+        Returns
+        -------
+        int or None
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("JUNGFRAU").dark_stage("forceswitchg2")
+        2
+        """
+        return self.dark_modes.get(_as_key(value))
 
     def fixed_stage(self, gain_mode: str) -> int:
         """Return the gain stage of a fixed gain mode, or -1 for ``"adaptive"``.
@@ -367,3 +387,12 @@ class Detector:
         if count == 1 and self.single_cell >= 0:
             return np.array([self.single_cell], np.int32)
         return np.arange(count, dtype=np.int32)
+
+
+def _as_key(value: object) -> str:
+    """Return a value of the run as the keys of ``[gain_modes]`` and ``[dark_modes]`` are written."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value)

@@ -22,6 +22,7 @@ from .averages import AverageJob, make_average_job
 from .content import form_of, modules_with_pixels
 from .facility import check_redu
 from .matching import declare_joined
+from .odd_constants import note_odd_constants
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
 from .pump_probe import PumpProbeJob, make_pump_probe_job
@@ -320,6 +321,7 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         mode.gain_mode,
     )
     note_unknown(job, constants)
+    note_odd_constants(job)
     threshold, to_photon, candidate = float("nan"), 0.0, float("nan")
     unlit = max(detector.fixed_stage(mode.gain_mode), 0)
     sigma = float("nan")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -211,6 +211,10 @@ class Source(Protocol):
 
     def selected(self, wanted: np.ndarray) -> Source:
         """Return this source with only those shots readable that are wanted, bool (S,)."""
+        ...
+
+    def of_modules(self, modules: Sequence[int]) -> Source:
+        """Return this source with only those modules; its shots and their status stay the same."""
         ...
 
     def changed(self) -> list[str]:

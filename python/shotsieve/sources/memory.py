@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -143,6 +144,24 @@ class MemorySource:
         other.readable = self.readable[wanted[self.readable]]
         return other
 
+    def of_modules(self, modules: Sequence[int]) -> MemorySource:
+        """Return this source with only those modules; its shots and their status stay the same."""
+        at = places_of(self.modules, modules)
+        other = copy.copy(self)
+        other.modules = tuple(self.modules[i] for i in at)
+        other.shots = dataclasses.replace(self.shots, present=self.shots.present[:, at])
+        if self._frames is not None:
+            other._frames = self._frames[:, at]
+            return other
+
+        def make(index: np.ndarray, out: np.ndarray) -> None:
+            whole = np.zeros((len(out), len(self.modules), *out.shape[2:]), np.uint16)
+            self._make(index, whole)
+            out[...] = whole[:, at]
+
+        other._make = make
+        return other
+
     def changed(self) -> list[str]:
         """None: there are no files."""
         return []
@@ -170,6 +189,19 @@ class MemorySource:
         else:
             shot, module = np.nonzero(present)
             out[shot, module] = self._frames[index[shot], module]
+
+
+def places_of(own: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Return where some modules stand among those of a source.
+
+    Raises
+    ------
+    BadInput
+        If one of them is not there.
+    """
+    if unknown := [module for module in wanted if module not in own]:
+        raise BadInput(f"there is no module {unknown[0]}; there are {', '.join(map(str, own))}")
+    return [own.index(module) for module in wanted]
 
 
 def check_out(out: np.ndarray, shape: tuple[int, ...]) -> None:

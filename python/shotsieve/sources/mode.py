@@ -82,6 +82,34 @@ def read_mode(
     return OperatingMode(**values, origin=origin), notes
 
 
+def read_dark_stage(files: Sequence[RunFile], detector: Detector, name: str) -> int | None:
+    """Return the gain stage that the gain mode of a dark run stands for.
+
+    Parameters
+    ----------
+    files : sequence of RunFile
+    detector : Detector
+        Its `dark_modes` say what each mode means.
+    name : str
+        The detector's name in the run.
+
+    Returns
+    -------
+    int or None
+        None where the run does not say it, or its mode leaves it open.
+
+    Examples
+    --------
+    >>> read_dark_stage(files, detector, "FXE_XAD_JF1M")    # doctest: +SKIP
+    1
+    """
+    for candidate in detector.control.get("gain_mode", ()):
+        if (hit := _find(files, candidate, name)) is not None:
+            raw = hit[1]
+            return detector.dark_stage(raw.item() if isinstance(raw, np.generic) else raw)
+    return None
+
+
 def of_other_beamline(source: str, name: str) -> bool:
     """Whether a source belongs to an undulator that does not serve the detector's instrument."""
     own = instrument_of(name)

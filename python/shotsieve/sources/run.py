@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,8 @@ from .exdf import RunFile, train_text
 from .extents import FrameMap, map_frames, read_frames
 from .inputs import Inputs, find_inputs
 from .litframes import LitFrames
-from .memory import check_out
-from .mode import read_mode
+from .memory import check_out, places_of
+from .mode import read_dark_stage, read_mode
 from .parallel_gain import first_thirds
 from .plan import Part, Plan, build_plan
 from .pulses import PulseReader, Unknown
@@ -210,6 +211,25 @@ class RunSource:
         other = copy.copy(self)
         other.readable = self.readable[wanted[self.readable]]
         return other
+
+    def of_modules(self, modules: Sequence[int]) -> RunSource:
+        """Return this source with only those modules; its shots and their status stay the same."""
+        at = places_of(self.modules, modules)
+        other = copy.copy(self)
+        other.modules = tuple(self.modules[i] for i in at)
+        other.raw_names = {m: name for m, name in self.raw_names.items() if m in other.modules}
+        other._pieces = [self._pieces[i] for i in at]
+        plan = self._plan
+        other._plan = dataclasses.replace(
+            plan, where=np.ascontiguousarray(plan.where[:, at]), base=[plan.base[i] for i in at]
+        )
+        other.shots = dataclasses.replace(self.shots, present=self.shots.present[:, at])
+        return other
+
+    @property
+    def dark_stage(self) -> int | None:
+        """The gain stage that the run's control sources name for a dark run; None where they do not."""
+        return read_dark_stage(self._files, self.detector, self.name)
 
     def changed(self) -> list[str]:
         """Names of input files that are gone or were written since the run was opened."""

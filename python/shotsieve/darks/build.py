@@ -1,0 +1,331 @@
+"""From dark runs to a file of constants: module by module, stage by stage."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import backend as backends
+from .._version import __version__
+from ..backend import Backend
+from ..constants.container import Constants
+from ..constants.own_writer import ConstantsWriter
+from ..errors import BadInput, OutputError
+from ..measure.darks import accumulator_bytes
+from .collect import Gate, How, collect
+from .gains import Gains
+from .pixels import ModuleConstants, finish_module, stage_of
+from .rules import Rules, preset
+from .runs import STAGES, DarkRun, check_enough, conditions_of, open_dark_runs
+from .stages import assign_stages, check_stages, of_parallel_gain
+
+SHARE_OF_MEMORY = 0.5
+MIN_FRAMES = 100
+
+
+@dataclass(frozen=True)
+class DarkOptions:
+    """How constants are made of dark runs.
+
+    Attributes
+    ----------
+    rules : Rules or str
+        For bad pixels; a name is that of a preset.
+    stages : sequence of str or None
+        ``"high"``, ``"medium"``, ``"low"`` of each run; None asks the runs, then takes the order.
+    fixed : bool
+        The runs are of fixed gain modes; fewer than the detector has stages will do.
+    gate : Gate or None
+        Leaves out outliers.
+    min_frames : int
+        Frames that every memory cell of a run must have.
+    wrap256 : bool
+        A stored 0 stands for 256, where the detector's calibration has that step.
+    parallel_gain : bool or None
+        Whether trains hold frames of all stages, one after the other; None asks the run.
+    gain_from : path-like, Constants or None
+        Constants whose gains, and bits that come with them, are taken over.
+    memory : float or None
+        GB that the sums may take; None is half of the machine's memory.
+    """
+
+    rules: Rules | str = "default"
+    stages: Sequence[str] | None = None
+    fixed: bool = False
+    gate: Gate | None = None
+    min_frames: int = MIN_FRAMES
+    wrap256: bool = True
+    parallel_gain: bool | None = None
+    gain_from: Any = None
+    memory: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_frames < 1 or (self.memory is not None and self.memory <= 0):
+            raise BadInput(
+                f"dark: min_frames = {self.min_frames}, memory = {self.memory}: expected at least 1 "
+                f"frame, and "
+                "more than 0 GB"
+            )
+
+
+@dataclass(frozen=True)
+class DarkResult:
+    """What was made.
+
+    Attributes
+    ----------
+    path : Path
+        The file of constants.
+    modules : list of int
+    cell_ids : ndarray of int32
+    provenance : dict
+        As in the file: runs, trains, rules.
+    notes : list of str
+    """
+
+    path: Path
+    modules: list[int]
+    cell_ids: np.ndarray
+    provenance: dict[str, Any]
+    notes: list[str]
+
+    def summary(self) -> str:
+        """Return the result in words, one line each."""
+        lines = [f"{self.path}: {len(self.modules)} modules, {len(self.cell_ids)} memory cells"]
+        for run in self.provenance["dark"]["runs"]:
+            dropped = "; ".join(f"{n} {reason}" for reason, n in run["dropped"].items())
+            lines.append(
+                f"  {run['stage']:<8}{run['run']}: {run['trains']} trains"
+                + (f", dropped: {dropped}" if dropped else "")
+            )
+        for stage, share in self.provenance["dark"]["bad_share"].items():
+            lines.append(f"  bad in {stage} gain: {share:.3%} of pixels and cells")
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)]) + "\n"
+
+
+def make_dark_constants(
+    runs: Sequence[Any],
+    out: str | os.PathLike[str],
+    options: DarkOptions | None = None,
+    *,
+    detector: Any = None,
+    source: str | None = None,
+    backend: str | Backend = "auto",
+    overwrite: bool = False,
+    block_bytes: int = 256 << 20,
+    progress: Callable[[int, int, int], None] | None = None,
+    told: Callable[[str], None] | None = None,
+) -> DarkResult:
+    """Make constants of dark runs.
+
+    Parameters
+    ----------
+    runs : sequence
+        One for each gain stage of the detector: each a folder, or what else `open_run` takes, or a source.
+    out : path-like
+        File to be made; it gets its name when it is complete.
+    options : DarkOptions or None
+    detector, source
+        As for `open_run`.
+    backend : str or Backend
+    overwrite : bool
+        Replace a file of that name.
+    block_bytes : int
+        Raw words in flight in one slot; changes no bit of the result.
+    progress : callable or None
+        Called with (frames done, frames in all, bytes read).
+    told : callable or None
+        Called with what is done, in words.
+
+    Returns
+    -------
+    DarkResult
+
+    Raises
+    ------
+    BadInput
+        If the runs do not fit together, are of the wrong or of the same gain stage, or have too few frames;
+        if the sums do not fit into memory.
+    UnreadableData
+        If a file is damaged.
+    OutputError
+        If the file cannot be written; nothing stands at `out` then.
+
+    Notes
+    -----
+    Promise: exact; the same runs and options give the same bytes on every backend, with any block size and
+    order of files.
+
+    Examples
+    --------
+    >>> make_dark_constants(["r0001", "r0002", "r0003"], "constants.h5")    # doctest: +SKIP
+    """
+    options, out = options or DarkOptions(), Path(out)
+    rules = preset(options.rules) if isinstance(options.rules, str) else options.rules
+    if out.exists() and not overwrite:
+        raise BadInput(f"{out} exists; choose another name, or say --overwrite")
+    if not out.parent.is_dir():
+        raise OutputError(f"{out} cannot be written: the folder {out.parent} does not exist")
+    opened, notes = _prepare(runs, options, detector, source)
+    family = opened[0].source.detector
+    gains = None if options.gain_from is None else Gains.open(options.gain_from, family)
+    modules = sorted({module for run in opened for module in run.modules})
+    cells = np.unique(np.concatenate([run.cell_ids for run in opened])).astype(np.int32)
+    notes += [
+        f"module {module} recorded nothing in {run.label}: it has no constants in {STAGES[run.stage]} gain"
+        for run in opened
+        for module in modules
+        if module not in run.modules
+    ]
+    linear = None if gains is None else gains.linear()
+    if "linearise" in family.steps and linear is None:
+        notes.append("words are summed as they are: --gain-from has no table that makes them linear")
+    how = How(
+        backends.get(backend) if isinstance(backend, str) else backend,
+        options.gate,
+        block_bytes,
+        _most_bytes(options),
+        linear,
+        _counter(opened, modules, progress),
+    )
+    groups = _groups(modules, len(cells), opened, how)
+    if told is not None:
+        size = max(
+            accumulator_bytes(len(group) * len(cells), family.pixels, run.words, options.gate is not None)
+            for group in groups
+            for run in opened
+        )
+        told(f"sums take {size / 1e9:.2f} GB: {len(groups[0])} of {len(modules)} modules at a time")
+    bad = np.zeros(family.stages, np.int64)
+    with ConstantsWriter(out, family, modules, cells, conditions_of(opened, options.fixed)) as file:
+        for group in groups:
+            data = [_stages_of_group(run, group, cells, how) for run in opened]
+            for at, module in enumerate(group):
+                stages = [None] * family.stages
+                for run, of_group in zip(opened, data, strict=True):
+                    stages[run.stage] = of_group[at]
+                made = finish_module(stages, family, rules, len(cells))
+                extra = {} if gains is None else gains.add_to(made, module, cells)
+                _write(file, module, made, extra)
+                bad += np.count_nonzero(made.bad_pixels, axis=(1, 2))
+        samples = len(modules) * len(cells) * family.pixels
+        shares = {STAGES[run.stage]: float(bad[run.stage] / samples) for run in opened}
+        file.provenance = {"dark": _told(opened, options, rules, gains, shares), "notes": notes}
+    return DarkResult(out, modules, cells, file.provenance, notes)
+
+
+def _prepare(runs, options: DarkOptions, detector, source) -> tuple[list[DarkRun], list[str]]:
+    """Open the runs, say which stage each is, and check all that can be known before they are read."""
+    opened = open_dark_runs(runs, detector, source, options.parallel_gain)
+    notes = assign_stages(opened, options.stages, options.fixed)
+    if opened[0].source.detector.encoding == "parallel":
+        notes.append(f"{opened[0].label} was taken in parallel gain: its trains hold frames of all stages")
+        opened = of_parallel_gain(opened[0])
+    opened.sort(key=lambda run: run.stage)
+    family = opened[0].source.detector
+    for run in opened:
+        run.zero_as = 256 if options.wrap256 and "wrap256" in family.steps else 0
+        if run.dropped:
+            told = "; ".join(f"{count}: {reason}" for reason, count in run.dropped.items())
+            notes.append(f"{run.label}: trains that are not used: {told}")
+    check_enough(opened, options.min_frames)
+    check_stages(opened, options.fixed)
+    return opened, notes
+
+
+def _most_bytes(options: DarkOptions) -> int:
+    if options.memory is not None:
+        return int(options.memory * 1e9)
+    return int(SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _groups(modules: list[int], n_cells: int, runs: list[DarkRun], how: How) -> list[list[int]]:
+    """Divide the modules into groups whose sums fit into memory.
+
+    Beside the sums there are the values of all stages of a group, about twice as much.
+    """
+    pixels = runs[0].source.detector.pixels
+    gated = how.gate is not None
+    each = max(accumulator_bytes(n_cells, pixels, run.words, gated) for run in runs)
+    if each > how.most_bytes:
+        raise BadInput(
+            f"dark: the sums of one module with {n_cells} memory cells take {each / 1e9:.2f} GB, and "
+            f"{how.most_bytes / 1e9:.2f} GB are for them (--memory): take a machine with more, or "
+            f"runs of fewer cells"
+        )
+    room = max(1, how.most_bytes // (3 * each))
+    return [modules[i : i + room] for i in range(0, len(modules), room)]
+
+
+def _stages_of_group(run: DarkRun, group: list[int], cells: np.ndarray, how: How) -> list:
+    """Return the data of one stage of each module of a group; None where it recorded nothing."""
+    there = [module for module in group if module in run.modules]
+    if not there:
+        return [None] * len(group)
+    found = dict(zip(there, stage_of(collect(run, there, cells, how), len(there), len(cells)), strict=True))
+    return [found.get(module) for module in group]
+
+
+def _counter(runs, modules, progress) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    total, done, size = sum(int(run.good.sum()) for run in runs) * len(modules), [0], [0]
+
+    def count(frames: int, n_bytes: int) -> None:
+        done[0] += frames
+        size[0] += n_bytes
+        progress(done[0], total, size[0])
+
+    return count
+
+
+def _write(file: ConstantsWriter, module: int, made: ModuleConstants, extra: dict[str, np.ndarray]) -> None:
+    for name, array in {**made.arrays(), **extra}.items():
+        file.add(name, module, array)
+
+
+def _told(runs, options, rules, gains, shares) -> dict[str, Any]:
+    """Return where the constants come from, without anything of the machine they were made on."""
+    return {
+        "version": __version__,
+        "runs": [
+            {
+                "run": run.label,
+                "stage": STAGES[run.stage],
+                "files": sorted(run.source.files),
+                "trains": run.trains,
+                "first_train": int(run.source.shots.train_id[run.good].min()),
+                "frames": int(run.good.sum()),
+                "dropped": run.dropped,
+                "proposal": run.source.meta.proposal,
+                "number": run.source.meta.run,
+            }
+            for run in runs
+        ],
+        "rules": rules.told(),
+        "gate": None if options.gate is None else dict(vars(options.gate)),
+        "min_frames": options.min_frames,
+        "fixed": options.fixed,
+        "zero_as": runs[0].zero_as,
+        "gain_from": None if gains is None else gains.told,
+        "bad_share": shares,
+    }
+
+
+def open_result(path: Path) -> Constants:
+    """Open constants that were made of dark runs, for the report.
+
+    Raises
+    ------
+    BadInput
+        If they were not.
+    """
+    constants = Constants.open(path)
+    if "dark" not in constants.provenance:
+        raise BadInput(f"{path}: these constants were not made by `shotsieve dark`")
+    return constants

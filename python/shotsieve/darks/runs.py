@@ -1,0 +1,236 @@
+"""Dark runs: opened, told apart by gain stage, and the trains of them that are used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..errors import BadInput
+from ..measure.darks import DarkWords, dark_words
+from ..sources.base import ShotStatus, Source
+from ..sources.run import open_run
+
+STAGES = ("high", "medium", "low")
+_CONDITIONS = {
+    "cells": 0,
+    "rate_mhz": 0.06,
+    "integration_time": 1e-3,
+    "gain_setting": 0,
+    "bias_voltage": 1.0,
+    "parallel_gain": 0,
+}
+"""What dark runs of one set must agree on, and how closely."""
+
+
+@dataclass
+class DarkRun:
+    """A dark run of one gain stage.
+
+    Attributes
+    ----------
+    label : str
+        What it is called: the name of its folder.
+    source : Source
+    stage : int
+    good : ndarray of bool, shape (S,)
+        Shots that are used.
+    trains : int
+        Trains that are used.
+    dropped : dict of str to int
+        Why trains are not, and how many.
+    zero_as : int
+        What a stored 0 stands for, with one gain stage.
+    """
+
+    label: str
+    source: Source
+    stage: int = -1
+    good: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    trains: int = 0
+    dropped: dict[str, int] = field(default_factory=dict)
+    zero_as: int = 0
+
+    @property
+    def words(self) -> DarkWords:
+        """How samples of the run are read."""
+        return dark_words(self.source.detector, self.stage, self.zero_as)
+
+    @property
+    def name(self) -> str:
+        """Label and stage in words."""
+        return f"{self.label} (taken as {STAGES[self.stage]} gain)"
+
+    @property
+    def cell_ids(self) -> np.ndarray:
+        """Memory cells of the shots that are used, ascending."""
+        return np.unique(self.source.shots.cell_id[self.good])
+
+    @property
+    def modules(self) -> list[int]:
+        """Modules that recorded something."""
+        there = self.source.shots.present[self.good].any(axis=0)
+        return [module for module, has in zip(self.source.modules, there, strict=True) if has]
+
+
+def open_dark_runs(
+    runs: Sequence[Any],
+    detector: Any = None,
+    source: str | None = None,
+    parallel_gain: bool | None = None,
+) -> list[DarkRun]:
+    """Open dark runs, and choose the trains that are used.
+
+    Parameters
+    ----------
+    runs : sequence
+        Each what `open_run` takes, or a source.
+    detector, source, parallel_gain
+        As for `open_run`.
+
+    Returns
+    -------
+    list of DarkRun
+        Without a stage yet.
+
+    Raises
+    ------
+    BadInput
+        If they are not of one detector, or were taken under different conditions.
+    """
+    if not runs:
+        raise BadInput("dark: no run was given")
+    found = []
+    for number, run in enumerate(runs):
+        opened = (
+            run if isinstance(run, Source) else open_run(run, detector, source, parallel_gain=parallel_gain)
+        )
+        one = DarkRun(_label(run, opened, number), opened)
+        one.good, one.trains, one.dropped = choose_trains(opened)
+        found.append(one)
+    first = found[0]
+    for other in found[1:]:
+        if other.source.detector.name != first.source.detector.name:
+            raise BadInput(
+                f"{first.label} is a run of {first.source.detector.name}, {other.label} of "
+                f"{other.source.detector.name}: dark runs of one set are of one detector"
+            )
+        if first.source.paths and other.source.name != first.source.name:
+            raise BadInput(
+                f"{first.label} is a run of {first.source.name}, {other.label} of "
+                f"{other.source.name}: say with "
+                "--source which detector is meant"
+            )
+        _check_alike(first, other)
+    return found
+
+
+def _label(run: Any, source: Source, number: int) -> str:
+    """Return what a run is called; never with the folders above it, which differ from place to place."""
+    if isinstance(run, str | os.PathLike):
+        return os.path.basename(os.path.normpath(os.fspath(run)))
+    return source.name if isinstance(run, Source) else f"run {number + 1}"
+
+
+def _check_alike(first: DarkRun, other: DarkRun) -> None:
+    for name, closely in _CONDITIONS.items():
+        a, b = getattr(first.source.mode, name), getattr(other.source.mode, name)
+        if a is not None and b is not None and abs(a - b) > closely:
+            raise BadInput(
+                f"{name} is {a:g} in {first.label} and {b:g} in {other.label}: dark runs of one set "
+                f"are taken "
+                "under the same conditions"
+            )
+
+
+def choose_trains(source: Source) -> tuple[np.ndarray, int, dict[str, int]]:
+    """Choose the trains of a dark run that are used.
+
+    A train is dropped for the first of these that is true: a shot of it has not the status OK (suspect,
+    duplicate, inconsistent); a module that recorded other trains is missing; it has another number of
+    frames than most.
+
+    Parameters
+    ----------
+    source : Source
+
+    Returns
+    -------
+    good : ndarray of bool, shape (S,)
+        Shots of the trains that are used.
+    trains : int
+    dropped : dict of str to int
+        Reason -> trains, those that are empty in all modules included.
+    """
+    shots = source.shots
+    ids, train, counts = np.unique(shots.train_id, return_inverse=True, return_counts=True)
+    n = len(ids)
+    present = shots.present
+    recorded = present.any(axis=0)
+    odd = np.bincount(train, shots.status != ShotStatus.OK, n) > 0
+    lacking = np.bincount(train, (~present[:, recorded]).any(axis=1), n) > 0
+    often = np.bincount(counts[~odd & ~lacking])
+    usual = int(np.flatnonzero(often == often.max())[-1]) if often.size else 0
+    reasons = {
+        "suspect, duplicate or inconsistent": odd,
+        "a module missing": lacking & ~odd,
+        f"not the usual {usual} frames": (counts != usual) & ~odd & ~lacking,
+    }
+    dropped = {reason: int(which.sum()) for reason, which in reasons.items() if which.any()}
+    if empty := len(source.trains) - n:
+        dropped["empty"] = empty
+    used = ~np.any(list(reasons.values()), axis=0)
+    return used[train], int(used.sum()), dropped
+
+
+def check_enough(runs: Sequence[DarkRun], least: int) -> None:
+    """Refuse runs with too few frames.
+
+    Parameters
+    ----------
+    runs : sequence of DarkRun
+    least : int
+        Frames that every memory cell of a run must have.
+
+    Raises
+    ------
+    BadInput
+        The text says how many there are, and why others were dropped.
+    """
+    for run in runs:
+        cells = run.source.shots.cell_id[run.good]
+        held = np.bincount(cells - cells.min()) if len(cells) else np.zeros(1, int)
+        fewest = int(held[held > 0].min(initial=10**9)) if len(cells) else 0
+        if fewest < least:
+            told = "; ".join(f"{count} trains: {reason}" for reason, count in run.dropped.items())
+            raise BadInput(
+                f"{run.label}: a memory cell has {fewest} frames in the {run.trains} trains that "
+                f"can be used, and at "
+                f"least {least} are needed (--min-frames)" + (f". Dropped: {told}" if told else "")
+            )
+
+
+def conditions_of(runs: Sequence[DarkRun], fixed: bool) -> dict[str, Any]:
+    """Return the conditions under which the constants hold.
+
+    Parameters
+    ----------
+    runs : sequence of DarkRun
+    fixed : bool
+        Whether the runs are of fixed gain modes; the constants are then for a fixed mode too.
+    """
+    found: dict[str, Any] = {}
+    for name in _CONDITIONS:
+        known = [value for run in runs if (value := getattr(run.source.mode, name)) is not None]
+        if known:
+            found[name] = known[0]
+    if runs[0].source.detector.stages == 1:
+        return found
+    if not fixed:
+        found["gain_mode"] = "adaptive"
+    elif len(runs) == 1:
+        found["gain_mode"] = f"fixed_{STAGES[runs[0].stage]}"
+    return found

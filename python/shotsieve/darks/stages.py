@@ -1,0 +1,203 @@
+"""Which dark run is which gain stage: by control values or the order given, and checked in the data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from ..errors import BadInput
+from .runs import STAGES, DarkRun
+
+LOOK_SHOTS = 4
+"""Shots of a run that are looked at before all of them are read."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the first shots of a dark run say of its gain stage.
+
+    Attributes
+    ----------
+    level, spread : float
+        Median of the digital level over pixels, and 1.4826 times the median distance from it; NaN without
+        one.
+    codes : dict of int to float
+        Gain code -> share of the samples.
+    """
+
+    level: float = float("nan")
+    spread: float = float("nan")
+    codes: dict[int, float] | None = None
+
+    def text(self) -> str:
+        """Say it in words."""
+        if self.codes is None:
+            return f"digital level {self.level:.0f} +- {self.spread:.0f}"
+        shares = sorted(self.codes.items(), key=lambda item: (-item[1], item[0]))
+        return "gain code " + ", ".join(f"{code} in {share:.1%}" for code, share in shares[:3])
+
+
+def assign_stages(
+    runs: Sequence[DarkRun], stages: Sequence[str] | None = None, fixed: bool = False
+) -> list[str]:
+    """Say of every run which stage it is, and return notes.
+
+    Parameters
+    ----------
+    runs : sequence of DarkRun
+        Their `stage` is set.
+    stages : sequence of str or None
+        ``"high"``, ``"medium"``, ``"low"`` for each run, given; None takes the control values of the runs,
+        and where they leave it open the order: high, medium, low.
+    fixed : bool
+        Whether fewer runs than stages will do.
+
+    Raises
+    ------
+    BadInput
+        If their number is not right, two are of the same stage, or it cannot be known.
+    """
+    detector, names = runs[0].source.detector, [run.label for run in runs]
+    needed = 1 if detector.encoding == "parallel" else detector.stages
+    if needed == 1 and len(runs) == 1:
+        runs[0].stage = 0
+        return []
+    if not fixed and len(runs) != needed:
+        order = ", ".join(STAGES[:needed])
+        raise BadInput(
+            f"dark: {len(runs)} run{'s were' if len(runs) > 1 else ' was'} given ({', '.join(names)}), and "
+            f"{detector.name} needs {needed}: {order} gain. For a fixed gain mode say --fixed"
+        )
+    if len(runs) > needed:
+        raise BadInput(f"dark: {len(runs)} runs were given; {detector.name} has {needed} gain stages")
+    notes: list[str] = []
+    if stages is not None:
+        found = _given(stages, names)
+    else:
+        told = [getattr(run.source, "dark_stage", None) for run in runs]
+        if all(stage is not None for stage in told):
+            found = [int(stage) for stage in told]
+            if len(set(found)) == len(found) and found != sorted(found):
+                notes.append("the runs were put into order by their gain modes")
+        elif fixed and len(runs) < needed:
+            open_ones = [name for name, stage in zip(names, told, strict=True) if stage is None]
+            raise BadInput(
+                f"{open_ones[0]}: the run does not say its gain stage: give it with --stages, such "
+                f"as --stages high"
+            )
+        else:
+            found = list(range(len(runs)))
+            for at, stage in enumerate(told):
+                if stage is not None and stage != found[at]:
+                    raise BadInput(
+                        f"{names[at]} says that it is {STAGES[stage]} gain, and stands where "
+                        f"{STAGES[at]} gain is "
+                        "expected: give the runs in the order high, medium, low, or say --stages"
+                    )
+    for stage in set(found):
+        same = [name for name, other in zip(names, found, strict=True) if other == stage]
+        if len(same) > 1:
+            raise BadInput(f"dark runs of the same gain: {' and '.join(same)} are both {STAGES[stage]} gain")
+    for run, stage in zip(runs, found, strict=True):
+        run.stage = stage
+    return notes
+
+
+def of_parallel_gain(run: DarkRun) -> list[DarkRun]:
+    """Return a dark run in parallel gain as one run of each stage: its trains hold frames of all of them."""
+    return [dataclasses.replace(run, stage=stage) for stage in range(run.source.detector.stages)]
+
+
+def _given(stages: Sequence[str], names: Sequence[str]) -> list[int]:
+    if len(stages) != len(names):
+        raise BadInput(f"--stages names {len(stages)} stages for {len(names)} runs")
+    if unknown := [name for name in stages if name not in STAGES]:
+        raise BadInput(f"--stages: {unknown[0]!r} is none of {', '.join(STAGES)}")
+    return [STAGES.index(name) for name in stages]
+
+
+def look(run: DarkRun) -> Seen:
+    """Read the first shots that are used of a run, and say what they show.
+
+    Parameters
+    ----------
+    run : DarkRun
+
+    Returns
+    -------
+    Seen
+    """
+    source, detector = run.source, run.source.detector
+    wanted = np.zeros(len(source.shots), bool)
+    wanted[np.flatnonzero(run.good)[:LOOK_SHOTS]] = True
+    words = run.words
+    if not words.has_levels and not words.has_codes:
+        return Seen()
+    samples, counts = [], np.zeros(words.code_mask + 1, np.int64)
+    for module in run.modules:
+        part = source.of_modules([module]).selected(wanted)
+        raw = np.zeros((len(part.readable), 1, detector.plane_count, *detector.frame_shape), np.uint16)
+        for start, stop in part.cuts(raw.nbytes or 1):
+            part.read(start, stop, raw[start:stop])
+        if words.has_levels:
+            samples.append(raw[:, 0, words.level_plane].ravel())
+        else:
+            codes = (raw[:, 0, words.code_plane] >> words.code_shift) & words.code_mask
+            counts += np.bincount(codes.ravel(), minlength=len(counts))
+    if words.has_levels:
+        level = np.concatenate(samples).astype(np.float32)
+        middle = float(np.median(level))
+        return Seen(middle, float(1.4826 * np.median(np.abs(level - middle))))
+    codes = {int(code): float(counts[code] / counts.sum()) for code in np.flatnonzero(counts)}
+    return Seen(codes=codes)
+
+
+def check_stages(runs: Sequence[DarkRun], fixed: bool = False) -> list[Seen]:
+    """Compare what the runs are taken for with what their data say.
+
+    Where samples say their stage, most of them must say the expected one. Where stages are told by a digital
+    level, it must rise from high to medium to low gain by more than it scatters.
+
+    Parameters
+    ----------
+    runs : sequence of DarkRun
+    fixed : bool
+        In fixed gain modes the digital level says nothing.
+
+    Returns
+    -------
+    list of Seen
+        Of the runs.
+
+    Raises
+    ------
+    BadInput
+        The text says what was seen of every run.
+    """
+    seen = [look(run) for run in runs]
+    told = "; ".join(f"{run.name}: {one.text()}" for run, one in zip(runs, seen, strict=True))
+    for run, one in zip(runs, seen, strict=True):
+        if one.codes is None:
+            continue
+        code = run.words.code
+        if one.codes.get(code, 0.0) < 0.5:
+            raise BadInput(
+                f"{run.name} should have the gain code {code} nearly everywhere. The runs show: "
+                f"{told}. Are they "
+                "in the wrong order, or of the same gain?"
+            )
+    if fixed or seen[0].codes is not None or np.isnan(seen[0].level):
+        return seen
+    ordered = sorted(zip(runs, seen, strict=True), key=lambda item: item[0].stage)
+    for (_, lower), (_, upper) in pairwise(ordered):
+        if upper.level - lower.level <= max(lower.spread, upper.spread):
+            raise BadInput(
+                "The digital level must rise from high to medium to low gain by more than it "
+                "scatters. The runs show: "
+                f"{told}. Are they in the wrong order, or of the same gain?"
+            )
+    return seen

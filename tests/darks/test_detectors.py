@@ -1,0 +1,108 @@
+"""Dark runs of the other detectors: gain bits in the words, one gain stage, words that are not linear."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from h5py import File
+from shotsieve.constants import BadPixels, Constants
+from shotsieve.darks import DarkOptions, make_dark_constants
+from shotsieve.darks.collect import Gate
+from shotsieve.errors import BadInput
+from shotsieve.simulate.darks import DarkParameters, simulate_darks
+from shotsieve.sources.memory import MemorySource
+
+FEW = DarkOptions(min_frames=10)
+
+
+def test_gain_bits_inside_the_words(dark_run, tmp_path, backend_name):
+    runs = [dark_run("LPD1M", stage=g) for g in range(3)]
+    out = make_dark_constants(runs, tmp_path / "c.h5", FEW, backend=backend_name)
+    constants = Constants.open(out.path, runs[0].detector)
+    for g, (offset, noise) in enumerate(((250, 7.0), (1500, 5.0), (2000, 5.0))):
+        assert constants.load("offset", 1)[g].mean() == pytest.approx(offset, abs=0.1)
+        assert constants.load("noise", 2)[g].mean() == pytest.approx(noise, rel=0.02)
+    with pytest.raises(
+        BadInput, match=r"should have the gain code 1 nearly everywhere.*gain code 2 in 100\.0%"
+    ):
+        make_dark_constants([runs[0], runs[2], runs[1]], tmp_path / "d.h5", FEW, backend=backend_name)
+
+
+@pytest.mark.parametrize("gate", [None, Gate()])
+def test_a_stored_0_is_256(dark_run, tmp_path, backend_name, gate):
+    """DSSC: 250 +- 7 ADU, of which some are stored as 0; with nine bits a 0 is a 0."""
+    run = dark_run("DSSC1M")
+    found = []
+    for wrap in (True, False):
+        options = DarkOptions(min_frames=10, wrap256=wrap, gate=gate if wrap else None)
+        out = make_dark_constants([run], tmp_path / f"{wrap}.h5", options, backend=backend_name)
+        constants = Constants.open(out.path, run.detector)
+        found.append(constants.load("noise", 1))
+        assert found[-1].shape[0] == 1
+        assert "gain_mode" not in constants.conditions
+    assert found[0].mean() == pytest.approx(7.0, rel=0.02)
+    assert np.median(found[1]) > 20
+
+
+def test_one_run_of_a_detector_with_one_stage(tmp_path, backend_name):
+    parameters = DarkParameters("EPIX100", n_trains=25)
+    darks = simulate_darks(tmp_path, parameters)
+    options = DarkOptions(min_frames=25, gain_from=darks.gains)
+    out = make_dark_constants(darks.runs, tmp_path / "c.h5", options, backend=backend_name)
+    constants = Constants.open(out.path)
+    assert constants.names == ("offset", "noise", "relative_gain", "adu_per_kev", "bad_pixels")
+    assert constants.load("noise", 1).mean() == pytest.approx(4.0, rel=0.02)
+
+
+def test_parallel_gain_from_files(tmp_path):
+    darks = simulate_darks(tmp_path, DarkParameters("LPD1M", n_trains=12, parallel_gain=True))
+    out = make_dark_constants(darks.runs, tmp_path / "c.h5", FEW, backend="cpu")
+    constants = Constants.open(out.path)
+    assert constants.conditions["parallel_gain"] == 1
+    with File(darks.truth_file) as truth:
+        pull = (constants.load("offset", 0) - truth["offset"][0]) / truth["noise"][0] * np.sqrt(12)
+        good = truth["kind"][0] == 0
+    assert pull[:, :, good].std() == pytest.approx(1, abs=0.03)
+
+
+def test_words_that_are_made_linear_first(gotthard2, tmp_path, backend_name):
+    """Offset and noise hold for linear words, up to the rounding of the table."""
+    offset, noise, kind = (gotthard2.truth(name)[0] for name in ("offset", "noise", "kind"))
+    options = DarkOptions(min_frames=400, gain_from=gotthard2.darks.gains, gate=Gate())
+    runs = gotthard2.darks.runs
+    out = make_dark_constants(runs, tmp_path / "c.h5", options, backend=backend_name, block_bytes=10**6)
+    constants = Constants.open(out.path)
+    assert constants.has("linearisation")
+    error = constants.load("offset", 1) - offset
+    assert np.abs(error[:, :, kind == 0]).max() < 5 * noise.max() / 20 + 1
+    assert (constants.load("noise", 1) / noise)[:, :, kind == 0].mean() == pytest.approx(1, abs=0.02)
+    bad = constants.load("bad_pixels", 1)
+    for number in (1, 2, 3, 4):
+        assert (bad[:, :, kind == number] != 0).all(), number
+    assert (bad[:, :, kind == 4] & np.uint32(BadPixels.WRONG_GAIN_VALUE) != 0).all()
+
+
+def test_words_that_are_not_made_linear_are_said_to_be_so(gotthard2, tmp_path):
+    out = make_dark_constants(
+        gotthard2.darks.runs, tmp_path / "c.h5", DarkOptions(min_frames=400), backend="cpu"
+    )
+    assert "words are summed as they are: --gain-from has no table that makes them linear" in out.notes
+    error = Constants.open(out.path).load("offset", 1) - gotthard2.truth("offset")[0]
+    assert np.abs(error[:, :, gotthard2.truth("kind")[0] == 0]).max() > 10
+
+
+def test_one_run_in_parallel_gain_gives_three_stages(dark_run, tmp_path, backend_name):
+    """Each plane is a stage of its own, whatever its gain bits say."""
+    parts = [dark_run("LPD1M", stage=g, seed=6) for g in range(3)]
+    raw = np.concatenate([part._frames for part in parts], axis=2)
+    detector = parts[0].detector.in_parallel_gain()
+    shots = parts[0].shots
+    run = MemorySource(detector, raw, shots.train_id, shots.pulse_id, shots.cell_id, modules=(1, 2))
+    out = make_dark_constants([run], tmp_path / "c.h5", FEW, backend=backend_name)
+    apart = make_dark_constants(parts, tmp_path / "d.h5", FEW, backend=backend_name)
+    one, three = (Constants.open(made.path, detector) for made in (out, apart))
+    for name in ("offset", "noise", "bad_pixels"):
+        np.testing.assert_array_equal(one.load(name, 2), three.load(name, 2))
+    assert "was taken in parallel gain" in out.notes[0]
+    with pytest.raises(BadInput, match="2 runs were given"):
+        make_dark_constants([run, run], tmp_path / "e.h5", FEW, backend=backend_name)

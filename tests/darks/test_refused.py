@@ -1,0 +1,178 @@
+"""Dark runs that do not fit together are refused, with what was seen."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from shotsieve.constants import Constants
+from shotsieve.darks import DarkOptions, make_dark_constants
+from shotsieve.darks.runs import choose_trains
+from shotsieve.errors import BadInput, OutputError
+from shotsieve.sources.base import OperatingMode, ShotStatus
+
+FEW = DarkOptions(min_frames=10)
+
+
+def make(runs, folder, options=FEW, **more):
+    return make_dark_constants(runs, folder / "constants.h5", options, backend="cpu", **more)
+
+
+def three(dark_run, name="AGIPD1M", order=(0, 1, 2), **more):
+    return [dark_run(name, stage=g, **more) for g in order]
+
+
+@pytest.mark.parametrize("name", ["AGIPD1M", "JUNGFRAU"])
+@pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (2, 1, 0)])
+def test_a_wrong_order_is_seen_in_the_data(dark_run, tmp_path, name, order):
+    with pytest.raises(BadInput, match="wrong order, or of the same gain") as caught:
+        make(three(dark_run, name, order, modules=(1,)), tmp_path)
+    seen = "+- 25; S" if name == "AGIPD1M" else "gain code 3 in 100.0%"
+    assert seen in str(caught.value)
+    assert "S2 (taken as" in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["AGIPD1M", "JUNGFRAU"])
+@pytest.mark.parametrize("order", [(0, 0, 2), (0, 1, 1), (1, 1, 1)])
+def test_runs_of_the_same_gain_are_refused(dark_run, tmp_path, name, order):
+    with pytest.raises(BadInput, match="same gain"):
+        make(three(dark_run, name, order, modules=(1,)), tmp_path)
+
+
+def test_the_number_of_runs(dark_run, tmp_path):
+    with pytest.raises(BadInput, match=r"1 run was given \(S0\), and AGIPD1M needs 3: high, medium, low"):
+        make([dark_run()], tmp_path)
+    with pytest.raises(BadInput, match="4 runs were given"):
+        make([dark_run()] * 4, tmp_path, dataclasses.replace(FEW, fixed=True))
+    with pytest.raises(BadInput, match="no run was given"):
+        make([], tmp_path)
+
+
+def test_stages_that_are_given(dark_run, tmp_path):
+    runs = three(dark_run, order=(2, 0, 1))
+    made = make(runs, tmp_path, dataclasses.replace(FEW, stages=("low", "high", "medium")))
+    assert [run["stage"] for run in made.provenance["dark"]["runs"]] == ["high", "medium", "low"]
+    with pytest.raises(BadInput, match="S2 and S0 are both high gain"):
+        make(runs, tmp_path, dataclasses.replace(FEW, stages=("high", "high", "low")), overwrite=True)
+    with pytest.raises(BadInput, match="'hgh' is none of high, medium, low"):
+        make(runs, tmp_path, dataclasses.replace(FEW, stages=("hgh", "medium", "low")), overwrite=True)
+    with pytest.raises(BadInput, match="2 stages for 3 runs"):
+        make(runs, tmp_path, dataclasses.replace(FEW, stages=("high", "medium")), overwrite=True)
+
+
+def test_what_the_runs_say_goes_before_their_order(dark_run, tmp_path):
+    runs = three(dark_run, "JUNGFRAU", (1, 2, 0), modules=(1,))
+    for run, stage in zip(runs, (1, 2, 0), strict=True):
+        run.dark_stage = stage
+    made = make(runs, tmp_path)
+    assert made.notes == ["the runs were put into order by their gain modes"]
+    runs[1].dark_stage = 1
+    with pytest.raises(BadInput, match="S1 and S2 are both medium gain"):
+        make(runs, tmp_path, overwrite=True)
+    runs[0].dark_stage, runs[1].dark_stage = None, 2
+    with pytest.raises(
+        BadInput, match="S2 says that it is low gain, and stands where medium gain is expected"
+    ):
+        make(runs, tmp_path, overwrite=True)
+
+
+def test_fixed_gain_needs_to_know_its_stage(dark_run, tmp_path):
+    fixed = dataclasses.replace(FEW, fixed=True)
+    with pytest.raises(BadInput, match="does not say its gain stage: give it with --stages"):
+        make([dark_run()], tmp_path, fixed)
+    made = make([dark_run(stage=1)], tmp_path, dataclasses.replace(fixed, stages=("medium",)))
+    constants = Constants.open(made.path, dark_run().detector)
+    assert constants.conditions["gain_mode"] == "fixed_medium"
+    assert not constants.has("thresholds")
+    offset, bad = constants.load("offset", 1), constants.load("bad_pixels", 1)
+    assert np.isfinite(offset[1]).all()
+    assert not np.isfinite(offset[[0, 2]]).any()
+    assert (bad[[0, 2]] & 8 == 8).all()
+    assert (bad[1] & 8 == 0).all()
+
+
+def test_too_few_frames(dark_run, tmp_path):
+    with pytest.raises(
+        BadInput, match="a memory cell has 40 frames in the 40 trains that can be used, and at least 100"
+    ):
+        make(three(dark_run), tmp_path, DarkOptions())
+
+
+def test_different_conditions(dark_run, tmp_path):
+    runs = three(dark_run)
+    runs[2].mode = OperatingMode(integration_time=15.0)
+    runs[0].mode = OperatingMode(integration_time=20.0)
+    with pytest.raises(BadInput, match="integration_time is 20 in S0 and 15 in S2"):
+        make(runs, tmp_path)
+
+
+def test_different_detectors(dark_run, tmp_path):
+    with pytest.raises(BadInput, match="S0 is a run of AGIPD1M, S1 of JUNGFRAU"):
+        make([dark_run(), dark_run("JUNGFRAU", 1), dark_run(stage=2)], tmp_path)
+
+
+def test_places_that_are_taken_and_folders_that_are_not_there(dark_run, tmp_path):
+    make(three(dark_run), tmp_path)
+    with pytest.raises(BadInput, match="exists; choose another name"):
+        make(three(dark_run), tmp_path)
+    with pytest.raises(OutputError, match="does not exist"):
+        make_dark_constants(three(dark_run), tmp_path / "no" / "c.h5", FEW, backend="cpu")
+
+
+def test_sums_that_do_not_fit(dark_run, tmp_path):
+    with pytest.raises(BadInput, match=r"sums of one module with 2 memory cells take 0\.00 GB, and 0\.00 GB"):
+        make(three(dark_run), tmp_path, dataclasses.replace(FEW, memory=1e-6))
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_module_at_a_time_gives_the_same_bytes(dark_run, tmp_path):
+    size = 2 * 32 * 64 * 36
+    told: list[str] = []
+    out = {}
+    for name, memory in (("a", None), ("b", 1.5 * size / 1e9)):
+        path = tmp_path / f"{name}.h5"
+        options = dataclasses.replace(FEW, memory=memory)
+        make_dark_constants(three(dark_run), path, options, backend="cpu", told=told.append)
+        out[name] = path.read_bytes()
+    assert out["a"] == out["b"]
+    assert [text.partition(": ")[2] for text in told] == [
+        "2 of 2 modules at a time",
+        "1 of 2 modules at a time",
+    ]
+
+
+def test_trains_that_are_dropped_are_counted(dark_run):
+    """A suspect shot, a missing module, a shorter train: each takes its train with it."""
+    n = 12
+    present, status = np.ones((n * 2, 2), bool), np.zeros(n * 2, np.uint8)
+    status[3] = ShotStatus.SUSPECT
+    present[8, 1] = False
+    source = dark_run(trains=n, present=present, status=status)
+    good, trains, dropped = choose_trains(source)
+    assert trains == n - 2
+    assert dropped == {"suspect, duplicate or inconsistent": 1, "a module missing": 1}
+    assert sorted(set(source.shots.train_id[~good].tolist())) == [1001, 1004]
+
+
+def test_a_module_that_no_train_has_drops_none(dark_run):
+    present = np.ones((80, 2), bool)
+    present[:, 0] = False
+    assert choose_trains(dark_run(present=present))[1:] == (40, {})
+
+
+def test_odd_trains_of_files(tmp_path):
+    """The same from files: short, missed and suspect trains of a simulated run."""
+    from shotsieve.simulate.darks import DarkParameters, simulate_darks
+
+    parameters = DarkParameters(
+        n_trains=12, n_cells=3, modules=(3, 4), missed_trains=((4, 1),), short_trains=((3, 5, 2),),
+        suspect_trains=(7,),
+    )  # fmt: skip
+    darks = simulate_darks(tmp_path, parameters)
+    made = make_dark_constants(darks.runs, tmp_path / "c.h5", DarkOptions(min_frames=5), backend="cpu")
+    for run in made.provenance["dark"]["runs"]:
+        assert run["trains"] == 9
+        assert run["dropped"] == {"suspect, duplicate or inconsistent": 2, "a module missing": 1}
+    assert "trains that are not used" in made.summary()

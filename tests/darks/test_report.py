@@ -1,0 +1,79 @@
+"""The report on constants from dark runs, and what the command line says."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import numpy as np
+import pytest
+from shotsieve.cli import main
+from shotsieve.darks import DarkOptions, figures, make_dark_constants
+from shotsieve.darks.report import write_report
+from shotsieve.darks.rules import presets
+from shotsieve.errors import BadInput
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="module")
+def constants(agipd, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "constants.h5"
+    return make_dark_constants(agipd.darks.runs, out, DarkOptions(min_frames=50), backend="cpu").path
+
+
+def test_the_page_holds_everything_and_asks_the_network_for_nothing(constants, tmp_path):
+    page = write_report(constants, tmp_path / "page.html").read_text("utf-8")
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert "http" not in page
+    for text in ("r0001", "r0003", "NOISE_OUT_OF_THRESHOLD", "Rules for bad pixels: default", "Module 3"):
+        assert text in page
+    pictures = re.findall(r'alt="([^"]+)" src="data:image/png;base64,', page)
+    kinds = ("offset", "noise", "levels", "thresholds")
+    for name in ("histograms of", "trends over memory cells of", *(f"map of the {n} of" for n in kinds)):
+        assert f"{name} module 3" in pictures
+
+
+def test_the_same_picture_is_the_same_text():
+    values = np.arange(24, dtype="f4").reshape(3, 1, 2, 4)
+    texts = {figures.embedded(figures.maps(values, values > 20, "offset")) for _ in range(2)}
+    assert len(texts) == 1
+
+
+def test_other_constants_have_no_report(simulated, tmp_path):
+    with pytest.raises(BadInput, match="not made by `shotsieve dark`"):
+        write_report(simulated.darks.gains, tmp_path / "page.html")
+
+
+def test_without_matplotlib_nothing_is_begun(agipd, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    command = ["dark", *map(str, agipd.darks.runs), "-o", str(tmp_path / "c.h5")]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "pip install 'shotsieve[plot]', or leave the report out with --no-report" in said
+    assert not list(tmp_path.iterdir())
+    assert main([*command, "--no-report"]) == 0
+    told = capsys.readouterr()
+    assert "high    r0001: 100 trains" in told.out
+    assert "sums take" in told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["c.h5"]
+
+
+def test_the_command_line_names_every_rule():
+    from shotsieve.cli_dark import RULES
+
+    assert list(RULES) == [rules.name for rules in presets()]
+
+
+def test_errors_of_the_command_line(agipd, tmp_path, capsys):
+    runs = list(map(str, agipd.darks.runs))
+    out = ["-o", str(tmp_path / "c.h5")]
+    assert main(["dark", *runs[::-1], *out]) == 1
+    assert "wrong order, or of the same gain" in capsys.readouterr().err
+    assert main(["dark", *runs, *out, "--report", "x.html", "--no-report"]) == 2
+    assert main(["dark", *runs[:2], *out]) == 1
+    assert "AGIPD1M needs 3: high, medium, low" in capsys.readouterr().err
+    (tmp_path / "c.html").write_text("mine")
+    assert main(["dark", *runs, *out]) == 1
+    assert "c.html exists" in capsys.readouterr().err
+    assert (tmp_path / "c.html").read_text() == "mine"

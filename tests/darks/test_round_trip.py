@@ -1,0 +1,142 @@
+"""Photons to raw words, calibrated with constants of simulated dark runs: what went in comes out."""
+
+from __future__ import annotations
+
+import json
+from math import erfc, sqrt
+
+import h5py
+import numpy as np
+import pytest
+import shotsieve
+from shotsieve.cli import main
+from shotsieve.constants import Constants
+from shotsieve.darks import DarkOptions, make_dark_constants
+from shotsieve.simulate.dark_model import DarkModel
+from shotsieve.simulate.noise import generator
+
+# Photons of the stages high, medium and low, away from where pixels switch, and the photon energy in keV.
+FLUX = {
+    "AGIPD1M": (((0, 60), (100, 2000), (2600, 9000)), 9.3),
+    "JUNGFRAU": (((0, 26), (40, 900), (1300, 12000)), 9.0),
+}
+
+
+def illuminate(model: DarkModel, energy_kev: float, limits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return words, photons and stages of a frame in which every stage has a third of the pixels."""
+    p = model.p
+    module, pixels = p.wanted_modules[0], p.family.pixels
+    rng = generator(99, 1)
+    photons = np.empty(pixels, np.int64)
+    third = rng.permutation(pixels) % 3
+    for g, (low, high) in enumerate(limits):
+        at = np.flatnonzero(third == g)
+        photons[at] = rng.integers(low, high + 1, len(at))
+    words, stage = np.empty((2, pixels), np.uint16), np.zeros(pixels, np.uint8)
+    if not p.is_receiver:
+        lit = np.flatnonzero(photons)
+        model.driven("adaptive").words(rng, module, 0, lit, photons[lit] * energy_kev, words, stage)
+    else:
+        stage[:] = model.module(module).words(rng, 0, photons * energy_kev, words)
+    return words, photons, stage
+
+
+def check_stages(error, sigma, stage, good):
+    """High gain: both tails as normal noise says; medium and low: unbiased, 99.9 % within 4 sigma."""
+    for g in range(3):
+        pull = (error / sigma)[good & (stage == g)]
+        n = len(pull)
+        assert n > 10000
+        assert np.isfinite(pull).all()
+        assert abs(pull.mean()) < 3 / sqrt(n), g
+        assert (np.abs(pull) < 4).mean() >= 0.999, g
+        for k in (1.0, 2.0, 3.0) if g == 0 else ():
+            share = 0.5 * erfc(k / sqrt(2))
+            for tail in ((pull > k).mean(), (pull < -k).mean()):
+                assert abs(tail - share) < 4 * sqrt(share * (1 - share) / n), k
+
+
+def test_photons_come_back_in_every_stage(simulated, tmp_path):
+    p = simulated.parameters
+    limits, energy = FLUX[p.detector]
+    options = DarkOptions(min_frames=30, gain_from=simulated.darks.gains)
+    path = make_dark_constants(simulated.darks.runs, tmp_path / "c.h5", options, backend="cpu").path
+    model = DarkModel(p)
+    words, photons, stage = illuminate(model, energy, limits)
+    calibrate = shotsieve.Calibrator(path, photon_energy_kev=energy, unit="photon", backend="cpu")
+    shape = (1, 1, 2, *p.family.shape)
+    found = calibrate(words.reshape(shape), [p.cells[0]], outputs=("data", "gain", "mask"))
+    kind = model.kind[p.wanted_modules[0]]
+    value, mask = found.data.reshape(-1).astype("f8"), found.mask.reshape(-1)
+    assert (np.asarray(found.gain).reshape(-1)[kind == 0] == stage[kind == 0]).all()
+    # What one ADU is in photons, and the errors of word and offset, of every pixel in its stage.
+    constants = Constants.open(path)
+    gains = Constants.open(simulated.darks.gains)
+    module, place = constants.modules[0], p.place(0)
+    per_photon = (
+        gains.load("adu_per_kev", module)[:, place].reshape(-1, p.family.pixels).astype("f8") * energy
+    )
+    if gains.has("relative_gain"):
+        per_photon = per_photon / gains.load("relative_gain", module)[:, place].reshape(3, -1)
+    noise = simulated.truth("noise")[0, :, place].reshape(3, -1).astype("f8")
+    at = np.arange(p.family.pixels)
+    adu = np.abs(np.broadcast_to(per_photon, noise.shape)[stage, at])
+    sigma = np.sqrt((noise[stage, at] ** 2 + 1 / 12) * (1 + 1 / p.n_trains)) / adu
+    check_stages(value - photons, sigma, stage, (kind == 0) & (mask == 0))
+    assert (mask[kind == 0] != 0).mean() < 1e-3
+    assert np.isnan(value[kind != 0]).mean() >= 0.999
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory):
+    """Darks, constants and a lit run of the same detector, all by the command line."""
+    folder = tmp_path_factory.mktemp("by_hand")
+    darks = [
+        "simulate",
+        "dark",
+        str(folder / "darks"),
+        "--n-trains",
+        "40",
+        "--n-cells",
+        "2",
+        "--modules",
+        "3",
+    ]
+    assert main([*darks, "--dead", "0", "--hot", "0", "--noisy", "0", "--stuck", "0"]) == 0
+    spi = ["simulate", "spi", str(folder / "spi"), "--n-trains", "2", "--n-cells", "2", "--modules", "3"]
+    assert main([*spi, "--bad-fraction", "0", "--hit-rate", "1", "--photons-per-hit", "3e4,1e5"]) == 0
+    return folder
+
+
+def test_the_whole_way_by_the_command_line(by_hand, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    runs = [str(run) for run in sorted((by_hand / "darks" / "raw").iterdir())]
+    out = tmp_path / "constants.h5"
+    gains = by_hand / "darks" / "gains.h5"
+    command = ["dark", *runs, "-o", str(out), "--min-frames", "40", "--gain-from", str(gains), "--json"]
+    capsys.readouterr()
+    assert main(command) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert [run["trains"] for run in answer["dark"]["runs"]] == [40, 40, 40]
+    assert answer["report"] == str(out.with_suffix(".html"))
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        '[calibrate]\n[measure.lit]\nthreshold = "0.7 photon"\n[keep]\nrule = "lit_fraction >= 0"\n'
+        '[write]\ncontent = "corrected"\n'
+    )
+    [raw] = (by_hand / "spi" / "raw").iterdir()
+    reduced = ["reduce", str(raw), "-r", str(recipe), "-o", str(tmp_path / "out"), "--constants", str(out)]
+    assert main([*reduced, "--backend", "cpu"]) == 0
+    assert main(["check", str(tmp_path / "out")]) == 0
+    [file] = (tmp_path / "out").rglob("CORR-*AGIPD03*.h5")
+    with h5py.File(file) as corrected, h5py.File(by_hand / "spi" / "truth.h5") as truth:
+        [group] = corrected["INSTRUMENT"].values()
+        image = group["CORR/3CH0:output/image"]
+        data, gain = image["data"][()], image["gain"][()]
+        stage = truth["stage"][()][:, 0]
+        drawn, known = truth["photons"][()][:, 0], np.isfinite(data)
+    assert len(data) == len(stage)
+    assert (gain == stage)[known].all()
+    assert known.mean() > 0.998
+    total = np.nansum(data, axis=(1, 2), dtype="f8") / 9.3
+    np.testing.assert_allclose(total, drawn, rtol=0.01, atol=150)
