@@ -44,6 +44,8 @@ class DarkRun:
         Why trains are not, and how many.
     zero_as : int
         What a stored 0 stands for, with one gain stage.
+    samples : ndarray of int64, shape (3,)
+        Samples that count, are wrong, and lie outside the gate: filled when the run was read.
     """
 
     label: str
@@ -53,6 +55,7 @@ class DarkRun:
     trains: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     zero_as: int = 0
+    samples: np.ndarray = field(default_factory=lambda: np.zeros(3, np.int64))
 
     @property
     def words(self) -> DarkWords:
