@@ -16,8 +16,8 @@ from shotsieve.simulate.darks import DarkParameters, dark_source
 
 SHARES = {"dead": 0.005, "hot": 0.005, "noisy": 0.005, "stuck": 0.005}
 FULL = {
-    "AGIPD1M": DarkParameters(n_trains=500, n_cells=4, modules=(3, 4), seed=11, **SHARES),
-    "LPD1M": DarkParameters("LPD1M", n_trains=500, n_cells=4, modules=(3, 4), seed=12, **SHARES),
+    "AGIPD1M": DarkParameters(n_trains=500, n_cells=4, modules=(3,), seed=11, **SHARES),
+    "LPD1M": DarkParameters("LPD1M", n_trains=500, n_cells=2, modules=(3,), seed=12, **SHARES),
     "JUNGFRAU": DarkParameters("JUNGFRAU", n_trains=500, modules=(1,), seed=13, **SHARES),
 }
 QUICK = {

@@ -101,7 +101,10 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "unit": Key(str, choices=("ADU", "keV", "photon")),
         **STEP_KEYS,
     },
-    "measure.lit": {"threshold": Key(Quantity, "0.7 photon", units=PIXEL_UNITS)},
+    "measure.lit": {
+        "threshold": Key(Quantity, "0.7 photon", units=PIXEL_UNITS),
+        "noise": Key(str, "median", choices=("median", "pixel")),
+    },
     "measure.peaks": {
         "threshold": Key(Quantity, units=PIXEL_UNITS, required=True),
         "min_snr": Key(float, 5.0),

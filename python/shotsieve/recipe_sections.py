@@ -82,9 +82,10 @@ class Calibrate:
 
 @dataclass(frozen=True)
 class Lit:
-    """``[measure.lit]``: a pixel strictly above `threshold` is lit."""
+    """``[measure.lit]``: a pixel strictly above `threshold` is lit; sigma is that of `noise`."""
 
     threshold: Quantity
+    noise: str = "median"
 
 
 @dataclass(frozen=True)

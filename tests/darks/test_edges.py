@@ -61,6 +61,9 @@ def test_words_that_are_no_measurement_are_left_out(dark_run, tmp_path):
     wrong = bad & np.uint32(BadPixels.WRONG_GAIN_VALUE) != 0
     assert wrong[2].all()
     assert not wrong[1].any()
+    samples = [run["samples"] for run in constants.provenance["dark"]["runs"]]
+    assert [one["wrong"] for one in samples] == [0, 10 * 32 * 64, 20 * 32 * 64]
+    assert [one["counted"] for one in samples] == [100 * 32 * 64, 90 * 32 * 64, 80 * 32 * 64]
 
 
 def test_a_cell_that_a_run_lacks_has_no_dark_data(dark_run, tmp_path):
@@ -161,6 +164,8 @@ def test_rules_are_whole_and_told(dark_run, tmp_path):
     with pytest.raises(BadInput, match="scope = 'pixel' is none of module, asic"):
         preset("default").changed(scope="pixel")
     told = made(three(dark_run), tmp_path).provenance["dark"]
+    samples = 40 * 2 * 2 * 32 * 64
+    assert told["runs"][0]["samples"] == {"counted": samples, "wrong": 0, "outside the gate": 0}
     assert told["rules"]["offset_sigma"] == [5.0, 5.0]
     assert told["runs"][1]["trains"] == 40
 

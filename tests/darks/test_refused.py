@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import h5py
 import numpy as np
 import pytest
 from shotsieve.constants import Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
 from shotsieve.darks.runs import choose_trains
 from shotsieve.errors import BadInput, OutputError
+from shotsieve.simulate.darks import DarkParameters, simulate_darks
 from shotsieve.sources.base import OperatingMode, ShotStatus
 
 FEW = DarkOptions(min_frames=10)
@@ -164,8 +166,6 @@ def test_a_module_that_no_train_has_drops_none(dark_run):
 
 def test_odd_trains_of_files(tmp_path):
     """The same from files: short, missed and suspect trains of a simulated run."""
-    from shotsieve.simulate.darks import DarkParameters, simulate_darks
-
     parameters = DarkParameters(
         n_trains=12, n_cells=3, modules=(3, 4), missed_trains=((4, 1),), short_trains=((3, 5, 2),),
         suspect_trains=(7,),
@@ -176,3 +176,14 @@ def test_odd_trains_of_files(tmp_path):
         assert run["trains"] == 9
         assert run["dropped"] == {"suspect, duplicate or inconsistent": 2, "a module missing": 1}
     assert "trains that are not used" in made.summary()
+
+
+def test_a_frame_whose_status_is_not_0_takes_its_train(tmp_path):
+    darks = simulate_darks(tmp_path, DarkParameters(n_trains=6, n_cells=2, modules=(3, 4), split_at=(2,)))
+    [file] = darks.runs[0].glob("*AGIPD04-S00001.h5")
+    with h5py.File(file, "r+") as f:
+        f["INSTRUMENT/SPB_DET_AGIPD1M-1/DET/4CH0:xtdf/image/status"][5] = 3  # of train 4
+    made = make_dark_constants(darks.runs, tmp_path / "c.h5", DarkOptions(min_frames=5), backend="cpu")
+    runs = made.provenance["dark"]["runs"]
+    assert [run["dropped"] for run in runs] == [{"a frame whose status is not 0": 1}, {}, {}]
+    assert [run["trains"] for run in runs] == [5, 6, 6]

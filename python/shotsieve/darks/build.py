@@ -13,7 +13,6 @@ import numpy as np
 from .. import backend as backends
 from .._version import __version__
 from ..backend import Backend
-from ..constants.container import Constants
 from ..constants.own_writer import ConstantsWriter
 from ..errors import BadInput, OutputError
 from ..measure.darks import accumulator_bytes
@@ -26,6 +25,7 @@ from .stages import assign_stages, check_stages, of_parallel_gain
 
 SHARE_OF_MEMORY = 0.5
 MIN_FRAMES = 100
+SAMPLES = ("counted", "wrong", "outside the gate")
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,9 @@ class DarkResult:
         lines = [f"{self.path}: {len(self.modules)} modules, {len(self.cell_ids)} memory cells"]
         for run in self.provenance["dark"]["runs"]:
             dropped = "; ".join(f"{n} {reason}" for reason, n in run["dropped"].items())
-            lines.append(
-                f"  {run['stage']:<8}{run['run']}: {run['trains']} trains"
-                + (f", dropped: {dropped}" if dropped else "")
-            )
+            odd = [f"{run['samples'][kind]} samples {kind}" for kind in SAMPLES[1:] if run["samples"][kind]]
+            parts = [f"{run['trains']} trains", *odd, *([f"dropped: {dropped}"] if dropped else [])]
+            lines.append(f"  {run['stage']:<8}{run['run']}: {', '.join(parts)}")
         for stage, share in self.provenance["dark"]["bad_share"].items():
             lines.append(f"  bad in {stage} gain: {share:.3%} of pixels and cells")
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)]) + "\n"
@@ -208,7 +207,9 @@ def make_dark_constants(
             for at, module in enumerate(group):
                 stages = [None] * family.stages
                 for run, of_group in zip(opened, data, strict=True):
-                    stages[run.stage] = of_group[at]
+                    stages[run.stage] = one = of_group[at]
+                    if one is not None:
+                        run.samples += one.samples()
                 made = finish_module(stages, family, rules, len(cells))
                 extra = {} if gains is None else gains.add_to(made, module, cells)
                 _write(file, module, made, extra)
@@ -301,6 +302,7 @@ def _told(runs, options, rules, gains, shares) -> dict[str, Any]:
                 "trains": run.trains,
                 "first_train": int(run.source.shots.train_id[run.good].min()),
                 "frames": int(run.good.sum()),
+                "samples": dict(zip(SAMPLES, map(int, run.samples), strict=True)),
                 "dropped": run.dropped,
                 "proposal": run.source.meta.proposal,
                 "number": run.source.meta.run,
@@ -315,17 +317,3 @@ def _told(runs, options, rules, gains, shares) -> dict[str, Any]:
         "gain_from": None if gains is None else gains.told,
         "bad_share": shares,
     }
-
-
-def open_result(path: Path) -> Constants:
-    """Open constants that were made of dark runs, for the report.
-
-    Raises
-    ------
-    BadInput
-        If they were not.
-    """
-    constants = Constants.open(path)
-    if "dark" not in constants.provenance:
-        raise BadInput(f"{path}: these constants were not made by `shotsieve dark`")
-    return constants

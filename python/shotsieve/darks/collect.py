@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -260,8 +259,3 @@ def _samples(raw: np.ndarray, words: DarkWords) -> tuple[np.ndarray, np.ndarray]
     value = np.where(value == 0, np.uint16(words.zero_as), value)
     code = (raw[:, words.code_plane] >> np.uint16(words.code_shift)) & np.uint16(words.code_mask)
     return value, (code != words.code) | (value < words.least) | (value > words.most)
-
-
-def with_progress(how: How, progress: Callable[[int, int], None]) -> How:
-    """Return `how` with another function that is told of each block."""
-    return dataclasses.replace(how, progress=progress)

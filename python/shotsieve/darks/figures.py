@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
+from .runs import STAGES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STAGES = ("high", "medium", "low")
 COLOURS = ("tab:blue", "tab:orange", "tab:green")
 GREY = "0.85"
 BINS = 200

@@ -14,8 +14,8 @@ from ..constants.bad_pixels import BadPixels
 from ..constants.container import Constants
 from ..errors import BadInput, OutputError
 from . import figures
+from .runs import STAGES
 
-STAGES = ("high", "medium", "low")
 _STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 0.8em 0; }
@@ -109,8 +109,11 @@ def _head(name: str, constants: Constants, told: dict[str, Any]) -> Iterable[str
     rows = []
     for run in told["runs"]:
         dropped = "; ".join(f"{n} {reason}" for reason, n in run["dropped"].items()) or "none"
-        rows.append([run["run"], run["stage"], run["trains"], run["frames"], run["first_train"], dropped])
-    yield _table(("run", "stage", "trains used", "shots", "first train", "trains dropped"), rows)
+        samples = run["samples"]
+        told_of = [samples["wrong"], samples["outside the gate"], run["first_train"], dropped]
+        rows.append([run["run"], run["stage"], run["trains"], samples["counted"], *told_of])
+    heads = ("run", "stage", "trains used", "samples", "wrong", "outside", "first train", "trains dropped")
+    yield _table(heads, rows)
     if constants.conditions:
         yield "<h2>Conditions</h2>"
         yield _table(("what", "value"), [[key, value] for key, value in sorted(constants.conditions.items())])

@@ -128,6 +128,11 @@ class StageData:
     level: np.ndarray | None = None
     level_noise: np.ndarray | None = None
 
+    def samples(self) -> np.ndarray:
+        """Return how many samples count, are wrong, and lie outside the gate, int64 (3,)."""
+        kinds = (self.count, self.wrong, self.outside)
+        return np.array([0 if kind is None else kind.sum(dtype=np.int64) for kind in kinds], np.int64)
+
 
 def bits_of_stage(
     data: StageData, stage: int, rules: Rules, group: np.ndarray, has_codes: bool

@@ -44,6 +44,8 @@ class DarkRun:
         Why trains are not, and how many.
     zero_as : int
         What a stored 0 stands for, with one gain stage.
+    samples : ndarray of int64, shape (3,)
+        Samples that count, are wrong, and lie outside the gate: filled when the run was read.
     """
 
     label: str
@@ -53,6 +55,7 @@ class DarkRun:
     trains: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     zero_as: int = 0
+    samples: np.ndarray = field(default_factory=lambda: np.zeros(3, np.int64))
 
     @property
     def words(self) -> DarkWords:
@@ -150,8 +153,8 @@ def choose_trains(source: Source) -> tuple[np.ndarray, int, dict[str, int]]:
     """Choose the trains of a dark run that are used.
 
     A train is dropped for the first of these that is true: a shot of it has not the status OK (suspect,
-    duplicate, inconsistent); a module that recorded other trains is missing; it has another number of
-    frames than most.
+    duplicate, inconsistent); a frame of it has a status that is not 0; a module that recorded other trains is
+    missing; it has another number of frames than most.
 
     Parameters
     ----------
@@ -171,13 +174,16 @@ def choose_trains(source: Source) -> tuple[np.ndarray, int, dict[str, int]]:
     present = shots.present
     recorded = present.any(axis=0)
     odd = np.bincount(train, shots.status != ShotStatus.OK, n) > 0
+    told = getattr(source, "odd_frames", None)
+    failed = np.bincount(train, np.zeros(len(train)) if told is None else told(), n) > 0
     lacking = np.bincount(train, (~present[:, recorded]).any(axis=1), n) > 0
-    often = np.bincount(counts[~odd & ~lacking])
+    often = np.bincount(counts[~odd & ~failed & ~lacking])
     usual = int(np.flatnonzero(often == often.max())[-1]) if often.size else 0
     reasons = {
         "suspect, duplicate or inconsistent": odd,
-        "a module missing": lacking & ~odd,
-        f"not the usual {usual} frames": (counts != usual) & ~odd & ~lacking,
+        "a frame whose status is not 0": failed & ~odd,
+        "a module missing": lacking & ~odd & ~failed,
+        f"not the usual {usual} frames": (counts != usual) & ~odd & ~failed & ~lacking,
     }
     dropped = {reason: int(which.sum()) for reason, which in reasons.items() if which.any()}
     if empty := len(source.trains) - n:

@@ -109,7 +109,10 @@ def assign_stages(
 
 def of_parallel_gain(run: DarkRun) -> list[DarkRun]:
     """Return a dark run in parallel gain as one run of each stage: its trains hold frames of all of them."""
-    return [dataclasses.replace(run, stage=stage) for stage in range(run.source.detector.stages)]
+    return [
+        dataclasses.replace(run, stage=stage, samples=np.zeros(3, np.int64))
+        for stage in range(run.source.detector.stages)
+    ]
 
 
 def _given(stages: Sequence[str], names: Sequence[str]) -> list[int]:

@@ -13,6 +13,7 @@ from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
 from .clock import READ, StepClock
 from .job import Job, module_status
+from .noise_counts import NoiseCounts
 from .pixels import PixelPass
 from .stages import PixelStages, cut
 
@@ -41,6 +42,8 @@ class Slot:
         self.stream = device.stream()
         self.event: Any = None
         self.words: Any = None  # raw words made linear, where the detector needs it
+        self.noise_counts: Any = None  # where pixels are lit by their own noise
+        self.device_noise_counts: Any = None
         # Of the block that is in it: rows of the table, frames that are there, rows of their constants.
         self.shots_in = np.zeros(0, "i8")
         self.present = np.zeros((0, modules), bool)
@@ -97,6 +100,10 @@ class BlockRunner:
         if self.on_device:
             self.table = self._upload(job.tables.table)
             self.lineariser = Lineariser(backend, job.tables.linear)
+        self.by_noise = None
+        if job.lit_by_noise is not None:
+            table = self._upload(job.lit_by_noise.table)
+            self.by_noise = NoiseCounts(backend, job.lit_by_noise, table)
         if self.on_device and (job.writes_pixels or job.needs_pixels):
             self.second = PixelPass(backend, job, self.table, block_shots, self.lineariser)
         self.stages = PixelStages(backend, job, self.second) if job.needs_pixels else None
@@ -106,8 +113,10 @@ class BlockRunner:
     def make_slot(self) -> Slot:
         """Return the buffers of one more block in flight."""
         slot = Slot(self.backend, self.block_shots, self.modules, self.planes, self.pixels)
-        if self.on_device and self.job.counts_frames and not self.counts_late:
+        if self.on_device and self.job.counts_frames and not (self.counts_late and self.by_noise is None):
             slot.words = self.lineariser.buffer(slot.raw.shape)
+        if self.by_noise is not None:
+            self.by_noise.prepare(slot)
         return slot
 
     def _upload(self, array: np.ndarray) -> Any:
@@ -141,13 +150,18 @@ class BlockRunner:
 
     def _queue(self, slot: Slot, n: int) -> None:
         self.upload(slot, n)
-        if not self.job.counts_frames or self.counts_late:
+        if not self.job.counts_frames or (self.counts_late and self.by_noise is None):
             return
         frames, groups = self._list(slot, slot.present, slot.rows)
         raw = slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels)
+        words = self.lineariser.queue(raw, frames, groups, slot.words, slot.stream)
+        if self.by_noise is not None:
+            self.by_noise.queue(slot, words, frames, groups)
+        if self.counts_late:
+            return
         queue_calibration(
             self.backend,
-            self.lineariser.queue(raw, frames, groups, slot.words, slot.stream),
+            words,
             frames,
             groups,
             self.table,
@@ -199,6 +213,8 @@ class BlockRunner:
         """Return the counts of a slot's frames, int64 (n, M, 5); 0 where none was counted."""
         n = len(slot.shots_in)
         counts = slot.counts[: n * self.modules].reshape(n, self.modules, COUNTS)
+        if self.by_noise is not None:
+            counts = self.by_noise.into(counts, slot)
         return np.where((slot.present & (slot.rows >= 0))[..., None], counts, 0)
 
     def upload(self, slot: Slot, n: int) -> None:

@@ -14,6 +14,7 @@ from ..derive import WHOLE_TABLE, declare
 from ..errors import BadInput
 from ..keep import Keeper, kept_misses
 from ..measure.lit import photons_per_unit
+from ..measure.lit_noise import noise_params, noise_table
 from ..measure.threshold import median_noise, threshold_in_unit
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
@@ -22,6 +23,7 @@ from .averages import AverageJob, make_average_job
 from .content import form_of, modules_with_pixels
 from .facility import check_redu
 from .matching import declare_joined
+from .noise_counts import LitByNoise
 from .odd_constants import note_odd_constants
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
@@ -65,6 +67,8 @@ class Job:
         Unit of calibrated values.
     tables, params : Tables, CalibrateParams or None
         None where the recipe has no [calibrate].
+    lit_by_noise : LitByNoise or None
+        Where pixels are lit by their own noise, and not by one threshold for all.
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
     pixel_jobs : list of ProfileJob, RegionJob, AverageJob or UserJob
@@ -92,6 +96,7 @@ class Job:
     unit: str = "ADU"
     tables: Tables | None = None
     params: CalibrateParams | None = None
+    lit_by_noise: LitByNoise | None = None
     peaks: PeakJob | None = None
     pixel_jobs: list[ProfileJob | RegionJob | AverageJob | UserJob] = field(default_factory=list)
     pump: PumpProbeJob | None = None
@@ -329,7 +334,8 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         sigma = median_noise(constants, job.tables, source.modules, unlit)
     if job.recipe.measure.lit is not None:
         asked = job.recipe.measure.lit.threshold
-        threshold = threshold_in_unit(asked, job.unit, energy, sigma, option="[measure.lit] threshold")
+        if not _by_pixel(job.recipe):
+            threshold = threshold_in_unit(asked, job.unit, energy, sigma, option="[measure.lit] threshold")
         to_photon = photons_per_unit(job.unit, energy)
         for name in ("lit_pixels", "unmasked_pixels", "intensity", *(("photons",) if to_photon else ())):
             job.table.declare_measure(name)
@@ -350,12 +356,28 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         job.pixel_jobs.append(make_average_job(job))
     params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
+    if _by_pixel(job.recipe):
+        table = noise_table(constants, job.tables, source.modules)
+        job.lit_by_noise = LitByNoise(table, noise_params(job.params, job.recipe.measure.lit.threshold.value))
+
+
+def _by_pixel(recipe: Recipe) -> bool:
+    """Whether pixels are lit by their own noise."""
+    lit = recipe.measure.lit
+    if lit is None or lit.noise != "pixel":
+        return False
+    if lit.threshold.unit != "sigma":
+        raise BadInput(
+            f'[measure.lit] noise = "pixel" goes with a threshold in sigma, such as "5 sigma"; it is '
+            f"{lit.threshold}."
+        )
+    return True
 
 
 def _uses_sigma(recipe: Recipe) -> bool:
     """Whether a threshold is a multiple of the noise, which then has to be looked up."""
     lit, peaks, azint = recipe.measure.lit, recipe.measure.peaks, recipe.measure.azint
-    asked = [lit.threshold] if lit else []
+    asked = [lit.threshold] if lit and not _by_pixel(recipe) else []
     asked += [peaks.threshold, peaks.noise_floor] if peaks else []
     asked += [azint.read_noise] if azint else []
     return any(quantity is not None and quantity.unit == "sigma" for quantity in asked)

@@ -49,7 +49,10 @@ def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) 
     for name, value in constants.conditions.items():
         settings[f"constants_conditions.{name}"] = str(value)
     if job.recipe.measure.lit is not None:
-        settings["lit_threshold"] = job.params.lit_threshold
+        params = job.params if job.lit_by_noise is None else job.lit_by_noise.params
+        settings["lit_threshold"] = params.lit_threshold
+        if job.lit_by_noise is not None:
+            settings["lit_threshold_unit"] = "sigma of each pixel and cell"
         settings["intensity_unit"] = job.unit
     for part in job.parts():
         settings |= part.settings(job.unit)

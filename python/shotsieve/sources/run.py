@@ -20,6 +20,7 @@ from .beside import Beside
 from .choose import choose
 from .exdf import RunFile, train_text
 from .extents import FrameMap, map_frames, read_frames
+from .frame_status import odd_frames
 from .inputs import Inputs, find_inputs
 from .litframes import LitFrames
 from .memory import check_out, places_of
@@ -230,6 +231,13 @@ class RunSource:
     def dark_stage(self) -> int | None:
         """The gain stage that the run's control sources name for a dark run; None where they do not."""
         return read_dark_stage(self._files, self.detector, self.name)
+
+    def odd_frames(self) -> np.ndarray:
+        """Which shots have a frame with a status that is not 0, bool (S,)."""
+        if self.detector.layout != "frames":
+            return np.zeros(len(self.shots), bool)
+        files = [[(piece.file.path, piece.group) for piece in pieces] for pieces in self._pieces]
+        return odd_frames(files, self._plan.where, self._plan.base)
 
     def changed(self) -> list[str]:
         """Names of input files that are gone or were written since the run was opened."""

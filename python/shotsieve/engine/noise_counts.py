@@ -1,0 +1,70 @@
+"""The pass of a block that counts lit pixels by the noise of each of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..calibrate import COUNTS, CalibrateParams, queue_calibration
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from .blocks import Slot
+
+OF_THE_NOISE = slice(0, 2)
+"""Counts that follow from the noise: lit and unmasked pixels; a pixel without noise is neither."""
+
+
+@dataclass(frozen=True)
+class LitByNoise:
+    """What a job knows of it.
+
+    Attributes
+    ----------
+    table : ndarray of float32
+        From `shotsieve.measure.lit_noise.noise_table`.
+    params : CalibrateParams
+    """
+
+    table: np.ndarray
+    params: CalibrateParams
+
+
+class NoiseCounts:
+    """Counts lit pixels of blocks by their noise.
+
+    Parameters
+    ----------
+    backend : Backend
+    lit : LitByNoise
+    table : array on the device
+        That of `lit`.
+    """
+
+    def __init__(self, backend: Backend, lit: LitByNoise, table: Any) -> None:
+        self._backend, self._params, self._table = backend, lit.params, table
+
+    def prepare(self, slot: Slot) -> None:
+        """Give a slot room for the counts."""
+        device = self._backend.device
+        slot.noise_counts = device.empty_pinned((slot.shots * slot.modules, COUNTS), "i8")
+        slot.device_noise_counts = device.twin(slot.noise_counts)
+
+    def queue(self, slot: Slot, words: Any, frames: Any, groups: Any) -> None:
+        """Queue the counting of the frames of a slot; `frames` and `groups` as for `queue_calibration`."""
+        n = words.shape[0]
+        counts = slot.device_noise_counts[:n]
+        queue_calibration(
+            self._backend, words, frames, groups, self._table, counts, self._params, stream=slot.stream
+        )
+        self._backend.device.to_host(slot.noise_counts[:n], counts, slot.stream)
+
+    def into(self, counts: np.ndarray, slot: Slot) -> np.ndarray:
+        """Return the counts of a slot's frames, int64 (n, M, 5), with those by the noise in their places."""
+        n, modules, _ = counts.shape
+        merged = counts.copy()
+        own = slot.noise_counts[: n * modules].reshape(n, modules, COUNTS)
+        merged[..., OF_THE_NOISE] = own[..., OF_THE_NOISE]
+        return merged
