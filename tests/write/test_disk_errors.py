@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
+import textwrap
 
 import pytest
 from shotsieve.errors import OutputError
@@ -27,3 +30,31 @@ def test_the_reason_is_found_behind_our_own_error(tmp_path, behind, reason):
     assert reason_of(ours, tmp_path) == reason
     told = str(disk_error(tmp_path / "out", tmp_path, ours))
     assert ("the disk is full" in told) == (reason == errno.ENOSPC)
+
+
+FULL = """
+    import resource, signal, sys
+    import numpy as np
+    from shotsieve.side_file import grown
+
+    path, limit = sys.argv[1], int(sys.argv[2])
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        with grown(path, "w", ("v110", "v110")) as file:
+            for k in range(300):
+                file.require_group(f"RUN/{k}").create_dataset("value", data=np.arange(50.0))
+    except OSError as error:
+        sys.exit(f"told: {error}")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of files")
+@pytest.mark.parametrize("limit", [4000, 30000])
+def test_a_file_that_meets_its_limit_is_an_error_and_no_crash(tmp_path, limit):
+    """Opened by h5py alone, HDF5 ends the process here: a dataset that it cannot write when it closes it."""
+    command = [sys.executable, "-c", textwrap.dedent(FULL), str(tmp_path / "a.h5"), str(limit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done
+    assert f"errno = {errno.EFBIG}" in done.stderr
+    assert "told: " in done.stderr
