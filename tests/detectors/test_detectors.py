@@ -55,6 +55,7 @@ def test_source_names_match_their_own_patterns(name):
 def test_detectors_with_one_gain_stage_have_no_other_gain_mode():
     dssc = detectors.load("DSSC1M")
     assert (dssc.stages, detectors.load("LPD1M").stages) == (1, 3)
+    assert dssc.pixel_sizes_m == pytest.approx((236e-6, 204e-6), rel=2e-3)
     assert (dssc.fixed_stage("fixed_high"), dssc.fixed_stage("adaptive")) == (0, -1)
     with pytest.raises(BadInput, match="one gain stage"):
         dssc.fixed_stage("fixed_medium")

@@ -114,6 +114,8 @@ class Detector:
         Rows that a recorded frame may have before and after those of the sensor. They are not read.
     corrected_source : str
         Empty where it is the recorded name with ``/CORR/`` for ``/DET/``.
+    hexagonal : bool
+        Whether pixels are regular hexagons, `pixel_size_m` wide, whose rows reach into each other.
     sensor_material : str
         Chemical symbol or formula.
     sensor_thickness_m : float
@@ -201,6 +203,7 @@ class Detector:
     plane_axis: bool = True
     bank: tuple[int, int] = (0, 0)
     cell_cycle: int = 0
+    hexagonal: bool = False
     optional_constants: tuple[str, ...] = ()
     dark_modes: dict[str, int] = field(default_factory=dict)
     # Not shown: it would make every error text with a detector in it a page long.
@@ -210,6 +213,11 @@ class Detector:
     def pixels(self) -> int:
         """Number of pixels of one module."""
         return self.shape[0] * self.shape[1]
+
+    @property
+    def pixel_sizes_m(self) -> tuple[float, float]:
+        """Steps from pixel to pixel along fast and slow scan, in m."""
+        return self.pixel_size_m, self.pixel_size_m * (float(np.sqrt(0.75)) if self.hexagonal else 1.0)
 
     @property
     def stages(self) -> int:

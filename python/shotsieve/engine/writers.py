@@ -98,7 +98,7 @@ class KeptWriters:
             unit=form.unit,
             photon_energy_kev=peaks.photon_energy_kev,
             distance_m=peaks.distance_m,
-            pixel_size_m=detector.pixel_size_m,
+            pixel_size_m=detector.pixel_sizes_m,
             params=job.settings,
             compression=form.compression,
             mask_bad=bad,

@@ -34,14 +34,11 @@ class Kind:
         Model of its pixels; None is that of the AGIPD.
     control : callable
         Parameters -> control devices: source -> (class, values).
-    hexagonal : bool
-        Whether rows of pixels reach into each other.
     """
 
     detector_name: str
     chip: chips.Chip | None
     control: Callable[[SpiParameters], dict[str, tuple[str, dict[str, Any]]]]
-    hexagonal: bool = False
 
 
 def _agipd(p: SpiParameters) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -89,7 +86,7 @@ KINDS = {
     "AGIPD1M": Kind("SPB_DET_AGIPD1M-1", None, _agipd),
     "AGIPD500K": Kind("HED_DET_AGIPD500K2G", None, _agipd),
     "LPD1M": Kind("FXE_DET_LPD1M-1", chips.LPD, _lpd),
-    "DSSC1M": Kind("SCS_DET_DSSC1M-1", chips.DSSC, _none, hexagonal=True),
+    "DSSC1M": Kind("SCS_DET_DSSC1M-1", chips.DSSC, _none),
 }
 """What can be simulated, by the names of the detectors."""
 
@@ -137,7 +134,7 @@ def positions(name: str, module: int) -> np.ndarray:
     kind, detector = KINDS[name], detectors.load(name)
     if kind.chip is None:
         return pixel_positions(module)
-    return grid_positions(module, detector.shape, detector.pixel_size_m, kind.hexagonal)
+    return grid_positions(module, detector.shape, detector.pixel_size_m, detector.hexagonal)
 
 
 def geometry_of_detector(name: str) -> Geometry:
@@ -172,7 +169,7 @@ def geometry_of(p: SpiParameters, folder: Path) -> Path | None:
     --------
     >>> geometry_of(SpiParameters(detector="LPD1M"), Path("demo"))    # doctest: +SKIP
     """
-    if KINDS[p.detector].hexagonal:
+    if detectors.load(p.detector).hexagonal:
         return None
     name = p.detector.replace("AGIPD", "AGIPD-") if KINDS[p.detector].chip is None else p.detector
     path, geometry = folder / geometry_name(p.detector), geometry_of_detector(p.detector)

@@ -50,7 +50,7 @@ class CxiWriter:
         Unit of the frames.
     photon_energy_kev, distance_m : float or None
         None takes what the geometry says.
-    pixel_size_m : float
+    pixel_size_m : float or (float, float)
     params : mapping of str to scalar, str or list of str
         What the file should say of its making: attributes of its root, the same on every machine.
     compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"}
@@ -103,7 +103,7 @@ class CxiWriter:
         unit: str,
         photon_energy_kev: float | None,
         distance_m: float | None,
-        pixel_size_m: float,
+        pixel_size_m: float | tuple[float, float],
         params: Mapping[str, Any],
         compression: str = "none",
         mask_bad: int = layout.MISSING,
@@ -118,7 +118,7 @@ class CxiWriter:
         self.dtype, self.peak_unit = np.dtype(dtype).str, peak_unit or unit
         self.modules, self.module_shape = tuple(modules), tuple(int(n) for n in module_shape)
         self.max_peaks, self.mask_bad, self.adu_per_kev = int(max_peaks), int(mask_bad), adu_per_kev
-        self.pixel_size_m, self.params, self.meta = float(pixel_size_m), dict(params), meta
+        self.pixel_size_m, self.params, self.meta = np.broadcast_to(pixel_size_m, 2), dict(params), meta
         self.notes: list[str] = []
         layout.check_choice("unit", unit, ("ADU", "keV", "photon"))
         if self.path.suffix != ".cxi":
@@ -373,7 +373,7 @@ class CxiWriter:
         )
         layout.write_views(file, self.modules, self.module_shape)
         scalars = {"distance": self.distance_m, "description": self.source_name}
-        scalars |= dict.fromkeys(("x_pixel_size", "y_pixel_size"), self.pixel_size_m)
+        scalars |= zip(("x_pixel_size", "y_pixel_size"), self.pixel_size_m.tolist(), strict=True)
         params = {"writer": f"shotsieve {__version__}", "unit": self.unit, "max_peaks": self.max_peaks}
         layout.write_about(file, params | self.params, scalars)
         if self.notes:

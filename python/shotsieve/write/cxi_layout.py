@@ -58,7 +58,7 @@ def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
         raise BadInput(f"CXI: {name} is {value!r}; it must be {' or '.join(map(repr, allowed))}")
 
 
-def check_numbers(max_peaks: int, mask_bad: int, pixel_size_m: float) -> None:
+def check_numbers(max_peaks: int, mask_bad: int, pixel_size_m: float | np.ndarray) -> None:
     """Refuse numbers that cannot be meant.
 
     Raises
@@ -73,8 +73,9 @@ def check_numbers(max_peaks: int, mask_bad: int, pixel_size_m: float) -> None:
         raise BadInput(f"CXI: max_peaks is {max_peaks}; expected at least 1")
     if not 0 <= mask_bad <= MISSING:
         raise BadInput(f"CXI: mask_bad is {mask_bad}; expected 32 bits, 0 to {MISSING:#x}")
-    if not pixel_size_m > 0:
-        raise BadInput(f"CXI: pixel_size_m is {pixel_size_m}; expected metres, for example 200e-6")
+    if not np.all(np.asarray(pixel_size_m) > 0):
+        told = " and ".join(f"{size:g}" for size in np.atleast_1d(pixel_size_m))
+        raise BadInput(f"CXI: pixel_size_m is {told}; expected metres, for example 200e-6")
 
 
 def check_slab(shape: Sequence[int], modules: Sequence[int], module_shape: tuple[int, int]) -> None:

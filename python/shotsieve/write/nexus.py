@@ -137,8 +137,8 @@ class Master:
         lengths = {
             "sensor_thickness": self.detector.sensor_thickness_m,
             "distance": self.distance_m,
-            "x_pixel_size": self.detector.pixel_size_m,
-            "y_pixel_size": self.detector.pixel_size_m,
+            "x_pixel_size": self.detector.pixel_sizes_m[0],
+            "y_pixel_size": self.detector.pixel_sizes_m[1],
         }
         for name, value in lengths.items():
             _put(group, name, value, "m")
