@@ -3,6 +3,25 @@
 #include "launch.cuh"
 
 namespace shotsieve {
+namespace {
+
+using Kernel = void (*)(CalibrateCall);
+
+template <bool Round, bool Write>
+Kernel choose_kernel(Encoding encoding) {
+  switch (encoding) {
+    case Encoding::kWord:
+      return device::calibrate_count_kernel<Round, Write, device::Words::kWord>;
+    case Encoding::kPlain:
+      return device::calibrate_count_kernel<Round, Write, device::Words::kPlain>;
+    case Encoding::kParallel:
+      return device::calibrate_count_kernel<Round, Write, device::Words::kParallel>;
+    default:
+      return device::calibrate_count_kernel<Round, Write, device::Words::kPair>;
+  }
+}
+
+}  // namespace
 
 void calibrate_count(const CalibrateCall& call, const Where& where) {
   if (call.n_groups == 0 || call.n_listed == 0) return;
@@ -15,11 +34,10 @@ void calibrate_count(const CalibrateCall& call, const Where& where) {
   const std::int64_t tiles = (call.n_pixels + device::kTilePixels - 1) / device::kTilePixels;
   const auto blocks = static_cast<unsigned>(tiles * call.n_groups);
   const bool write = call.pixels != nullptr;
-  const auto kernel =
+  const Kernel kernel =
       call.round_photons
-          ? (write ? device::calibrate_count_kernel<true, true> : device::calibrate_count_kernel<true, false>)
-          : (write ? device::calibrate_count_kernel<false, true>
-                   : device::calibrate_count_kernel<false, false>);
+          ? (write ? choose_kernel<true, true>(call.encoding) : choose_kernel<true, false>(call.encoding))
+          : (write ? choose_kernel<false, true>(call.encoding) : choose_kernel<false, false>(call.encoding));
   const CalibrateCall c = call;
   SS_LAUNCH(kernel, blocks, device::kCalibrateThreads, 0, stream, c);
   check_launch("calibrate_count");

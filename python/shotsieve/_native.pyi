@@ -25,6 +25,12 @@ def calibrate_count(
     lit_threshold: float = ...,
     to_photon: float = 0.0,
     candidate_threshold: float = ...,
+    medium_code: int = 1,
+    low_code: int = 3,
+    lost_adc: int = 0x3FFF,
+    saturated_adc: int = 0,
+    adc_bits: int = 12,
+    zero_adc: int = 0,
     stream: int = 0,
     threads: int = 1,
 ) -> None: ...

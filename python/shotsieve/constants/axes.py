@@ -115,12 +115,16 @@ def _named(shape, dims, detector, target, where) -> tuple[str, ...]:
     return axes
 
 
+def _planes(detector: Detector, target: str) -> tuple[int, ...]:
+    return PLANES[target] if detector.stages == 3 else (0, 1)
+
+
 def _fits(shape: tuple[int, ...], axes: tuple[str, ...], detector: Detector, target: str) -> bool:
     sizes = dict(zip(axes, shape, strict=True))
     pixels = (sizes["ss"], sizes["fs"]) == detector.shape
-    return pixels and sizes["cell"] > 0 and sizes.get("plane", 0) in PLANES[target]
+    return pixels and sizes["cell"] > 0 and sizes.get("plane", 0) in _planes(detector, target)
 
 
 def _expected(detector: Detector, target: str) -> str:
-    planes = " or ".join(str(n) if n else "no" for n in PLANES[target])
+    planes = " or ".join(str(n) if n else "no" for n in _planes(detector, target))
     return f"(fast_scan {detector.shape[1]}, slow_scan {detector.shape[0]}, cells, {planes} planes)"

@@ -133,7 +133,7 @@ class _Folder:
         shape = (len(rows), *self._detector.shape)
         parts = self._parts[name, module]
         if name == "bad_pixels":
-            mask = np.zeros((3, *shape), DTYPES[name])
+            mask = np.zeros((self._detector.stages, *shape), DTYPES[name])
             for part in parts:
                 mask |= part.read(self._rows(part, rows), mask.dtype)
             return mask

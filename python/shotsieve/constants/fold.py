@@ -23,11 +23,22 @@ from .bad_pixels import BadPixels
 from .container import Constants
 from .steps import Steps
 
-__all__ = ["FORCED_PLANES", "NAN", "PLAIN_PLANES", "FoldedModule", "fold", "required"]
+__all__ = [
+    "FORCED_PLANES",
+    "NAN",
+    "PLAIN_PLANES",
+    "SINGLE_PLANES",
+    "FoldedModule",
+    "fold",
+    "gain_planes",
+    "required",
+    "table_planes",
+]
 
 NAN = np.uint32(0x7FC00000).view(np.float32)
-PLAIN_PLANES, FORCED_PLANES = 8, 10
+PLAIN_PLANES, FORCED_PLANES, SINGLE_PLANES = 8, 10, 2
 THRESHOLDS, OFFSETS, GAINS, FORCE = slice(0, 2), slice(2, 5), slice(5, 8), slice(8, 10)
+SINGLE_OFFSET, SINGLE_GAIN = slice(0, 1), slice(1, 2)
 NEVER = 65535.0  # no digital level is above it
 
 _CHUNK = 8  # cells folded at once: a few MB of float64, whatever the number of cells
@@ -49,8 +60,9 @@ class FoldedModule(NamedTuple):
         P = 8: planes 0-1 thresholds, 2-4 offsets (ADU), 5-7 gains (output unit per ADU, NaN for a bad pixel);
         P = 10 where stages are forced: 8 the raw ADC below which low gain is taken as medium gain, 9 the one
         below which every other stage is taken as high gain. Thresholds and levels are rounded to the integers
-        that compare with raw words in the same way.
-    mask : ndarray of uint32, shape (C, 3, npix)
+        that compare with raw words in the same way. P = 2 for a detector with one gain stage: its offset and
+        its gain.
+    mask : ndarray of uint32, shape (C, stages, npix)
         All bits of the bad pixels, for each stage.
     known : ndarray of bool, shape (C,)
         False for a cell without constants, or with none worth anything (all pixels without an offset or with
@@ -61,6 +73,51 @@ class FoldedModule(NamedTuple):
     table: np.ndarray
     mask: np.ndarray
     known: np.ndarray
+
+
+def table_planes(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> int:
+    """Return how many planes the folded table of a detector has.
+
+    Parameters
+    ----------
+    detector : Detector
+    steps : Steps
+    gain_mode : str
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from shotsieve import detectors
+    >>> table_planes(detectors.load("JUNGFRAU"), Steps())
+    8
+    """
+    if detector.stages == 1:
+        return SINGLE_PLANES
+    forcing = detector.encoding == "threshold" and steps.for_detector(detector).forcing()
+    return FORCED_PLANES if forcing and detector.fixed_stage(gain_mode) < 0 else PLAIN_PLANES
+
+
+def gain_planes(planes: int) -> slice:
+    """Return which planes of a folded table are the gains of the stages.
+
+    Parameters
+    ----------
+    planes : int
+        Number of planes of the table.
+
+    Returns
+    -------
+    slice
+
+    Examples
+    --------
+    >>> gain_planes(8)
+    slice(5, 8, None)
+    """
+    return SINGLE_GAIN if planes == SINGLE_PLANES else GAINS
 
 
 def required(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> tuple[str, ...]:
@@ -146,7 +203,6 @@ def fold(
     constants.check_detector(detector)
     steps = steps.for_detector(detector)
     energy = _energy(steps.unit(unit), photon_energy_kev)
-    adaptive = detector.fixed_stage(gain_mode) < 0
     names = required(detector, steps, gain_mode)
     for name in names:
         if not constants.has(name):
@@ -154,11 +210,10 @@ def fold(
                 f"The constants have no {name!r} for any module, and the calibration needs it: give "
                 f"constants with it, or set [calibrate] {_SWITCH[name]}."
             )
-    forced = adaptive and steps.forcing() and detector.encoding == "threshold"
     cell_ids = np.asarray(cell_ids)
-    planes = FORCED_PLANES if forced else PLAIN_PLANES
+    planes = table_planes(detector, steps, gain_mode)
     table = np.full((len(cell_ids), planes, detector.pixels), NAN, np.float32)
-    mask = np.full((len(cell_ids), 3, detector.pixels), int(BadPixels.NO_DARK_DATA), np.uint32)
+    mask = np.full((len(cell_ids), detector.stages, detector.pixels), int(BadPixels.NO_DARK_DATA), np.uint32)
     # A module that lacks one constant of those needed cannot be calibrated at all: unknown, not half right.
     known = constants.row_of_cell(cell_ids) >= 0
     known &= all(constants.has(name, module) for name in names)
@@ -176,9 +231,9 @@ def fold(
             name: array[:, start : start + _CHUNK].reshape(len(array), part.size, detector.pixels)
             for name, array in loaded.items()
         }
-        bits = arrays.pop("bad_pixels", np.zeros((3, part.size, detector.pixels), np.uint32))
+        bits = arrays.pop("bad_pixels", np.zeros((detector.stages, part.size, detector.pixels), np.uint32))
         wide = {name: array.astype(np.float64) for name, array in arrays.items()}
-        _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, forced)
+        _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain)
         mask[part] = bits.swapaxes(0, 1)
         known[part] = _worth(wide.get("offset"), bits, detector.fixed_stage(gain_mode))
     table[~known] = NAN
@@ -195,10 +250,10 @@ def _worth(offset: np.ndarray | None, bits: np.ndarray, fixed_stage: int) -> np.
     return dark[stages].any(axis=(0, 2))
 
 
-def _fold_cells(table, rows, wide, bits, steps, energy, signed, forced) -> None:
+def _fold_cells(table, rows, wide, bits, steps, energy, signed) -> None:
     """Fold some cells; `wide` holds (gain, cell, pixel) in float64, `rows` are their rows in the table."""
-    pedestal = wide.get("offset", np.zeros((3, *bits.shape[1:])))
-    relative = wide["relative_gain"] if steps.relative_gain else np.ones((3, 1, 1))
+    pedestal = wide.get("offset", np.zeros(bits.shape))
+    relative = wide["relative_gain"] if steps.relative_gain else np.ones((len(bits), 1, 1))
     divisor = wide["adu_per_kev"] if steps.xray_gain else np.ones((1, 1, 1))
     offset = pedestal.copy() if steps.offset else np.zeros_like(pedestal)
     with np.errstate(all="ignore"):  # zero and NaN gains are constants that are found broken below
@@ -213,15 +268,16 @@ def _fold_cells(table, rows, wide, bits, steps, energy, signed, forced) -> None:
         gain32 = np.where(good, gain, np.nan).astype(np.float32)
         # What is too large or too small for float32 is as broken as what was never finite.
         broken = ~np.isfinite(gain32) | (gain32 == 0) | ~np.isfinite(offset32)
-    table[rows, OFFSETS] = np.where(np.isfinite(offset32), offset32, NAN).swapaxes(0, 1)
-    table[rows, GAINS] = np.where(broken, NAN, gain32).swapaxes(0, 1)
+    offsets = SINGLE_OFFSET if table.shape[1] == SINGLE_PLANES else OFFSETS
+    table[rows, offsets] = np.where(np.isfinite(offset32), offset32, NAN).swapaxes(0, 1)
+    table[rows, gain_planes(table.shape[1])] = np.where(broken, NAN, gain32).swapaxes(0, 1)
     if "thresholds" in wide:
         low, high = wide["thresholds"]
         if steps.low_medium_gap:
             high = np.where(high <= 1.05 * low, NEVER, high)
         # A word is an integer, so d > t is d > floor(t): exact in float32, whatever t was.
         table[rows, THRESHOLDS] = _canonical(np.floor(np.stack([low, high], axis=1)))
-    if forced:
+    if table.shape[1] == FORCED_PLANES:
         reference = pedestal[0] if steps.force_hg_reference == "hg" else pedestal[1]
         medium = _level(pedestal[1], steps.force_mg_if_below)
         high = _level(reference, steps.force_hg_if_below)

@@ -9,7 +9,7 @@ import numpy as np
 from ..detectors import Detector
 from ..errors import BadInput, nearest
 
-__all__ = ["DTYPES", "GAIN_AXIS", "Store", "check_name", "check_shape"]
+__all__ = ["DTYPES", "GAIN_AXIS", "Store", "check_name", "check_shape", "gain_axis"]
 
 GAIN_AXIS = {
     "offset": (3,),
@@ -20,9 +20,30 @@ GAIN_AXIS = {
     "adu_per_kev": (1, 3),
     "bad_pixels": (3,),
 }
-"""Names of the constants, and how long their gain axis may be."""
+"""Names of the constants, and how long their gain axis may be where a detector has three gain stages."""
 
 DTYPES = {name: np.dtype("<u4" if name == "bad_pixels" else "<f4") for name in GAIN_AXIS}
+
+
+def gain_axis(detector: Detector, name: str) -> tuple[int, ...]:
+    """Return how long the gain axis of a constant may be for a detector.
+
+    Parameters
+    ----------
+    detector : Detector
+    name : str
+
+    Returns
+    -------
+    tuple of int
+
+    Examples
+    --------
+    >>> from shotsieve import detectors
+    >>> gain_axis(detectors.load("JUNGFRAU"), "adu_per_kev")
+    (1, 3)
+    """
+    return GAIN_AXIS[name] if detector.stages == 3 else (1,)
 
 
 class Store(Protocol):
@@ -70,8 +91,9 @@ def check_shape(detector: Detector, name: str, shape: tuple[int, ...], cells: in
     >>> from shotsieve import detectors
     >>> check_shape(detectors.load("AGIPD1M"), "offset", (3, 8, 512, 128), 8, "offset")
     """
-    gains = " or ".join(map(str, GAIN_AXIS[name]))
-    if len(shape) != 4 or shape[0] not in GAIN_AXIS[name] or shape[2:] != detector.shape or not shape[1]:
+    allowed = gain_axis(detector, name)
+    gains = " or ".join(map(str, allowed))
+    if len(shape) != 4 or shape[0] not in allowed or shape[2:] != detector.shape or not shape[1]:
         raise BadInput(
             f"{where}: the shape is {shape}, but {name!r} of {detector.name} needs "
             f"({gains} gains, cells, {detector.shape[0]}, {detector.shape[1]})."

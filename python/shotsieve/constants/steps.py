@@ -27,6 +27,7 @@ _OFF = {
     "set_min": False,
     "xray_gain": False,
     "round_photons": False,
+    "wrap256": False,
 }
 
 
@@ -56,6 +57,9 @@ class Steps:
         Fraction from which a photon is rounded up.
     value_limit : float
         A larger absolute value is out of range.
+    wrap256 : bool
+        Of detectors with eight bits: a stored 0 is 256, which did not fit. To be switched off for the mode
+        with nine bits.
     bad_bits : int
         Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
 
@@ -77,6 +81,7 @@ class Steps:
     round_photons: bool = False
     rounding_threshold: float = 0.5
     value_limit: float = 1e7
+    wrap256: bool = True
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:

@@ -13,9 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadInput, nearest
-from .descriptor import CONTROL_FIELDS, GAIN_MODES, ControlKey, Detector, read
+from .check import ENCODINGS, GAIN_MODES
+from .descriptor import CONTROL_FIELDS, ControlKey, Detector, read
 
-__all__ = ["CONTROL_FIELDS", "GAIN_MODES", "ControlKey", "Detector", "Found", "load", "match", "names"]
+__all__ = [
+    "CONTROL_FIELDS",
+    "ENCODINGS",
+    "GAIN_MODES",
+    "ControlKey",
+    "Detector",
+    "Found",
+    "load",
+    "match",
+    "names",
+]
 
 FOLDER = Path(__file__).parent
 

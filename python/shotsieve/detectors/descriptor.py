@@ -12,9 +12,7 @@ import numpy as np
 
 from ..errors import BadInput, nearest
 from ..units import convert
-
-GAIN_MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
-"""Names of the gain modes; the fixed ones in the order of the stages 0, 1, 2."""
+from .check import GAIN_MODES, check
 
 CONTROL_FIELDS = {
     "gain_mode": "",
@@ -111,10 +109,17 @@ class Detector:
     sensor_material : str
         Chemical symbol or formula.
     sensor_thickness_m : float
-    encoding : {"threshold", "code"}
-        Whether plane 1 is compared with two thresholds, or is the gain code itself.
+    encoding : {"threshold", "code", "word", "plain"}
+        Whether plane 1 is compared with two thresholds, or is the gain code itself; whether the words of the
+        only plane hold signal and gain code; or whether there is one gain stage, and words are signals.
     codes : tuple of int
-        For ``"code"``: the codes of the stages 0, 1, 2; every other code is invalid.
+        For ``"code"`` and ``"word"``: the codes of the stages 0, 1, 2, of which the first is 0; every other
+        code is invalid.
+    adc_bits : int
+        Bits of the signal. For ``"word"`` the two above them are the gain code.
+    lost_adc, saturated_adc : int
+        Likewise: the signal that, with the code of low gain, stands for a lost packet, and with that of
+        medium or low gain for a saturated pixel; -1 where there is no such word.
     planes : tuple of str
         Datasets of the raw words; several are stacked on a planes axis. `plane_count` is that axis' length.
     clocks_per_slot : float
@@ -157,6 +162,9 @@ class Detector:
     cell_key: str
     encoding: str
     codes: tuple[int, ...]
+    adc_bits: int
+    lost_adc: int
+    saturated_adc: int
     max_cells: int
     row_cells: int
     clocks_per_slot: float
@@ -177,6 +185,11 @@ class Detector:
     def pixels(self) -> int:
         """Number of pixels of one module."""
         return self.shape[0] * self.shape[1]
+
+    @property
+    def stages(self) -> int:
+        """Number of gain stages that a pixel can be in: the length of the gain axis of the constants."""
+        return 1 if self.encoding == "plain" else 3
 
     @property
     def modules(self) -> tuple[int, ...]:
@@ -304,7 +317,7 @@ def read(path: Path) -> Detector:
         if isinstance(value, list):
             values[key] = tuple(value)
     detector = Detector(**values)
-    _check(detector, path)
+    check(detector, path)
     return detector
 
 
@@ -320,32 +333,3 @@ def _control(table: dict, path: Path) -> dict[str, tuple[ControlKey, ...]]:
                 raise BadInput(f"{path}: unknown key {unknown[0]!r} in [[control.{name}]].{hint}")
         result[name] = tuple(ControlKey(**item) for item in candidates)
     return result
-
-
-def _check(detector: Detector, path: Path) -> None:
-    """Refuse a file that says something the rest of the package does not know."""
-    choices = {
-        "layout": ("frames", "trains"),
-        "encoding": ("threshold", "code"),
-        "keep_unit": ("shot", "train"),
-    }
-    for key, allowed in choices.items():
-        if getattr(detector, key) not in allowed:
-            raise BadInput(
-                f"{path}: {key} = {getattr(detector, key)!r}; it must be one of {', '.join(allowed)}."
-            )
-    if unknown := sorted(set(detector.gain_modes.values()) - set(GAIN_MODES)):
-        raise BadInput(
-            f"{path}: [gain_modes] names {unknown[0]!r}; it must be one of {', '.join(GAIN_MODES)}."
-        )
-    if detector.encoding == "code" and len(detector.codes) != 3:
-        raise BadInput(
-            f"{path}: encoding 'code' needs three codes, for the stages 0, 1, 2; got {detector.codes}."
-        )
-    for key in ("raw_source_pattern", "corrected_source_pattern"):
-        try:
-            groups = re.compile(getattr(detector, key)).groupindex
-        except re.error as error:
-            raise BadInput(f"{path}: {key} is not a regular expression: {error}.") from error
-        if not {"detector", "module"} <= set(groups):
-            raise BadInput(f"{path}: {key} needs the named groups (?P<detector>...) and (?P<module>...).")
