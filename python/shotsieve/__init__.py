@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .measure.roi import RegionSums, RoiResult
     from .peak_list import PeakList
     from .recipe import Recipe
+    from .sources.corrected import pack_corrected
     from .sources.run import open_run
     from .table import Table
 
@@ -59,6 +60,7 @@ __all__ = [
     "backends",
     "calibrate_frames",
     "open_run",
+    "pack_corrected",
     "peakfinder8",
     "plot",
     "reduce",
@@ -86,6 +88,7 @@ _LAZY = {
     "PeakPlan": "measure.peaks",
     "Peaks": "measure.peak_finder",
     "open_run": "sources.run",
+    "pack_corrected": "sources.corrected",
     "peakfinder8": "measure.peakfinder8",
     "reduce": "engine",
 }

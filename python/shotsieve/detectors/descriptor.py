@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import BadInput, nearest
 from ..units import convert
-from .check import GAIN_MODES, check
+from .check import CORRECTED, GAIN_MODES, check
 
 CONTROL_FIELDS = {
     "gain_mode": "",
@@ -111,7 +111,8 @@ class Detector:
     sensor_thickness_m : float
     encoding : {"threshold", "code", "word", "plain"}
         Whether plane 1 is compared with two thresholds, or is the gain code itself; whether the words of the
-        only plane hold signal and gain code; or whether there is one gain stage, and words are signals.
+        only plane hold signal and gain code; or whether there is one gain stage, and words are signals. Of
+        frames that are calibrated already it is ``"corrected"``; see `corrected`.
     codes : tuple of int
         For ``"code"`` and ``"word"``: the codes of the stages 0, 1, 2, of which the first is 0; every other
         code is invalid.
@@ -195,6 +196,37 @@ class Detector:
     def modules(self) -> tuple[int, ...]:
         """Numbers of all modules; empty where the detector has any number of them."""
         return tuple(range(self.first_module, self.first_module + self.module_count))
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether frames are calibrated already, and nothing of them is to be calibrated again."""
+        return self.encoding == CORRECTED
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame in the files, all planes."""
+        return (9 if self.is_corrected else 2 * self.plane_count) * self.pixels
+
+    def corrected(self) -> Detector:
+        """Return the same detector as its corrected files have it: values, mask and gain stage.
+
+        A block holds them as the bytes of float32, uint32 and uint8 in five planes of 16-bit words; see
+        `shotsieve.sources.corrected`.
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("JUNGFRAU").corrected().planes
+        ('adc', 'mask', 'gain')
+        """
+        return dataclasses.replace(
+            self,
+            encoding=CORRECTED,
+            codes=(),
+            planes=(self.planes[0], "mask", "gain"),
+            plane_count=5,
+            steps=("round_photons",),
+        )
 
     def gain_mode_name(self, value: object) -> str | None:
         """Return the name of a gain mode as the run's control source gives it, or None if it is not known.

@@ -16,12 +16,14 @@ from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_together
 from .beside import Beside
 from .choose import choose
-from .exdf import DAMAGE, RunFile, opened, reason, train_text
+from .corrected import check_exact, corrected_targets, form_of
+from .exdf import RunFile, train_text
 from .extents import FrameMap, map_frames, read_frames
 from .inputs import Inputs, find_inputs
 from .litframes import LitFrames
 from .memory import check_out
 from .mode import read_mode
+from .parts import PartForm, read_part
 from .plan import Part, Plan, build_plan
 from .pulses import PulseReader, Unknown
 
@@ -29,8 +31,15 @@ from .pulses import PulseReader, Unknown
 MAX_MAPS = 1024
 
 
-def open_run(run, detector=None, source: str | None = None, *, threads: int | None = None) -> Source:
-    """Open a raw run.
+def open_run(
+    run,
+    detector=None,
+    source: str | None = None,
+    *,
+    data: str | None = None,
+    threads: int | None = None,
+) -> Source:
+    """Open a run of raw words or of corrected frames.
 
     Parameters
     ----------
@@ -41,6 +50,8 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
         Detector family, e.g. ``"AGIPD1M"``; found by itself.
     source : str, optional
         Name of the detector, e.g. ``"SPB_DET_AGIPD1M-1"``; needed where a run holds several.
+    data : {"raw", "corrected"}, optional
+        Which is meant where a run holds both; by default raw words.
     threads : int, optional
         Threads of each reading call; by default as many as the process may use.
 
@@ -52,7 +63,7 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
     Raises
     ------
     BadInput
-        When there is no such run, no raw detector data, or several detectors to choose from.
+        When there is no such run, no detector data of the kind, or several detectors to choose from.
     UnreadableData
         When a file cannot be read; the text names it, and the trains it affects.
 
@@ -67,7 +78,7 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
     (3520, [])
     """
     inputs = find_inputs(run)
-    found = choose(inputs, detector, source)
+    found = choose(inputs, detector, source, data)
     return RunSource(inputs, found, threads or usable_cpus())
 
 
@@ -78,6 +89,7 @@ class _Piece:
     file: RunFile
     group: str
     frames: int
+    form: PartForm | None
 
 
 class RunSource:
@@ -109,10 +121,14 @@ class RunSource:
                 if name in file.instrument and (
                     inputs.detector_files is None or file.path in inputs.detector_files
                 ):
-                    part = _read_part(d, file, name, at, inputs.trains)
+                    part, form = read_part(d, file, name, at, inputs.trains)
                     parts.append(part)
-                    self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames))
+                    self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames, form))
                     used.append(file)
+        self.corrected = None
+        if d.is_corrected:
+            forms = (piece.form for pieces in self._pieces for piece in pieces)
+            self.corrected = form_of(forms, self.notes)
         self._note_modules(inputs, found)
         self._note_trains(inputs, used)
         first = min((part.module for part in parts), default=None)
@@ -209,9 +225,6 @@ class RunSource:
         index = self.readable[start:stop]
         d = self.detector
         check_out(out, (len(index), len(self.modules), d.plane_count, *d.shape))
-        lead = 1 if d.layout == "frames" else 2
-        # Several datasets fill one plane each; a single one fills all planes of a frame at once.
-        plane_size = d.pixels if len(d.planes) > 1 else 0
         for module, (pieces, base) in enumerate(zip(self._pieces, self._plan.base, strict=True)):
             where = self._plan.where[index, module].astype(np.int64)
             have = np.flatnonzero(where >= 0)
@@ -219,16 +232,29 @@ class RunSource:
             for number in np.unique(piece_of):
                 shots = have[piece_of == number]
                 piece, frames = pieces[number], where[shots] - base[number]
-                begin = (shots * len(self.modules) + module) * d.plane_count * d.pixels
-                for plane, key in enumerate(d.planes):
-                    try:
-                        layout = self._map(piece, key, lead)
-                        got = read_frames(layout, frames, out, begin + plane * plane_size, self.threads)
-                        with self._lock:
-                            self._read_bytes[0] += got
-                    except UnreadableData as e:
-                        trains = train_text(self.shots.train_id[index[shots]])
-                        raise UnreadableData(f"{e}; this affects trains {trains}") from e
+                try:
+                    self._read_piece(piece, frames, out, shots * len(self.modules) + module)
+                except UnreadableData as e:
+                    trains = train_text(self.shots.train_id[index[shots]])
+                    raise UnreadableData(f"{e}; this affects trains {trains}") from e
+
+    def _read_piece(self, piece: _Piece, frames: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
+        """Read frames of a file into the frames `at` of a buffer."""
+        d = self.detector
+        if d.is_corrected:
+            targets = corrected_targets(d, out, at, piece.form.lacking)
+            lead = piece.form.lead
+        else:
+            # Several datasets fill one plane each; a single one fills all planes of a frame at once.
+            step = d.pixels if len(d.planes) > 1 else 0
+            targets = [(key, out, at * d.plane_count * d.pixels + k * step) for k, key in enumerate(d.planes)]
+            lead = 1 if d.layout == "frames" else 2
+        for key, buffer, begin in targets:
+            got = read_frames(self._map(piece, key, lead), frames, buffer, begin, self.threads)
+            with self._lock:
+                self._read_bytes[0] += got
+        if self.corrected is not None:
+            check_exact(out, at, self.corrected.dtype, piece.form.name)
 
     def _map(self, piece: _Piece, key: str, lead: int) -> FrameMap:
         """Layout of a dataset, asked of HDF5 once."""
@@ -272,7 +298,7 @@ class RunSource:
     def _note_modules(self, inputs: Inputs, found: detectors.Found) -> None:
         # An object of EXtra-data may leave out modules that the run has.
         recorded = detectors.match({s for f in inputs.files for s in f.instrument})
-        there = {m for f in recorded if f.raw and f.name == found.name for m in f.modules}
+        there = {m for f in recorded if f.raw == found.raw and f.name == found.name for m in f.modules}
         gone = [m for m in self.modules if m not in found.modules]
         if absent := [m for m in gone if m not in there]:
             self.notes.append(f"no file has data of {_modules_text(absent)}: absent in all shots")
@@ -307,70 +333,3 @@ def _modules_text(numbers: list[int]) -> str:
     stops = [n for n in numbers if n + 1 not in numbers]
     ranges = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))
     return f"module{'s' * (len(numbers) > 1)} {', '.join(ranges)}"
-
-
-def _read_part(
-    d: detectors.Detector, file: RunFile, source: str, module: int, trains: np.ndarray | None
-) -> Part:
-    """Index and labels of one module in one file."""
-    group = f"INSTRUMENT/{source}/{d.group}"
-    with opened(file.path) as f:
-        per_row = _check_data(d, file, f, group)
-        first, count = file.index(f, source, d.group)
-        try:
-            rows = len(f[f"{group}/{d.planes[0]}"])
-        except DAMAGE as e:
-            raise UnreadableData(f"{file.path}: {group} cannot be read ({reason(e)})") from e
-        beyond = (first + count > rows) & (count > 0)
-        if beyond.any():
-            raise UnreadableData(
-                f"{file.path}: INDEX/{source}/{d.group} speaks of {int((first + count).max())} rows, but "
-                f"{group}/{d.planes[0]} has {rows}: the data of trains {train_text(file.train_id[beyond])} "
-                "is missing"
-            )
-        # Rows behind the last train are padding: their labels may be missing or nonsense.
-        frames = int((first + count)[count > 0].max(initial=0)) * per_row
-        pulse = file.label(f, f"{group}/{d.pulse_key}", frames).astype(np.uint64) if d.pulse_key else None
-        cell = file.label(f, f"{group}/{d.cell_key}", frames).astype(np.int32)
-    use = slice(None) if trains is None else np.isin(file.train_id, trains)
-    return Part(
-        module=module,
-        train_id=file.train_id[use],
-        timestamp=file.timestamp[use],
-        good=file.good[use],
-        first=first[use] * per_row,
-        count=count[use] * per_row,
-        pulse_id=pulse,
-        cell_id=cell,
-        frames=rows * per_row,
-    )
-
-
-def _check_data(d: detectors.Detector, file: RunFile, f, group: str) -> int:
-    """Check that the datasets hold raw words of this detector; return the frames per row."""
-    per_row = 1
-    for plane in d.planes:
-        path = f"{group}/{plane}"
-        try:
-            data = f[path]
-            shape, dtype = data.shape, data.dtype
-        except DAMAGE as e:
-            raise UnreadableData(f"{file.path}: dataset {path} cannot be read ({reason(e)})") from e
-        if d.layout == "frames":
-            want: tuple[int, ...] = (d.plane_count, *d.shape) if len(d.planes) == 1 else d.shape
-            fits = shape[1:] == want
-        else:
-            want = d.shape
-            fits = len(shape) == 4 and shape[2:] == want
-            per_row = shape[1] if fits else 1
-        if dtype.kind == "f" or (not fits and len(shape) == 3 and shape[1:] == d.shape):
-            raise BadInput(
-                f"{file.path}: {path} has shape {shape} and dtype {dtype}: this is corrected data. shotsieve "
-                "calibrates by itself: give the raw run (raw/r....)"
-            )
-        if not fits or dtype.kind != "u" or dtype.itemsize > 2:
-            raise BadInput(
-                f"{file.path}: {path} has shape {shape} and dtype {dtype}; raw data of {d.name} has (rows"
-                f"{'' if d.layout == 'frames' else ', cells'}, {', '.join(map(str, want))}) and uint16"
-            )
-    return per_row
