@@ -47,7 +47,7 @@ lost_adc, saturated_adc : int
 adc_bits : int
     Encodings 2 and 4: the lowest bits of a word are the signal; the two above them are its gain code, which
     encoding 4 does not look at.
-bad_bits : int
+mask_bad : int
     Encoding 5: bits of the mask of which one makes a pixel bad.
 zero_adc : int
     Encoding 3: what a stored 0 stands for.
@@ -119,7 +119,7 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
                         bool set_min, bool round_photons, float rounding_threshold, float value_limit,
                         float lit_threshold, float to_photon, float candidate_threshold, int medium_code,
                         int low_code, int lost_adc, int saturated_adc, int adc_bits, int zero_adc,
-                        std::uint32_t bad_bits, std::uintptr_t stream, int threads) {
+                        std::uint32_t mask_bad, std::uintptr_t stream, int threads) {
   const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
   const std::int64_t n_frames = raw_view.shape[0];
   const std::int64_t n_pixels = raw_view.shape[2];
@@ -185,7 +185,7 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
                 medium_floor,
                 fixed_stage,
                 {medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc},
-                bad_bits};
+                mask_bad};
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
   check_lists(call);
 #endif
@@ -206,7 +206,7 @@ void bind_calibrate(py::module_& m) {
         py::arg("to_photon") = 0.0f, py::arg("candidate_threshold") = std::numeric_limits<float>::quiet_NaN(),
         py::arg("medium_code") = 1, py::arg("low_code") = 3, py::arg("lost_adc") = 0x3FFF,
         py::arg("saturated_adc") = 0, py::arg("adc_bits") = 12, py::arg("zero_adc") = 0,
-        py::arg("bad_bits") = std::uint32_t{0xFFFFFFFF}, py::arg("stream") = 0, py::arg("threads") = 1);
+        py::arg("mask_bad") = std::uint32_t{0xFFFFFFFF}, py::arg("stream") = 0, py::arg("threads") = 1);
 }
 
 }  // namespace shotsieve::bind

@@ -76,7 +76,7 @@ struct PixelRules {
   float medium_floor;         // medium-gain values below this become 0: 0 or -inf
   int fixed_stage;            // -1 adaptive, else the only stage of the run
   WordRules words;
-  std::uint32_t bad_bits;  // values that are calibrated already: bits of their mask that make a pixel bad
+  std::uint32_t mask_bad;  // values that are calibrated already: bits of their mask that make a pixel bad
 };
 
 struct PixelResult {
@@ -175,7 +175,7 @@ SS_HD int count_photons(float y, float rounding_threshold) {
 // A value that was calibrated before, as the facility's files hold it: NaN where its mask says that it is
 // bad.
 SS_HD float corrected_value(float value, std::uint32_t mask, const PixelRules& rules) {
-  return (mask & rules.bad_bits) == 0 ? value : std::numeric_limits<float>::quiet_NaN();
+  return (mask & rules.mask_bad) == 0 ? value : std::numeric_limits<float>::quiet_NaN();
 }
 
 // From the calibrated number to everything a frame counts. `flags` are those already found in the word.

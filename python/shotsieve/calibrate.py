@@ -74,7 +74,7 @@ class CalibrateParams:
         As `codes` and the others of `Detector`.
     zero_adc : int
         What a stored 0 stands for, with one gain stage.
-    bad_bits : int
+    mask_bad : int
         Of frames that are calibrated already: bits of their mask of which one makes a pixel bad.
     """
 
@@ -93,7 +93,7 @@ class CalibrateParams:
     saturated_adc: int = 0
     adc_bits: int = 12
     zero_adc: int = 0
-    bad_bits: int = ALL_BITS
+    mask_bad: int = ALL_BITS
 
     @classmethod
     def from_steps(
@@ -114,7 +114,7 @@ class CalibrateParams:
         if detector.encoding == "word":
             words["adc_bits"] = detector.adc_bits
         if detector.is_corrected:
-            words["bad_bits"] = steps.bad_bits
+            words["mask_bad"] = steps.bad_bits
         return cls(
             encoding=CORRECTED_ENCODING if detector.is_corrected else ENCODINGS.index(detector.encoding),
             fixed_stage=detector.fixed_stage(gain_mode),

@@ -37,8 +37,8 @@ SETTINGS = {
     "rounded": {"lit_threshold": 0.7, "to_photon": 1.0, "round_photons": True, "rounding_threshold": 0.7},
     "no photons": {"candidate_threshold": -np.inf},
     "large": {"value_limit": 16777214.0, "lit_threshold": -1.0, "to_photon": 1.0},
-    "two bits": {"bad_bits": 0x80000001, "lit_threshold": 0.0},
-    "no bits": {"bad_bits": 0, "lit_threshold": 0.0},
+    "two bits": {"mask_bad": 0x80000001, "lit_threshold": 0.0},
+    "no bits": {"mask_bad": 0, "lit_threshold": 0.0},
 }
 
 
@@ -57,7 +57,7 @@ def case_of(rng, n_pixels=2048 + 72, shots=3, modules=2, **params):
     present = np.ones_like(rows, bool)
     present[2, 0] = False
     table = Tables.of_corrected(modules, n_pixels, [0], DEFAULT_BAD_BITS).table
-    return Case(raw, rows, present, table, {"encoding": 5, "bad_bits": DEFAULT_BAD_BITS, **params})
+    return Case(raw, rows, present, table, {"encoding": 5, "mask_bad": DEFAULT_BAD_BITS, **params})
 
 
 def expected(case, pixels=True):
@@ -82,7 +82,7 @@ def test_what_the_reference_counts():
     gain = np.array([[0, 1, 2, 0, 0, 0, 0, 1]], "u1")
     raw = shotsieve.pack_corrected(data, mask, gain).reshape(1, 5, 8)
     case = Case(raw[None], np.zeros((1, 1), "i4"), np.ones((1, 1), bool), np.zeros((1, 1, 8), "f4"))
-    case.params = {"encoding": 5, "bad_bits": DEFAULT_BAD_BITS, "lit_threshold": 4.0, "to_photon": 0.5}
+    case.params = {"encoding": 5, "mask_bad": DEFAULT_BAD_BITS, "lit_threshold": 4.0, "to_photon": 0.5}
     out = expected(case)
     # 1, 30, -4 and 5 count: 30 and 5 are lit, and hold 0.5, 15 and 2.5 photons, of which halves go up.
     assert out["counts"].tolist() == [[2, 4, 128 * 32, 1 + 15 + 3, 0]]
@@ -126,8 +126,8 @@ def test_a_detector_of_corrected_frames_has_the_parameters():
 
     detector = detectors.load("AGIPD1M").corrected()
     params = CalibrateParams.from_steps(Steps(bad_bits=3), detector, "adaptive", 0.5, 1.0)
-    assert (params.encoding, params.bad_bits, params.set_min) == (5, 3, False)
-    assert CalibrateParams.from_steps(Steps(), detectors.load("AGIPD1M"), "adaptive").bad_bits == 0xFFFFFFFF
+    assert (params.encoding, params.mask_bad, params.set_min) == (5, 3, False)
+    assert CalibrateParams.from_steps(Steps(), detectors.load("AGIPD1M"), "adaptive").mask_bad == 0xFFFFFFFF
 
 
 # ---------------------------------------------------------------------- the words of a block

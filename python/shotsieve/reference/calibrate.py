@@ -70,7 +70,7 @@ def calibrate_count(
     saturated_adc=0,
     adc_bits=12,
     zero_adc=0,
-    bad_bits=0xFFFFFFFF,
+    mask_bad=0xFFFFFFFF,
     stream=None,
     threads=1,
 ):
@@ -99,7 +99,7 @@ def calibrate_count(
         Written for every listed frame.
     encoding, fixed_stage, set_min, round_photons, rounding_threshold, value_limit, lit_threshold, to_photon
         As for `calibrate_count_folded`.
-    candidate_threshold, medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc, bad_bits
+    candidate_threshold, medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc, mask_bad
         As for `calibrate_count_folded`.
     stream, threads
         Not used; there so that the reference can stand in for a backend.
@@ -136,7 +136,7 @@ def calibrate_count(
         saturated_adc=saturated_adc,
         adc_bits=adc_bits,
         zero_adc=zero_adc,
-        bad_bits=bad_bits,
+        mask_bad=mask_bad,
     )
     counts[listed] = result.counts
     if pixels is not None:
@@ -167,7 +167,7 @@ def calibrate_count_folded(
     saturated_adc=0,
     adc_bits=12,
     zero_adc=0,
-    bad_bits=0xFFFFFFFF,
+    mask_bad=0xFFFFFFFF,
 ):
     """Calibrate frames with folded constants in float32, and count their pixels.
 
@@ -209,7 +209,7 @@ def calibrate_count_folded(
         Lowest bits of a word that are the signal, for encodings 2 and 4; two bits of gain code are above.
     zero_adc : int
         What a stored 0 stands for, for encoding 3.
-    bad_bits : int
+    mask_bad : int
         Bits of the mask of which one makes a pixel bad, for encoding 5.
 
     Returns
@@ -248,7 +248,7 @@ def calibrate_count_folded(
             adc = np.where(raw[frame, 0] == 0, zero_adc, raw[frame, 0])
             stage, flags = np.zeros(n_pixels, int), np.zeros(n_pixels, int)
         elif encoding == 5:
-            adc, stage = _corrected(raw[frame], bad_bits)
+            adc, stage = _corrected(raw[frame], mask_bad)
             flags = np.zeros(n_pixels, int)
         else:
             adc = raw[frame] & ((1 << adc_bits) - 1)
@@ -314,10 +314,10 @@ def _stages_by_code(adc, code, fixed_stage, medium_code, low_code, lost_adc, sat
     return stage, np.where(wrong, WRONG_GAIN, 0) | np.where(saturated, OUT_OF_RANGE, 0)
 
 
-def _corrected(words, bad_bits):
+def _corrected(words, mask_bad):
     """Return the values of a frame that is calibrated already, NaN where its mask is bad, and the stages."""
     words = np.ascontiguousarray(words)
     value = words[0:2].reshape(-1).view(np.float32)
     mask = words[2:4].reshape(-1).view(np.uint32)
     gain = words[4].view(np.uint8)[: len(value)]
-    return np.where(mask & np.uint32(bad_bits) == 0, value, NAN), (gain & 3).astype(int)
+    return np.where(mask & np.uint32(mask_bad) == 0, value, NAN), (gain & 3).astype(int)
