@@ -39,6 +39,26 @@ def keep_list(keep: Any, index: Any, count: Any, *, stream: int = 0, threads: in
 def gather_rows(
     source: Any, index: Any, count: Any, target: Any, *, stream: int = 0, threads: int = 1
 ) -> None: ...
+def bank_mode(
+    raw: Any,
+    frames: Any,
+    groups: Any,
+    table: Any,
+    shift: Any,
+    *,
+    row_pixels: int,
+    bank_rows: int,
+    bank_columns: int,
+    limit: int,
+    banks: bool = True,
+    rows: bool = True,
+    columns: bool = True,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
+def linearise(
+    raw: Any, frames: Any, groups: Any, linear: Any, words: Any, *, stream: int = 0, threads: int = 1
+) -> None: ...
 def find_peaks(
     pixels: Any,
     candidates: Any,

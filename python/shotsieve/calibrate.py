@@ -11,7 +11,7 @@ gain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy as np
 from .constants.bad_pixels import ALL_BITS, BadPixels
 from .constants.fold import fold, table_planes
 from .detectors import ENCODINGS
+from .linearise import linear_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,6 +150,8 @@ class Tables:
         Memory cells of the run, ascending.
     bad_bits : int
         Mask bits that take a pixel out of the measures.
+    linear : ndarray of uint16, shape (R, n_pixels, entries), or None
+        Linearisation of the words of each row; None where words are linear.
     most_together : int
         Frames of a row that share one reading of it, at most.
     """
@@ -158,6 +161,7 @@ class Tables:
     row_of: np.ndarray
     cell_ids: np.ndarray
     bad_bits: int
+    linear: np.ndarray | None = None
     most_together: int = MAX_GROUP
 
     @classmethod
@@ -228,6 +232,7 @@ def make_tables(
     planes = table_planes(detector, steps, gain_mode)
     table = np.empty((len(holders) * len(cells), planes, detector.pixels), "f4")
     mask = np.empty((len(holders) * len(cells), detector.stages, detector.pixels), "u4")
+    wanted, linear = steps.for_detector(detector).linearise, []
     used = 0
     for at in holders:
         folded = fold(
@@ -238,7 +243,10 @@ def make_tables(
         table[rows], mask[rows] = folded.table[known], folded.mask[known]
         row_of[at, known] = rows
         used += len(known)
-    return Tables(table[:used], mask[:used], row_of, cells, steps.bad_bits)
+        if wanted:
+            linear.append(linear_rows(constants, detector, modules[at], cells[known]))
+    made = Tables(table[:used], mask[:used], row_of, cells, steps.bad_bits)
+    return replace(made, linear=np.concatenate(linear)) if wanted and used else made
 
 
 def list_frames(

@@ -22,6 +22,7 @@ from .calibrate import (
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
+from .linearise import Lineariser
 from .measure.arrays import check_raw, chosen_backend
 from .measure.lit import lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
@@ -96,8 +97,10 @@ class Calibrator:
     ----------
     modules : tuple of int
     unit : str
+    notes : list of str
+        Steps that were switched off, since the constants do not have what they need.
     frame_shape : (int, int, int, int)
-        (modules, planes, ss, fs) of the raw words of a shot.
+        (modules, planes, ss, fs) of the raw words of a shot; (modules, planes, strips) in one dimension.
 
     Raises
     ------
@@ -133,6 +136,7 @@ class Calibrator:
         self.modules = tuple(constants.modules if modules is None else (int(m) for m in modules))
         if not self.modules or len(set(self.modules)) < len(self.modules):
             raise BadInput(f"{WHO}: modules {self.modules}: expected different numbers, at least one")
+        steps, self.notes = steps.for_constants(self.detector, constants)
         self.unit = steps.unit(unit)
         cells = np.unique(np.asarray(constants.cell_ids if cells is None else cells, "i4"))
         self.tables = make_tables(
@@ -151,11 +155,12 @@ class Calibrator:
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
         self.backend = chosen_backend(backend)
-        self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.shape)
+        self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.frame_shape)
         device = self.backend.device
         table = self.tables.table
         if len(table) == 0:
             table = np.full((1, *table.shape[1:]), np.nan, "f4")
+        self._lineariser = Lineariser(self.backend, self.tables.linear)
         self._table, stream = device.twin(table), device.stream()
         device.to_device(self._table, table, stream)
         device.wait(device.record(stream))
@@ -289,9 +294,11 @@ class Calibrator:
             pinned[-1][:] = values
             lists.append(device.twin(pinned[-1]))
             device.to_device(lists[-1], pinned[-1], stream)
+        raw = raw.reshape(flat[0], self.detector.plane_count, flat[1])
+        words = self._lineariser.buffer(raw.shape)
         queue_calibration(
             self.backend,
-            raw.reshape(flat[0], self.detector.plane_count, flat[1]),
+            self._lineariser.queue(raw, *lists, words, stream),
             *lists,
             self._table,
             counts,
@@ -299,13 +306,13 @@ class Calibrator:
             **{name: array.reshape(*flat) for name, array in images.items()},
             stream=stream,
         )
-        return [*pinned, *lists]
+        return [*pinned, *lists, words]
 
     def _answer(
         self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray
     ) -> CalibratedFrames:
         known, told = rows >= 0, {}
-        shape = (*rows.shape, *self.detector.shape)
+        shape = (*rows.shape, *self.detector.frame_shape)
         if "data" in outputs:
             told["data"] = found["pixels"].reshape(*shape)
         if "mask" in outputs:

@@ -123,6 +123,13 @@ def wrong_settings(
             yield f"the pixels are in {pixels.attrs.get(name)}, and should be in {params['unit']}"
 
 
+def thirds_of(file: h5py.File, source: str) -> bool:
+    """Whether a file holds raw words of parallel gain: three frames of every shot."""
+    told = file[f"RUN/SHOTSIEVE/{source}"]
+    parallel = told.get("mode/parallel_gain/value")
+    return told["content/value"].asstr()[0] == "raw" and parallel is not None and bool(parallel[0])
+
+
 def wrong_numbers(
     file: h5py.File, source: str, detector: Detector, told: Told, m: int, kept: np.ndarray, unit: str
 ) -> Iterator[str]:
@@ -219,10 +226,10 @@ def _group_of(
     """Return the datasets of the group, as they would be written into this file."""
     made: dict[str, np.ndarray] = {}
     if detector.layout == "trains":
-        cells = file[f"INSTRUMENT/{source}/{detector.group}/{detector.cell_key}"].shape[1]
-        litpx.write_trains(made, lit, m, detector.cell_key, cells)
+        cells = file[f"INSTRUMENT/{source}/{detector.group}/{detector.planes[0]}"].shape[1]
+        litpx.write_trains(made, lit, m, detector.cell_key or litpx.CELL, cells)
     else:
-        litpx.write_frames(made, lit, m, detector.cell_key)
+        litpx.write_frames(made, lit, m, detector.cell_key or litpx.CELL)
     return made
 
 

@@ -104,6 +104,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "integration_time": Key(float),
         "photon_energy": Key(Quantity, units=("keV",)),
         "distance": Key(Quantity, units=("m",)),
+        "parallel_gain": Key(bool),
         "unit": Key(str, choices=("ADU", "keV", "photon")),
         **STEP_KEYS,
     },

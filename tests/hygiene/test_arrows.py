@@ -130,7 +130,7 @@ LAYERS = [
     ("errors", "units", "cpus", "backend", "device", "toml_text", "filters"),
     ("detectors", "geometry"),
     ("sources", "constants", "reference"),
-    ("calibrate", "calibrator", "compact", "measure"),
+    ("linearise", "calibrate", "calibrator", "compact", "measure"),
     (
         "table",
         "table_columns",

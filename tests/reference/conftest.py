@@ -13,6 +13,7 @@ BROKEN = {
     "thresholds": [np.nan, np.inf, 0.0, 65535.0, 65534.5],
     "relative_gain": [np.nan, np.inf, 0.0, -3.0],
     "mg_baseline": [np.nan, -np.inf],
+    "noise": [np.nan, np.inf, 0.0, -3.0],
     "adu_per_kev": [np.nan, np.inf, 0.0, -7.0],
 }
 
@@ -43,6 +44,11 @@ def random_constants(detector, rng, cells, broken=0.1):
         arrays["thresholds"][1][narrow] = arrays["thresholds"][0][narrow] * np.float32(1.04)
         arrays["relative_gain"] = draw("relative_gain", 0.5, 150, 3)
         arrays["mg_baseline"] = draw("mg_baseline", -500, 500, 1)
+    if "ff_map" in detector.steps:
+        arrays["relative_gain"] = draw("relative_gain", 0.5, 150, 3)
+        arrays["ff_map"] = draw("relative_gain", 0.5, 2, rng.choice([1, 3]))
+        arrays["gain_amp_map"] = draw("relative_gain", 0.5, 2, rng.choice([1, 3]))
+        arrays["noise"] = draw("noise", 0.5, 30, 3)
     return Constants.from_arrays(detector, {k: v[None] for k, v in arrays.items()}, modules=[0])
 
 
@@ -60,6 +66,8 @@ def random_words(detector, rng, frames):
         gain[codes] = rng.choice(np.uint16([0, 0, 1, 2, 3]), codes.sum())
     if detector.encoding == "word":
         return np.where(rng.random(adc.shape) < 0.5, adc, adc & 0x0FFF)[:, None]
+    if detector.encoding == "parallel":
+        return np.stack([adc, gain, rng.permuted(gain)], axis=1)
     return np.stack([adc, gain], axis=1)[:, : detector.plane_count]
 
 
@@ -84,6 +92,21 @@ def word():
 
 
 @pytest.fixture
+def lpd():
+    return dataclasses.replace(detectors.load("LPD1M"), shape=PIXELS)
+
+
+@pytest.fixture
+def parallel(lpd):
+    return lpd.in_parallel_gain()
+
+
+@pytest.fixture
+def dssc():
+    return dataclasses.replace(detectors.load("DSSC1M"), shape=PIXELS)
+
+
+@pytest.fixture
 def plain():
     """A detector with one gain stage, as ePix100."""
     return dataclasses.replace(
@@ -92,12 +115,6 @@ def plain():
         steps=("offset", "xray_gain", "round_photons"),
         gain_modes={"0": "fixed_high"},
     )  # fmt: skip
-
-
-@pytest.fixture
-def wrapped(plain):
-    """One gain stage and eight bits, as DSSC."""
-    return dataclasses.replace(plain, adc_bits=8, steps=(*plain.steps, "wrap256"))
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from kernels import Case, calibrate
@@ -29,15 +31,21 @@ CALIBRATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ["agipd", "jungfrau", "word", "plain", "wrapped"])
+@pytest.mark.parametrize("name", ["agipd", "jungfrau", "plain", "lpd", "parallel", "dssc"])
 @pytest.mark.parametrize("calibration", CALIBRATIONS.values(), ids=CALIBRATIONS.keys())
 def test_every_backend_gives_the_bits_of_the_reference_and_the_masks_of_the_oracle(
     request, native_backend, make_constants, make_words, name, calibration, rng
 ):
     detector = request.getfixturevalue(name)
     steps, gain_mode, energy = calibration
-    if name in ("plain", "wrapped"):
+    if name in ("plain", "dssc"):
         gain_mode = "fixed_high"
+    elif name == "parallel":
+        gain_mode = "adaptive"
+    if not steps.offset:
+        steps = dataclasses.replace(steps, ff_map=False, gain_amp_map=False)
+    elif energy and name in ("lpd", "dssc"):
+        steps = dataclasses.replace(steps, adu_per_photon=14.25)
     unit = "photon" if energy else steps.unit()
     constants = make_constants(detector, rng, len(CELLS))
     constants = type(constants).from_arrays(
@@ -79,6 +87,7 @@ def test_every_backend_gives_the_bits_of_the_reference_and_the_masks_of_the_orac
         value_limit=applied.value_limit,
         photon_energy_kev=energy,
         bad_bits=applied.bad_bits,
+        adu_per_photon=applied.adu_per_photon,
         **{
             argument: constants.load(key, 0).reshape(-1, len(CELLS), detector.pixels)
             if used and constants.has(key)
@@ -88,7 +97,10 @@ def test_every_backend_gives_the_bits_of_the_reference_and_the_masks_of_the_orac
                 ("thresholds", "thresholds", True),
                 ("relative_gain", "relative_gain", applied.relative_gain),
                 ("mg_baseline", "mg_baseline", applied.adjust_mg_baseline),
-                ("adu_per_kev", "adu_per_kev", applied.xray_gain),
+                ("ff_map", "ff_map", applied.ff_map),
+                ("gain_amp_map", "gain_amp_map", applied.gain_amp_map),
+                ("noise", "noise", True),
+                ("adu_per_kev", "adu_per_kev", applied.xray_gain and applied.adu_per_photon is None),
                 ("bad_pixels", "bad_pixels", True),
             )
         },

@@ -32,6 +32,9 @@ def calibrations(draw):
         adjust_mg_baseline=offset and draw(st.booleans()),
         set_min=draw(st.booleans()),
         xray_gain=offset and draw(st.booleans()),
+        ff_map=offset and draw(st.booleans()),
+        gain_amp_map=offset and draw(st.booleans()),
+        parallel_sigma_high=draw(st.sampled_from([5.0, 0.0, 20.0])),
         value_limit=draw(st.sampled_from([1e7, 1000.0])),
         bad_bits=draw(st.sampled_from([0xFFFFFFFF, 0, 0x0000FFFF])),
     )
@@ -65,7 +68,12 @@ def both(detector, constants, words, cells, steps, mode, energy):
         thresholds=constant("thresholds"),
         relative_gain=constant("relative_gain", steps.relative_gain),
         mg_baseline=constant("mg_baseline", steps.adjust_mg_baseline),
-        adu_per_kev=constant("adu_per_kev", steps.xray_gain),
+        ff_map=constant("ff_map", steps.ff_map),
+        gain_amp_map=constant("gain_amp_map", steps.gain_amp_map),
+        noise=constant("noise"),
+        parallel_sigma=(steps.parallel_sigma_high, steps.parallel_sigma_mid),
+        adu_per_kev=constant("adu_per_kev", steps.xray_gain and steps.adu_per_photon is None),
+        adu_per_photon=steps.adu_per_photon,
         bad_pixels=constant("bad_pixels"),
         signed_gain=detector.signed_gain,
         low_medium_gap=steps.low_medium_gap,
@@ -79,7 +87,7 @@ def both(detector, constants, words, cells, steps, mode, energy):
     gains = gain_planes(rows.shape[1])
     offset = np.take_along_axis(rows[:, gains.start - detector.stages : gains.start], stage, 1)[:, 0]
     gain = np.take_along_axis(rows[:, gains], stage, 1)[:, 0].astype(np.float64)
-    signal = np.maximum(words[:, 0], common["zero_adc"])  # a stored 0 is as large as what it stands for
+    signal = np.maximum(words.max(axis=1), common["zero_adc"])  # a stored 0 is as large as what it stands for
     bound = 2.0**-20 * np.maximum(signal, np.abs(offset.astype(np.float64))) * np.abs(gain)
     return result, oracle, bound
 
@@ -105,14 +113,18 @@ def check(result, oracle, bound, steps):
     assert (flags & 0x90 != 0)[marked].all()
 
 
-@pytest.mark.parametrize("name", ["agipd", "jungfrau", "word", "plain", "wrapped"])
+@pytest.mark.parametrize("name", ["agipd", "jungfrau", "word", "plain", "lpd", "parallel", "dssc"])
 @QUIET
 @given(calibration=calibrations())
 def test_folded_agrees_with_unfolded(request, make_constants, make_words, name, calibration):
     detector = request.getfixturevalue(name)
     steps, mode, energy, seed = calibration
-    if name in ("plain", "wrapped"):
+    if name in ("plain", "dssc"):
         mode = "fixed_high"
+    elif name == "parallel":
+        mode = "adaptive"
+    if energy and seed % 2 and name in ("lpd", "dssc"):
+        steps = dataclasses.replace(steps, adu_per_photon=14.25)
     rng = np.random.default_rng(seed)
     constants = make_constants(detector, rng, CELLS)
     words = make_words(detector, rng, FRAMES)

@@ -4,7 +4,7 @@ Subtracting the offset, the relative gain, the medium-gain baseline, ADU per keV
 affine for one pixel, cell and stage g, so they are one subtraction and one product::
 
     x = (adc - offset[g]) * gain[g]
-    gain[g]   = r[g] / (F[g] * E)
+    gain[g]   = r[g] / (F[g] * E)        (r with further factors, of LPD; F * E is the ADU of a photon)
     offset[g] = pedestal[g] - baseline / r[g]        (the baseline for g = 1 only)
 
 All of it is done in float64 and rounded once, to float32.
@@ -43,10 +43,14 @@ NEVER = 65535.0  # no digital level is above it
 
 _CHUNK = 8  # cells folded at once: a few MB of float64, whatever the number of cells
 _SWITCH = {
+    "linearisation": "linearise = false",
     "offset": "offset = false",
     "relative_gain": "relative_gain = false",
+    "ff_map": "ff_map = false",
+    "gain_amp_map": "gain_amp_map = false",
     "mg_baseline": "adjust_mg_baseline = false",
     "adu_per_kev": 'xray_gain = false (the output is then in "ADU")',
+    "noise": "parallel_gain = false, if the run was not taken so",
     "thresholds": 'gain_mode = "fixed_high" or another fixed mode, if the run was taken so',
 }
 
@@ -143,11 +147,15 @@ def required(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> t
     steps = steps.for_detector(detector)
     adaptive = detector.fixed_stage(gain_mode) < 0
     wanted = {
+        "linearisation": steps.linearise,
         "offset": steps.offset or (adaptive and steps.forcing()),
         "thresholds": adaptive and detector.encoding == "threshold",
+        "noise": detector.encoding == "parallel",
         "relative_gain": steps.relative_gain,
         "mg_baseline": steps.adjust_mg_baseline,
-        "adu_per_kev": steps.xray_gain,
+        "ff_map": steps.ff_map,
+        "gain_amp_map": steps.gain_amp_map,
+        "adu_per_kev": steps.xray_gain and steps.adu_per_photon is None,
     }
     return tuple(name for name, needed in wanted.items() if needed)
 
@@ -202,7 +210,7 @@ def fold(
     """
     constants.check_detector(detector)
     steps = steps.for_detector(detector)
-    energy = _energy(steps.unit(unit), photon_energy_kev)
+    energy = _energy(steps, steps.unit(unit), photon_energy_kev)
     names = required(detector, steps, gain_mode)
     for name in names:
         if not constants.has(name):
@@ -222,7 +230,7 @@ def fold(
         return FoldedModule(table, mask, known)
 
     # Whole modules are loaded at once, since the facility's files hold the cells of a pixel side by side.
-    loaded = {name: constants.load(name, module, cell_ids[rows]) for name in names}
+    loaded = {name: constants.load(name, module, cell_ids[rows]) for name in names if name != "linearisation"}
     if constants.has("bad_pixels", module):
         loaded["bad_pixels"] = constants.load("bad_pixels", module, cell_ids[rows])
     for start in range(0, rows.size, _CHUNK):
@@ -233,7 +241,7 @@ def fold(
         }
         bits = arrays.pop("bad_pixels", np.zeros((detector.stages, part.size, detector.pixels), np.uint32))
         wide = {name: array.astype(np.float64) for name, array in arrays.items()}
-        _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain)
+        _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, detector.adc_max)
         mask[part] = bits.swapaxes(0, 1)
         known[part] = _worth(wide.get("offset"), bits, detector.fixed_stage(gain_mode))
     table[~known] = NAN
@@ -250,19 +258,24 @@ def _worth(offset: np.ndarray | None, bits: np.ndarray, fixed_stage: int) -> np.
     return dark[stages].any(axis=(0, 2))
 
 
-def _fold_cells(table, rows, wide, bits, steps, energy, signed) -> None:
+def _fold_cells(table, rows, wide, bits, steps, energy, signed, top) -> None:
     """Fold some cells; `wide` holds (gain, cell, pixel) in float64, `rows` are their rows in the table."""
     pedestal = wide.get("offset", np.zeros(bits.shape))
     relative = wide["relative_gain"] if steps.relative_gain else np.ones((len(bits), 1, 1))
-    divisor = wide["adu_per_kev"] if steps.xray_gain else np.ones((1, 1, 1))
+    divisor = wide["adu_per_kev"] if "adu_per_kev" in wide else np.ones((1, 1, 1))
+    positive = (relative > 0) & (divisor > 0)
     offset = pedestal.copy() if steps.offset else np.zeros_like(pedestal)
     with np.errstate(all="ignore"):  # zero and NaN gains are constants that are found broken below
+        for name in ("ff_map", "gain_amp_map"):
+            if getattr(steps, name):
+                relative = relative * wide[name]
+                positive = positive & (wide[name] > 0)
         gain = relative / (divisor * energy)
         if steps.adjust_mg_baseline:
             offset[1] -= wide["mg_baseline"][0] / relative[1]
         good = np.isfinite(relative) & np.isfinite(divisor) & np.isfinite(offset) & (gain != 0)
         if not signed:
-            good &= (relative > 0) & (divisor > 0)
+            good &= positive
         good &= (bits & np.uint32(steps.bad_bits)) == 0
         offset32 = offset.astype(np.float32)
         gain32 = np.where(good, gain, np.nan).astype(np.float32)
@@ -271,6 +284,12 @@ def _fold_cells(table, rows, wide, bits, steps, energy, signed) -> None:
     offsets = SINGLE_OFFSET if table.shape[1] == SINGLE_PLANES else OFFSETS
     table[rows, offsets] = np.where(np.isfinite(offset32), offset32, NAN).swapaxes(0, 1)
     table[rows, gain_planes(table.shape[1])] = np.where(broken, NAN, gain32).swapaxes(0, 1)
+    if "noise" in wide:
+        # Parallel gain: high and medium gain are good up to so many sigma below the end of their range.
+        sigma = np.array([steps.parallel_sigma_high, steps.parallel_sigma_mid])
+        with np.errstate(invalid="ignore"):  # a noise that is not finite, as elsewhere
+            ends = top - sigma[:, None, None] * wide["noise"][:2]
+        table[rows, THRESHOLDS] = _canonical(np.floor(ends.swapaxes(0, 1)))
     if "thresholds" in wide:
         low, high = wide["thresholds"]
         if steps.low_medium_gap:
@@ -294,13 +313,18 @@ def _canonical(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), NAN, values.astype(np.float32))
 
 
-def _energy(unit: str, photon_energy_kev: float | None) -> float:
-    """Return what keV are divided by for the unit."""
-    if unit != "photon":
+def _energy(steps: Steps, unit: str, photon_energy_kev: float | None) -> float:
+    """Return what is divided by for the unit: keV without a step that divides ADU by a number, else ADU."""
+    adu = steps.adu_per_photon if steps.xray_gain else None
+    if unit == "ADU" or (unit == "keV" and adu is None):
         return 1.0
+    if unit == "photon" and adu is not None:
+        return adu
     if photon_energy_kev is None:
+        other = '"keV"' if adu is None else '"photon"'
         raise BadInput(
-            'The unit is "photon", but the run does not say the photon energy: set [calibrate] '
-            'photon_energy = "9.3 keV" (the energy of your experiment) in the recipe, or unit = "keV".'
+            f'The unit is "{unit}", but the run does not say the photon energy: set [calibrate] '
+            f'photon_energy = "9.3 keV" (the energy of your experiment) in the recipe, or unit = {other}.'
         )
-    return check_photon_energy(photon_energy_kev)
+    energy = check_photon_energy(photon_energy_kev)
+    return energy if adu is None else adu / energy

@@ -9,7 +9,7 @@ import numpy as np
 from ..detectors import Detector
 from ..errors import BadInput, nearest
 
-__all__ = ["DTYPES", "GAIN_AXIS", "Store", "check_name", "check_shape", "gain_axis"]
+__all__ = ["DTYPES", "GAIN_AXIS", "Store", "as_words", "check_name", "check_shape", "gain_axis"]
 
 GAIN_AXIS = {
     "offset": (3,),
@@ -17,12 +17,53 @@ GAIN_AXIS = {
     "thresholds": (2,),
     "relative_gain": (3,),
     "mg_baseline": (1,),
+    "ff_map": (1, 3),
+    "gain_amp_map": (1, 3),
     "adu_per_kev": (1, 3),
     "bad_pixels": (3,),
+    "linearisation": (4096,),
 }
 """Names of the constants, and how long their gain axis may be where a detector has three gain stages."""
 
-DTYPES = {name: np.dtype("<u4" if name == "bad_pixels" else "<f4") for name in GAIN_AXIS}
+DTYPES = {name: np.dtype("<f4") for name in GAIN_AXIS} | {
+    "bad_pixels": np.dtype("<u4"),
+    "linearisation": np.dtype("<u2"),
+}
+
+
+def as_words(array: np.ndarray, where: str) -> np.ndarray:
+    """Return a table of words as uint16; NaN, which stands for no table, as 0.
+
+    Parameters
+    ----------
+    array : ndarray
+    where : str
+        What the error calls the array.
+
+    Returns
+    -------
+    ndarray of uint16
+
+    Raises
+    ------
+    BadInput
+        If a value is not a whole number of 16 bits: rounding would be a silent change.
+
+    Examples
+    --------
+    >>> as_words(np.array([0.0, 1023.0, np.nan]), "table").tolist()
+    [0, 1023, 0]
+    """
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), 0, array)
+    words = np.clip(array, 0, 65535).astype("<u2")
+    if (words != array).any():
+        worst = array[words != array].ravel()[0]
+        raise BadInput(
+            f"{where}: {worst!s} is in a table of linearisation, whose entries are words: expected whole "
+            "numbers from 0 to 65535."
+        )
+    return words
 
 
 def gain_axis(detector: Detector, name: str) -> tuple[int, ...]:

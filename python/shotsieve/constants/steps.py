@@ -12,20 +12,28 @@ from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS
 
 if TYPE_CHECKING:
     from ..detectors import Detector
+    from .container import Constants
 
 __all__ = ["Steps"]
 
 MAX_VALUE_LIMIT = 16777214.0  # above it the kernels' sums of rint(x * 128) would leave 32 bits
 
+_STEP_OF = {"adu_per_kev": "xray_gain", "relative_gain": "relative_gain"}
+"""The step that needs a constant which a detector may be without."""
+
 _OFF = {
+    "linearise": False,
     "low_medium_gap": False,
     "force_mg_if_below": None,
     "force_hg_if_below": None,
     "offset": False,
     "relative_gain": False,
+    "ff_map": False,
+    "gain_amp_map": False,
     "adjust_mg_baseline": False,
     "set_min": False,
     "xray_gain": False,
+    "adu_per_photon": None,
     "round_photons": False,
     "wrap256": False,
 }
@@ -47,8 +55,18 @@ class Steps:
         high gain as high gain. None switches the step off.
     force_hg_reference : {"hg", "mg"}
         The offset that `force_hg_if_below` counts from.
+    linearise : bool
+        Look up every raw word in the table of its strip and cell, before anything else.
     offset, relative_gain, xray_gain : bool
         Subtract the offset; multiply with the gain relative to high gain; divide by ADU per keV.
+    ff_map, gain_amp_map : bool
+        Multiply with these maps of LPD.
+    adu_per_photon : float or None
+        ADU of a photon, instead of ADU per keV of the constants, for all pixels and stages alike: in ADU of
+        high gain where there is a relative gain.
+    parallel_sigma_high, parallel_sigma_mid : float
+        In parallel gain: a pixel is taken from the next stage where its signal is less than so many times its
+        noise below the end of the range, in high and in medium gain.
     adjust_mg_baseline, set_min : bool
         Shift medium gain to meet high gain; then set its negative values to 0.
     round_photons : bool
@@ -73,15 +91,21 @@ class Steps:
     force_mg_if_below: float | None = None
     force_hg_if_below: float | None = None
     force_hg_reference: str = "hg"
+    linearise: bool = True
     offset: bool = True
     relative_gain: bool = True
+    ff_map: bool = True
+    gain_amp_map: bool = True
     adjust_mg_baseline: bool = True
     set_min: bool = True
     xray_gain: bool = True
+    adu_per_photon: float | None = None
     round_photons: bool = False
     rounding_threshold: float = 0.5
     value_limit: float = 1e7
     wrap256: bool = True
+    parallel_sigma_high: float = 5.0
+    parallel_sigma_mid: float = 100.0
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:
@@ -92,6 +116,11 @@ class Steps:
             level = getattr(self, name)
             if level is not None and not math.isfinite(level):
                 raise BadInput(f"{name} = {level} must be a finite number of ADU, or left out.")
+        if self.adu_per_photon is not None and not 0 < self.adu_per_photon < math.inf:
+            raise BadInput(f"adu_per_photon = {self.adu_per_photon} must be a number of ADU above 0.")
+        for name in ("parallel_sigma_high", "parallel_sigma_mid"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BadInput(f"{name} = {getattr(self, name)} must be a number of sigma, from 0.")
         if not 0 < self.rounding_threshold <= 1:
             raise BadInput(f"rounding_threshold = {self.rounding_threshold} must be above 0 and at most 1.")
         if not 0 < self.value_limit <= MAX_VALUE_LIMIT:
@@ -100,9 +129,10 @@ class Steps:
             )
         if not 0 <= self.bad_bits <= ALL_BITS:
             raise BadInput(f"bad_bits = {self.bad_bits} must be a mask of 32 bits (0 ... {ALL_BITS:#x}).")
-        scaled = [
-            name for name in ("relative_gain", "adjust_mg_baseline", "xray_gain") if getattr(self, name)
-        ]
+        self._check_offset("relative_gain", "adjust_mg_baseline", "xray_gain")
+
+    def _check_offset(self, *steps: str) -> None:
+        scaled = [name for name in steps if getattr(self, name)]
         if not self.offset and scaled:
             raise BadInput(
                 f"offset = false leaves the pedestal in the data, and {scaled[0]} would scale it as if it "
@@ -127,7 +157,43 @@ class Steps:
         False
         """
         off = {name: value for name, value in _OFF.items() if name not in detector.steps}
-        return dataclasses.replace(self, **off)
+        steps = dataclasses.replace(self, **off)
+        steps._check_offset("ff_map", "gain_amp_map")  # only where the detector has them
+        return steps
+
+    def for_constants(self, detector: Detector, constants: Constants) -> tuple[Steps, list[str]]:
+        """Return the steps without those that the detector can do without and whose constants are missing.
+
+        Parameters
+        ----------
+        detector : Detector
+        constants : Constants
+
+        Returns
+        -------
+        steps : Steps
+        notes : list of str
+            A sentence for each step that was switched off.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from shotsieve.constants import Constants
+        >>> constants = Constants.from_arrays("GOTTHARD2", {"offset": {1: np.zeros((3, 2, 1280))}})
+        >>> Steps().for_constants(constants.detector, constants)[0].unit()
+        'ADU'
+        """
+        steps, notes = self, []
+        for constant in detector.optional_constants:
+            step = _STEP_OF[constant]
+            given = step == "xray_gain" and steps.adu_per_photon is not None
+            if getattr(steps, step) and not given and not constants.has(constant):
+                steps = dataclasses.replace(steps, **{step: False})
+                notes.append(
+                    f"the constants have no {constant!r}: [calibrate] {step} is switched off, and values are "
+                    f"in {steps.unit()}"
+                )
+        return steps, notes
 
     def forcing(self) -> bool:
         """Return whether stages are forced, so that the folded table has its two planes of levels."""

@@ -11,8 +11,9 @@ from ..errors import BadInput
 if TYPE_CHECKING:
     from .descriptor import Detector
 
-ENCODINGS = ("threshold", "code", "word", "plain")
-"""How raw words are read; their place is the number that the kernels know them by."""
+ENCODINGS = ("threshold", "code", "word", "plain", "parallel")
+"""How raw words are read; their place is the number that the kernels know them by. The last is
+a mode and no detector's own."""
 
 CORRECTED = "corrected"
 """Of frames that are calibrated already; no file of a detector says it."""
@@ -43,7 +44,7 @@ def check(detector: Detector, path: Path) -> None:
     """
     choices = {
         "layout": ("frames", "trains"),
-        "encoding": ENCODINGS,
+        "encoding": ENCODINGS[:4],
         "keep_unit": ("shot", "train"),
     }
     for key, allowed in choices.items():
@@ -55,6 +56,13 @@ def check(detector: Detector, path: Path) -> None:
         raise BadInput(
             f"{path}: [gain_modes] names {unknown[0]!r}; it must be one of {', '.join(GAIN_MODES)}."
         )
+    if detector.dimensions not in (1, 2) or (detector.dimensions == 1 and detector.shape[0] != 1):
+        raise BadInput(
+            f"{path}: dimensions = {detector.dimensions} with shape {detector.shape}; it must be 2, or 1 "
+            f"with one row of strips."
+        )
+    if not detector.cell_key and detector.cell_cycle < 1:
+        raise BadInput(f"{path}: without a cell_key, cell_cycle must say how many cells take turns.")
     coded = detector.encoding in ("code", "word")
     if coded and (len(set(detector.codes)) != 3 or detector.codes[0] != 0):
         raise BadInput(

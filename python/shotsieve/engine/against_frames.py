@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from ..check import Report, files_of, reduction_of
+from ..sources.parallel_gain import in_thirds
 from ..write.cell_rows import TrainCells
 from ..write.part import Part, PartOfRun
 from ..write.planes import planes_of
@@ -53,19 +54,23 @@ class FrameComparer:
     ) -> None:
         """Compare kept shots; see `KeptWriters.append`."""
         source = self.job.source
-        within = source.shots.cell_id if source.detector.layout == "trains" else source.shots.pulse_id
+        by_cell = source.detector.layout == "trains" and source.detector.cell_key
+        within = source.shots.cell_id if by_cell else source.shots.pulse_id
         keys = self._key(source.shots.train_id[shots], within[shots])
         for m in self._written:
             at = np.flatnonzero(present[:, m])
             if m not in self._stored or not len(at):
                 self._add("is kept by the rule, and its module has no file", m, shots[at])
                 continue
-            there, rows = self._stored[m].find(keys[at])
-            self._add("is kept by the rule, and is not in the output", m, shots[at[~there]])
             self._kept[m].append(shots[at])
-            for name, values in planes_of(source.detector, frames).items():
-                differs = self._stored[m].differs(name, rows, values[at[there], m])
-                self._add(f"{name} is not what its source gives", m, shots[at[there][differs]])
+            thirds = "raw" in frames and source.detector.encoding == "parallel"
+            for copy in range(3 if thirds else 1):
+                there, rows = self._stored[m].find(keys[at], copy)
+                self._add("is kept by the rule, and is not in the output", m, shots[at[~there]])
+                for name, values in planes_of(source.detector, frames).items():
+                    mine = values[at[there], m]
+                    differs = self._stored[m].differs(name, rows, mine[:, copy, None] if thirds else mine)
+                    self._add(f"{name} is not what its source gives", m, shots[at[there][differs]])
 
     def _add(self, what: str, m: int, shots: np.ndarray) -> None:
         table, module = self.job.table, self.job.source.modules[m]
@@ -112,6 +117,8 @@ class FrameComparer:
             rows = places.shots_of_rows()
         elif by_train:
             rows = rows.reshape(-1, cells)
+        elif raw and detector.encoding == "parallel":
+            rows = in_thirds(rows, source.shots.train_id[rows])
         where = f"INSTRUMENT/{name}/{detector.group}"
         faults += changed_frame_columns(file, where, source, m, rows, cells if by_train else None)
 

@@ -17,6 +17,7 @@ from ..calibrate import (
     queue_calibration,
 )
 from ..constants.bad_pixels import BadPixels
+from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
 from ..sources.corrected import planes_in, without_data
@@ -49,6 +50,7 @@ class Slot:
         self.device_counts = device.twin(self.counts)
         self.stream = device.stream()
         self.event: Any = None
+        self.words: Any = None  # raw words made linear, where the detector needs it
         # Of the block that is in it: rows of the table, frames that are there, rows of their constants.
         self.shots_in = np.zeros(0, "i8")
         self.present = np.zeros((0, modules), bool)
@@ -105,15 +107,19 @@ class BlockRunner:
         )
         if self.on_device:
             self.table = self._upload(job.tables.table)
+            self.lineariser = Lineariser(backend, job.tables.linear)
         if self.on_device and (job.writes_pixels or job.needs_pixels):
-            self.second = PixelPass(backend, job, self.table, block_shots)
+            self.second = PixelPass(backend, job, self.table, block_shots, self.lineariser)
         self.stages = PixelStages(backend, job, self.second) if job.needs_pixels else None
         # Where all shots are calibrated to pixels, they are counted then, and not once before.
         self.counts_late = self.stages is not None and self.stages.looks_at_all
 
     def make_slot(self) -> Slot:
         """Return the buffers of one more block in flight."""
-        return Slot(self.backend, self.block_shots, self.modules, self.planes, self.pixels)
+        slot = Slot(self.backend, self.block_shots, self.modules, self.planes, self.pixels)
+        if self.on_device and self.job.counts_frames and not self.counts_late:
+            slot.words = self.lineariser.buffer(slot.raw.shape)
+        return slot
 
     def _upload(self, array: np.ndarray) -> Any:
         """Copy an array to the device once, and wait: the host copy may go away."""
@@ -134,7 +140,7 @@ class BlockRunner:
         slot.shots_in = source.readable[start:stop]
         slot.present = source.shots.present[slot.shots_in]
         slot.rows = self.rows_of(source.shots.cell_id[slot.shots_in])
-        out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.shape)
+        out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.frame_shape)
         with self.clock.step(READ):
             source.read(start, stop, out)
         self.leave_out(slot, out)
@@ -150,9 +156,10 @@ class BlockRunner:
         if not self.job.counts_frames or self.counts_late:
             return
         frames, groups = self._list(slot, slot.present, slot.rows)
+        raw = slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels)
         queue_calibration(
             self.backend,
-            slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels),
+            self.lineariser.queue(raw, frames, groups, slot.words, slot.stream),
             frames,
             groups,
             self.table,
@@ -230,7 +237,7 @@ class BlockRunner:
     def _write(self, slot: Slot, at: np.ndarray) -> None:
         """Hand kept shots to the writer; `at` are their positions in the block."""
         shots, present, rows = slot.shots_in[at], slot.present, slot.rows
-        frame = self.job.source.detector.shape
+        frame = self.job.source.detector.frame_shape
         if self.job.copies_frames:
             with self.clock.step("write"):
                 raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
@@ -255,9 +262,12 @@ class BlockRunner:
             with self.clock.step("write"):
                 self.writer.append(kept, present[part], frames, peaks)
 
+    def _planes(self, raw: np.ndarray) -> dict[str, np.ndarray]:
+        return planes_in(raw, self.job.source.detector.dimensions)
+
     def _as_they_came(self, raw: np.ndarray) -> dict[str, np.ndarray]:
         """Return frames that were calibrated before, in the form of the output."""
-        form, planes = self.job.form, planes_in(raw)
+        form, planes = self.job.form, self._planes(raw)
         with np.errstate(invalid="ignore", over="ignore"):  # frames that are absent are anything
             data = planes["data"].astype(form.values, copy=False)
         return form.apply({**planes, "data": data})
@@ -268,8 +278,8 @@ class BlockRunner:
         if not self.corrected:
             rows = np.where(slot.present[at], slot.rows[at], -1)
             return stage & np.uint8(STAGE_BITS), make_masks(stage, rows, tables)
-        raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *self.job.source.detector.shape)
-        planes = planes_in(raw)
+        detector = self.job.source.detector
+        planes = self._planes(slot.raw[at].reshape(len(at), self.modules, self.planes, *detector.frame_shape))
         mask = planes["mask"].reshape(stage.shape)
         flag_masks(stage, mask, tables.bad_bits)
         return planes["gain"], mask

@@ -42,6 +42,7 @@ def check_corrected(job: Job) -> None:
         and getattr(section.steps, field.name) != getattr(usual, field.name)
     ]
     idle += ["constants"] if section.constants is not None else []
+    idle += ["parallel_gain"] if section.parallel_gain is not None else []
     idle += ["gain_mode"] if section.gain_mode is not None else []
     if idle:
         job.notes.append(
@@ -50,8 +51,8 @@ def check_corrected(job: Job) -> None:
         )
 
 
-def take_corrected(job: Job) -> None:
-    """Set the unit of the values, and what stands for constants.
+def take_corrected(job: Job) -> Steps:
+    """Set the unit of the values, and what stands for constants; return the recipe's steps.
 
     Raises
     ------
@@ -82,3 +83,4 @@ def take_corrected(job: Job) -> None:
         f"the run holds corrected data, in {job.unit}: nothing is calibrated, and pixels are bad where their "
         f"mask has one of the bits {section.steps.bad_bits:#x}"
     )
+    return section.steps

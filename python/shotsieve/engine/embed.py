@@ -161,6 +161,8 @@ class Engine:
         family = detectors.load(name)
         if recipe.detector.data == "corrected":
             family = family.corrected()
+        elif (recipe.calibrate and recipe.calibrate.parallel_gain) or (mode and mode.parallel_gain):
+            family = family.in_parallel_gain()
         constants = open_constants(recipe, constants, family)
         if cells is None:
             cells = [0] if constants is None else constants.cell_ids
@@ -364,9 +366,13 @@ class Engine:
         if isinstance(source, (str, os.PathLike)):
             from ..sources.run import open_run
 
-            asked = self._recipe.detector
+            family, asked = self._source.detector, self._recipe.detector
             source = open_run(
-                source, detector=self._source.detector.name, source=asked.source, data=asked.data
+                source,
+                detector=family.name,
+                source=asked.source,
+                data=asked.data,
+                parallel_gain=family.encoding == "parallel",
             )
         if isinstance(source, Source):
             whole = self._runner.job.keeper.whole == "train"

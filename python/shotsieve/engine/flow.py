@@ -41,8 +41,8 @@ def open_source(run: Any, recipe: Recipe) -> Source:
         return run
     from ..sources.run import open_run
 
-    asked = recipe.detector
-    return open_run(run, detector=asked.name, source=asked.source, data=asked.data)
+    asked, parallel = recipe.detector, recipe.calibrate.parallel_gain if recipe.calibrate else None
+    return open_run(run, asked.name, asked.source, data=asked.data, parallel_gain=parallel)
 
 
 def open_constants(recipe: Recipe, given: Any, detector: Detector) -> Constants | None:

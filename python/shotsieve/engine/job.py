@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..constants.container import Constants
+    from ..constants.steps import Steps
     from ..recipe import Recipe
     from ..sources.base import OperatingMode, Source
     from ..write.content import FrameForm
@@ -291,11 +292,13 @@ def _override(mode: OperatingMode, recipe: Recipe) -> OperatingMode:
     return dataclasses.replace(mode, **changes, origin=origin)
 
 
-def _fold(job: Job, constants: Constants, force: bool) -> None:
-    """Check the constants against the run, and fold them."""
+def _fold(job: Job, constants: Constants, force: bool) -> Steps:
+    """Check the constants against the run, and fold them; return the steps that they allow."""
     source, mode, section = job.source, job.mode, job.recipe.calibrate
-    detector, steps = source.detector, section.steps
+    detector = source.detector
     constants.check_detector(detector)
+    steps, without = section.steps.for_constants(detector, constants)
+    job.notes += without
     if disagreements := constants.check_conditions(mode):
         text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
         if overridden := [name for name, origin in mode.origin.items() if origin == "recipe"]:
@@ -312,7 +315,10 @@ def _fold(job: Job, constants: Constants, force: bool) -> None:
             'gain_mode = "adaptive" (or fixed_high, fixed_medium, fixed_low).'
         )
     energy = mode.photon_energy_kev
-    job.unit = steps.unit(section.unit)
+    try:
+        job.unit = steps.unit(section.unit)
+    except BadInput as err:
+        raise BadInput("; ".join([*without, str(err)])) from None
     shots = source.shots
     job.tables = make_tables(
         constants,
@@ -325,15 +331,16 @@ def _fold(job: Job, constants: Constants, force: bool) -> None:
         mode.gain_mode,
     )
     note_unknown(job, constants)
+    return steps
 
 
 def _calibration(job: Job, constants: Constants | None, force: bool) -> None:
     """Make what stands for the constants of every pixel, and set the kernel's parameters."""
     if job.source.detector.is_corrected:
-        take_corrected(job)
+        steps = take_corrected(job)
     else:
-        _fold(job, constants, force)
-    source, mode, steps = job.source, job.mode, job.recipe.calibrate.steps
+        steps = _fold(job, constants, force)
+    source, mode = job.source, job.mode
     detector, energy = source.detector, mode.photon_energy_kev
     # What is calibrated already says the stage of every pixel itself.
     gain_mode = "adaptive" if detector.is_corrected else mode.gain_mode

@@ -11,6 +11,7 @@ from ..compact import queue_compaction
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..linearise import Lineariser
     from .blocks import Slot
     from .job import Job
 
@@ -29,6 +30,7 @@ class PixelPass:
         Folded constants.
     block_shots : int
         Shots of the largest block.
+    lineariser : Lineariser
 
     Attributes
     ----------
@@ -40,8 +42,11 @@ class PixelPass:
         Bits of the pixels that may belong to a peak; None where no peaks are searched.
     """
 
-    def __init__(self, backend: Backend, job: Job, table: Any, block_shots: int) -> None:
+    def __init__(
+        self, backend: Backend, job: Job, table: Any, block_shots: int, lineariser: Lineariser
+    ) -> None:
         self.backend, self.job, self.table, self.block_shots = backend, job, table, block_shots
+        self._lineariser = lineariser
         detector, device = job.source.detector, backend.device
         self.modules, self.n_pixels = len(job.source.modules), detector.pixels
         self.planes = detector.plane_count
@@ -61,6 +66,7 @@ class PixelPass:
         self._device_index = device.empty((block_shots,), "i4")
         self._device_count = device.empty((1,), "i4")
         self._device_raw = device.empty((self.shots, self.modules, self.planes, self.n_pixels), "u2")
+        self._words = lineariser.buffer((self.shots, self.modules, self.planes, self.n_pixels))
         self._counts = device.empty_pinned((frames, COUNTS), "i8")
         self._device_counts = device.twin(self._counts)
         self.pixels = device.empty((self.shots, self.modules, self.n_pixels), "f4")
@@ -98,11 +104,12 @@ class PixelPass:
         candidates = None
         if self.candidates is not None:
             candidates = self.candidates[:k].reshape(flat, self.n_pixels // 32)
+        lists = self._device_frames[: len(frames)], self._device_groups[: len(groups)]
+        raw = raw.reshape(flat, self.planes, self.n_pixels)
         queue_calibration(
             self.backend,
-            raw.reshape(flat, self.planes, self.n_pixels),
-            self._device_frames[: len(frames)],
-            self._device_groups[: len(groups)],
+            self._lineariser.queue(raw, *lists, self._words, stream),
+            *lists,
             self.table,
             self._device_counts[:flat],
             self.job.params,

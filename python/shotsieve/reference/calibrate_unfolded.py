@@ -41,8 +41,13 @@ def calibrate_unfolded(
     subtract_offset=True,
     thresholds=None,
     relative_gain=None,
+    ff_map=None,
+    gain_amp_map=None,
     mg_baseline=None,
     adu_per_kev=None,
+    adu_per_photon=None,
+    noise=None,
+    parallel_sigma=(5.0, 100.0),
     bad_pixels=None,
     encoding=0,
     fixed_stage=-1,
@@ -82,10 +87,18 @@ def calibrate_unfolded(
         Digital levels; needed for ``encoding=0`` with ``fixed_stage=-1``.
     relative_gain : ndarray, shape (3, C, npix), or None
         Multiplier to ADU of high gain.
+    ff_map, gain_amp_map : ndarray, shape (1 or 3, C, npix), or None
+        Further multipliers.
     mg_baseline : ndarray, shape (1, C, npix), or None
         ADU added to medium gain after the relative gain.
     adu_per_kev : ndarray, shape (1 or 3, C, npix), or None
         Divisor.
+    adu_per_photon : float or None
+        Divisor instead, to photons.
+    noise : ndarray, shape (3, C, npix), or None
+        ADU; needed for ``encoding=4``.
+    parallel_sigma : (float, float)
+        For ``encoding=4``: high and medium gain count up to so many sigma below the largest signal.
     bad_pixels : ndarray of uint32, shape (3, C, npix), or None
     encoding, fixed_stage, set_min, round_photons, rounding_threshold, value_limit
         As for `calibrate_count_folded`.
@@ -143,8 +156,10 @@ def calibrate_unfolded(
         elif encoding == 3:
             g = np.zeros(n_pixels, np.int64)
         elif encoding == 4:
-            t0, t1 = of_cell(thresholds)
-            g = np.where(words[0] > t0, np.where(words[1] > t1, 2, 1), 0)
+            largest = 2**adc_bits - 1
+            with np.errstate(invalid="ignore"):  # 0 times infinity
+                ends = [largest - k * s for k, s in zip(parallel_sigma, of_cell(noise)[:2], strict=True)]
+            g = np.where(words[0] > ends[0], np.where(words[1] > ends[1], 2, 1), 0)
             adc = words[g, np.arange(n_pixels)]
         elif fixed_stage >= 0:
             g = np.full(n_pixels, fixed_stage)
@@ -181,6 +196,12 @@ def calibrate_unfolded(
                 own = of_cell(relative_gain)[g, pixel]
                 broken |= ~np.isfinite(own) | (~np.bool_(signed_gain) & (own <= 0))
                 x = x * own
+            for factor in (ff_map, gain_amp_map):
+                if factor is not None:
+                    own = of_cell(factor)
+                    own = own[g, pixel] if len(own) == 3 else own[0]
+                    broken |= ~np.isfinite(own) | (~np.bool_(signed_gain) & (own <= 0))
+                    x = x * own
             # Step 10: the medium-gain baseline, and no negative medium gain.
             if mg_baseline is not None:
                 own = of_cell(mg_baseline)[0]
@@ -195,7 +216,9 @@ def calibrate_unfolded(
                 broken |= ~np.isfinite(own) | (own == 0) | (~np.bool_(signed_gain) & (own < 0))
                 x = x / own
             # Step 12: photons.
-            if photon_energy_kev is not None:
+            if adu_per_photon is not None:
+                x = x / adu_per_photon
+            elif photon_energy_kev is not None:
                 x = x / photon_energy_kev
             if round_photons:
                 x = np.floor(x) + (x - np.floor(x) >= rounding_threshold)

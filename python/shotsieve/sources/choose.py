@@ -7,8 +7,8 @@ from dataclasses import replace
 from .. import detectors
 from ..errors import BadInput, nearest
 from .corrected import KINDS
+from .corrected_files import holds_corrected
 from .inputs import Inputs
-from .parts import holds_corrected
 
 
 def choose(inputs: Inputs, detector, source: str | None, data: str | None = None) -> detectors.Found:

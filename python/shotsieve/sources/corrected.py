@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..detectors import Detector
-    from .parts import PartForm
+    from .corrected_files import PartForm
 
 PLANES = 5
 """Planes of 16-bit words of a frame: 2 hold the bytes of values, 2 of the mask, half of one the stage."""
@@ -43,16 +43,18 @@ class CorrectedForm:
     dtype: str = "<f4"
 
 
-def planes_in(raw: np.ndarray) -> dict[str, np.ndarray]:
+def planes_in(raw: np.ndarray, dimensions: int = 2) -> dict[str, np.ndarray]:
     """Return what a block of corrected frames holds, as views.
 
     Parameters
     ----------
-    raw : ndarray of uint16, shape (..., 5, ss, fs), C-contiguous
+    raw : ndarray of uint16, shape (..., 5, ss, fs) or (..., 5, strips), C-contiguous
+    dimensions : {2, 1}
+        Pixel axes of a frame.
 
     Returns
     -------
-    dict of str to ndarray, shape (..., ss, fs)
+    dict of str to ndarray, shape (..., ss, fs) or (..., strips)
         ``data`` float32, ``mask`` uint32 and ``gain`` uint8.
 
     Examples
@@ -62,15 +64,15 @@ def planes_in(raw: np.ndarray) -> dict[str, np.ndarray]:
     >>> float(planes_in(raw)["data"].sum()), planes_in(raw)["mask"].shape
     (0.5, (2, 1, 4, 8))
     """
-    *lead, _, ss, fs = raw.shape
-    n = ss * fs
+    lead, frame = raw.shape[: -dimensions - 1], raw.shape[-dimensions:]
+    n = int(np.prod(frame))
     words = raw.reshape(*lead, PLANES * n)
     parts = {
         "data": words[..., : 2 * n].view(np.float32),
         "mask": words[..., 2 * n : 4 * n].view(np.uint32),
         "gain": words[..., 4 * n :].view(np.uint8)[..., :n],
     }
-    return {name: part.reshape(*lead, ss, fs) for name, part in parts.items()}
+    return {name: part.reshape(*lead, *frame) for name, part in parts.items()}
 
 
 def without_data(raw: np.ndarray, present: np.ndarray) -> np.ndarray:
@@ -86,10 +88,11 @@ def without_data(raw: np.ndarray, present: np.ndarray) -> np.ndarray:
     -------
     ndarray of bool, shape (n, M)
     """
-    mask, bit = planes_in(raw)["mask"], np.uint32(BadPixels.NO_DARK_DATA)
-    found = present & (mask[..., 0, 0] & bit != 0)
+    flat = raw.reshape(*present.shape, PLANES, -1)
+    mask, bit = planes_in(flat, 1)["mask"], np.uint32(BadPixels.NO_DARK_DATA)
+    found = present & (mask[..., 0] & bit != 0)
     for shot, module in np.argwhere(found):
-        found[shot, module] = np.bitwise_and.reduce(mask[shot, module], axis=None) & bit != 0
+        found[shot, module] = np.bitwise_and.reduce(mask[shot, module]) & bit != 0
     return found
 
 
@@ -215,11 +218,12 @@ def corrected_targets(
     return targets
 
 
-def check_exact(out: np.ndarray, at: np.ndarray, dtype: str, name: str) -> None:
+def check_exact(detector: Detector, out: np.ndarray, at: np.ndarray, dtype: str, name: str) -> None:
     """Refuse whole numbers that a float32 cannot hold.
 
     Parameters
     ----------
+    detector : Detector
     out : ndarray of uint16, shape (..., 5, ss, fs)
     at : ndarray of int64
         Frames that were read.
@@ -234,7 +238,7 @@ def check_exact(out: np.ndarray, at: np.ndarray, dtype: str, name: str) -> None:
     """
     if np.dtype(dtype).kind == "f" or np.dtype(dtype).itemsize < 4:
         return
-    values = planes_in(out)["data"].reshape(-1, *out.shape[-2:])
+    values = planes_in(out.reshape(-1, PLANES, detector.pixels), 1)["data"]
     for frame in at.tolist():
         # 2^24 may be a larger number that was rounded.
         if np.abs(values[frame]).max(initial=0) >= LARGEST_EXACT:

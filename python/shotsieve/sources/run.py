@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,15 +18,19 @@ from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_
 from .beside import Beside
 from .choose import choose
 from .corrected import check_exact, corrected_targets, form_of
+from .corrected_files import PartForm
 from .exdf import RunFile, train_text
 from .extents import FrameMap, map_frames, read_frames
 from .inputs import Inputs, find_inputs
 from .litframes import LitFrames
 from .memory import check_out
 from .mode import read_mode
-from .parts import PartForm, read_part
+from .parallel_gain import first_thirds
 from .plan import Part, Plan, build_plan
 from .pulses import PulseReader, Unknown
+from .recorded import read_part
+
+EDGES = "rows of calibration at the edges of the recorded frames are not read, nor written"
 
 # Layouts kept at a time; one holds 8 bytes per chunk of a file.
 MAX_MAPS = 1024
@@ -38,6 +43,7 @@ def open_run(
     *,
     data: str | None = None,
     threads: int | None = None,
+    parallel_gain: bool | None = None,
 ) -> Source:
     """Open a run of raw words or of corrected frames.
 
@@ -54,6 +60,9 @@ def open_run(
         Which is meant where a run holds both; by default raw words.
     threads : int, optional
         Threads of each reading call; by default as many as the process may use.
+    parallel_gain : bool, optional
+        Of LPD: whether every pulse stands in the file three times, in high, medium and low gain; by default
+        what the run says.
 
     Returns
     -------
@@ -63,7 +72,8 @@ def open_run(
     Raises
     ------
     BadInput
-        When there is no such run, no detector data of the kind, or several detectors to choose from.
+        When there is no such run, no detector data of the kind, or several detectors to choose from; or no
+        train has a number of frames that goes with parallel gain.
     UnreadableData
         When a file cannot be read; the text names it, and the trains it affects.
 
@@ -79,7 +89,7 @@ def open_run(
     """
     inputs = find_inputs(run)
     found = choose(inputs, detector, source, data)
-    return RunSource(inputs, found, threads or usable_cpus())
+    return RunSource(inputs, found, threads or usable_cpus(), parallel_gain)
 
 
 @dataclass(frozen=True)
@@ -90,13 +100,19 @@ class _Piece:
     group: str
     frames: int
     form: PartForm | None
+    step: np.ndarray | None  # in parallel gain: from a frame to that of the next stage
 
 
 class RunSource:
     """The shots of one detector in a run; made by `open_run`. See `Source` for what it offers."""
 
-    def __init__(self, inputs: Inputs, found: detectors.Found, threads: int) -> None:
-        d = self.detector = found.detector
+    def __init__(
+        self, inputs: Inputs, found: detectors.Found, threads: int, parallel_gain: bool | None = None
+    ) -> None:
+        self.mode, mode_notes = read_mode(inputs.files, found.detector, found.name, found.modules.values())
+        parallel = self.mode.parallel_gain if parallel_gain is None else parallel_gain
+        parallel = parallel and not found.detector.is_corrected
+        d = self.detector = found.detector.in_parallel_gain() if parallel else found.detector
         self.name = found.name
         self.threads = threads
         self.notes = list(inputs.notes)
@@ -122,8 +138,12 @@ class RunSource:
                     inputs.detector_files is None or file.path in inputs.detector_files
                 ):
                     part, form = read_part(d, file, name, at, inputs.trains)
+                    step = None
+                    if parallel:
+                        part, step = first_thirds(part, self.notes, file.path)
                     parts.append(part)
-                    self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames, form))
+                    group = f"INSTRUMENT/{name}/{d.group}"
+                    self._pieces[at].append(_Piece(file, group, part.frames, form, step))
                     used.append(file)
         self.corrected = None
         if d.is_corrected:
@@ -143,6 +163,7 @@ class RunSource:
             [self.raw_names.get(module, "") for module in self.modules],
             [[piece.file for piece in pieces] for pieces in self._pieces],
             [[piece.frames for piece in pieces] for pieces in self._pieces],
+            [[piece.step for piece in pieces] for pieces in self._pieces],
             self._plan,
             frames,
             self.notes,
@@ -150,8 +171,7 @@ class RunSource:
         self.missing_shots = self._plan.missing_shots
         self.readable = np.flatnonzero(self.shots.status == ShotStatus.OK).astype(np.int64)
         self.meta = used[0].meta
-        self.mode, notes = read_mode(inputs.files, d, self.name, found.modules.values())
-        self.notes += notes
+        self.notes += mode_notes
         self._files = inputs.files
         self._read_bytes = [0]  # shared with what is selected from this source
         self._columns: dict[str, dict[str, np.ndarray]] = {}
@@ -207,8 +227,7 @@ class RunSource:
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""
-        ss, fs = self.detector.shape
-        shot_bytes = 2 * len(self.modules) * self.detector.plane_count * ss * fs
+        shot_bytes = 2 * len(self.modules) * self.detector.plane_count * self.detector.pixels
         train, cell = (ids[self.readable] for ids in (self.shots.train_id, self.shots.cell_id))
         return cut_ranges(train, rows_together(self.detector, cell), shot_bytes, max_bytes)
 
@@ -224,7 +243,7 @@ class RunSource:
         """
         index = self.readable[start:stop]
         d = self.detector
-        check_out(out, (len(index), len(self.modules), d.plane_count, *d.shape))
+        check_out(out, (len(index), len(self.modules), d.plane_count, *d.frame_shape))
         for module, (pieces, base) in enumerate(zip(self._pieces, self._plan.base, strict=True)):
             where = self._plan.where[index, module].astype(np.int64)
             have = np.flatnonzero(where >= 0)
@@ -241,20 +260,30 @@ class RunSource:
     def _read_piece(self, piece: _Piece, frames: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
         """Read frames of a file into the frames `at` of a buffer."""
         d = self.detector
-        if d.is_corrected:
-            targets = corrected_targets(d, out, at, piece.form.lacking)
-            lead = piece.form.lead
-        else:
+        if piece.form is None:
             # Several datasets fill one plane each; a single one fills all planes of a frame at once.
-            step = d.pixels if len(d.planes) > 1 else 0
-            targets = [(key, out, at * d.plane_count * d.pixels + k * step) for k, key in enumerate(d.planes)]
-            lead = 1 if d.layout == "frames" else 2
-        for key, buffer, begin in targets:
-            got = read_frames(self._map(piece, key, lead), frames, buffer, begin, self.threads)
+            step = d.pixels if len(d.planes) > 1 or d.encoding == "parallel" else 0
+            begin, lead = at * d.plane_count * d.pixels, 1 if d.layout == "frames" else 2
+            readings = [
+                (key, which, out, begin + plane * step) for plane, key, which in self._planes(piece, frames)
+            ]
+        else:
+            lead, targets = piece.form.lead, corrected_targets(d, out, at, piece.form.lacking)
+            readings = [(key, frames, buffer, begin) for key, buffer, begin in targets]
+        for key, which, buffer, begin in readings:
+            got = read_frames(self._map(piece, key, lead), which, buffer, begin, self.threads)
             with self._lock:
                 self._read_bytes[0] += got
-        if self.corrected is not None:
-            check_exact(out, at, self.corrected.dtype, piece.form.name)
+        if piece.form is not None:
+            check_exact(d, out, at, piece.form.dtype, piece.form.name)
+
+    def _planes(self, piece: _Piece, frames: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield number and dataset of each reading of some frames, and what is read there."""
+        if piece.step is None:
+            yield from ((plane, key, frames) for plane, key in enumerate(self.detector.planes))
+        else:
+            step = piece.step[frames]
+            yield from ((plane, self.detector.planes[0], frames + plane * step) for plane in range(3))
 
     def _map(self, piece: _Piece, key: str, lead: int) -> FrameMap:
         """Layout of a dataset, asked of HDF5 once."""
@@ -263,7 +292,9 @@ class RunSource:
             if name in self._maps:
                 self._maps.move_to_end(name)
                 return self._maps[name]
-            layout = map_frames(piece.file.path, name[1], lead)
+            layout = map_frames(piece.file.path, name[1], lead).without_edges(self.detector)
+            if any(layout.edges) and EDGES not in self.notes:
+                self.notes.append(EDGES)
             if layout.why_h5py and (key, layout.why_h5py) not in self._slow:
                 self._slow.add((key, layout.why_h5py))
                 self.notes.append(f"{self.detector.group}.{key} is read through h5py: {layout.why_h5py}")
