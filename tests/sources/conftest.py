@@ -252,7 +252,9 @@ def read_all():
 
     def read(source, max_bytes=1 << 30):
         d = source.detector
-        out = np.full((len(source.readable), len(source.modules), d.plane_count, *d.shape), 7, np.uint16)
+        out = np.full(
+            (len(source.readable), len(source.modules), d.plane_count, *d.frame_shape), 7, np.uint16
+        )
         for start, stop in source.cuts(max_bytes):
             source.read(start, stop, out[start:stop])
         return out

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 from shotsieve.errors import BadInput, UnreadableData
+from shotsieve.sources import open_run
 from shotsieve.sources.corrected import planes_in
 
 DET = "SPB_DET_AGIPD1M-1"
@@ -230,3 +231,49 @@ def test_places_without_a_frame(maker, opened):
     write_jungfrau(maker, np.zeros((2, 2, 8, 4), "f4"), np.array([[15, 0], [15, 255]], "u1"))
     with pytest.raises(BadInput, match=r"drop_cells.*reduce the run that it is of"):
         opened(name="JUNGFRAU")
+
+
+# ---------------------------------------------------------------------- every family
+
+
+@pytest.mark.parametrize(
+    ("family", "source"),
+    [
+        ("AGIPD500K", "HED_DET_AGIPD500K2G/CORR/0CH0:output"),
+        ("LPD1M", "FXE_DET_LPD1M-1/CORR/0CH0:output"),
+        ("DSSC1M", "SCS_DET_DSSC1M-1/CORR/0CH0:output"),
+    ],
+)
+def test_families_with_a_row_for_each_frame(maker, opened, read_all, planes, family, source):
+    maker.corrected(0, TRAINS, planes, source=source)
+    run = opened(name=family)
+    assert run.detector.is_corrected
+    assert run.detector.name == family
+    found = planes_in(read_all(run))
+    assert all(found[name][:, 0].tobytes() == planes[name].tobytes() for name in planes)
+
+
+def test_a_detector_of_one_dimension(maker, read_all, small, rng):
+    source = "SQS_EXP_GH2-2/CORR/RECEIVER:daqOutput"
+    adc = rng.normal(size=(2, 3, 16)).astype("f4")
+    with h5py.File(maker.folder / "CORR-R0001-GH200-S00000.h5", "w") as f:
+        maker.head(f, [10, 11], [f"INSTRUMENT/{source}/data"])
+        f[f"INDEX/{source}/data/first"], f[f"INDEX/{source}/data/count"] = np.array([0, 1]), np.array([1, 1])
+        g = f.create_group(f"INSTRUMENT/{source}/data")
+        g["adc"], g["mask"], g["gain"] = adc, adc.astype("u4"), np.ones(adc.shape, "u1")
+    run = open_run(maker.folder, small("GOTTHARD2", shape=(1, 16)))
+    assert run.detector.is_corrected
+    found = planes_in(read_all(run), dimensions=1)
+    assert (found["data"].reshape(adc.shape) == adc).all()
+    assert (found["mask"].reshape(adc.shape) == adc.astype("u4")).all()
+    assert (found["gain"] == 1).all()
+
+
+def test_words_of_one_plane_are_no_photons(maker, small):
+    """Whole numbers in frames without planes are the raw words of some detectors."""
+    source = "MID_EXP_EPIX-1/DET/RECEIVER:daqOutput"
+    with h5py.File(maker.folder / "RAW-R0001-DA01-S00000.h5", "w") as f:
+        maker.head(f, [10, 11], [f"INSTRUMENT/{source}/data"])
+        f[f"INDEX/{source}/data/first"], f[f"INDEX/{source}/data/count"] = np.array([0, 1]), np.array([1, 1])
+        f[f"INSTRUMENT/{source}/data/image/pixels"] = np.zeros((2, 8, 4), "u2")
+    assert not open_run(maker.folder, small("EPIX100")).detector.is_corrected

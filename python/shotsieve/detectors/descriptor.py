@@ -258,10 +258,7 @@ class Detector:
         return (9 if self.is_corrected else 2 * self.plane_count) * self.pixels
 
     def corrected(self) -> Detector:
-        """Return the same detector as its corrected files have it: values, mask and gain stage.
-
-        A block holds them as the bytes of float32, uint32 and uint8 in five planes of 16-bit words; see
-        `shotsieve.sources.corrected`.
+        """Return the same detector as its corrected files have it; see `shotsieve.sources.corrected`.
 
         Examples
         --------
