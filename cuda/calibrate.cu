@@ -1,5 +1,6 @@
 #include "calibrate.cuh"
 
+#include "corrected.cuh"
 #include "launch.cuh"
 
 namespace shotsieve {
@@ -16,6 +17,8 @@ Kernel choose_kernel(Encoding encoding) {
       return device::calibrate_count_kernel<Round, Write, device::Words::kPlain>;
     case Encoding::kParallel:
       return device::calibrate_count_kernel<Round, Write, device::Words::kParallel>;
+    case Encoding::kCorrected:
+      return device::count_corrected_kernel<Round, Write>;
     default:
       return device::calibrate_count_kernel<Round, Write, device::Words::kPair>;
   }

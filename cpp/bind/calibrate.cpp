@@ -36,7 +36,9 @@ candidates : uint32 (F, n_pixels // 32) or None
     n_pixels is then a multiple of 32. Listed frames are written whole, with 0 where there are no constants.
 encoding : int
     0 digital level against thresholds, 1 gain code, 2 signal and gain code in one word, 3 one gain stage, 4 three
-    planes, of which the first is taken that is not above its threshold.
+    planes, of which the first is taken that is not above its threshold, 5 frames that are calibrated already: the
+    bytes of float32 values, of their uint32 mask and of uint8 gain stages in five planes, of which the last is
+    half used; table then only says by its number of rows which rows there are.
 medium_code, low_code : int
     Encodings 1 and 2: the gain codes of these stages. High gain has code 0, and any other code is wrong.
 lost_adc, saturated_adc : int
@@ -45,6 +47,8 @@ lost_adc, saturated_adc : int
 adc_bits : int
     Encodings 2 and 4: the lowest bits of a word are the signal; the two above them are its gain code, which
     encoding 4 does not look at.
+mask_bad : int
+    Encoding 5: bits of the mask of which one makes a pixel bad.
 zero_adc : int
     Encoding 3: what a stored 0 stands for.
 fixed_stage : int
@@ -66,6 +70,11 @@ void check_range(bool fine, const char* name, const std::string& expected) {
 }
 
 void check_planes(const CalibrateCall& c, int fixed_stage) {
+  if (c.encoding == Encoding::kCorrected) {
+    check_range(c.planes == math::kCorrectedPlanes, "raw", "5 planes: values, mask and gain stage");
+    check_range(fixed_stage < 0, "fixed_stage", "-1, since stages are in the frames");
+    return;
+  }
   if (c.encoding == Encoding::kPlain) {
     check_range(c.planes == 1, "raw", "1 plane, since there is one gain stage");
     check_range(c.table_planes == math::kSinglePlanes, "table", "2 planes, since there is one gain stage");
@@ -110,7 +119,7 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
                         bool set_min, bool round_photons, float rounding_threshold, float value_limit,
                         float lit_threshold, float to_photon, float candidate_threshold, int medium_code,
                         int low_code, int lost_adc, int saturated_adc, int adc_bits, int zero_adc,
-                        std::uintptr_t stream, int threads) {
+                        std::uint32_t mask_bad, std::uintptr_t stream, int threads) {
   const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
   const std::int64_t n_frames = raw_view.shape[0];
   const std::int64_t n_pixels = raw_view.shape[2];
@@ -150,8 +159,9 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.round_photons = round_photons;
 
   check_range(n_pixels % 8 == 0, "raw", "a multiple of 8 pixels in a frame, got " + std::to_string(n_pixels));
-  check_range(encoding >= 0 && encoding <= 4, "encoding",
-              "0 (digital level), 1 (gain code), 2 (word), 3 (one gain stage) or 4 (parallel gain)");
+  check_range(
+      encoding >= 0 && encoding <= 5, "encoding",
+      "0 (digital level), 1 (gain code), 2 (word), 3 (one gain stage), 4 (parallel gain) or 5 (corrected)");
   check_range(fixed_stage >= -1 && fixed_stage <= 2, "fixed_stage", "-1, 0, 1 or 2");
   call.encoding = static_cast<Encoding>(encoding);
   check_planes(call, fixed_stage);
@@ -167,10 +177,15 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
               "above 0 and at most 1");
   check_range(threads >= 1, "threads", "at least 1");
   const float medium_floor = set_min ? 0.0f : -std::numeric_limits<float>::infinity();
-  call.rules = {rounding_threshold, value_limit,
-                lit_threshold,      candidate_threshold,
-                to_photon,          medium_floor,
-                fixed_stage,        {medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc}};
+  call.rules = {rounding_threshold,
+                value_limit,
+                lit_threshold,
+                candidate_threshold,
+                to_photon,
+                medium_floor,
+                fixed_stage,
+                {medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc},
+                mask_bad};
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
   check_lists(call);
 #endif
@@ -191,7 +206,7 @@ void bind_calibrate(py::module_& m) {
         py::arg("to_photon") = 0.0f, py::arg("candidate_threshold") = std::numeric_limits<float>::quiet_NaN(),
         py::arg("medium_code") = 1, py::arg("low_code") = 3, py::arg("lost_adc") = 0x3FFF,
         py::arg("saturated_adc") = 0, py::arg("adc_bits") = 12, py::arg("zero_adc") = 0,
-        py::arg("stream") = 0, py::arg("threads") = 1);
+        py::arg("mask_bad") = std::uint32_t{0xFFFFFFFF}, py::arg("stream") = 0, py::arg("threads") = 1);
 }
 
 }  // namespace shotsieve::bind

@@ -14,6 +14,7 @@ enum class Encoding : int {
   kWord = 2,       // one plane, whose words hold signal and gain code
   kPlain = 3,      // one plane and one gain stage
   kParallel = 4,   // planes 0, 1, 2 are the words of the same pixel in high, medium and low gain
+  kCorrected = 5,  // values, mask and gain stage of frames that are calibrated already: math::CorrectedPlane
 };
 
 // Frames of one memory cell of one module follow each other in `frames`, so that a backend reads the

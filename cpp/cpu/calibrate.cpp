@@ -4,15 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
-#include "bits.hpp"
+#include "calibrate_ends.hpp"
 #include "calibrate_span.hpp"
+#include "corrected.hpp"
 #include "parallel.hpp"
 
 namespace shotsieve {
 namespace {
 
+using cpu::kSpan;
 using cpu::Output;
 using cpu::Span;
 using cpu::SpanSums;
@@ -20,7 +21,6 @@ using math::PixelResult;
 using math::PixelRules;
 
 constexpr std::int64_t kTile = 16384;  // three planes of constants of a tile: 192 KB, within L2
-constexpr std::int64_t kSpan = 256;    // calibrated while the same pixels of the next frame are fetched
 constexpr std::int64_t kGroup = 64;    // the unit that is looked at again in a span with gain switches
 
 // True when every pixel of the span is in high gain.
@@ -249,32 +249,6 @@ void calibrate_span(const Span& s, const Loops& loops, const CalibrateCall& c, F
   }
 }
 
-// Counts the candidates among the written pixels of a span, which are still in cache, and writes their bits
-// where those are wanted; spans are whole words then.
-void mark_candidates(const CalibrateCall& c, const Span& s, FrameCounts& counts) {
-  const float threshold = c.rules.candidate_threshold;
-  std::uint32_t unused[kSpan / 32];
-  std::uint32_t* words = c.candidates != nullptr ? c.candidates + (s.pixels - c.pixels) / 32 : unused;
-  std::int64_t i = 0;
-  std::int64_t found = 0;
-  for (; i + 32 <= s.n; i += 32) {
-    const std::uint32_t word = cpu::candidate_word(s.pixels + i, threshold);
-    found += __builtin_popcount(word);
-    words[i / 32] = word;
-  }
-  for (; i < s.n; ++i) found += s.pixels[i] >= threshold ? 1 : 0;
-  counts.candidates += found;
-}
-
-void mark_no_constants(const CalibrateCall& c, std::int64_t frame) {
-  c.counts[frame] = FrameCounts{};
-  if (c.pixels == nullptr) return;
-  std::fill_n(c.pixels + frame * c.n_pixels, c.n_pixels, std::numeric_limits<float>::quiet_NaN());
-  std::fill_n(c.stage + frame * c.n_pixels, c.n_pixels, static_cast<std::uint8_t>(math::kNoConstants));
-  if (c.candidates == nullptr) return;
-  std::fill_n(c.candidates + frame * (c.n_pixels / 32), c.n_pixels / 32, std::uint32_t{0});
-}
-
 // The words of one tile of one frame.
 Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std::int64_t first) {
   const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels;
@@ -311,22 +285,21 @@ void prefetch(const Span& s, const CalibrateCall& c, bool last_plane, bool const
 // Calibrates a tile of one frame, and fetches what comes after it.
 void calibrate_tile(const CalibrateCall& c, const Loops& loops, const Span& tile, const Span& next,
                     bool new_constants, FrameCounts& counts) {
-  const bool mark =
-      c.candidates != nullptr || (c.pixels != nullptr && !std::isnan(c.rules.candidate_threshold));
+  const bool mark = cpu::marks_candidates(c);
   for (std::int64_t at = 0; at < tile.n; at += kSpan) {
     if (at < next.n) {
       prefetch(next.part(at, std::min(kSpan, next.n - at)), c, loops.last_plane, new_constants);
     }
     const Span span = tile.part(at, std::min(kSpan, tile.n - at));
     calibrate_span(span, loops, c, counts);
-    if (mark) mark_candidates(c, span, counts);
+    if (mark) cpu::mark_candidates(c, span.pixels, span.n, counts);
   }
 }
 
 void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGroup& group) {
   for (std::int32_t k = group.start; k < group.stop; ++k) {
     if (group.table_row < 0) {
-      mark_no_constants(c, c.frames[k]);
+      cpu::mark_no_constants(c, c.frames[k]);
     } else {
       c.counts[c.frames[k]] = FrameCounts{};
     }
@@ -348,6 +321,10 @@ void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGrou
 }  // namespace
 
 void calibrate_count(const CalibrateCall& c, const Where& where) {
+  if (c.encoding == Encoding::kCorrected) {
+    cpu::count_corrected(c, where);
+    return;
+  }
   const Loops loops = choose_loops(c);
   cpu::parallel_for(c.n_groups, where.threads,
                     [&](std::int64_t g) { calibrate_group(c, loops, c.groups[g]); });

@@ -31,6 +31,15 @@ enum TablePlane : int {
   kSinglePlanes = 2,
 };
 
+// Where a frame that is calibrated already has its values (float32), their mask (uint32) and the gain stage
+// (uint8), in planes of 16-bit words; the second half of the last plane is not used.
+enum CorrectedPlane : int {
+  kCorrectedValue = 0,
+  kCorrectedMask = 2,
+  kCorrectedGain = 4,
+  kCorrectedPlanes = 5,
+};
+
 // Bits of the stage byte beside the stage itself (bits 0-1).
 enum StageFlag : int {
   kStageBits = 0x03,
@@ -67,6 +76,7 @@ struct PixelRules {
   float medium_floor;         // medium-gain values below this become 0: 0 or -inf
   int fixed_stage;            // -1 adaptive, else the only stage of the run
   WordRules words;
+  std::uint32_t mask_bad;  // values that are calibrated already: bits of their mask that make a pixel bad
 };
 
 struct PixelResult {
@@ -160,6 +170,12 @@ SS_HD int count_photons(float y, float rounding_threshold) {
   const int whole = static_cast<int>(positive);
   const int step = positive - static_cast<float>(whole) >= rounding_threshold ? 1 : 0;
   return whole + step;
+}
+
+// A value that was calibrated before, as the facility's files hold it: NaN where its mask says that it is
+// bad.
+SS_HD float corrected_value(float value, std::uint32_t mask, const PixelRules& rules) {
+  return (mask & rules.mask_bad) == 0 ? value : std::numeric_limits<float>::quiet_NaN();
 }
 
 // From the calibrated number to everything a frame counts. `flags` are those already found in the word.

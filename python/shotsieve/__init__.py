@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .measure.roi import RegionSums, RoiResult
     from .peak_list import PeakList
     from .recipe import Recipe
+    from .sources.corrected import pack_corrected
     from .sources.run import open_run
     from .table import Table
 
@@ -62,6 +63,7 @@ __all__ = [
     "calibrate_frames",
     "compare_runs",
     "open_run",
+    "pack_corrected",
     "peakfinder8",
     "plot",
     "reduce",
@@ -92,6 +94,7 @@ _LAZY = {
     "PeakPlan": "measure.peaks",
     "Peaks": "measure.peak_finder",
     "open_run": "sources.run",
+    "pack_corrected": "sources.corrected",
     "peakfinder8": "measure.peakfinder8",
     "reduce": "engine",
     "write_report": "report",

@@ -31,6 +31,7 @@ def calibrate_count(
     saturated_adc: int = 0,
     adc_bits: int = 12,
     zero_adc: int = 0,
+    mask_bad: int = 0xFFFFFFFF,
     stream: int = 0,
     threads: int = 1,
 ) -> None: ...

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .constants.bad_pixels import BadPixels
+from .constants.bad_pixels import ALL_BITS, BadPixels
 from .constants.fold import fold, table_planes
 from .detectors import ENCODINGS
 from .linearise import linear_rows
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 STAGE_BITS = 0x03
 NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN, NO_CONSTANTS = 0x10, 0x20, 0x40, 0x80
+CORRECTED_ENCODING = 5
+"""Number by which the kernels know frames that are calibrated already."""
+
 INTENSITY_SCALE = 128
 """Intensities are counted as integers in units of 1/128, so that a sum does not depend on its order."""
 
@@ -52,7 +55,7 @@ class CalibrateParams:
     ----------
     encoding : int
         0: plane 1 is a digital level; 1: plane 1 is a gain code; 2: one plane, whose words hold signal and
-        gain code; 3: one plane and one gain stage.
+        gain code; 3: one plane and one gain stage; 5: frames that are calibrated already.
     fixed_stage : int
         -1 adaptive, else the only gain stage of the run.
     set_min, round_photons : bool
@@ -72,6 +75,8 @@ class CalibrateParams:
         As `codes` and the others of `Detector`.
     zero_adc : int
         What a stored 0 stands for, with one gain stage.
+    mask_bad : int
+        Of frames that are calibrated already: bits of their mask of which one makes a pixel bad.
     """
 
     encoding: int
@@ -89,6 +94,7 @@ class CalibrateParams:
     saturated_adc: int = 0
     adc_bits: int = 12
     zero_adc: int = 0
+    mask_bad: int = ALL_BITS
 
     @classmethod
     def from_steps(
@@ -108,8 +114,10 @@ class CalibrateParams:
             words |= {name: getattr(detector, name) for name in ("lost_adc", "saturated_adc")}
         if detector.encoding == "word":
             words["adc_bits"] = detector.adc_bits
+        if detector.is_corrected:
+            words["mask_bad"] = steps.bad_bits
         return cls(
-            encoding=ENCODINGS.index(detector.encoding),
+            encoding=CORRECTED_ENCODING if detector.is_corrected else ENCODINGS.index(detector.encoding),
             fixed_stage=detector.fixed_stage(gain_mode),
             set_min=steps.set_min,
             round_photons=steps.round_photons,
@@ -144,6 +152,8 @@ class Tables:
         Mask bits that take a pixel out of the measures.
     linear : ndarray of uint16, shape (R, n_pixels, entries), or None
         Linearisation of the words of each row; None where words are linear.
+    most_together : int
+        Frames of a row that share one reading of it, at most.
     """
 
     table: np.ndarray
@@ -152,6 +162,26 @@ class Tables:
     cell_ids: np.ndarray
     bad_bits: int
     linear: np.ndarray | None = None
+    most_together: int = MAX_GROUP
+
+    @classmethod
+    def of_corrected(cls, modules: int, pixels: int, cell_id: np.ndarray, bad_bits: int) -> Tables:
+        """Return what stands for constants of frames that are calibrated already: a row for all.
+
+        Parameters
+        ----------
+        modules, pixels : int
+            Number of modules, and of pixels of each.
+        cell_id : array of int
+            Memory cells that may come, repeated or not.
+        bad_bits : int
+            Mask bits that take a pixel out of the measures.
+        """
+        cells = np.unique(cell_id).astype("i4")
+        row_of = np.zeros((modules, len(cells)), "i4")
+        # Kernels look at the number of rows alone; the masks of kept frames are in the frames themselves.
+        table, mask = np.zeros((1, 1, pixels), "f4"), np.zeros((1, 1, pixels), "u4")
+        return cls(table, mask, row_of, cells, bad_bits, most_together=1)
 
     def rows(self, cell_id: np.ndarray) -> np.ndarray:
         """Return the row of ``table`` for each shot and module, int32 (S, M); -1 without constants.
@@ -219,7 +249,9 @@ def make_tables(
     return replace(made, linear=np.concatenate(linear)) if wanted and used else made
 
 
-def list_frames(present: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def list_frames(
+    present: np.ndarray, rows: np.ndarray, most: int = MAX_GROUP
+) -> tuple[np.ndarray, np.ndarray]:
     """List the frames of a block so that those with the same constants follow each other.
 
     Parameters
@@ -228,13 +260,15 @@ def list_frames(present: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.n
         Frames that were recorded; others are not listed.
     rows : ndarray of int32, shape (n, M)
         Row of the table, -1 without constants.
+    most : int
+        Frames of a group, at most.
 
     Returns
     -------
     frames : ndarray of int32, shape (L,)
         Indices shot * M + module, sorted by row and then by shot.
     groups : ndarray of int32, shape (G, 3)
-        start, stop into ``frames`` and the row; at most `MAX_GROUP` frames each.
+        start, stop into ``frames`` and the row.
 
     Examples
     --------
@@ -250,7 +284,7 @@ def list_frames(present: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.n
         return frames, np.zeros((0, 3), "i4")
     first = np.flatnonzero(np.concatenate([[True], row[1:] != row[:-1]]))
     in_run = np.arange(len(row)) - np.repeat(first, np.diff(np.append(first, len(row))))
-    start = np.flatnonzero(in_run % MAX_GROUP == 0)
+    start = np.flatnonzero(in_run % most == 0)
     stop = np.append(start[1:], len(row))
     return frames, np.stack([start, stop, row[start]], axis=1).astype("i4")
 
@@ -348,12 +382,33 @@ def make_masks(stage: np.ndarray, rows: np.ndarray, tables: Tables) -> np.ndarra
         # Nearly all pixels are in high gain; NumPy finds the others in a bool array many times as fast.
         switched = np.flatnonzero((found & STAGE_BITS) != 0)
         out[switched] = planes[found[switched] & STAGE_BITS, switched]
-        flagged = np.flatnonzero(found > STAGE_BITS)
-        flags = found[flagged]
-        unexplained = (flags & NOT_FINITE != 0) & (out[flagged] & np.uint32(tables.bad_bits) == 0)
-        out[flagged] |= (
-            np.where(unexplained, np.uint32(BadPixels.VALUE_IS_NAN), np.uint32(0))
-            | np.where(flags & OUT_OF_RANGE, np.uint32(BadPixels.VALUE_OUT_OF_RANGE), np.uint32(0))
-            | np.where(flags & WRONG_GAIN, np.uint32(BadPixels.WRONG_GAIN_VALUE), np.uint32(0))
-        )
+        _flag(found, out, tables.bad_bits)
     return mask
+
+
+def _flag(found: np.ndarray, mask: np.ndarray, bad_bits: int) -> None:
+    """Add to the mask of a frame, uint32 (n_pixels,), what was found in it."""
+    flagged = np.flatnonzero(found > STAGE_BITS)
+    flags = found[flagged]
+    unexplained = (flags & NOT_FINITE != 0) & (mask[flagged] & np.uint32(bad_bits) == 0)
+    mask[flagged] |= (
+        np.where(unexplained, np.uint32(BadPixels.VALUE_IS_NAN), np.uint32(0))
+        | np.where(flags & OUT_OF_RANGE, np.uint32(BadPixels.VALUE_OUT_OF_RANGE), np.uint32(0))
+        | np.where(flags & WRONG_GAIN, np.uint32(BadPixels.WRONG_GAIN_VALUE), np.uint32(0))
+    )
+
+
+def flag_masks(stage: np.ndarray, mask: np.ndarray, bad_bits: int) -> None:
+    """Add to the masks of frames that were calibrated before what was found in them.
+
+    Parameters
+    ----------
+    stage : ndarray of uint8, shape (K, M, n_pixels)
+        As the kernel wrote it.
+    mask : ndarray of uint32, shape (K, M, n_pixels), C-contiguous
+        As in the files; bits are added.
+    bad_bits : int
+        Bits that explain why a pixel has no value.
+    """
+    for shot, module in np.ndindex(*stage.shape[:2]):
+        _flag(stage[shot, module], mask[shot, module], bad_bits)

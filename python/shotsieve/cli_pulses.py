@@ -30,7 +30,8 @@ def pulses_command(run: Path, recipe: Path | None, source: str | None, as_json: 
     from .sources.run import open_run
 
     loaded = Recipe() if recipe is None else Recipe.load(recipe)
-    opened = open_run(run, detector=loaded.detector.name, source=source or loaded.detector.source)
+    asked = loaded.detector
+    opened = open_run(run, detector=asked.name, source=source or asked.source, data=asked.data)
     found = describe(opened, loaded.annotate)
     click.echo(json.dumps(found, indent=2) if as_json else _text(found))
 

@@ -12,6 +12,7 @@ from .keep import WHOLE
 from .measure.average import ESTIMATORS
 from .measure.pump_probe import MODES
 from .sources.annotate import ALIGNMENTS, PATTERNS
+from .sources.corrected import KINDS
 from .units import Quantity
 from .write.content import CONTENTS
 from .write.photons import DTYPES as PHOTON_DTYPES
@@ -65,7 +66,13 @@ FRAMES = ("all", "lit", "lit_rows", "super", "super_rows")
 PIXEL_UNITS = ("ADU", "keV", "photon", "sigma")
 # One entry per section; what is not here is not a section, and what a section does not list is not a key.
 SECTIONS: dict[str, dict[str, Key]] = {
-    "detector": {"name": Key(str), "source": Key(str), "geometry": Key(str), "label": Key(str)},
+    "detector": {
+        "name": Key(str),
+        "source": Key(str),
+        "data": Key(str, choices=KINDS),
+        "geometry": Key(str),
+        "label": Key(str),
+    },
     "annotate": {
         "pattern": Key(str, "auto", choices=PATTERNS),
         "align": Key(str, "first_pulse", choices=ALIGNMENTS),

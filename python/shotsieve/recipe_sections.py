@@ -16,12 +16,15 @@ class Detector:
     Attributes
     ----------
     name, source, geometry : str or None
+    data : {"raw", "corrected"} or None
+        Which is meant where the run holds both.
     label : str or None
         Its name in the recipe; needed where there are others before it.
     """
 
     name: str | None = None
     source: str | None = None
+    data: str | None = None
     geometry: str | None = None
     label: str | None = None
 

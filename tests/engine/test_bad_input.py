@@ -148,7 +148,7 @@ def test_a_run_without_detector_data(refused, simulated, link_run, tmp_path):
 
 
 def test_a_reduced_run_is_not_taken_for_a_raw_one(refused, reduced):
-    refused(BadInput, "corrected data", "give the raw run", run=reduced("usual").out)
+    refused(BadInput, "corrected data", "leave --constants", "give the raw run", run=reduced("usual").out)
 
 
 def test_the_wrong_detector_is_asked_for(refused, make_recipe):

@@ -71,12 +71,12 @@ def test_the_harm_that_the_docs_tell_of(linked, simulated, tmp_path, monkeypatch
         assert run[f"{DET}/DET/3CH0:xtdf", "image.data"].dtype == np.float32
 
 
-def test_it_is_checked_and_no_run_of_its_own(linked, simulated):
+def test_it_is_checked_and_no_raw_run(linked, simulated):
     sim = simulated("usual")
     report = check_against(check(linked.out), sim.raw, constants=sim.constants, backend="cpu")
     assert report.ok, report.summary()
     with pytest.raises(BadInput, match="corrected data of SPB_DET_AGIPD1M-1 only"):
-        shotsieve.open_run(linked.out)
+        shotsieve.open_run(linked.out, data="raw")
 
 
 def test_raw_content_has_its_names_anyway():

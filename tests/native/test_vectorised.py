@@ -12,19 +12,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "cpp" / "cpu" / "calibrate.cpp"
+SOURCES = [ROOT / "cpp" / "cpu" / name for name in ("calibrate.cpp", "corrected.cpp")]
 # Every loop but the scans is a template; each instantiation is vectorised on its own, or is not.
 UNIFORM = 4 * 2 * 2 * 3  # Uniform x Round x Photons x Output
 MIXED = (2 * 2 + 2) * 2 * 2 * 2  # Encoding (two of them x Forced) x Round x Photons x Output, without kPixels
+CORRECTED = 2 * 2 * 3  # Round x Photons x Output
 SCANS = {"threshold_scan": 1, "code_scan": 1, "parallel_scan": 1}
 # Bytes of the vectors that a level is built for, and how many instantiations of each loop have them. Excused
 # is mixed_loop alone, which runs on the few groups of pixels with a gain switch. SSE (v2) lacks masked loads,
 # which it needs; and the other MIXED instantiations, those that write pixels, are scalar at v3 and v4 too:
 # they run on such groups of kept frames only.
 LEVELS = {
-    "v2": (16, {**SCANS, "uniform_loop": UNIFORM, "mixed_loop": 0}),
-    "v3": (32, {**SCANS, "uniform_loop": UNIFORM, "mixed_loop": MIXED}),
-    "v4": (64, {**SCANS, "uniform_loop": UNIFORM, "mixed_loop": MIXED}),
+    "v2": (16, {**SCANS, "uniform_loop": UNIFORM, "mixed_loop": 0, "corrected_loop": CORRECTED}),
+    "v3": (32, {**SCANS, "uniform_loop": UNIFORM, "mixed_loop": MIXED, "corrected_loop": CORRECTED}),
+    "v4": (64, {**SCANS, "uniform_loop": UNIFORM, "mixed_loop": MIXED, "corrected_loop": CORRECTED}),
 }
 
 
@@ -34,23 +35,27 @@ def exact_flags() -> list[str]:
     return re.search(r"set\(SHOTSIEVE_EXACT_FLAGS ([^)]*)\)", text)[1].split()
 
 
-def hot_loops() -> dict[int, str]:
-    lines = SOURCE.read_text().splitlines()
-    found = ((n, re.search(r"for \(.*// hot: (\w+)", line)) for n, line in enumerate(lines, 1))
-    return {n: match[1] for n, match in found if match}
+def hot_loops() -> dict[tuple[str, int], str]:
+    found = {
+        (source.name, n): re.search(r"for \(.*// hot: (\w+)", line)
+        for source in SOURCES
+        for n, line in enumerate(source.read_text().splitlines(), 1)
+    }
+    return {place: match[1] for place, match in found.items() if match}
 
 
 def vectorised(level: str, flags: list[str], work: Path) -> Counter[tuple[str, int]]:
     """Return how many instantiations of each hot loop were vectorised, by (loop, bytes of the vectors)."""
     wide = ["-mprefer-vector-width=512"] if level == "v4" else []
-    target = ["-c", str(SOURCE), "-o", str(work / "out.o")]
-    command = ["g++", "-std=c++17", "-O3", f"-march=x86-64-{level}", *wide, *flags, "-fopt-info-vec", *target]
-    report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    options = ["-std=c++17", "-O3", f"-march=x86-64-{level}", *wide, *flags, "-fopt-info-vec"]
+    report = ""
+    for source in SOURCES:
+        command = ["g++", *options, "-c", str(source), "-o", str(work / "out.o")]
+        report += subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    lines = re.findall(r"(\w+\.cpp):(\d+):\d+: optimized: +loop vectorized using (\d+) byte vectors", report)
     loops = hot_loops()
-    lines = re.findall(
-        r"calibrate\.cpp:(\d+):\d+: optimized: +loop vectorized using (\d+) byte vectors", report
-    )
-    return Counter((loops[int(line)], int(size)) for line, size in lines if int(line) in loops)
+    found = [((name, int(line)), int(size)) for name, line, size in lines]
+    return Counter((loops[place], size) for place, size in found if place in loops)
 
 
 @pytest.fixture(autouse=True)

@@ -88,6 +88,42 @@ class RunMaker:
             g["cellId"] = column(np.array(own, "u2"))
         return path
 
+    def corrected(
+        self,
+        module,
+        trains,
+        planes,
+        *,
+        sequence=0,
+        source=None,
+        name=None,
+        units=None,
+        packed=True,
+        cells=None,
+    ):
+        """Write corrected frames as the facility does: `planes` by name, each with a row per frame."""
+        source = source or f"{DETECTOR}/CORR/{module}CH0:output"
+        path = self.folder / (name or f"CORR-R0001-AGIPD{module:02d}-S{sequence:05d}.h5")
+        count = np.array([len(p) for _, p in trains], "u8")
+        rows = [(t, p) for t, pulses in trains for p in pulses]
+        with h5py.File(path, "w") as f:
+            self.head(f, [t for t, _ in trains], [f"INSTRUMENT/{source}/image"])
+            f[f"INDEX/{source}/image/first"], f[f"INDEX/{source}/image/count"] = (
+                np.cumsum(count) - count,
+                count,
+            )
+            g = f.create_group(f"INSTRUMENT/{source}/image")
+            for plane, values in planes.items():
+                how = {"compression": "gzip", "shuffle": True} if packed and plane != "data" else {}
+                g.create_dataset(plane, data=values, chunks=(1, *values.shape[1:]), **how)
+            if units is not None:
+                g["data"].attrs["units"] = units
+            g["trainId"] = np.array([t for t, _ in rows], "u8")
+            g["pulseId"] = np.array([p for _, p in rows], "u8")
+            own = [i for _, p in trains for i in range(len(p))] if cells is None else cells
+            g["cellId"] = np.array(own, "u2")
+        return path
+
     def jungfrau(self, module, trains, cells, *, layout="frame", gain_layout="frame", sequence=0):
         """Write a JUNGFRAU file: one row per train, `cells` on axis 1."""
         source = f"{JUNGFRAU}/DET/JNGFR{module:02d}:daqOutput"
@@ -216,7 +252,9 @@ def read_all():
 
     def read(source, max_bytes=1 << 30):
         d = source.detector
-        out = np.full((len(source.readable), len(source.modules), d.plane_count, *d.shape), 7, np.uint16)
+        out = np.full(
+            (len(source.readable), len(source.modules), d.plane_count, *d.frame_shape), 7, np.uint16
+        )
         for start, stop in source.cuts(max_bytes):
             source.read(start, stop, out[start:stop])
         return out

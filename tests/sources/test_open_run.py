@@ -110,33 +110,22 @@ def test_the_detector_asked_for_is_not_there(maker):
         open_run(maker.folder, "JUNGFRAU")
 
 
-def test_corrected_data(maker, opened):
-    maker.module(0, [(10, P)], source="SPB_DET_AGIPD1M-1/CORR/0CH0:output", dtype="f4")
-    with pytest.raises(BadInput, match=r"corrected data of SPB_DET_AGIPD1M-1 only.*give the raw run"):
-        opened()
-
-
-@pytest.mark.parametrize("kind", ["float", "one plane"])
-def test_corrected_data_under_the_raw_name(maker, opened, kind):
-    path = maker.module(0, [(10, P)], dtype="f4" if kind == "float" else "u2")
-    if kind == "one plane":
-        with h5py.File(path, "r+") as f:
-            g = f["INSTRUMENT/SPB_DET_AGIPD1M-1/DET/0CH0:xtdf/image"]
-            one = g["data"][:, 0]
-            del g["data"]
-            g["data"] = one
-    with pytest.raises(BadInput, match="this is corrected data"):
+def test_words_under_the_name_of_corrected_data(maker, opened):
+    maker.module(0, [(10, P)], source="SPB_DET_AGIPD1M-1/CORR/0CH0:output")
+    with pytest.raises(BadInput, match=r"shape \(3, 2, 8, 4\).*corrected data of AGIPD1M has \(rows, 8, 4\)"):
         opened()
 
 
 def test_a_legacy_name_in_a_corrected_file_is_not_raw_data(maker, opened):
-    path = maker.module(0, [(10, P)], source="SPB_DET_AGIPD1M-1/CORR/0CH0:output", dtype="f4")
+    frames = {name: np.zeros((len(P), 8, 4), dtype) for name, dtype in (("data", "f4"), ("mask", "u4"))}
+    path = maker.corrected(0, [(10, P)], frames)
     old = "SPB_DET_AGIPD1M-1/DET/0CH0:xtdf"
     with h5py.File(path, "r+") as f:
         f[f"INSTRUMENT/{old}"] = h5py.SoftLink("/INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/0CH0:output")
         f["METADATA/dataSources/dataSourceId"][1] = f"INSTRUMENT/{old}/image"
-    with pytest.raises(BadInput, match="corrected data of SPB_DET_AGIPD1M-1 only"):
-        opened()
+    assert opened().raw_names == {0: "SPB_DET_AGIPD1M-1/CORR/0CH0:output"}
+    with pytest.raises(BadInput, match="holds corrected data of SPB_DET_AGIPD1M-1 only"):
+        opened(data="raw")
 
 
 def test_another_shape_than_the_detectors(maker):

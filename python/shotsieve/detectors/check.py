@@ -15,6 +15,9 @@ ENCODINGS = ("threshold", "code", "word", "plain", "parallel")
 """How raw words are read; their place is the number that the kernels know them by. The last is
 a mode and no detector's own."""
 
+CORRECTED = "corrected"
+"""Of frames that are calibrated already; no file of a detector says it."""
+
 GAIN_MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
 """Names of the gain modes; the fixed ones in the order of the stages 0, 1, 2."""
 

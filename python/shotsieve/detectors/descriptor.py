@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BadInput, nearest
 from ..units import convert
-from .check import GAIN_MODES
+from .check import CORRECTED, GAIN_MODES
 
 CONTROL_FIELDS = {
     "gain_mode": "",
@@ -121,7 +121,8 @@ class Detector:
     sensor_thickness_m : float
     encoding : {"threshold", "code", "word", "plain"}
         Whether plane 1 is compared with two thresholds, or is the gain code itself; whether the words of the
-        only plane hold signal and gain code; or whether there is one gain stage, and words are signals.
+        only plane hold signal and gain code; or whether there is one gain stage, and words are signals. Of
+        frames that are calibrated already it is ``"corrected"``; see `corrected`.
     codes : tuple of int
         For ``"code"`` and ``"word"``: the codes of the stages 0, 1, 2, of which the first is 0; every other
         code is invalid.
@@ -257,6 +258,35 @@ class Detector:
     def modules(self) -> tuple[int, ...]:
         """Numbers of all modules; empty where the detector has any number of them."""
         return tuple(range(self.first_module, self.first_module + self.module_count))
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether frames are calibrated already, and nothing of them is to be calibrated again."""
+        return self.encoding == CORRECTED
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of a frame in the files, all planes."""
+        return (9 if self.is_corrected else 2 * self.plane_count) * self.pixels
+
+    def corrected(self) -> Detector:
+        """Return the same detector as its corrected files have it; see `shotsieve.sources.corrected`.
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("JUNGFRAU").corrected().planes
+        ('adc', 'mask', 'gain')
+        """
+        return dataclasses.replace(
+            self,
+            encoding=CORRECTED,
+            codes=(),
+            planes=(self.planes[0], "mask", "gain"),
+            plane_count=5,
+            edge_rows=(0, 0),
+            steps=("round_photons",),
+        )
 
     def in_parallel_gain(self) -> Detector:
         """Return the detector as it is when every pixel is measured in all three stages at once.

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibrate import CANDIDATES, COUNTS, list_frames, make_masks, queue_calibration
+from ..calibrate import (
+    CANDIDATES,
+    COUNTS,
+    STAGE_BITS,
+    flag_masks,
+    list_frames,
+    make_masks,
+    queue_calibration,
+)
+from ..constants.bad_pixels import BadPixels
 from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
+from ..sources.corrected import planes_in, without_data
 from .clock import READ, StepClock
 from .job import Job, module_status
 from .noise_counts import NoiseCounts
@@ -91,7 +101,8 @@ class BlockRunner:
         detector = job.source.detector
         self.modules, self.pixels = len(job.source.modules), detector.pixels
         self.planes = detector.plane_count
-        self.frame_bytes = 2 * self.planes * self.pixels
+        self.frame_bytes = detector.frame_bytes
+        self.corrected = job.params is not None and detector.is_corrected
         self.block_shots = block_shots
         # A recipe without rule and without counting needs no pass over all frames.
         self.on_device = job.params is not None and (
@@ -141,6 +152,7 @@ class BlockRunner:
         out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.frame_shape)
         with self.clock.step(READ):
             source.read(start, stop, out)
+        self.leave_out(slot, out)
 
     def submit(self, slot: Slot, block: Any) -> None:
         """Queue the copies and the counting of a block; waits for nothing."""
@@ -178,7 +190,9 @@ class BlockRunner:
         """Wait for the counts of a block, decide, and write what is kept."""
         job, table, shots = self.job, self.job.table, slot.shots_in
         present, rows, n = slot.present, slot.rows, len(slot.shots_in)
-        table.set_module_status(shots, module_status(present, rows if self.on_device else None))
+        table.set_module_status(
+            shots, module_status(present, rows if self.on_device or self.corrected else None)
+        )
         counted, worth = self.on_device and job.counts_frames and n > 0, np.zeros(n, bool)
         if counted and not self.counts_late:
             with self.clock.step("wait for counts"):
@@ -209,6 +223,11 @@ class BlockRunner:
             return np.full((len(cell_id), self.modules), -1, "i4")
         return self.job.tables.rows(cell_id)
 
+    def leave_out(self, slot: Slot, raw: np.ndarray) -> None:
+        """Take frames that had no constants when they were calibrated for what they are: unknown."""
+        if self.corrected and self.job.tables.bad_bits & BadPixels.NO_DARK_DATA:
+            slot.rows[without_data(raw, slot.present)] = -1
+
     def _counts(self, slot: Slot) -> np.ndarray:
         """Return the counts of a slot's frames, int64 (n, M, 5); 0 where none was counted."""
         n = len(slot.shots_in)
@@ -223,7 +242,7 @@ class BlockRunner:
 
     def _list(self, slot: Slot, present: np.ndarray, rows: np.ndarray) -> tuple[Any, Any]:
         """Queue the upload of the lists of a block's frames and groups; return both on the device."""
-        frames, groups = list_frames(present, rows)
+        frames, groups = list_frames(present, rows, self.job.tables.most_together)
         listed, grouped = len(frames), len(groups)
         slot.frames[:listed] = frames
         slot.groups[:grouped] = groups
@@ -235,20 +254,21 @@ class BlockRunner:
         """Hand kept shots to the writer; `at` are their positions in the block."""
         shots, present, rows = slot.shots_in[at], slot.present, slot.rows
         frame = self.job.source.detector.frame_shape
-        if self.job.content == "raw":
-            raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
+        if self.job.copies_frames:
             with self.clock.step("write"):
-                self.writer.append(shots, present[at], {"raw": raw})
+                raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
+                frames = self._as_they_came(raw) if self.job.source.detector.is_corrected else {"raw": raw}
+                self.writer.append(shots, present[at], frames, [self.peaks(shot) for shot in shots.tolist()])
             return
         for part in cut(at, self._room(shots)):
             with self.clock.step("calibrate kept"):
                 self.second.queue(slot, part, present[part], rows[part])
                 data, stage = self.second.fetch(len(part), slot.stream)
-                mask = make_masks(stage, np.where(present[part], rows[part], -1), self.job.tables)
+                gain, mask = self._gain_and_mask(slot, part, stage)
             shape = (len(part), self.modules, *frame)
             frames = {
                 "data": data.reshape(shape),
-                "gain": (stage & 3).reshape(shape),
+                "gain": gain.reshape(shape),
                 "mask": mask.reshape(shape),
             }
             with self.clock.step("write"):
@@ -257,6 +277,28 @@ class BlockRunner:
             peaks = [self.peaks(shot) for shot in kept.tolist()]
             with self.clock.step("write"):
                 self.writer.append(kept, present[part], frames, peaks)
+
+    def _planes(self, raw: np.ndarray) -> dict[str, np.ndarray]:
+        return planes_in(raw, self.job.source.detector.dimensions)
+
+    def _as_they_came(self, raw: np.ndarray) -> dict[str, np.ndarray]:
+        """Return frames that were calibrated before, in the form of the output."""
+        form, planes = self.job.form, self._planes(raw)
+        with np.errstate(invalid="ignore", over="ignore"):  # frames that are absent are anything
+            data = planes["data"].astype(form.values, copy=False)
+        return form.apply({**planes, "data": data})
+
+    def _gain_and_mask(self, slot: Slot, at: np.ndarray, stage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return gain stages and masks of shots that were calibrated to pixels just now."""
+        tables = self.job.tables
+        if not self.corrected:
+            rows = np.where(slot.present[at], slot.rows[at], -1)
+            return stage & np.uint8(STAGE_BITS), make_masks(stage, rows, tables)
+        detector = self.job.source.detector
+        planes = self._planes(slot.raw[at].reshape(len(at), self.modules, self.planes, *detector.frame_shape))
+        mask = planes["mask"].reshape(stage.shape)
+        flag_masks(stage, mask, tables.bad_bits)
+        return planes["gain"], mask
 
     def _found_here(self, shot: int) -> np.ndarray:
         return NO_PEAKS if self.stages is None else self.stages.records.get(shot, NO_PEAKS)

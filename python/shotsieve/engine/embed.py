@@ -16,6 +16,7 @@ from ..constants.container import Constants
 from ..errors import BadInput
 from ..recipe import Recipe
 from ..sources.base import OperatingMode, Source
+from ..sources.corrected import CorrectedForm
 from .averages import AverageJob
 from .flow import open_constants
 from .job import make_job
@@ -81,7 +82,8 @@ class Engine:
     Parameters
     ----------
     recipe : path, Recipe or dict
-        Without what needs the whole run: [derive], [measure.pump_probe], and lit cells found from images.
+        With ``[[detector]] data = "corrected"`` for frames that are calibrated already. Without what needs
+        the whole run: [derive], [measure.pump_probe], and lit cells found from images.
     constants : path, Constants or None
         None takes what the recipe names.
     geometry : path or None
@@ -157,7 +159,9 @@ class Engine:
         if name is None:
             raise BadInput('no detector: name it in the recipe ([detector] name) or as detector="AGIPD1M"')
         family = detectors.load(name)
-        if (recipe.calibrate and recipe.calibrate.parallel_gain) or (mode and mode.parallel_gain):
+        if recipe.detector.data == "corrected":
+            family = family.corrected()
+        elif (recipe.calibrate and recipe.calibrate.parallel_gain) or (mode and mode.parallel_gain):
             family = family.in_parallel_gain()
         constants = open_constants(recipe, constants, family)
         if cells is None:
@@ -169,6 +173,8 @@ class Engine:
         job = make_job(
             source, dataclasses.replace(recipe, select=None), constants, force, stages=tuple(stages)
         )
+        if family.is_corrected:
+            source.corrected = CorrectedForm(job.unit)  # what a run that passes through has to agree with
         self.notes = job.notes
         selection = None if recipe.select is None else selection_of(recipe, job.table, family)
         refuse_undeclared(job, selection, self.columns)
@@ -360,11 +366,12 @@ class Engine:
         if isinstance(source, (str, os.PathLike)):
             from ..sources.run import open_run
 
-            family = self._source.detector
+            family, asked = self._source.detector, self._recipe.detector
             source = open_run(
                 source,
                 detector=family.name,
-                source=self._recipe.detector.source,
+                source=asked.source,
+                data=asked.data,
                 parallel_gain=family.encoding == "parallel",
             )
         if isinstance(source, Source):

@@ -36,17 +36,30 @@ BLOCK_BYTES = 256_000_000
 
 
 def open_source(run: Any, recipe: Recipe) -> Source:
-    """Return the source itself, or open what was given as a raw run."""
+    """Return the source itself, or open what was given as a run."""
     if isinstance(run, Source):
         return run
     from ..sources.run import open_run
 
-    parallel = recipe.calibrate.parallel_gain if recipe.calibrate else None
-    return open_run(run, detector=recipe.detector.name, source=recipe.detector.source, parallel_gain=parallel)
+    asked, parallel = recipe.detector, recipe.calibrate.parallel_gain if recipe.calibrate else None
+    return open_run(run, asked.name, asked.source, data=asked.data, parallel_gain=parallel)
 
 
 def open_constants(recipe: Recipe, given: Any, detector: Detector) -> Constants | None:
-    """Open the constants that were given, else those that the recipe names."""
+    """Open the constants that were given, else those that the recipe names; none for corrected data.
+
+    Raises
+    ------
+    BadInput
+        If some were given and the run is calibrated already.
+    """
+    if detector.is_corrected:
+        if given is not None:
+            raise BadInput(
+                "constants were given, and the run holds corrected data, of which nothing is calibrated "
+                "again: leave --constants (from Python: constants=) out, or give the raw run"
+            )
+        return None
     if recipe.calibrate is None or isinstance(given, Constants):
         return given if recipe.calibrate is not None else None
     path = given if given is not None else recipe.constants_path()
@@ -91,7 +104,7 @@ def prepare(
         notes.append(note)
     job = make_job(source, recipe, constants, force, columns, others=others)
     job.notes += notes
-    if job.tables is not None:
+    if job.tables is not None and not source.detector.is_corrected:
         job.settings["constants.folded_sha256"] = constants_checksum(job.tables.table)
     return job, looked_at
 

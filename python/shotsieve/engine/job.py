@@ -21,6 +21,7 @@ from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
 from .averages import AverageJob, make_average_job
 from .content import form_of, modules_with_pixels
+from .corrected import check_corrected, take_corrected
 from .facility import check_redu
 from .matching import declare_joined
 from .noise_counts import LitByNoise
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..constants.container import Constants
+    from ..constants.steps import Steps
     from ..recipe import Recipe
     from ..sources.base import OperatingMode, Source
     from ..write.content import FrameForm
@@ -170,9 +172,14 @@ class Job:
         return self.recipe.write.content if self.recipe.write else None
 
     @property
+    def copies_frames(self) -> bool:
+        """Whether kept frames are written as they came: raw words, or what was calibrated before."""
+        return self.content == "raw" or (self.source.detector.is_corrected and self.content == "corrected")
+
+    @property
     def writes_pixels(self) -> bool:
-        """Whether kept shots are written as calibrated pixels, in whatever form."""
-        return self.content not in (None, "raw")
+        """Whether kept shots are written as they come out of the calibration, in whatever form."""
+        return self.content is not None and not self.copies_frames
 
 
 def make_job(
@@ -222,8 +229,10 @@ def make_job(
     job = Job(source, recipe, mode, table)
     if recipe.select is not None:
         _select(job)
+    if source.detector.is_corrected:
+        check_corrected(job)
     if recipe.calibrate is not None:
-        if constants is None:
+        if constants is None and not source.detector.is_corrected:
             raise BadInput(
                 "no constants: the recipe has [calibrate], so give them with --constants FILE or FOLDER, "
                 'or in the recipe as [calibrate] constants = "constants.h5".'
@@ -231,6 +240,8 @@ def make_job(
         _calibration(job, constants, force)
     written = next((part.written for part in job.pixel_jobs if isinstance(part, RegionJob)), None)
     job.form = form_of(recipe, job.unit, mode.photon_energy_kev, written)
+    if job.form is not None and job.copies_frames and source.corrected is not None:
+        job.form.values = source.corrected.dtype
     here = modules_with_pixels(source, recipe, job.form)
     job.modules, lacking = written_modules(recipe, source.detector, here)
     if lacking:
@@ -287,8 +298,8 @@ def _override(mode: OperatingMode, recipe: Recipe) -> OperatingMode:
     return dataclasses.replace(mode, **changes, origin=origin)
 
 
-def _calibration(job: Job, constants: Constants, force: bool) -> None:
-    """Check the constants against the run, fold them, and set the kernel's parameters."""
+def _fold(job: Job, constants: Constants, force: bool) -> Steps:
+    """Check the constants against the run, and fold them; return the steps that they allow."""
     source, mode, section = job.source, job.mode, job.recipe.calibrate
     detector = source.detector
     constants.check_detector(detector)
@@ -327,10 +338,23 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
     )
     note_unknown(job, constants)
     note_odd_constants(job)
+    return steps
+
+
+def _calibration(job: Job, constants: Constants | None, force: bool) -> None:
+    """Make what stands for the constants of every pixel, and set the kernel's parameters."""
+    if job.source.detector.is_corrected:
+        steps = take_corrected(job)
+    else:
+        steps = _fold(job, constants, force)
+    source, mode = job.source, job.mode
+    detector, energy = source.detector, mode.photon_energy_kev
+    # What is calibrated already says the stage of every pixel itself.
+    gain_mode = "adaptive" if detector.is_corrected else mode.gain_mode
     threshold, to_photon, candidate = float("nan"), 0.0, float("nan")
-    unlit = max(detector.fixed_stage(mode.gain_mode), 0)
+    unlit = max(detector.fixed_stage(gain_mode), 0)
     sigma = float("nan")
-    if _uses_sigma(job.recipe):
+    if constants is not None and _uses_sigma(job.recipe):
         sigma = median_noise(constants, job.tables, source.modules, unlit)
     if job.recipe.measure.lit is not None:
         asked = job.recipe.measure.lit.threshold
@@ -354,7 +378,7 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         job.pixel_jobs.append(make_region_job(job))
     if job.recipe.measure.average is not None:
         job.pixel_jobs.append(make_average_job(job))
-    params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
+    params = CalibrateParams.from_steps(steps, detector, gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
     if _by_pixel(job.recipe):
         table = noise_table(constants, job.tables, source.modules)

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import BadInput
 from ..select import LIT_COLUMN
 from ..sources.base import OperatingMode
+from ..sources.corrected import KINDS
 from ..sources.memory import MemorySource
 from ..table import KNOWN_COLUMNS
 
@@ -114,6 +115,18 @@ def check_run(source: Source, mine: MemorySource, mode: OperatingMode) -> None:
         raise BadInput(
             f"{source.name} is a {source.detector.name} with modules {source.modules}; this engine was made "
             f"for {mine.detector.name} with {mine.modules}"
+        )
+    if source.detector.is_corrected != mine.detector.is_corrected:
+        holds, made = (KINDS[one.detector.is_corrected] for one in (source, mine))
+        raise BadInput(
+            f"{source.name} holds {holds} data, and this engine was made for {made} data: set "
+            f'[[detector]] data = "{holds}" in its recipe'
+        )
+    theirs, ours = source.corrected, mine.corrected
+    if theirs is not None and theirs.unit not in (None, ours.unit):
+        raise BadInput(
+            f"{source.name}: values are in {theirs.unit}, and this engine was made for {ours.unit}: set "
+            f'[calibrate] unit = "{theirs.unit}" in its recipe'
         )
     for name in MODE_FIELDS:
         theirs, ours = getattr(source.mode, name), getattr(mode, name)

@@ -165,6 +165,9 @@ def _calibrated(job: Job) -> np.ndarray:
     source, tables = job.source, job.tables
     good = np.zeros((len(source.modules), source.detector.pixels), bool)
     here = source.shots.present[source.readable].any(axis=0)
+    if source.detector.is_corrected:  # what is bad stands in every frame of its own
+        good[here] = True
+        return good.reshape(-1, source.detector.shape[1])
     for module in np.flatnonzero(here & (tables.row_of >= 0).any(axis=1)):
         row = tables.row_of[module].max()  # one cell stands for all
         good[module] = np.isfinite(tables.table[row, gain_planes(tables.table.shape[1])]).any(axis=0)

@@ -93,8 +93,9 @@ class PixelPass:
         else:
             self._gather(slot, at)
             raw = self._device_raw[:k]
+        most = self.job.tables.most_together
         # Frames that were not recorded are listed too, without constants: their pixels become NaN.
-        frames, groups = list_frames(np.ones_like(present), np.where(present, rows, np.int32(-1)))
+        frames, groups = list_frames(np.ones_like(present), np.where(present, rows, np.int32(-1)), most)
         for name, values in (("frames", frames), ("groups", groups)):
             pinned, target = getattr(self, f"_{name}"), getattr(self, f"_device_{name}")
             pinned[: len(values)] = values

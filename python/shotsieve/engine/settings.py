@@ -40,14 +40,17 @@ def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) 
         if name != "origin" and value is not None:
             settings[f"mode.{name}"] = value
             settings[f"mode_origin.{name}"] = job.mode.origin.get(name, "")
-    if job.params is None or constants is None:
+    if job.source.detector.is_corrected:
+        settings["input_content"] = "corrected"
+    if job.params is None:
         return
-    for name, value in constants.provenance.items():
-        # In one order, whatever form the constants were opened from.
-        text = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else str(value)
-        settings[f"constants.{name}"] = text
-    for name, value in constants.conditions.items():
-        settings[f"constants_conditions.{name}"] = str(value)
+    if constants is not None:
+        for name, value in constants.provenance.items():
+            # In one order, whatever form the constants were opened from.
+            text = json.dumps(value, sort_keys=True) if isinstance(value, (dict, list)) else str(value)
+            settings[f"constants.{name}"] = text
+        for name, value in constants.conditions.items():
+            settings[f"constants_conditions.{name}"] = str(value)
     if job.recipe.measure.lit is not None:
         params = job.params if job.lit_by_noise is None else job.lit_by_noise.params
         settings["lit_threshold"] = params.lit_threshold

@@ -34,7 +34,8 @@ class Block:
     Attributes
     ----------
     raw : array of uint16, shape (n, M, planes, ss, fs)
-        As the detector gives them: AGIPD has two planes, image and gain. NumPy, or with the backend ``cuda``
+        As the detector gives them: AGIPD has two planes, image and gain. Frames that are calibrated already
+        are put into this form by `shotsieve.pack_corrected`. NumPy, or with the backend ``cuda``
         any C-contiguous array on the GPU that has ``__cuda_array_interface__`` (CuPy); it must stay as it is
         until the result is there.
     train_id : int, or array of int, shape (n,)
@@ -287,7 +288,9 @@ class StreamRunner(BlockRunner):
             slot.given = self.device.own(block.raw)
         elif n:
             with self.clock.step(READ):
-                block.read(slot.shots_in, slot.raw[:n].reshape(n, *self.frame_shape))
+                out = slot.raw[:n].reshape(n, *self.frame_shape)
+                block.read(slot.shots_in, out)
+            self.leave_out(slot, out)
 
     def _table_of(self, block: Block) -> Table:
         """Return an empty table for the shots of a block."""
@@ -318,7 +321,7 @@ class StreamRunner(BlockRunner):
             at = int(np.searchsorted(rows, first))
             target = slot.device_raw[at : at + last - first]
             self.device.copy(target, raw[first:last].reshape(*target.shape), slot.stream)
-        if self.job.content == "raw":
+        if self.job.content == "raw" or (self.corrected and self.job.content is not None):
             self.device.to_host(slot.raw[:n], slot.device_raw[:n], slot.stream)
 
     def collect(self, slot: Slot, block: Block) -> BlockResult:

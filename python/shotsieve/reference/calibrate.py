@@ -70,6 +70,7 @@ def calibrate_count(
     saturated_adc=0,
     adc_bits=12,
     zero_adc=0,
+    mask_bad=0xFFFFFFFF,
     stream=None,
     threads=1,
 ):
@@ -98,7 +99,7 @@ def calibrate_count(
         Written for every listed frame.
     encoding, fixed_stage, set_min, round_photons, rounding_threshold, value_limit, lit_threshold, to_photon
         As for `calibrate_count_folded`.
-    candidate_threshold, medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc
+    candidate_threshold, medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc, mask_bad
         As for `calibrate_count_folded`.
     stream, threads
         Not used; there so that the reference can stand in for a backend.
@@ -135,6 +136,7 @@ def calibrate_count(
         saturated_adc=saturated_adc,
         adc_bits=adc_bits,
         zero_adc=zero_adc,
+        mask_bad=mask_bad,
     )
     counts[listed] = result.counts
     if pixels is not None:
@@ -165,6 +167,7 @@ def calibrate_count_folded(
     saturated_adc=0,
     adc_bits=12,
     zero_adc=0,
+    mask_bad=0xFFFFFFFF,
 ):
     """Calibrate frames with folded constants in float32, and count their pixels.
 
@@ -179,7 +182,9 @@ def calibrate_count_folded(
     encoding : int
         0: the last plane is a digital level, compared with two thresholds. 1: it is a gain code. 2: there is
         one plane, whose words hold signal and gain code. 3: one plane and one gain stage. 4: the planes are
-        the words of high, medium and low gain, of which the first counts that is not above its threshold.
+        the words of high, medium and low gain, of which the first counts that is not above its threshold. 5:
+        the planes are the bytes of float32 values, of their uint32 mask and of uint8 stages, which fill half
+        of the fifth plane; nothing of a row of `table` is looked at.
     fixed_stage : int
         -1 adaptive, else the stage of a fixed-gain run: with levels the only stage, and nothing is forced;
         with codes every other code is wrong.
@@ -204,6 +209,8 @@ def calibrate_count_folded(
         Lowest bits of a word that are the signal, for encodings 2 and 4; two bits of gain code are above.
     zero_adc : int
         What a stored 0 stands for, for encoding 3.
+    mask_bad : int
+        Bits of the mask of which one makes a pixel bad, for encoding 5.
 
     Returns
     -------
@@ -240,14 +247,20 @@ def calibrate_count_folded(
         elif encoding == 3:
             adc = np.where(raw[frame, 0] == 0, zero_adc, raw[frame, 0])
             stage, flags = np.zeros(n_pixels, int), np.zeros(n_pixels, int)
+        elif encoding == 5:
+            adc, stage = _corrected(raw[frame], mask_bad)
+            flags = np.zeros(n_pixels, int)
         else:
             adc = raw[frame] & ((1 << adc_bits) - 1)
             above0, above1 = adc[0] > planes[0], adc[1] > planes[1]
             stage, flags = above0.astype(int) + (above0 & above1), np.zeros(n_pixels, int)
             adc = np.choose(stage, adc)
         adc = adc.astype(np.float32)
-        offset = np.choose(stage, planes[2:5]) if encoding != 3 else planes[0]
-        gain = np.choose(stage, planes[5:8]) if encoding != 3 else planes[1]
+        if encoding == 5:
+            offset, gain = np.float32(0), np.float32(1)
+        else:
+            offset = np.choose(stage, planes[2:5]) if encoding != 3 else planes[0]
+            gain = np.choose(stage, planes[5:8]) if encoding != 3 else planes[1]
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             x = (adc - offset) * gain
             if set_min:
@@ -299,3 +312,12 @@ def _stages_by_code(adc, code, fixed_stage, medium_code, low_code, lost_adc, sat
         wrong |= stage != fixed_stage
     saturated = (stage > 0) & (adc == saturated_adc)
     return stage, np.where(wrong, WRONG_GAIN, 0) | np.where(saturated, OUT_OF_RANGE, 0)
+
+
+def _corrected(words, mask_bad):
+    """Return the values of a frame that is calibrated already, NaN where its mask is bad, and the stages."""
+    words = np.ascontiguousarray(words)
+    value = words[0:2].reshape(-1).view(np.float32)
+    mask = words[2:4].reshape(-1).view(np.uint32)
+    gain = words[4].view(np.uint8)[: len(value)]
+    return np.where(mask & np.uint32(mask_bad) == 0, value, NAN), (gain & 3).astype(int)

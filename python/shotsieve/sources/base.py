@@ -14,6 +14,7 @@ from .annotate import AnnotateParams
 
 if TYPE_CHECKING:
     from .beside import Beside
+    from .corrected import CorrectedForm
 
 
 class ShotStatus(IntEnum):
@@ -180,6 +181,8 @@ class Source(Protocol):
         Shots that should be there by the usual pattern of the run and are not.
     sequences : list of int
         First train of each file of the first module that was recorded; empty for a source in memory.
+    corrected : CorrectedForm or None
+        What is known of the values of frames that are calibrated already; None for raw words.
     """
 
     detector: Any
@@ -198,6 +201,7 @@ class Source(Protocol):
     beside: Beside | None
     missing_shots: int
     sequences: list[int]
+    corrected: CorrectedForm | None
 
     def columns(
         self, params: AnnotateParams | None = None, mode: OperatingMode | None = None

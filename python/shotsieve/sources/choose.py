@@ -6,11 +6,15 @@ from dataclasses import replace
 
 from .. import detectors
 from ..errors import BadInput, nearest
+from .corrected import KINDS
+from .corrected_files import holds_corrected
 from .inputs import Inputs
 
 
-def choose(inputs: Inputs, detector, source: str | None) -> detectors.Found:
-    """The one detector of a run that is meant."""
+def choose(inputs: Inputs, detector, source: str | None, data: str | None = None) -> detectors.Found:
+    """The one detector of a run that is meant; its `Detector` is that of corrected files where they are."""
+    if data not in (None, *KINDS):
+        raise BadInput(f"data = {data!r} is not one of {', '.join(KINDS)}.{nearest(str(data), KINDS)}")
     source = source or inputs.name or None
     names = sorted({s for f in inputs.files for s in f.instrument})
     if inputs.sources is not None:
@@ -29,24 +33,50 @@ def choose(inputs: Inputs, detector, source: str | None) -> detectors.Found:
         if not found:
             hint = nearest(source, there)
             raise BadInput(f"{inputs.label} holds no detector {source!r}.{hint} {_what_is_there(names)}")
-    raw = [f for f in found if f.raw]
-    if found and not raw:
-        raise BadInput(
-            f"{inputs.label} holds corrected data of {found[0].name} only (e.g. "
-            f"{next(iter(found[0].modules.values()))}): shotsieve calibrates by itself: give "
-            "the raw run (raw/r....)"
-        )
-    if not raw:
+    if not found:
         raise BadInput(
             f"{inputs.label} holds no data of a detector that shotsieve knows. {_what_is_there(names)}"
         )
-    if len(raw) > 1:
-        listed = ", ".join(f"{f.name} ({f.detector.name})" for f in raw)
+    meant = _of_kind(inputs, [_as_it_is(inputs, f) for f in found], data)
+    if len(meant) > 1:
+        listed = ", ".join(f"{f.name} ({f.detector.name})" for f in meant)
         raise BadInput(
             f"{inputs.label} holds several detectors: {listed}. Say which is meant: [[detector]] source = "
-            f'"{raw[0].name}" in the recipe, or open_run(..., source="{raw[0].name}")'
+            f'"{meant[0].name}" in the recipe, or open_run(..., source="{meant[0].name}")'
         )
-    return raw[0]
+    return meant[0]
+
+
+def _as_it_is(inputs: Inputs, found: detectors.Found) -> detectors.Found:
+    """Find out what the files hold: corrected frames may stand under the names of raw words."""
+    d = found.detector
+    if found.raw:
+        names = set(found.modules.values())
+        file = next((f for f in inputs.files if names & set(f.instrument)), None)
+        if file is None or not holds_corrected(d, file, sorted(names & set(file.instrument))[0]):
+            return found
+    return replace(found, detector=d.corrected())
+
+
+def _of_kind(inputs: Inputs, found: list[detectors.Found], data: str | None) -> list[detectors.Found]:
+    """Leave out what is of the other kind than is asked for, and corrected frames beside raw words."""
+    if data is not None:
+        meant = [f for f in found if f.detector.is_corrected == (data == "corrected")]
+        if not meant:
+            other = KINDS[1 - KINDS.index(data)]
+            raise BadInput(
+                f"{inputs.label} holds {other} data of {found[0].name} only (e.g. "
+                f"{next(iter(found[0].modules.values()))}), and {data} data is asked for ([[detector]] data)"
+            )
+        return meant
+    raw = {f.name for f in found if not f.detector.is_corrected}
+    beside = [f for f in found if f.detector.is_corrected and f.name in raw]
+    for f in beside:
+        inputs.notes.append(
+            f"the run holds raw and corrected data of {f.name}: raw is taken; for the other set [[detector]] "
+            'data = "corrected"'
+        )
+    return [f for f in found if f not in beside]
 
 
 def _what_is_there(names: list[str]) -> str:

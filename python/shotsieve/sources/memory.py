@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import BadInput
 from .annotate import AnnotateParams
 from .base import OperatingMode, RunMeta, ShotList, ShotStatus, TrainList, cut_ranges, rows_together
+from .corrected import CorrectedForm
 
 Maker = Callable[[np.ndarray, np.ndarray], None]
 
@@ -40,6 +41,8 @@ class MemorySource:
         By default made from `train_id`, without timestamps and without missing shots.
     columns : mapping of str to array_like, optional
         Extra columns, shape (S,).
+    corrected : CorrectedForm, optional
+        Of a detector that is `Detector.corrected`: the unit of the values. `pack_corrected` makes frames.
     mode, meta, name, notes : optional
         As in `Source`.
 
@@ -76,6 +79,7 @@ class MemorySource:
         status=None,
         trains: TrainList | None = None,
         columns: Mapping[str, np.ndarray] | None = None,
+        corrected: CorrectedForm | None = None,
         mode: OperatingMode | None = None,
         meta: RunMeta | None = None,
         name: str = "MEMORY",
@@ -92,6 +96,7 @@ class MemorySource:
         self.sequences: list[int] = []
         self.raw_names: dict[int, str] = {}
         self.beside = None
+        self.corrected = corrected
         tid, pid = np.asarray(train_id, np.uint64), np.asarray(pulse_id, np.uint64)
         n = len(tid)
         _check_order(tid, pid)

@@ -6,11 +6,17 @@ import numpy as np
 
 from ..detectors import Detector
 from ..errors import BadInput, UnreadableData
+from .corrected_files import PartForm, check_corrected
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
 from .plan import Part
 
+NO_CELL = 255
+"""Memory cell of a place in a train that no shot has, in runs that were reduced cell by cell."""
 
-def read_part(d: Detector, file: RunFile, source: str, module: int, trains: np.ndarray | None) -> Part:
+
+def read_part(
+    d: Detector, file: RunFile, source: str, module: int, trains: np.ndarray | None
+) -> tuple[Part, PartForm | None]:
     """Read index and labels of one module in one file.
 
     Promise: exact.
@@ -18,6 +24,7 @@ def read_part(d: Detector, file: RunFile, source: str, module: int, trains: np.n
     Parameters
     ----------
     d : Detector
+        Of raw words, or its `Detector.corrected`.
     file : RunFile
     source : str
         Name of the module's source.
@@ -28,23 +35,26 @@ def read_part(d: Detector, file: RunFile, source: str, module: int, trains: np.n
 
     Returns
     -------
-    Part
+    part : Part
+    form : PartForm or None
+        What the file says of corrected frames; None for raw words.
 
     Raises
     ------
     BadInput
-        If the datasets are not raw words of this detector.
+        If the datasets are not raw words, or corrected frames, of this detector.
     UnreadableData
         If the file is damaged, or holds less than its index says.
 
     Examples
     --------
-    >>> read_part(detector, file, "SPB_DET_AGIPD1M-1/DET/3CH0:xtdf", 3, None).frames    # doctest: +SKIP
+    >>> read_part(detector, file, "SPB_DET_AGIPD1M-1/DET/3CH0:xtdf", 3, None)[0].frames    # doctest: +SKIP
     704
     """
     group = f"INSTRUMENT/{source}/{d.group}"
     with opened(file.path) as f:
-        per_row = _check_data(d, file, f, group)
+        form = check_corrected(d, file, f, group) if d.is_corrected else None
+        per_row = _check_words(d, file, f, group) if form is None else form.per_row
         first, count = file.index(f, source, d.group)
         try:
             rows = len(f[f"{group}/{d.planes[0]}"])
@@ -64,8 +74,13 @@ def read_part(d: Detector, file: RunFile, source: str, module: int, trains: np.n
             cell = file.label(f, f"{group}/{d.cell_key}", frames).astype(np.int32)
         else:
             cell = _cells_by_turns(first * per_row, count * per_row, frames, d.cell_cycle)
+    if form is not None and d.layout == "trains" and (cell[:frames] == NO_CELL).any():
+        raise BadInput(
+            f"{file.path}: {group}/{d.cell_key} has places without a frame ({NO_CELL}): the run was reduced "
+            "with [write] drop_cells, and such runs cannot be reduced again; reduce the run that it is of"
+        )
     use = slice(None) if trains is None else np.isin(file.train_id, trains)
-    return Part(
+    part = Part(
         module=module,
         train_id=file.train_id[use],
         timestamp=file.timestamp[use],
@@ -76,6 +91,7 @@ def read_part(d: Detector, file: RunFile, source: str, module: int, trains: np.n
         cell_id=cell,
         frames=rows * per_row,
     )
+    return part, form
 
 
 def _cells_by_turns(first: np.ndarray, count: np.ndarray, frames: int, cycle: int) -> np.ndarray:
@@ -86,7 +102,7 @@ def _cells_by_turns(first: np.ndarray, count: np.ndarray, frames: int, cycle: in
     return cell
 
 
-def _check_data(d: Detector, file: RunFile, f, group: str) -> int:
+def _check_words(d: Detector, file: RunFile, f, group: str) -> int:
     """Check that the datasets hold raw words of this detector; return the frames per row."""
     per_row = 1
     for plane in d.planes:
@@ -102,8 +118,8 @@ def _check_data(d: Detector, file: RunFile, f, group: str) -> int:
         per_row = shape[1] if fits and lead == 2 else 1
         if dtype.kind == "f" or (not fits and len(shape) == 3 and shape[1:] == d.shape):
             raise BadInput(
-                f"{file.path}: {path} has shape {shape} and dtype {dtype}: this is corrected data. shotsieve "
-                "calibrates by itself: give the raw run (raw/r....)"
+                f"{file.path}: {path} has shape {shape} and dtype {dtype}: this is corrected data, and "
+                "other files of the run, or the recipe, say raw words: give files of one kind"
             )
         # A receiver that knows of one stage may declare its words signed: the bits are the same.
         kinds = "ui" if d.encoding == "plain" else "u"

@@ -18,6 +18,8 @@ from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_together
 from .beside import Beside
 from .choose import choose
+from .corrected import check_exact, corrected_targets, form_of
+from .corrected_files import PartForm
 from .exdf import RunFile, train_text
 from .extents import FrameMap, map_frames, read_frames
 from .frame_status import odd_frames
@@ -41,10 +43,11 @@ def open_run(
     detector=None,
     source: str | None = None,
     *,
+    data: str | None = None,
     threads: int | None = None,
     parallel_gain: bool | None = None,
 ) -> Source:
-    """Open a raw run.
+    """Open a run of raw words or of corrected frames.
 
     Parameters
     ----------
@@ -55,6 +58,8 @@ def open_run(
         Detector family, e.g. ``"AGIPD1M"``; found by itself.
     source : str, optional
         Name of the detector, e.g. ``"SPB_DET_AGIPD1M-1"``; needed where a run holds several.
+    data : {"raw", "corrected"}, optional
+        Which is meant where a run holds both; by default raw words.
     threads : int, optional
         Threads of each reading call; by default as many as the process may use.
     parallel_gain : bool, optional
@@ -69,8 +74,8 @@ def open_run(
     Raises
     ------
     BadInput
-        When there is no such run, no raw detector data, or several detectors to choose from; or no train has
-        a number of frames that goes with parallel gain.
+        When there is no such run, no detector data of the kind, or several detectors to choose from; or no
+        train has a number of frames that goes with parallel gain.
     UnreadableData
         When a file cannot be read; the text names it, and the trains it affects.
 
@@ -85,7 +90,7 @@ def open_run(
     (3520, [])
     """
     inputs = find_inputs(run)
-    found = choose(inputs, detector, source)
+    found = choose(inputs, detector, source, data)
     if parallel_gain is None and inputs.parallel_gain:
         parallel_gain = True
     return RunSource(inputs, found, threads or usable_cpus(), parallel_gain)
@@ -98,6 +103,7 @@ class _Piece:
     file: RunFile
     group: str
     frames: int
+    form: PartForm | None
     step: np.ndarray | None  # in parallel gain: from a frame to that of the next stage
 
 
@@ -109,6 +115,7 @@ class RunSource:
     ) -> None:
         self.mode, mode_notes = read_mode(inputs.files, found.detector, found.name, found.modules.values())
         parallel = self.mode.parallel_gain if parallel_gain is None else parallel_gain
+        parallel = parallel and not found.detector.is_corrected
         d = self.detector = found.detector.in_parallel_gain() if parallel else found.detector
         self.name = found.name
         self.threads = threads
@@ -134,13 +141,18 @@ class RunSource:
                 if name in file.instrument and (
                     inputs.detector_files is None or file.path in inputs.detector_files
                 ):
-                    part = read_part(d, file, name, at, inputs.trains)
+                    part, form = read_part(d, file, name, at, inputs.trains)
                     step = None
                     if parallel:
                         part, step = first_thirds(part, self.notes, file.path)
                     parts.append(part)
-                    self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames, step))
+                    group = f"INSTRUMENT/{name}/{d.group}"
+                    self._pieces[at].append(_Piece(file, group, part.frames, form, step))
                     used.append(file)
+        self.corrected = None
+        if d.is_corrected:
+            forms = (piece.form for pieces in self._pieces for piece in pieces)
+            self.corrected = form_of(forms, self.notes)
         self._note_modules(inputs, found)
         self._note_trains(inputs, used)
         first = min((part.module for part in parts), default=None)
@@ -262,9 +274,6 @@ class RunSource:
         index = self.readable[start:stop]
         d = self.detector
         check_out(out, (len(index), len(self.modules), d.plane_count, *d.frame_shape))
-        lead = 1 if d.layout == "frames" else 2
-        # Several datasets fill one plane each; a single one fills all planes of a frame at once.
-        plane_size = d.pixels if len(d.planes) > 1 or d.encoding == "parallel" else 0
         for module, (pieces, base) in enumerate(zip(self._pieces, self._plan.base, strict=True)):
             where = self._plan.where[index, module].astype(np.int64)
             have = np.flatnonzero(where >= 0)
@@ -272,16 +281,31 @@ class RunSource:
             for number in np.unique(piece_of):
                 shots = have[piece_of == number]
                 piece, frames = pieces[number], where[shots] - base[number]
-                begin = (shots * len(self.modules) + module) * d.plane_count * d.pixels
-                for plane, key, at in self._planes(piece, frames):
-                    try:
-                        layout = self._map(piece, key, lead)
-                        got = read_frames(layout, at, out, begin + plane * plane_size, self.threads)
-                        with self._lock:
-                            self._read_bytes[0] += got
-                    except UnreadableData as e:
-                        trains = train_text(self.shots.train_id[index[shots]])
-                        raise UnreadableData(f"{e}; this affects trains {trains}") from e
+                try:
+                    self._read_piece(piece, frames, out, shots * len(self.modules) + module)
+                except UnreadableData as e:
+                    trains = train_text(self.shots.train_id[index[shots]])
+                    raise UnreadableData(f"{e}; this affects trains {trains}") from e
+
+    def _read_piece(self, piece: _Piece, frames: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
+        """Read frames of a file into the frames `at` of a buffer."""
+        d = self.detector
+        if piece.form is None:
+            # Several datasets fill one plane each; a single one fills all planes of a frame at once.
+            step = d.pixels if len(d.planes) > 1 or d.encoding == "parallel" else 0
+            begin, lead = at * d.plane_count * d.pixels, 1 if d.layout == "frames" else 2
+            readings = [
+                (key, which, out, begin + plane * step) for plane, key, which in self._planes(piece, frames)
+            ]
+        else:
+            lead, targets = piece.form.lead, corrected_targets(d, out, at, piece.form.lacking)
+            readings = [(key, frames, buffer, begin) for key, buffer, begin in targets]
+        for key, which, buffer, begin in readings:
+            got = read_frames(self._map(piece, key, lead), which, buffer, begin, self.threads)
+            with self._lock:
+                self._read_bytes[0] += got
+        if piece.form is not None:
+            check_exact(d, out, at, piece.form.dtype, piece.form.name)
 
     def _planes(self, piece: _Piece, frames: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
         """Yield number and dataset of each reading of some frames, and what is read there."""
@@ -335,7 +359,7 @@ class RunSource:
     def _note_modules(self, inputs: Inputs, found: detectors.Found) -> None:
         # An object of EXtra-data may leave out modules that the run has.
         recorded = detectors.match({s for f in inputs.files for s in f.instrument})
-        there = {m for f in recorded if f.raw and f.name == found.name for m in f.modules}
+        there = {m for f in recorded if f.raw == found.raw and f.name == found.name for m in f.modules}
         gone = [m for m in self.modules if m not in found.modules]
         if absent := [m for m in gone if m not in there]:
             self.notes.append(f"no file has data of {_modules_text(absent)}: absent in all shots")

@@ -107,7 +107,7 @@ class CellDataset(RowDataset):
         places: TrainCells,
     ) -> None:
         self._places = places
-        nothing = 0 if np.dtype(dtype).kind == "u" else np.nan
+        nothing = 0 if np.dtype(dtype).kind in "iu" else np.nan
         super().__init__(
             group, name, frame, dtype, compressed, cells=places.cells, fill=FILL.get(name, nothing)
         )

@@ -40,6 +40,8 @@ class FrameForm:
         Pixels so far whose photons did not fit.
     written : ndarray of bool, shape (M * ss, fs), or None
         Pixels that are written; the others hold nothing and are masked USER2. None writes all.
+    values : str
+        Dtype of corrected content; float32 unless frames are written as a corrected run has them.
 
     Examples
     --------
@@ -56,11 +58,12 @@ class FrameForm:
     photons: PhotonCounts | None = None
     out_of_range: int = 0
     written: np.ndarray | None = field(default=None, compare=False)
+    values: str = "<f4"
 
     @property
     def dtype(self) -> str:
         """Of the pixel values, little-endian; raw words are always uint16."""
-        return "<f4" if self.photons is None else np.dtype(self.photons.dtype).newbyteorder("<").str
+        return self.values if self.photons is None else np.dtype(self.photons.dtype).newbyteorder("<").str
 
     @property
     def changes(self) -> bool:
@@ -79,8 +82,9 @@ class FrameForm:
         Parameters
         ----------
         frames : mapping of str to ndarray, shape (K, M, ss, fs)
-            ``data`` float32, NaN where a pixel is masked, ``mask`` uint32 and ``gain`` uint8, C-contiguous
-            and overwritten where the form asks for it; others are passed on.
+            ``data`` float32 (corrected content: of `values`), NaN where a pixel is masked, ``mask`` uint32
+            and ``gain`` uint8, frames C-contiguous and overwritten where the form asks for it; others are
+            passed on.
 
         Returns
         -------
@@ -156,6 +160,7 @@ class FrameForm:
 
 def _hide(hidden: np.ndarray, frames: Mapping[str, np.ndarray], index: tuple[int, ...]) -> None:
     """Leave nothing of the hidden pixels of a frame, and say so in its mask, beside what that says."""
-    frames["data"][index][hidden] = np.nan
+    values = frames["data"][index]
+    values[hidden] = np.nan if values.dtype.kind == "f" else 0
     frames["gain"][index][hidden] = 0
     frames["mask"][index][hidden] |= np.uint32(BadPixels.USER2)

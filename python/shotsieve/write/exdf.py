@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,8 +117,8 @@ class ReducedRunWriter:
         self.content = content
         self.unit = "ADU" if content == "raw" else unit
         self.dtype = np.dtype(dtype)
-        if (content == "photons") != (self.dtype.kind == "u"):
-            raise BadInput(f"write: dtype is {dtype}; photons need uint8 or uint16, all others float32")
+        if self.dtype.kind not in {"photons": "u", "corrected": "fiu"}.get(content, "f"):
+            raise BadInput(f"write: dtype is {dtype}; photons need uint8 or uint16, rounded values float32")
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
         self.compressed = packing(compression)
         self._others, self._legacy_names = others, legacy_names
@@ -309,7 +310,11 @@ class ReducedRunWriter:
     def _recorded_name(self, module: int) -> str:
         """Recorded words keep the name they were recorded under, also where it is not the usual one."""
         usual = self.detector.raw_source.format(detector=self.source.name, module=module)
-        return self.source.raw_names.get(module, usual)
+        told = self.source.raw_names.get(
+            module, usual
+        )  # of a corrected run: the name of its corrected frames
+        names = told, told.replace("/CORR/", "/DET/"), usual
+        return next(name for name in names if re.fullmatch(self.detector.raw_source_pattern, name))
 
     def _open(self, folder: Path, m: int) -> None:
         number, detector = self.source.modules[m], self.detector

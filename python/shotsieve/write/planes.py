@@ -48,7 +48,7 @@ def check_planes(
         )
     if present != lead:
         raise BadInput(f"write: present has shape {present}; expected (shots, modules) {lead}")
-    if content == "photons" and frames["data"].dtype != dtype:
+    if dtype.kind in "iu" and content != "raw" and frames["data"].dtype != dtype:
         # A cast would wrap around.
         raise BadInput(f"write: data is {frames['data'].dtype}; expected photons as {dtype}")
     frame = detector.frame_shape

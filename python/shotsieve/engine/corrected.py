@@ -1,0 +1,86 @@
+"""A run whose frames are calibrated already: nothing of it is calibrated twice."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from ..calibrate import Tables
+from ..constants.steps import Steps
+from ..errors import BadInput
+from ..sources.corrected import CorrectedForm
+
+if TYPE_CHECKING:
+    from .job import Job
+
+# Switches that have a meaning for values that are there already; all others are of their making.
+_MEANT = ("round_photons", "rounding_threshold", "value_limit", "bad_bits")
+_UNIT_SWITCH = "xray_gain"
+"""Says whether values are in ADU, beside ``unit``: not a step that is asked for."""
+
+
+def check_corrected(job: Job) -> None:
+    """Refuse what a recipe asks for and a corrected run cannot give, and say what is not done.
+
+    Raises
+    ------
+    BadInput
+    """
+    section = job.recipe.calibrate
+    if job.content == "raw":
+        raise BadInput(
+            f'{job.source.name}: [write] content = "raw", and the run holds corrected data: there are no raw '
+            'words. Set content = "corrected", which writes kept frames as they are, or give the raw run'
+        )
+    if section is None:
+        return
+    usual = Steps()
+    idle = [
+        field.name
+        for field in dataclasses.fields(Steps)
+        if field.name not in (*_MEANT, _UNIT_SWITCH)
+        and getattr(section.steps, field.name) != getattr(usual, field.name)
+    ]
+    idle += ["constants"] if section.constants is not None else []
+    idle += ["parallel_gain"] if section.parallel_gain is not None else []
+    idle += ["gain_mode"] if section.gain_mode is not None else []
+    if idle:
+        job.notes.append(
+            f"[calibrate] {', '.join(idle)}: not used, since the run holds corrected data, of which nothing "
+            "is calibrated again"
+        )
+
+
+def take_corrected(job: Job) -> Steps:
+    """Set the unit of the values, and what stands for constants; return the recipe's steps.
+
+    Raises
+    ------
+    BadInput
+        If nobody says the unit, or recipe and files say different ones.
+    """
+    source, section = job.source, job.recipe.calibrate
+    told, asked = (source.corrected or CorrectedForm()).unit, section.unit
+    if asked is None and not section.steps.xray_gain:
+        asked = "ADU"
+    if told is None and asked is None:
+        raise BadInput(
+            f"{source.name}: the run holds corrected data, and its files do not say the unit of the values: "
+            'set [calibrate] unit = "keV" or "photon", or for ADU unit = "ADU" with xray_gain = false'
+        )
+    if None not in (told, asked) and told != asked:
+        raise BadInput(
+            f"{source.name}: values are in {told}, as the files of the run say, and [calibrate] asks for "
+            f"{asked}: corrected data is not calibrated again; leave unit out. Thresholds may have any unit"
+        )
+    job.unit = told or asked
+    if section.steps.round_photons and job.unit != "photon":
+        raise BadInput(f"[calibrate] round_photons = true rounds photons, and the values are in {job.unit}")
+    shots, detector = source.shots, source.detector
+    cells = shots.cell_id[source.readable]
+    job.tables = Tables.of_corrected(len(source.modules), detector.pixels, cells, section.steps.bad_bits)
+    job.notes.append(
+        f"the run holds corrected data, in {job.unit}: nothing is calibrated, and pixels are bad where their "
+        f"mask has one of the bits {section.steps.bad_bits:#x}"
+    )
+    return section.steps
