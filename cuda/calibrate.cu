@@ -3,6 +3,23 @@
 #include "launch.cuh"
 
 namespace shotsieve {
+namespace {
+
+using Kernel = void (*)(CalibrateCall);
+
+template <bool Round, bool Write>
+Kernel choose_kernel(const CalibrateCall& call) {
+  return call.shifts.any() ? device::calibrate_count_kernel<Round, Write, true>
+                           : device::calibrate_count_kernel<Round, Write, false>;
+}
+
+Kernel choose_kernel(const CalibrateCall& call) {
+  const bool write = call.pixels != nullptr;
+  if (call.round_photons) return write ? choose_kernel<true, true>(call) : choose_kernel<true, false>(call);
+  return write ? choose_kernel<false, true>(call) : choose_kernel<false, false>(call);
+}
+
+}  // namespace
 
 void calibrate_count(const CalibrateCall& call, const Where& where) {
   if (call.n_groups == 0 || call.n_listed == 0) return;
@@ -14,12 +31,7 @@ void calibrate_count(const CalibrateCall& call, const Where& where) {
 
   const std::int64_t tiles = (call.n_pixels + device::kTilePixels - 1) / device::kTilePixels;
   const auto blocks = static_cast<unsigned>(tiles * call.n_groups);
-  const bool write = call.pixels != nullptr;
-  const auto kernel =
-      call.round_photons
-          ? (write ? device::calibrate_count_kernel<true, true> : device::calibrate_count_kernel<true, false>)
-          : (write ? device::calibrate_count_kernel<false, true>
-                   : device::calibrate_count_kernel<false, false>);
+  const Kernel kernel = choose_kernel(call);
   const CalibrateCall c = call;
   SS_LAUNCH(kernel, blocks, device::kCalibrateThreads, 0, stream, c);
   check_launch("calibrate_count");

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "../cpp/core/calibrate.hpp"
+#include "../cpp/math/shift.hpp"
 #include "portable.cuh"
 
 namespace shotsieve::device {
@@ -141,7 +142,31 @@ __device__ inline void choose_stage(const CalibrateCall& c, const float* plane, 
   }
 }
 
-template <bool Round, bool Write>
+struct EightShifts {
+  int value[kPixelsPerThread];
+};
+
+// Shifts of a thread's pixels of one frame. They lie in one tile, whose columns are a multiple of 8.
+__device__ inline EightShifts load_shifts(const Shifts& s, std::int64_t frame, std::int64_t pixel,
+                                          std::int64_t n_pixels) {
+  EightShifts result{};
+  if (s.pixel != nullptr && s.pixel_row[frame] >= 0) {
+    const int4* source = reinterpret_cast<const int4*>(s.pixel + s.pixel_row[frame] * n_pixels + pixel);
+    const int4 low = source[0];
+    const int4 high = source[1];
+    result = {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+  }
+  if (s.tile != nullptr) {
+    const std::int64_t row = pixel / s.tiles.frame_columns;
+    const std::int64_t column = pixel % s.tiles.frame_columns;
+    const std::int64_t tile = row / s.tiles.rows * s.tiles.across() + column / s.tiles.columns;
+    const int shift = s.tile[frame * s.n_tiles + tile];
+    for (int& value : result.value) value = math::add_shifts(value, shift);
+  }
+  return result;
+}
+
+template <bool Round, bool Write, bool Shift>
 __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Write>)
     calibrate_count_kernel(CalibrateCall c) {
   SS_SHARED(int, shared, kSums* kCalibrateWarps);
@@ -172,6 +197,8 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
         const std::uint16_t* raw = c.raw + frame * c.planes * n + pixel;
         const EightWords adc = load_words(raw);
         const EightWords digital = load_words(raw + (c.planes - 1) * n);
+        EightShifts shift{};
+        if (Shift) shift = load_shifts(c.shifts, frame, pixel, n);
         for (int i = 0; i < kPixelsPerThread; ++i) {
           int flags = 0;
           choose_stage(c, table + i, adc.value[i], digital.value[i], threshold.value[i], stages[i], flags);
@@ -181,6 +208,7 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
             pixel_offset = table[(math::kOffset + stages[i]) * n + i];
             pixel_gain = table[(math::kGain + stages[i]) * n + i];
           }
+          if (Shift) pixel_offset = math::shift_offset(pixel_offset, shift.value[i]);
           const float x = (static_cast<float>(adc.value[i]) - pixel_offset) * pixel_gain;
           results[i] =
               math::measure_pixel<Round, true>(math::lift_medium(x, stages[i], c.rules), flags, c.rules);

@@ -5,6 +5,7 @@
 
 #include "array.hpp"
 #include "bind.hpp"
+#include "shift.hpp"
 
 namespace shotsieve::bind {
 namespace {
@@ -43,6 +44,12 @@ rounding_threshold, value_limit, lit_threshold, to_photon : float
     pixel (strictly above; NaN counts none); photons per unit (0 counts none).
 candidate_threshold : float
     A pixel that counts is a candidate when its value is at least this; NaN makes none.
+shift : int32 (F, n_tiles) or None
+    Whole numbers of 1/256 ADU that are added to the offsets of a tile of a frame.
+pixel_shift, pixel_shift_row : int32 (U, n_pixels) and int32 (F,), or None
+    The same for every pixel, and which row of them belongs to a frame; -1 is none.
+tile_rows, tile_columns, row_pixels : int
+    Pixels of a tile and of a row of a frame, where there are tiles; tile_columns is a multiple of 8.
 stream : int
     Handle of the device stream, 0 for the default one.
 threads : int
@@ -65,6 +72,9 @@ void check_lists(const CalibrateCall& c) {
   for (std::int64_t k = 0; k < c.n_listed; ++k) {
     check_range(0 <= c.frames[k] && c.frames[k] < c.n_frames, "frames",
                 "indices into raw, at position " + std::to_string(k));
+    if (c.shifts.pixel == nullptr) continue;
+    const std::int32_t row = c.shifts.pixel_row[c.frames[k]];
+    check_range(-1 <= row && row < c.shifts.n_rows, "pixel_shift_row", "a row of pixel_shift or -1");
   }
 }
 #endif
@@ -74,6 +84,8 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
                         const py::object& stage, const py::object& candidates, int encoding, int fixed_stage,
                         bool set_min, bool round_photons, float rounding_threshold, float value_limit,
                         float lit_threshold, float to_photon, float candidate_threshold,
+                        const py::object& shift, const py::object& pixel_shift,
+                        const py::object& pixel_shift_row, int tile_rows, int tile_columns, int row_pixels,
                         std::uintptr_t stream, int threads) {
   const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
   const std::int64_t n_frames = raw_view.shape[0];
@@ -132,6 +144,8 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   const float medium_floor = set_min ? 0.0f : -std::numeric_limits<float>::infinity();
   call.rules = {rounding_threshold, value_limit,  lit_threshold, candidate_threshold,
                 to_photon,          medium_floor, fixed_stage};
+  call.shifts = view_shifts(shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels,
+                            n_frames, n_pixels);
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
   check_lists(call);
 #endif
@@ -150,7 +164,9 @@ void bind_calibrate(py::module_& m) {
         py::arg("set_min") = false, py::arg("round_photons") = false, py::arg("rounding_threshold") = 0.5f,
         py::arg("value_limit") = 1e7f, py::arg("lit_threshold") = std::numeric_limits<float>::quiet_NaN(),
         py::arg("to_photon") = 0.0f, py::arg("candidate_threshold") = std::numeric_limits<float>::quiet_NaN(),
-        py::arg("stream") = 0, py::arg("threads") = 1);
+        py::arg("shift") = py::none(), py::arg("pixel_shift") = py::none(),
+        py::arg("pixel_shift_row") = py::none(), py::arg("tile_rows") = 0, py::arg("tile_columns") = 0,
+        py::arg("row_pixels") = 0, py::arg("stream") = 0, py::arg("threads") = 1);
 }
 
 }  // namespace shotsieve::bind

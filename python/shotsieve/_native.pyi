@@ -25,6 +25,12 @@ def calibrate_count(
     lit_threshold: float = ...,
     to_photon: float = 0.0,
     candidate_threshold: float = ...,
+    shift: Any = None,
+    pixel_shift: Any = None,
+    pixel_shift_row: Any = None,
+    tile_rows: int = 0,
+    tile_columns: int = 0,
+    row_pixels: int = 0,
     stream: int = 0,
     threads: int = 1,
 ) -> None: ...

@@ -130,7 +130,7 @@ LAYERS = [
     ("errors", "units", "cpus", "backend", "device", "toml_text", "filters"),
     ("detectors", "geometry"),
     ("sources", "constants", "reference"),
-    ("calibrate", "calibrator", "compact", "measure"),
+    ("calibrate", "calibrator", "compact", "measure", "shifts"),
     (
         "table",
         "table_columns",

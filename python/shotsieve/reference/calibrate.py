@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .calibrate_unfolded import UnfoldedResult, calibrate_unfolded
+from .shift import SHIFT_SCALE, shifts_of_pixels
 
 __all__ = [
     "FoldedResult",
@@ -65,6 +66,12 @@ def calibrate_count(
     lit_threshold=float("nan"),
     to_photon=0.0,
     candidate_threshold=float("nan"),
+    shift=None,
+    pixel_shift=None,
+    pixel_shift_row=None,
+    tile_rows=0,
+    tile_columns=0,
+    row_pixels=0,
     stream=None,
     threads=1,
 ):
@@ -94,6 +101,8 @@ def calibrate_count(
         As for `calibrate_count_folded`.
     candidate_threshold
         As for `calibrate_count_folded`.
+    shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels
+        As for `shotsieve.reference.shift.shifts_of_pixels`; None: no shifts.
     stream, threads
         Not used; there so that the reference can stand in for a backend.
 
@@ -110,6 +119,12 @@ def calibrate_count(
     for start, stop, row in np.asarray(groups).reshape(-1, 3):
         rows[np.asarray(frames)[start:stop]] = row
     listed = np.flatnonzero(rows > -2)
+    total = None
+    if shift is not None or pixel_shift is not None:
+        shape = (len(raw), np.shape(raw)[-1])
+        total = shifts_of_pixels(
+            shape, shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels
+        )[listed]
     result = calibrate_count_folded(
         np.asarray(raw)[listed],
         rows[listed],
@@ -123,6 +138,7 @@ def calibrate_count(
         lit_threshold=lit_threshold,
         to_photon=to_photon,
         candidate_threshold=candidate_threshold,
+        shift=total,
     )
     counts[listed] = result.counts
     if pixels is not None:
@@ -147,6 +163,7 @@ def calibrate_count_folded(
     lit_threshold=float("nan"),
     to_photon=0.0,
     candidate_threshold=float("nan"),
+    shift=None,
 ):
     """Calibrate frames with folded constants in float32, and count their pixels.
 
@@ -175,6 +192,8 @@ def calibrate_count_folded(
         Photons per unit of the values; 0 counts none.
     candidate_threshold : float
         A pixel that counts is a candidate from this value on; NaN makes none.
+    shift : ndarray of int32, shape (F, npix), or None
+        Added to the offset of every stage, in 1/256 ADU.
 
     Returns
     -------
@@ -202,6 +221,8 @@ def calibrate_count_folded(
         stage, flags = _stages(adc, digital, planes, encoding, fixed_stage)
         offset = np.choose(stage, planes[2:5])
         gain = np.choose(stage, planes[5:8])
+        if shift is not None:
+            offset = offset + shift[frame].astype(np.float32) / SHIFT_SCALE
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             x = (adc - offset) * gain
             if set_min:
