@@ -5,6 +5,7 @@
 
 #include "array.hpp"
 #include "bind.hpp"
+#include "lists.hpp"
 #include "shift.hpp"
 
 namespace shotsieve::bind {
@@ -55,30 +56,6 @@ stream : int
 threads : int
     CPU threads.)doc";
 
-void check_range(bool fine, const char* name, const std::string& expected) {
-  if (!fine) throw py::value_error(std::string(name) + ": expected " + expected);
-}
-
-#if !defined(SHOTSIEVE_DEVICE_BACKEND)
-// On the CPU the lists can be looked at, so that a wrong index is an error and not a crash.
-void check_lists(const CalibrateCall& c) {
-  for (std::int64_t g = 0; g < c.n_groups; ++g) {
-    const FrameGroup& group = c.groups[g];
-    const bool inside = 0 <= group.start && group.start <= group.stop && group.stop <= c.n_listed;
-    check_range(inside, "groups", "start and stop within frames, in row " + std::to_string(g));
-    check_range(-1 <= group.table_row && group.table_row < c.n_rows, "groups",
-                "a row of table or -1, in row " + std::to_string(g));
-  }
-  for (std::int64_t k = 0; k < c.n_listed; ++k) {
-    check_range(0 <= c.frames[k] && c.frames[k] < c.n_frames, "frames",
-                "indices into raw, at position " + std::to_string(k));
-    if (c.shifts.pixel == nullptr) continue;
-    const std::int32_t row = c.shifts.pixel_row[c.frames[k]];
-    check_range(-1 <= row && row < c.shifts.n_rows, "pixel_shift_row", "a row of pixel_shift or -1");
-  }
-}
-#endif
-
 void calibrate_count_py(const py::object& raw, const py::object& frames, const py::object& groups,
                         const py::object& table, const py::object& counts, const py::object& pixels,
                         const py::object& stage, const py::object& candidates, int encoding, int fixed_stage,
@@ -101,18 +78,18 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.groups = groups_view.as<const FrameGroup>();
   call.table = table_view.as<const float>();
   call.counts = counts_view.as<FrameCounts>();
-  check_range(pixels.is_none() == stage.is_none(), "pixels, stage", "both arrays or both None");
+  check_that(pixels.is_none() == stage.is_none(), "pixels, stage", "both arrays or both None");
   if (!pixels.is_none()) {
     call.pixels = view_array(pixels, "pixels", "<f4", {n_frames, n_pixels}, true).as<float>();
     call.stage = view_array(stage, "stage", "<u1", {n_frames, n_pixels}, true).as<std::uint8_t>();
   }
   if (!candidates.is_none()) {
-    check_range(!pixels.is_none(), "candidates",
-                "pixels and stage to be written too, since the bits are made from them; pass all three, or "
-                "candidates=None");
-    check_range(n_pixels % 32 == 0, "candidates",
-                "a multiple of 32 pixels in a frame, got " + std::to_string(n_pixels) +
-                    "; pad the frames, or pass candidates=None");
+    check_that(!pixels.is_none(), "candidates",
+               "pixels and stage to be written too, since the bits are made from them; pass all three, or "
+               "candidates=None");
+    check_that(n_pixels % 32 == 0, "candidates",
+               "a multiple of 32 pixels in a frame, got " + std::to_string(n_pixels) +
+                   "; pad the frames, or pass candidates=None");
     const ArrayView view = view_array(candidates, "candidates", "<u4", {n_frames, n_pixels / 32}, true);
     call.candidates = view.as<std::uint32_t>();
   }
@@ -125,21 +102,21 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.table_planes = static_cast<int>(table_view.shape[1]);
   call.round_photons = round_photons;
 
-  check_range(n_pixels % 8 == 0, "raw", "a multiple of 8 pixels in a frame, got " + std::to_string(n_pixels));
-  check_range(call.planes == 1 || call.planes == 2, "raw", "1 or 2 planes");
-  check_range(encoding == 0 || encoding == 1, "encoding", "0 (digital level) or 1 (gain code)");
-  check_range(fixed_stage >= -1 && fixed_stage <= 2, "fixed_stage", "-1, 0, 1 or 2");
+  check_that(n_pixels % 8 == 0, "raw", "a multiple of 8 pixels in a frame, got " + std::to_string(n_pixels));
+  check_that(call.planes == 1 || call.planes == 2, "raw", "1 or 2 planes");
+  check_that(encoding == 0 || encoding == 1, "encoding", "0 (digital level) or 1 (gain code)");
+  check_that(fixed_stage >= -1 && fixed_stage <= 2, "fixed_stage", "-1, 0, 1 or 2");
   const bool needs_gain_plane = encoding == 1 || fixed_stage < 0;
-  check_range(call.planes == 2 || !needs_gain_plane, "raw", "2 planes, since stages come from plane 1");
-  check_range(call.table_planes == math::kPlainPlanes || call.table_planes == math::kForcedPlanes, "table",
-              "8 or 10 planes");
-  check_range(value_limit > 0.0f && value_limit <= math::kMaxValueLimit, "value_limit",
-              "above 0 and at most 16777214");
-  check_range(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount, "to_photon",
-              "at least 0, and value_limit * to_photon below 2147483000");
-  check_range(rounding_threshold > 0.0f && rounding_threshold <= 1.0f, "rounding_threshold",
-              "above 0 and at most 1");
-  check_range(threads >= 1, "threads", "at least 1");
+  check_that(call.planes == 2 || !needs_gain_plane, "raw", "2 planes, since stages come from plane 1");
+  check_that(call.table_planes == math::kPlainPlanes || call.table_planes == math::kForcedPlanes, "table",
+             "8 or 10 planes");
+  check_that(value_limit > 0.0f && value_limit <= math::kMaxValueLimit, "value_limit",
+             "above 0 and at most 16777214");
+  check_that(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount, "to_photon",
+             "at least 0, and value_limit * to_photon below 2147483000");
+  check_that(rounding_threshold > 0.0f && rounding_threshold <= 1.0f, "rounding_threshold",
+             "above 0 and at most 1");
+  check_that(threads >= 1, "threads", "at least 1");
   call.encoding = static_cast<Encoding>(encoding);
   const float medium_floor = set_min ? 0.0f : -std::numeric_limits<float>::infinity();
   call.rules = {rounding_threshold, value_limit,  lit_threshold, candidate_threshold,
@@ -147,7 +124,7 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.shifts = view_shifts(shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels,
                             n_frames, n_pixels);
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
-  check_lists(call);
+  check_lists(call.groups, call.n_groups, call.frames, call.n_listed, n_frames, call.n_rows, call.shifts);
 #endif
 
   // Safe without the GIL: the caller holds references to every array for the length of the call.

@@ -30,6 +30,7 @@ PYBIND11_MODULE(SHOTSIEVE_MODULE, m) {
   m.doc() = "One compiled backend of shotsieve; see shotsieve/_native.pyi.";
   shotsieve::bind::bind_bins(m);
   shotsieve::bind::bind_calibrate(m);
+  shotsieve::bind::bind_common_mode(m);
   shotsieve::bind::bind_compact(m);
   shotsieve::bind::bind_peaks(m);
   shotsieve::bind::bind_stats(m);

@@ -6,18 +6,18 @@
 
 namespace shotsieve::bind {
 
-inline void check_shift(bool fine, const char* name, const std::string& expected) {
+inline void check_that(bool fine, const char* name, const std::string& expected) {
   if (!fine) throw py::value_error(std::string(name) + ": expected " + expected);
 }
 
 // Tiles that cut frames of n_pixels without a rest.
 inline Tiles make_tiles(int tile_rows, int tile_columns, int row_pixels, std::int64_t n_pixels) {
-  check_shift(row_pixels > 0 && n_pixels % row_pixels == 0, "row_pixels",
-              "the pixels of a row, which divide those of a frame (" + std::to_string(n_pixels) + ")");
-  check_shift(tile_columns > 0 && tile_columns % 8 == 0 && row_pixels % tile_columns == 0, "tile_columns",
-              "a multiple of 8 that divides row_pixels");
-  check_shift(tile_rows > 0 && n_pixels / row_pixels % tile_rows == 0, "tile_rows",
-              "a number that divides the rows of a frame");
+  check_that(row_pixels > 0 && n_pixels % row_pixels == 0, "row_pixels",
+             "the pixels of a row, which divide those of a frame (" + std::to_string(n_pixels) + ")");
+  check_that(tile_columns > 0 && tile_columns % 8 == 0 && row_pixels % tile_columns == 0, "tile_columns",
+             "a multiple of 8 that divides row_pixels");
+  check_that(tile_rows > 0 && n_pixels / row_pixels % tile_rows == 0, "tile_rows",
+             "a number that divides the rows of a frame");
   return {tile_rows, tile_columns, row_pixels};
 }
 
@@ -35,8 +35,8 @@ inline Shifts view_shifts(const py::object& shift, const py::object& pixel_shift
     shifts.tile =
         view_array(shift, "shift", "<i4", {n_frames, shifts.n_tiles}, false).as<const std::int32_t>();
   }
-  check_shift(pixel_shift.is_none() == pixel_shift_row.is_none(), "pixel_shift, pixel_shift_row",
-              "both arrays or both None");
+  check_that(pixel_shift.is_none() == pixel_shift_row.is_none(), "pixel_shift, pixel_shift_row",
+             "both arrays or both None");
   if (!pixel_shift.is_none()) {
     const ArrayView view = view_array(pixel_shift, "pixel_shift", "<i4", {kAny, n_pixels}, false);
     shifts.pixel = view.as<const std::int32_t>();

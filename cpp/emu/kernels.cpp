@@ -1,6 +1,7 @@
 // Every file of cuda/ that holds kernels, compiled by the host compiler against the emulator.
 #include "../../cuda/bins.cu"
 #include "../../cuda/calibrate.cu"
+#include "../../cuda/common_mode.cu"
 #include "../../cuda/compact.cu"
 #include "../../cuda/peaks.cu"
 #include "../../cuda/stats.cu"

@@ -34,6 +34,48 @@ def calibrate_count(
     stream: int = 0,
     threads: int = 1,
 ) -> None: ...
+def common_mode(
+    raw: Any,
+    frames: Any,
+    groups: Any,
+    table: Any,
+    shift: Any,
+    *,
+    encoding: int,
+    fixed_stage: int,
+    low: int,
+    high: int,
+    least: int,
+    n_itr: int,
+    tile_rows: int,
+    tile_columns: int,
+    row_pixels: int,
+    pixel_shift: Any = None,
+    pixel_shift_row: Any = None,
+    add: bool = False,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
+def cell_common_mode(
+    raw: Any,
+    unit_frames: Any,
+    unit_rows: Any,
+    table: Any,
+    pixel_shift: Any,
+    *,
+    encoding: int,
+    fixed_stage: int,
+    low: int,
+    high: int,
+    least: int,
+    shift: Any = None,
+    tile_rows: int = 0,
+    tile_columns: int = 0,
+    row_pixels: int = 0,
+    add: bool = False,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
 def keep_list(keep: Any, index: Any, count: Any, *, stream: int = 0, threads: int = 1) -> None: ...
 def gather_rows(
     source: Any, index: Any, count: Any, target: Any, *, stream: int = 0, threads: int = 1

@@ -19,12 +19,14 @@ from .calibrate import (
     make_tables,
     queue_calibration,
 )
+from .common_mode import CommonModeParams, queue_common_mode
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
 from .measure.arrays import check_raw, chosen_backend
 from .measure.lit import lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
+from .shifts import Shifts
 from .units import parse_quantity
 
 if TYPE_CHECKING:
@@ -150,6 +152,12 @@ class Calibrator:
         self.params = CalibrateParams.from_steps(
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
+        self._mode = CommonModeParams.from_steps(steps, self.detector, gain_mode)
+        if self._mode is not None and self._mode.cells:
+            raise BadInput(
+                f"{WHO}: cell_common_mode needs whole rows of cells of a train, and frames do not say "
+                "of which train they are: use shotsieve.Engine, or leave it out"
+            )
         self.backend = chosen_backend(backend)
         self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.shape)
         device = self.backend.device
@@ -289,17 +297,22 @@ class Calibrator:
             pinned[-1][:] = values
             lists.append(device.twin(pinned[-1]))
             device.to_device(lists[-1], pinned[-1], stream)
+        words = (raw.reshape(flat[0], self.detector.plane_count, flat[1]), *lists, self._table)
+        shifts = None
+        if self._mode is not None:
+            tiles = self._mode.tiles
+            shifts = Shifts(device.empty((flat[0], tiles.count(flat[1])), "i4"), tiles)
+            queue_common_mode(self.backend, *words, shifts.tile, self._mode, stream=stream)
         queue_calibration(
             self.backend,
-            raw.reshape(flat[0], self.detector.plane_count, flat[1]),
-            *lists,
-            self._table,
+            *words,
             counts,
             self.params,
             **{name: array.reshape(*flat) for name, array in images.items()},
+            shifts=shifts,
             stream=stream,
         )
-        return [*pinned, *lists]
+        return [*pinned, *lists, shifts]
 
     def _answer(
         self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray

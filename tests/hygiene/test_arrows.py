@@ -130,7 +130,7 @@ LAYERS = [
     ("errors", "units", "cpus", "backend", "device", "toml_text", "filters"),
     ("detectors", "geometry"),
     ("sources", "constants", "reference"),
-    ("calibrate", "calibrator", "compact", "measure", "shifts"),
+    ("calibrate", "calibrator", "common_mode", "compact", "measure", "shift_finder", "shifts"),
     (
         "table",
         "table_columns",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Steps"]
 
+MAX_DARK_ADU = 2000  # times 256 times the pixels of an ASIC: sums stay within 32 bits
+MAX_ITERATIONS = 100
 MAX_VALUE_LIMIT = 16777214.0  # above it the kernels' sums of rint(x * 128) would leave 32 bits
 
 _OFF = {
@@ -27,6 +29,8 @@ _OFF = {
     "set_min": False,
     "xray_gain": False,
     "round_photons": False,
+    "common_mode": False,
+    "cell_common_mode": False,
 }
 
 
@@ -56,6 +60,16 @@ class Steps:
         Fraction from which a photon is rounded up.
     value_limit : float
         A larger absolute value is out of range.
+    common_mode : bool
+        Subtract the mean of the dark pixels of each ASIC in each frame; see `shotsieve.common_mode`.
+    cell_common_mode : bool
+        Before it, in every iteration, subtract the mean of each pixel over the cells of its row.
+    cm_n_itr : int
+        Iterations of both.
+    cm_dark_range : str
+        Which values are dark, in ADU after the offset, both ends included.
+    cm_dark_fraction : float
+        A group is corrected if strictly more than this share of it is dark.
     bad_bits : int
         Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
 
@@ -77,6 +91,11 @@ class Steps:
     round_photons: bool = False
     rounding_threshold: float = 0.5
     value_limit: float = 1e7
+    common_mode: bool = False
+    cell_common_mode: bool = False
+    cm_n_itr: int = 4
+    cm_dark_range: str = "-30 30 ADU"
+    cm_dark_fraction: float = 0.15
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:
@@ -95,6 +114,7 @@ class Steps:
             )
         if not 0 <= self.bad_bits <= ALL_BITS:
             raise BadInput(f"bad_bits = {self.bad_bits} must be a mask of 32 bits (0 ... {ALL_BITS:#x}).")
+        self._check_common_mode()
         scaled = [
             name for name in ("relative_gain", "adjust_mg_baseline", "xray_gain") if getattr(self, name)
         ]
@@ -103,6 +123,49 @@ class Steps:
                 f"offset = false leaves the pedestal in the data, and {scaled[0]} would scale it as if it "
                 f"were signal: set {' = false, '.join(scaled)} = false as well, or offset = true."
             )
+
+    def _check_common_mode(self) -> None:
+        low, high = self.dark_range()
+        if not -MAX_DARK_ADU <= low < high <= MAX_DARK_ADU:
+            raise BadInput(
+                f'cm_dark_range = "{self.cm_dark_range}" must rise, and stay within {MAX_DARK_ADU} ADU.'
+            )
+        if not 0 <= self.cm_dark_fraction < 1:
+            raise BadInput(f"cm_dark_fraction = {self.cm_dark_fraction} must be at least 0 and below 1.")
+        if not 1 <= self.cm_n_itr <= MAX_ITERATIONS:
+            raise BadInput(f"cm_n_itr = {self.cm_n_itr} must be from 1 to {MAX_ITERATIONS}.")
+        if self.cell_common_mode and not self.common_mode:
+            raise BadInput(
+                "cell_common_mode = true takes turns with the common mode of ASICs: set common_mode = true."
+            )
+        if self.common_mode and not self.offset:
+            raise BadInput(
+                "common_mode = true looks for dark pixels after the offset: set offset = true as well."
+            )
+
+    def dark_range(self) -> tuple[float, float]:
+        """Return the ends of the dark range in ADU.
+
+        Raises
+        ------
+        BadInput
+            If `cm_dark_range` is not two numbers and their unit.
+
+        Examples
+        --------
+        >>> Steps().dark_range()
+        (-30.0, 30.0)
+        """
+        words = self.cm_dark_range.split()
+        try:
+            low, high = (float(word) for word in words[:2])
+        except ValueError:
+            low = high = math.nan
+        if words[2:] != ["ADU"] or not (math.isfinite(low) and math.isfinite(high)):
+            raise BadInput(
+                f'cm_dark_range = "{self.cm_dark_range}": expected two numbers and ADU, as in "-30 30 ADU".'
+            )
+        return low, high
 
     def for_detector(self, detector: Detector) -> Steps:
         """Return the steps with those that the detector does not have switched off.
