@@ -147,7 +147,7 @@ LAYERS = [
     ),
     ("accounts", "write"),
     ("check", "check_told"),
-    ("engine",),
+    ("engine", "zero_std"),
     ("bench",),
     (
         "cli",
@@ -155,6 +155,7 @@ LAYERS = [
         "cli_check",
         "cli_decide",
         "cli_ledger",
+        "cli_mask",
         "cli_pulses",
         "cli_simulate",
         "cli_table",

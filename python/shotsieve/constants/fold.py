@@ -21,6 +21,7 @@ from ..errors import BadInput
 from ..units import check_photon_energy
 from .bad_pixels import BadPixels
 from .container import Constants
+from .masks import StaticMask, flag_noisy, parse_block
 from .steps import Steps
 
 __all__ = ["FORCED_PLANES", "NAN", "PLAIN_PLANES", "FoldedModule", "fold", "required"]
@@ -105,6 +106,7 @@ def fold(
     photon_energy_kev: float | None = None,
     *,
     gain_mode: str = "adaptive",
+    masks: StaticMask | None = None,
 ) -> FoldedModule:
     """Fold the constants of one module for some memory cells.
 
@@ -125,6 +127,8 @@ def fold(
         In keV; needed for ``"photon"``.
     gain_mode : str
         ``"adaptive"`` or a fixed mode, for which thresholds and forced stages are left out.
+    masks : StaticMask or None
+        Bits of bad pixels beside those of the constants.
 
     Returns
     -------
@@ -177,6 +181,11 @@ def fold(
             for name, array in loaded.items()
         }
         bits = arrays.pop("bad_pixels", np.zeros((3, part.size, detector.pixels), np.uint32))
+        if masks is not None:
+            bits = bits | masks.of(module, cell_ids[part])
+        if steps.mask_noisy_adc:
+            block = parse_block(steps.noisy_adc_block, detector.shape)
+            bits = flag_noisy(bits, detector.shape, block, steps.noisy_adc_threshold, steps.bad_bits)
         wide = {name: array.astype(np.float64) for name, array in arrays.items()}
         _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, forced)
         mask[part] = bits.swapaxes(0, 1)

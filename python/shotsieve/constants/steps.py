@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput, nearest
 from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS
+from .masks import parse_block
 
 if TYPE_CHECKING:
     from ..detectors import Detector
@@ -31,6 +32,7 @@ _OFF = {
     "round_photons": False,
     "common_mode": False,
     "cell_common_mode": False,
+    "mask_noisy_adc": False,
 }
 
 
@@ -70,6 +72,10 @@ class Steps:
         Which values are dark, in ADU after the offset, both ends included.
     cm_dark_fraction : float
         A group is corrected if strictly more than this share of it is dark.
+    mask_noisy_adc : bool
+        Flag readout blocks with NOISY_ADC of which strictly more than `noisy_adc_threshold` is bad.
+    noisy_adc_block : str
+        Pixels of such a block, slow scan x fast scan.
     bad_bits : int
         Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
 
@@ -96,6 +102,9 @@ class Steps:
     cm_n_itr: int = 4
     cm_dark_range: str = "-30 30 ADU"
     cm_dark_fraction: float = 0.15
+    mask_noisy_adc: bool = False
+    noisy_adc_threshold: float = 0.25
+    noisy_adc_block: str = "64x16"
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:
@@ -115,6 +124,11 @@ class Steps:
         if not 0 <= self.bad_bits <= ALL_BITS:
             raise BadInput(f"bad_bits = {self.bad_bits} must be a mask of 32 bits (0 ... {ALL_BITS:#x}).")
         self._check_common_mode()
+        parse_block(self.noisy_adc_block)
+        if not 0 <= self.noisy_adc_threshold < 1:
+            raise BadInput(
+                f"noisy_adc_threshold = {self.noisy_adc_threshold} must be at least 0 and below 1."
+            )
         scaled = [
             name for name in ("relative_gain", "adjust_mg_baseline", "xray_gain") if getattr(self, name)
         ]
