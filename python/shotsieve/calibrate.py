@@ -215,7 +215,7 @@ def make_tables(
         used += len(known)
         if wanted:
             linear.append(linear_rows(constants, detector, modules[at], cells[known]))
-    made = Tables(table[:used], mask[:used], row_of, cells, steps.bad_bits)
+    made = Tables(table[:used], mask[:used], row_of, cells, steps.all_bad_bits())
     return replace(made, linear=np.concatenate(linear)) if wanted and used else made
 
 

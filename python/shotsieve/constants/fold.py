@@ -231,6 +231,7 @@ def fold(
     loaded = {name: constants.load(name, module, cell_ids[rows]) for name in names if name != "linearisation"}
     if constants.has("bad_pixels", module):
         loaded["bad_pixels"] = constants.load("bad_pixels", module, cell_ids[rows])
+    wide_pixels = detector.wide_pixels()
     for start in range(0, rows.size, _CHUNK):
         part = rows[start : start + _CHUNK]
         arrays = {
@@ -238,6 +239,7 @@ def fold(
             for name, array in loaded.items()
         }
         bits = arrays.pop("bad_pixels", np.zeros((detector.stages, part.size, detector.pixels), np.uint32))
+        bits = bits | np.where(wide_pixels, np.uint32(BadPixels.NON_STANDARD_SIZE), np.uint32(0))
         wide = {name: array.astype(np.float64) for name, array in arrays.items()}
         _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain)
         mask[part] = bits.swapaxes(0, 1)
@@ -274,7 +276,7 @@ def _fold_cells(table, rows, wide, bits, steps, energy, signed) -> None:
         good = np.isfinite(relative) & np.isfinite(divisor) & np.isfinite(offset) & (gain != 0)
         if not signed:
             good &= positive
-        good &= (bits & np.uint32(steps.bad_bits)) == 0
+        good &= (bits & np.uint32(steps.all_bad_bits())) == 0
         offset32 = offset.astype(np.float32)
         gain32 = np.where(good, gain, np.nan).astype(np.float32)
         # What is too large or too small for float32 is as broken as what was never finite.

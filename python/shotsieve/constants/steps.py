@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import BadInput, nearest
-from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS
+from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS, BadPixels
 
 if TYPE_CHECKING:
     from ..detectors import Detector
@@ -75,6 +75,9 @@ class Steps:
     wrap256 : bool
         Of detectors with eight bits: a stored 0 is 256, which did not fit. To be switched off for the mode
         with nine bits.
+    double_pixels : {"keep", "mask"}
+        Whether pixels that are larger than the others, at the edges of chips, count. They have the bit
+        NON_STANDARD_SIZE either way.
     bad_bits : int
         Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
 
@@ -101,12 +104,16 @@ class Steps:
     rounding_threshold: float = 0.5
     value_limit: float = 1e7
     wrap256: bool = True
+    double_pixels: str = "keep"
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:
-        if self.force_hg_reference not in ("hg", "mg"):
-            hint = nearest(str(self.force_hg_reference), ("hg", "mg"))
-            raise BadInput(f"force_hg_reference = {self.force_hg_reference!r} must be 'hg' or 'mg'.{hint}")
+        for name, allowed in (("force_hg_reference", ("hg", "mg")), ("double_pixels", ("keep", "mask"))):
+            if getattr(self, name) not in allowed:
+                hint = nearest(str(getattr(self, name)), allowed)
+                raise BadInput(
+                    f"{name} = {getattr(self, name)!r} must be {' or '.join(map(repr, allowed))}.{hint}"
+                )
         for name in ("force_mg_if_below", "force_hg_if_below"):
             level = getattr(self, name)
             if level is not None and not math.isfinite(level):
@@ -186,6 +193,10 @@ class Steps:
                     f"in {steps.unit()}"
                 )
         return steps, notes
+
+    def all_bad_bits(self) -> int:
+        """Return `bad_bits`, with that of double pixels where these are masked."""
+        return self.bad_bits | (int(BadPixels.NON_STANDARD_SIZE) if self.double_pixels == "mask" else 0)
 
     def forcing(self) -> bool:
         """Return whether stages are forced, so that the folded table has its two planes of levels."""
