@@ -50,6 +50,7 @@ _SWITCH = {
     "gain_amp_map": "gain_amp_map = false",
     "mg_baseline": "adjust_mg_baseline = false",
     "adu_per_kev": 'xray_gain = false (the output is then in "ADU")',
+    "noise": "parallel_gain = false, if the run was not taken so",
     "thresholds": 'gain_mode = "fixed_high" or another fixed mode, if the run was taken so',
 }
 
@@ -149,6 +150,7 @@ def required(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> t
         "linearisation": steps.linearise,
         "offset": steps.offset or (adaptive and steps.forcing()),
         "thresholds": adaptive and detector.encoding == "threshold",
+        "noise": detector.encoding == "parallel",
         "relative_gain": steps.relative_gain,
         "mg_baseline": steps.adjust_mg_baseline,
         "ff_map": steps.ff_map,
@@ -241,7 +243,7 @@ def fold(
         bits = arrays.pop("bad_pixels", np.zeros((detector.stages, part.size, detector.pixels), np.uint32))
         bits = bits | np.where(wide_pixels, np.uint32(BadPixels.NON_STANDARD_SIZE), np.uint32(0))
         wide = {name: array.astype(np.float64) for name, array in arrays.items()}
-        _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain)
+        _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, detector.adc_max)
         mask[part] = bits.swapaxes(0, 1)
         known[part] = _worth(wide.get("offset"), bits, detector.fixed_stage(gain_mode))
     table[~known] = NAN
@@ -258,7 +260,7 @@ def _worth(offset: np.ndarray | None, bits: np.ndarray, fixed_stage: int) -> np.
     return dark[stages].any(axis=(0, 2))
 
 
-def _fold_cells(table, rows, wide, bits, steps, energy, signed) -> None:
+def _fold_cells(table, rows, wide, bits, steps, energy, signed, top) -> None:
     """Fold some cells; `wide` holds (gain, cell, pixel) in float64, `rows` are their rows in the table."""
     pedestal = wide.get("offset", np.zeros(bits.shape))
     relative = wide["relative_gain"] if steps.relative_gain else np.ones((len(bits), 1, 1))
@@ -284,6 +286,11 @@ def _fold_cells(table, rows, wide, bits, steps, energy, signed) -> None:
     offsets = SINGLE_OFFSET if table.shape[1] == SINGLE_PLANES else OFFSETS
     table[rows, offsets] = np.where(np.isfinite(offset32), offset32, NAN).swapaxes(0, 1)
     table[rows, gain_planes(table.shape[1])] = np.where(broken, NAN, gain32).swapaxes(0, 1)
+    if "noise" in wide:
+        # Parallel gain: high and medium gain are good up to so many sigma below the end of their range.
+        sigma = np.array([steps.parallel_sigma_high, steps.parallel_sigma_mid])
+        ends = top - sigma[:, None, None] * wide["noise"][:2]
+        table[rows, THRESHOLDS] = _canonical(np.floor(ends.swapaxes(0, 1)))
     if "thresholds" in wide:
         low, high = wide["thresholds"]
         if steps.low_medium_gap:

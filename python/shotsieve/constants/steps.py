@@ -64,6 +64,9 @@ class Steps:
     adu_per_photon : float or None
         ADU of a photon, instead of ADU per keV of the constants, for all pixels and stages alike: in ADU of
         high gain where there is a relative gain.
+    parallel_sigma_high, parallel_sigma_mid : float
+        In parallel gain: a pixel is taken from the next stage where its signal is less than so many times its
+        noise below the end of the range, in high and in medium gain.
     adjust_mg_baseline, set_min : bool
         Shift medium gain to meet high gain; then set its negative values to 0.
     round_photons : bool
@@ -105,6 +108,8 @@ class Steps:
     value_limit: float = 1e7
     wrap256: bool = True
     double_pixels: str = "keep"
+    parallel_sigma_high: float = 5.0
+    parallel_sigma_mid: float = 100.0
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:
@@ -120,6 +125,9 @@ class Steps:
                 raise BadInput(f"{name} = {level} must be a finite number of ADU, or left out.")
         if self.adu_per_photon is not None and not 0 < self.adu_per_photon < math.inf:
             raise BadInput(f"adu_per_photon = {self.adu_per_photon} must be a number of ADU above 0.")
+        for name in ("parallel_sigma_high", "parallel_sigma_mid"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise BadInput(f"{name} = {getattr(self, name)} must be a number of sigma, from 0.")
         if not 0 < self.rounding_threshold <= 1:
             raise BadInput(f"rounding_threshold = {self.rounding_threshold} must be above 0 and at most 1.")
         if not 0 < self.value_limit <= MAX_VALUE_LIMIT:

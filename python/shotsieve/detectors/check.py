@@ -11,8 +11,9 @@ from ..errors import BadInput
 if TYPE_CHECKING:
     from .descriptor import Detector
 
-ENCODINGS = ("threshold", "code", "word", "plain")
-"""How raw words are read; their place is the number that the kernels know them by."""
+ENCODINGS = ("threshold", "code", "word", "plain", "parallel")
+"""How raw words are read; their place is the number that the kernels know them by. The last is
+a mode and no detector's own."""
 
 GAIN_MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
 """Names of the gain modes; the fixed ones in the order of the stages 0, 1, 2."""
@@ -40,7 +41,7 @@ def check(detector: Detector, path: Path) -> None:
     """
     choices = {
         "layout": ("frames", "trains"),
-        "encoding": ENCODINGS,
+        "encoding": ENCODINGS[:4],
         "keep_unit": ("shot", "train"),
     }
     for key, allowed in choices.items():

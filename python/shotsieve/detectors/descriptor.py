@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass, field
 
@@ -222,7 +223,8 @@ class Detector:
     @property
     def recorded_shape(self) -> tuple[int, ...]:
         """Shape of a frame in a dataset of raw words: `frame_shape`, behind the planes axis if any."""
-        return (self.plane_count,) * self.plane_axis + self.frame_shape
+        planes = 1 if self.encoding == "parallel" else self.plane_count
+        return (planes,) * self.plane_axis + self.frame_shape
 
     def recorded_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Return every shape that a recorded frame may have: with and without `edge_rows`.
@@ -267,6 +269,29 @@ class Detector:
                 lines = np.concatenate([after - 1, after])
                 wide[(lines,) if axis == 0 else (slice(None), lines)] = True
         return wide.ravel()
+
+    def in_parallel_gain(self) -> Detector:
+        """Return the detector as it is when every pixel is measured in all three stages at once.
+
+        Returns
+        -------
+        Detector
+            A shot's planes are then its words in high, medium and low gain, each recorded as a frame.
+
+        Raises
+        ------
+        BadInput
+            If the detector has no such mode.
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("LPD1M").in_parallel_gain().plane_count
+        3
+        """
+        if "parallel_gain" not in self.control:
+            raise BadInput(f"parallel_gain = true: {self.name} has no parallel gain; leave the key out.")
+        return dataclasses.replace(self, encoding="parallel", plane_count=3)
 
     def module_of(self, hit: re.Match) -> int:
         """Return the number of the module that a source name tells; a name without one is the first module.

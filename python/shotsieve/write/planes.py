@@ -70,6 +70,8 @@ def planes_of(detector: Detector, frames: Mapping[str, np.ndarray]) -> dict[str,
     if "raw" not in frames:
         return {names[0]: frames["data"], "gain": frames["gain"], "mask": frames["mask"]}
     raw = frames["raw"]
+    if detector.encoding == "parallel":
+        return {names[0]: raw}  # three frames of the file: see `thirds`
     if len(names) == 1:
         return {names[0]: raw.reshape(*raw.shape[:2], *detector.recorded_shape)}
     return {name: raw[:, :, plane] for plane, name in enumerate(names)}
