@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .constants.container import Constants
     from .constants.steps import Steps
     from .detectors import Detector
+    from .shifts import Shifts
 
 STAGE_BITS = 0x03
 NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN, NO_CONSTANTS = 0x10, 0x20, 0x40, 0x80
@@ -267,6 +268,7 @@ def queue_calibration(
     pixels: Any = None,
     stage: Any = None,
     candidates: Any = None,
+    shifts: Shifts | None = None,
     stream: Any = None,
 ) -> None:
     """Queue the calibration of listed frames on a stream; returns at once and never waits.
@@ -292,6 +294,8 @@ def queue_calibration(
         Receives one bit per pixel: bit p % 32 of word p // 32 is set where pixel p counts and its value is at
         least ``params.candidate_threshold``. Only together with ``pixels``, and n_pixels is then a multiple
         of 32.
+    shifts : Shifts or None
+        Added to the offsets of the F frames: baselines and common mode.
     stream : object
         A stream of ``backend.device``.
 
@@ -316,6 +320,7 @@ def queue_calibration(
         stream=backend.device.handle(stream),
         threads=backend.threads,
         **params.kernel_args(),
+        **({} if shifts is None else shifts.kernel_args()),
     )
 
 

@@ -26,6 +26,7 @@ from .linearise import Lineariser
 from .measure.arrays import check_raw, chosen_backend
 from .measure.lit import lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
+from .shift_finder import make_finder, mode_of
 from .units import parse_quantity
 
 if TYPE_CHECKING:
@@ -154,6 +155,12 @@ class Calibrator:
         self.params = CalibrateParams.from_steps(
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
+        self._mode = mode_of(steps, self.detector, gain_mode)
+        if self._mode is not None and self._mode.cells:
+            raise BadInput(
+                f"{WHO}: cell_common_mode needs whole rows of cells of a train, and frames do not say "
+                "of which train they are: use shotsieve.Engine, or leave it out"
+            )
         self.backend = chosen_backend(backend)
         self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.frame_shape)
         device = self.backend.device
@@ -296,17 +303,22 @@ class Calibrator:
             device.to_device(lists[-1], pinned[-1], stream)
         raw = raw.reshape(flat[0], self.detector.plane_count, flat[1])
         words = self._lineariser.buffer(raw.shape)
+        inputs = (self._lineariser.queue(raw, *lists, words, stream), *lists, self._table)
+        finder = shifts = None
+        if self._mode is not None:
+            finder = make_finder(self.backend, self._mode, flat[1], flat[0])
+            shots = (np.ones_like(rows, bool), rows, None, None)  # trains and cells: not looked at
+            shifts = finder.queue(*inputs, *shots, stream)
         queue_calibration(
             self.backend,
-            self._lineariser.queue(raw, *lists, words, stream),
-            *lists,
-            self._table,
+            *inputs,
             counts,
             self.params,
             **{name: array.reshape(*flat) for name, array in images.items()},
+            shifts=shifts,
             stream=stream,
         )
-        return [*pinned, *lists, words]
+        return [*pinned, *lists, words, finder]
 
     def _answer(
         self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray

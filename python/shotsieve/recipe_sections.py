@@ -167,7 +167,7 @@ class Region:
 
     Attributes
     ----------
-    kind : {"rectangle", "ring", "sector", "polygon", "mask", "projection"}
+    kind : {"rectangle", "strips", "ring", "sector", "polygon", "mask", "projection"}
     module : int or None
         Number of the module that a rectangle counts in; None counts in the slab.
     vertices : str or None

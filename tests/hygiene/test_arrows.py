@@ -130,7 +130,17 @@ LAYERS = [
     ("errors", "units", "cpus", "backend", "device", "toml_text", "filters"),
     ("detectors", "geometry"),
     ("sources", "constants", "reference"),
-    ("linearise", "calibrate", "calibrator", "compact", "measure"),
+    (
+        "linearise",
+        "calibrate",
+        "bank_mode",
+        "calibrator",
+        "common_mode",
+        "compact",
+        "measure",
+        "shift_finder",
+        "shifts",
+    ),
     (
         "table",
         "table_columns",

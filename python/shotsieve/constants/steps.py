@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Steps"]
 
+MAX_DARK_ADU = 2000  # times 256 times the pixels of an ASIC: sums stay within 32 bits
+MAX_ITERATIONS = 100
 MAX_VALUE_LIMIT = 16777214.0  # above it the kernels' sums of rint(x * 128) would leave 32 bits
 
 _STEP_OF = {"adu_per_kev": "xray_gain", "relative_gain": "relative_gain"}
@@ -36,6 +38,8 @@ _OFF = {
     "adu_per_photon": None,
     "round_photons": False,
     "wrap256": False,
+    "common_mode": False,
+    "cell_common_mode": False,
 }
 
 
@@ -81,6 +85,21 @@ class Steps:
     double_pixels : {"keep", "mask"}
         Whether pixels that are larger than the others, at the edges of chips, count. They have the bit
         NON_STANDARD_SIZE either way.
+    common_mode : bool
+        Subtract the mean of the dark pixels of each ASIC in each frame; see `shotsieve.common_mode`. Of a
+        detector with banks: the medians of `shotsieve.bank_mode`.
+    cell_common_mode : bool
+        Before it, in every iteration, subtract the mean of each pixel over the cells of its row.
+    cm_n_itr : int
+        Iterations of both.
+    cm_dark_range : str
+        Which values are dark, in ADU after the offset, both ends included.
+    cm_dark_fraction : float
+        A group is corrected if strictly more than this share of it is dark.
+    cm_medians : str
+        Of a detector with banks: which medians, of ``"banks rows columns"``.
+    cm_limit : float or None
+        Such a median counts if it is nearer to 0, in ADU; None: always.
     bad_bits : int
         Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
 
@@ -110,6 +129,13 @@ class Steps:
     double_pixels: str = "keep"
     parallel_sigma_high: float = 5.0
     parallel_sigma_mid: float = 100.0
+    common_mode: bool = False
+    cell_common_mode: bool = False
+    cm_n_itr: int = 4
+    cm_dark_range: str = "-30 30 ADU"
+    cm_dark_fraction: float = 0.15
+    cm_medians: str = "banks rows columns"
+    cm_limit: float | None = 100.0
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:
@@ -136,6 +162,7 @@ class Steps:
             )
         if not 0 <= self.bad_bits <= ALL_BITS:
             raise BadInput(f"bad_bits = {self.bad_bits} must be a mask of 32 bits (0 ... {ALL_BITS:#x}).")
+        self._check_common_mode()
         self._check_offset("relative_gain", "adjust_mg_baseline", "xray_gain")
 
     def _check_offset(self, *steps: str) -> None:
@@ -145,6 +172,56 @@ class Steps:
                 f"offset = false leaves the pedestal in the data, and {scaled[0]} would scale it as if it "
                 f"were signal: set {' = false, '.join(scaled)} = false as well, or offset = true."
             )
+
+    def _check_common_mode(self) -> None:
+        low, high = self.dark_range()
+        if not -MAX_DARK_ADU <= low < high <= MAX_DARK_ADU:
+            raise BadInput(
+                f'cm_dark_range = "{self.cm_dark_range}" must rise, and stay within {MAX_DARK_ADU} ADU.'
+            )
+        if not 0 <= self.cm_dark_fraction < 1:
+            raise BadInput(f"cm_dark_fraction = {self.cm_dark_fraction} must be at least 0 and below 1.")
+        if not 1 <= self.cm_n_itr <= MAX_ITERATIONS:
+            raise BadInput(f"cm_n_itr = {self.cm_n_itr} must be from 1 to {MAX_ITERATIONS}.")
+        words = self.cm_medians.split()
+        if not words or len(set(words)) < len(words) or not set(words) <= {"banks", "rows", "columns"}:
+            raise BadInput(
+                f'cm_medians = "{self.cm_medians}": expected some of "banks rows columns", once each.'
+            )
+        if self.cm_limit is not None and not 0 < self.cm_limit < math.inf:
+            raise BadInput(f"cm_limit = {self.cm_limit} must be a number of ADU above 0, or left out.")
+        if self.cell_common_mode and not self.common_mode:
+            raise BadInput(
+                "cell_common_mode = true takes turns with the common mode of ASICs: set common_mode = true."
+            )
+        if self.common_mode and not self.offset:
+            raise BadInput(
+                "common_mode = true looks for dark pixels after the offset: set offset = true as well."
+            )
+
+    def dark_range(self) -> tuple[float, float]:
+        """Return the ends of the dark range in ADU.
+
+        Raises
+        ------
+        BadInput
+            If `cm_dark_range` is not two numbers and their unit.
+
+        Examples
+        --------
+        >>> Steps().dark_range()
+        (-30.0, 30.0)
+        """
+        words = self.cm_dark_range.split()
+        try:
+            low, high = (float(word) for word in words[:2])
+        except ValueError:
+            low = high = math.nan
+        if words[2:] != ["ADU"] or not (math.isfinite(low) and math.isfinite(high)):
+            raise BadInput(
+                f'cm_dark_range = "{self.cm_dark_range}": expected two numbers and ADU, as in "-30 30 ADU".'
+            )
+        return low, high
 
     def for_detector(self, detector: Detector) -> Steps:
         """Return the steps with those that the detector does not have switched off.

@@ -15,10 +15,12 @@ from ..errors import BadInput
 from ..keep import Keeper, kept_misses
 from ..measure.lit import photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
+from ..shift_finder import mode_of
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
 from .averages import AverageJob, make_average_job
+from .cell_rows import check_rows
 from .content import form_of, modules_with_pixels
 from .facility import check_redu
 from .matching import declare_joined
@@ -34,6 +36,8 @@ from .user import UserJob, UserStage, make_user_jobs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..bank_mode import BankModeParams
+    from ..common_mode import CommonModeParams
     from ..constants.container import Constants
     from ..recipe import Recipe
     from ..sources.base import OperatingMode, Source
@@ -64,6 +68,8 @@ class Job:
         Unit of calibrated values.
     tables, params : Tables, CalibrateParams or None
         None where the recipe has no [calibrate].
+    common_mode : CommonModeParams, BankModeParams or None
+        None where none is subtracted.
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
     pixel_jobs : list of ProfileJob, RegionJob, AverageJob or UserJob
@@ -91,6 +97,7 @@ class Job:
     unit: str = "ADU"
     tables: Tables | None = None
     params: CalibrateParams | None = None
+    common_mode: CommonModeParams | BankModeParams | None = None
     peaks: PeakJob | None = None
     pixel_jobs: list[ProfileJob | RegionJob | AverageJob | UserJob] = field(default_factory=list)
     pump: PumpProbeJob | None = None
@@ -214,6 +221,7 @@ def make_job(
     for label, other in (others or {}).items():
         declare_joined(table, label, other, recipe)
     job = Job(source, recipe, mode, table)
+    recorded = source.readable
     if recipe.select is not None:
         _select(job)
     if recipe.calibrate is not None:
@@ -240,6 +248,7 @@ def make_job(
         job.keeper = _keeper(job)
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
         job.keeper.prepare(table)
+    check_rows(job, recorded)
     check_redu(job)
     describe(job, constants, here)
     return job
@@ -348,6 +357,7 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         job.pixel_jobs.append(make_average_job(job))
     params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
+    job.common_mode = mode_of(steps, detector, mode.gain_mode)
 
 
 def _uses_sigma(recipe: Recipe) -> bool:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .calibrate_unfolded import UnfoldedResult, calibrate_unfolded
+from .shift import SHIFT_SCALE, shifts_of_pixels
 
 __all__ = [
     "FoldedResult",
@@ -70,6 +71,12 @@ def calibrate_count(
     saturated_adc=0,
     adc_bits=12,
     zero_adc=0,
+    shift=None,
+    pixel_shift=None,
+    pixel_shift_row=None,
+    tile_rows=0,
+    tile_columns=0,
+    row_pixels=0,
     stream=None,
     threads=1,
 ):
@@ -100,6 +107,8 @@ def calibrate_count(
         As for `calibrate_count_folded`.
     candidate_threshold, medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc
         As for `calibrate_count_folded`.
+    shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels
+        As for `shotsieve.reference.shift.shifts_of_pixels`; None: no shifts.
     stream, threads
         Not used; there so that the reference can stand in for a backend.
 
@@ -116,6 +125,12 @@ def calibrate_count(
     for start, stop, row in np.asarray(groups).reshape(-1, 3):
         rows[np.asarray(frames)[start:stop]] = row
     listed = np.flatnonzero(rows > -2)
+    total = None
+    if shift is not None or pixel_shift is not None:
+        shape = (len(raw), np.shape(raw)[-1])
+        total = shifts_of_pixels(
+            shape, shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels
+        )[listed]
     result = calibrate_count_folded(
         np.asarray(raw)[listed],
         rows[listed],
@@ -135,6 +150,7 @@ def calibrate_count(
         saturated_adc=saturated_adc,
         adc_bits=adc_bits,
         zero_adc=zero_adc,
+        shift=total,
     )
     counts[listed] = result.counts
     if pixels is not None:
@@ -165,6 +181,7 @@ def calibrate_count_folded(
     saturated_adc=0,
     adc_bits=12,
     zero_adc=0,
+    shift=None,
 ):
     """Calibrate frames with folded constants in float32, and count their pixels.
 
@@ -204,6 +221,8 @@ def calibrate_count_folded(
         Lowest bits of a word that are the signal, for encodings 2 and 4; two bits of gain code are above.
     zero_adc : int
         What a stored 0 stands for, for encoding 3.
+    shift : ndarray of int32, shape (F, npix), or None
+        Added to the offset of every stage, in 1/256 ADU.
 
     Returns
     -------
@@ -248,6 +267,8 @@ def calibrate_count_folded(
         adc = adc.astype(np.float32)
         offset = np.choose(stage, planes[2:5]) if encoding != 3 else planes[0]
         gain = np.choose(stage, planes[5:8]) if encoding != 3 else planes[1]
+        if shift is not None:
+            offset = offset + shift[frame].astype(np.float32) / SHIFT_SCALE
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             x = (adc - offset) * gain
             if set_min:

@@ -11,10 +11,11 @@ import h5py
 import numpy as np
 
 from ..errors import UnreadableData
+from .common_mode import common_mode_of_run
 from .frames import Expected, FrameMaker
 from .kinds import detector_of
 from .parameters import SpiParameters
-from .schedule import Schedule
+from .schedule import Schedule, make_schedule
 
 MEANING = {
     "train_id": "train of the shot",
@@ -181,6 +182,7 @@ class TruthFile:
         self._file = h5py.File(path, "x", libver=("v110", "v110"))
         self._file.attrs["parameters"] = json.dumps(dataclasses.asdict(p), sort_keys=True)
         shots, modules = truth.present.shape
+        self._parameters = p
         self._stage, shape = None, detector_of(p).shape
         if p.truth_stage:
             self._stage = self._file.create_dataset(
@@ -236,3 +238,8 @@ class TruthFile:
             )
             dataset.attrs["meaning"] = MEANING[field.name]
             dataset.attrs["unit"] = UNITS.get(field.name, "photon" if "photons" in field.name else "")
+        if self._parameters.common_mode_adu:
+            found = common_mode_of_run(self._parameters, make_schedule(self._parameters))
+            dataset = self._file.create_dataset("common_mode", data=found)
+            dataset.attrs["meaning"] = "common mode of each ASIC (shot, module, asic), counted along the rows"
+            dataset.attrs["unit"] = "ADU"
