@@ -7,10 +7,24 @@ namespace {
 
 using Kernel = void (*)(CalibrateCall);
 
+template <bool Round, bool Write, device::Words W>
+Kernel choose_shift(const CalibrateCall& call) {
+  return call.shifts.any() ? device::calibrate_count_kernel<Round, Write, W, true>
+                           : device::calibrate_count_kernel<Round, Write, W, false>;
+}
+
 template <bool Round, bool Write>
 Kernel choose_kernel(const CalibrateCall& call) {
-  return call.shifts.any() ? device::calibrate_count_kernel<Round, Write, true>
-                           : device::calibrate_count_kernel<Round, Write, false>;
+  switch (call.encoding) {
+    case Encoding::kWord:
+      return choose_shift<Round, Write, device::Words::kWord>(call);
+    case Encoding::kPlain:
+      return choose_shift<Round, Write, device::Words::kPlain>(call);
+    case Encoding::kParallel:
+      return choose_shift<Round, Write, device::Words::kParallel>(call);
+    default:
+      return choose_shift<Round, Write, device::Words::kPair>(call);
+  }
 }
 
 Kernel choose_kernel(const CalibrateCall& call) {

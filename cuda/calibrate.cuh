@@ -85,14 +85,17 @@ __device__ inline void add_to_frame(const ThreadSums& sums, int* shared, FrameCo
   __syncthreads();  // the next frame overwrites the shared sums
 }
 
-// Gain stage and word flags of one pixel, and the constants that follow from them.
+// How the raw words lie: a choice at compile time, so that none costs another a register.
+enum class Words { kPair, kWord, kPlain, kParallel };
+
+// Gain stage and word flags of one pixel of two planes.
 __device__ inline void choose_stage(const CalibrateCall& c, const float* plane, int adc, int digital,
                                     float threshold0, int& stage, int& flags) {
   const std::int64_t n = c.n_pixels;
   flags = 0;
   if (c.encoding == Encoding::kCode) {
-    stage = math::stage_by_code(digital);
-    flags = math::flags_of_code(digital, adc, c.rules.fixed_stage);
+    stage = math::stage_by_code(digital, c.rules.words);
+    flags = math::flags_of_code(digital, adc, c.rules.fixed_stage, c.rules.words);
   } else if (c.rules.fixed_stage >= 0) {
     stage = c.rules.fixed_stage;
     return;
@@ -107,7 +110,31 @@ __device__ inline void choose_stage(const CalibrateCall& c, const float* plane, 
   }
 }
 
-template <bool Round, bool Write, bool Shift>
+// What a word says, beside what is known of its pixel: the signal, and the stage that it was taken in. `raw`
+// is the pixel in the first plane.
+template <Words W>
+__device__ inline int read_word(const CalibrateCall& c, const std::uint16_t* raw, int word, float threshold0,
+                                const float* plane, int& stage, int& flags) {
+  const math::WordRules& words = c.rules.words;
+  stage = 0;
+  flags = 0;
+  if (W == Words::kPlain) return math::adc_of_single(word, words);
+  const int adc = math::adc_of_word(word, words);
+  if (W == Words::kWord) {
+    const int code = math::code_of_word(word, words);
+    stage = math::stage_by_code(code, words);
+    flags = math::flags_of_code(code, adc, c.rules.fixed_stage, words);
+    return adc;
+  }
+  if (!(static_cast<float>(adc) > threshold0)) return adc;  // nearly always: the other planes are not read
+  const int medium = math::adc_of_word(raw[c.n_pixels], words);
+  const int low = math::adc_of_word(raw[2 * c.n_pixels], words);
+  stage = math::stage_of_parallel(static_cast<float>(adc), static_cast<float>(medium), threshold0,
+                                  plane[math::kThreshold1 * c.n_pixels]);
+  return stage == 2 ? low : medium;
+}
+
+template <bool Round, bool Write, Words W, bool Shift>
 __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Write>)
     calibrate_count_kernel(CalibrateCall c) {
   SS_SHARED(int, shared, kSums* kCalibrateWarps);
@@ -117,6 +144,8 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
   const std::int64_t pixel = (blockIdx.x % tiles) * kTilePixels + threadIdx.x * kPixelsPerThread;
   const bool inside = pixel < n;
   const bool known = group.table_row >= 0;
+  constexpr int offsets = W == Words::kPlain ? math::kSingleOffset : math::kOffset;
+  constexpr int gains = W == Words::kPlain ? math::kSingleGain : math::kGain;
   const int common_stage =
       c.encoding == Encoding::kThreshold && c.rules.fixed_stage > 0 ? c.rules.fixed_stage : 0;
 
@@ -124,9 +153,9 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
   EightFloats threshold{}, offset{}, gain{};
   if (inside && known) {
     table += std::int64_t{group.table_row} * c.table_planes * n + pixel;
-    threshold = load_floats(table + math::kThreshold0 * n);
-    offset = load_floats(table + (math::kOffset + common_stage) * n);
-    gain = load_floats(table + (math::kGain + common_stage) * n);
+    if (W == Words::kPair || W == Words::kParallel) threshold = load_floats(table + math::kThreshold0 * n);
+    offset = load_floats(table + (offsets + common_stage) * n);
+    gain = load_floats(table + (gains + common_stage) * n);
   }
   for (std::int32_t k = group.start; k < group.stop; ++k) {
     const std::int64_t frame = c.frames[k];
@@ -137,20 +166,26 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
       if (known) {
         const std::uint16_t* raw = c.raw + frame * c.planes * n + pixel;
         const EightWords adc = load_words(raw);
-        const EightWords digital = load_words(raw + (c.planes - 1) * n);
+        EightWords digital{};
+        if (W == Words::kPair) digital = load_words(raw + (c.planes - 1) * n);
         EightShifts shift{};
         if (Shift) shift = load_shifts(c.shifts, frame, pixel, n);
         for (int i = 0; i < kPixelsPerThread; ++i) {
           int flags = 0;
-          choose_stage(c, table + i, adc.value[i], digital.value[i], threshold.value[i], stages[i], flags);
+          int signal = adc.value[i];
+          if (W == Words::kPair) {
+            choose_stage(c, table + i, signal, digital.value[i], threshold.value[i], stages[i], flags);
+          } else {
+            signal = read_word<W>(c, raw + i, signal, threshold.value[i], table + i, stages[i], flags);
+          }
           float pixel_offset = offset.value[i];
           float pixel_gain = gain.value[i];
           if (stages[i] != common_stage) {  // rare: these planes are read only where a pixel switched
-            pixel_offset = table[(math::kOffset + stages[i]) * n + i];
-            pixel_gain = table[(math::kGain + stages[i]) * n + i];
+            pixel_offset = table[(offsets + stages[i]) * n + i];
+            pixel_gain = table[(gains + stages[i]) * n + i];
           }
           if (Shift) pixel_offset = math::shift_offset(pixel_offset, shift.value[i]);
-          const float x = (static_cast<float>(adc.value[i]) - pixel_offset) * pixel_gain;
+          const float x = (static_cast<float>(signal) - pixel_offset) * pixel_gain;
           results[i] =
               math::measure_pixel<Round, true>(math::lift_medium(x, stages[i], c.rules), flags, c.rules);
           sums.add(results[i], i);

@@ -18,13 +18,15 @@ Promise: exact, the same bits on every backend, thread count and order of frames
 Parameters
 ----------
 raw : uint16 (F, planes, n_pixels)
-    Raw words; plane 0 the ADC, the last plane the digital level or gain code. n_pixels is a multiple of 8.
+    Raw words; plane 0 the ADC, the last plane the digital level or gain code; one plane of whole words; or three
+    planes, the words of high, medium and low gain. n_pixels is a multiple of 8.
 frames : int32 (L,)
     Indices into raw of the frames to work on; the frames of one memory cell of one module in a row.
 groups : int32 (G, 3)
     start, stop into frames, and the row of table for them; row -1 means that there are no constants.
-table : float32 (R, 8 or 10, n_pixels)
-    Folded constants: two thresholds, three offsets, three gains and, if stages are forced, two levels.
+table : float32 (R, 8 or 10, n_pixels), or (R, 2, n_pixels) for encoding 3
+    Folded constants: two thresholds, three offsets, three gains and, if stages are forced, two levels; of a
+    detector with one gain stage its offset and gain.
 counts : int64 (F, 5)
     Written for listed frames: lit pixels, unmasked pixels, intensity in 1/128, photons, candidates of peaks.
 pixels : float32 (F, n_pixels) or None
@@ -35,7 +37,18 @@ candidates : uint32 (F, n_pixels // 32) or None
     Bit p % 32 of word p // 32 is set where pixel p is a candidate of a peak; only together with pixels, and
     n_pixels is then a multiple of 32. Listed frames are written whole, with 0 where there are no constants.
 encoding : int
-    0 digital level against thresholds, 1 gain code.
+    0 digital level against thresholds, 1 gain code, 2 signal and gain code in one word, 3 one gain stage, 4 three
+    planes, of which the first is taken that is not above its threshold.
+medium_code, low_code : int
+    Encodings 1 and 2: the gain codes of these stages. High gain has code 0, and any other code is wrong.
+lost_adc, saturated_adc : int
+    Encodings 1 and 2: the ADC that, with the code of low gain, stands for a lost packet, and with that of medium
+    or low gain for a saturated pixel; -1 for none.
+adc_bits : int
+    Encodings 2 and 4: the lowest bits of a word are the signal; the two above them are its gain code, which
+    encoding 4 does not look at.
+zero_adc : int
+    Encoding 3: what a stored 0 stands for.
 fixed_stage : int
     -1 adaptive, else the stage of a fixed-gain run.
 set_min, round_photons : bool
@@ -56,11 +69,34 @@ stream : int
 threads : int
     CPU threads.)doc";
 
+void check_planes(const CalibrateCall& c, int fixed_stage) {
+  if (c.encoding == Encoding::kPlain) {
+    check_that(c.planes == 1, "raw", "1 plane, since there is one gain stage");
+    check_that(c.table_planes == math::kSinglePlanes, "table", "2 planes, since there is one gain stage");
+    check_that(fixed_stage <= 0, "fixed_stage", "-1 or 0, since there is one gain stage");
+    return;
+  }
+  if (c.encoding == Encoding::kWord || c.encoding == Encoding::kParallel) {
+    const bool parallel = c.encoding == Encoding::kParallel;
+    check_that(c.planes == (parallel ? 3 : 1), "raw",
+               parallel ? "3 planes, for high, medium and low gain" : "1 plane, since words hold all");
+    check_that(c.table_planes == math::kPlainPlanes, "table", "8 planes, since no stage is forced");
+    check_that(!parallel || fixed_stage < 0, "fixed_stage", "-1, since each plane is a stage of its own");
+    return;
+  }
+  check_that(c.table_planes == math::kPlainPlanes || c.table_planes == math::kForcedPlanes, "table",
+             "8 or 10 planes");
+  check_that(c.planes == 1 || c.planes == 2, "raw", "1 or 2 planes");
+  const bool needs_gain_plane = c.encoding == Encoding::kCode || fixed_stage < 0;
+  check_that(c.planes == 2 || !needs_gain_plane, "raw", "2 planes, since stages come from plane 1");
+}
+
 void calibrate_count_py(const py::object& raw, const py::object& frames, const py::object& groups,
                         const py::object& table, const py::object& counts, const py::object& pixels,
                         const py::object& stage, const py::object& candidates, int encoding, int fixed_stage,
                         bool set_min, bool round_photons, float rounding_threshold, float value_limit,
-                        float lit_threshold, float to_photon, float candidate_threshold,
+                        float lit_threshold, float to_photon, float candidate_threshold, int medium_code,
+                        int low_code, int lost_adc, int saturated_adc, int adc_bits, int zero_adc,
                         const py::object& shift, const py::object& pixel_shift,
                         const py::object& pixel_shift_row, int tile_rows, int tile_columns, int row_pixels,
                         std::uintptr_t stream, int threads) {
@@ -103,13 +139,15 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.round_photons = round_photons;
 
   check_that(n_pixels % 8 == 0, "raw", "a multiple of 8 pixels in a frame, got " + std::to_string(n_pixels));
-  check_that(call.planes == 1 || call.planes == 2, "raw", "1 or 2 planes");
-  check_that(encoding == 0 || encoding == 1, "encoding", "0 (digital level) or 1 (gain code)");
+  check_that(encoding >= 0 && encoding <= 4, "encoding",
+             "0 (digital level), 1 (gain code), 2 (word), 3 (one gain stage) or 4 (parallel gain)");
   check_that(fixed_stage >= -1 && fixed_stage <= 2, "fixed_stage", "-1, 0, 1 or 2");
-  const bool needs_gain_plane = encoding == 1 || fixed_stage < 0;
-  check_that(call.planes == 2 || !needs_gain_plane, "raw", "2 planes, since stages come from plane 1");
-  check_that(call.table_planes == math::kPlainPlanes || call.table_planes == math::kForcedPlanes, "table",
-             "8 or 10 planes");
+  call.encoding = static_cast<Encoding>(encoding);
+  check_planes(call, fixed_stage);
+  check_that(medium_code > 0 && low_code > 0 && medium_code != low_code, "medium_code, low_code",
+             "two numbers above 0");
+  check_that(adc_bits >= 1 && adc_bits <= 14, "adc_bits", "1 to 14");
+  check_that(zero_adc >= 0 && zero_adc <= 65535, "zero_adc", "0 to 65535");
   check_that(value_limit > 0.0f && value_limit <= math::kMaxValueLimit, "value_limit",
              "above 0 and at most 16777214");
   check_that(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount, "to_photon",
@@ -117,10 +155,11 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   check_that(rounding_threshold > 0.0f && rounding_threshold <= 1.0f, "rounding_threshold",
              "above 0 and at most 1");
   check_that(threads >= 1, "threads", "at least 1");
-  call.encoding = static_cast<Encoding>(encoding);
   const float medium_floor = set_min ? 0.0f : -std::numeric_limits<float>::infinity();
-  call.rules = {rounding_threshold, value_limit,  lit_threshold, candidate_threshold,
-                to_photon,          medium_floor, fixed_stage};
+  call.rules = {rounding_threshold, value_limit,
+                lit_threshold,      candidate_threshold,
+                to_photon,          medium_floor,
+                fixed_stage,        {medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc}};
   call.shifts = view_shifts(shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels,
                             n_frames, n_pixels);
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
@@ -141,6 +180,8 @@ void bind_calibrate(py::module_& m) {
         py::arg("set_min") = false, py::arg("round_photons") = false, py::arg("rounding_threshold") = 0.5f,
         py::arg("value_limit") = 1e7f, py::arg("lit_threshold") = std::numeric_limits<float>::quiet_NaN(),
         py::arg("to_photon") = 0.0f, py::arg("candidate_threshold") = std::numeric_limits<float>::quiet_NaN(),
+        py::arg("medium_code") = 1, py::arg("low_code") = 3, py::arg("lost_adc") = 0x3FFF,
+        py::arg("saturated_adc") = 0, py::arg("adc_bits") = 12, py::arg("zero_adc") = 0,
         py::arg("shift") = py::none(), py::arg("pixel_shift") = py::none(),
         py::arg("pixel_shift_row") = py::none(), py::arg("tile_rows") = 0, py::arg("tile_columns") = 0,
         py::arg("row_pixels") = 0, py::arg("stream") = 0, py::arg("threads") = 1);

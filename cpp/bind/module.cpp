@@ -28,10 +28,12 @@ int cpu_level() {
 
 PYBIND11_MODULE(SHOTSIEVE_MODULE, m) {
   m.doc() = "One compiled backend of shotsieve; see shotsieve/_native.pyi.";
+  shotsieve::bind::bind_bank_mode(m);
   shotsieve::bind::bind_bins(m);
   shotsieve::bind::bind_calibrate(m);
   shotsieve::bind::bind_common_mode(m);
   shotsieve::bind::bind_compact(m);
+  shotsieve::bind::bind_linearise(m);
   shotsieve::bind::bind_peaks(m);
   shotsieve::bind::bind_stats(m);
   m.def("cpu_level", &cpu_level, "x86-64 level of this processor, 0 on other machines.");

@@ -12,6 +12,9 @@ namespace shotsieve {
 enum class Encoding : int {
   kThreshold = 0,  // plane 1 is a digital level, compared with two thresholds
   kCode = 1,       // plane 1 is the receiver's gain code
+  kWord = 2,       // one plane, whose words hold signal and gain code
+  kPlain = 3,      // one plane and one gain stage
+  kParallel = 4,   // planes 0, 1, 2 are the words of the same pixel in high, medium and low gain
 };
 
 // Frames of one memory cell of one module follow each other in `frames`, so that a backend reads the

@@ -7,12 +7,16 @@
 #include <limits>
 
 #include "bits.hpp"
+#include "calibrate_span.hpp"
 #include "parallel.hpp"
 #include "shifted.hpp"
 
 namespace shotsieve {
 namespace {
 
+using cpu::Output;
+using cpu::Span;
+using cpu::SpanSums;
 using math::PixelResult;
 using math::PixelRules;
 
@@ -20,66 +24,8 @@ constexpr std::int64_t kTile = 16384;  // three planes of constants of a tile: 1
 constexpr std::int64_t kSpan = 256;    // calibrated while the same pixels of the next frame are fetched
 constexpr std::int64_t kGroup = 64;    // the unit that is looked at again in a span with gain switches
 
-// The words and constants of a run of pixels of one frame.
-struct Span {
-  const std::uint16_t* adc;
-  const std::uint16_t* digital;
-  const float* table;       // planes of this cell, at the first pixel of the span
-  std::int64_t plane_step;  // floats from plane to plane
-  const float* offsets;     // three of those planes, or what they are with shifts
-  std::int64_t offset_step;
-  float* pixels;  // null when only counts are wanted
-  std::uint8_t* stage;
-  std::int64_t n;
-
-  const float* plane(int p) const { return table + p * plane_step; }
-  const float* offset(int stage_of_it) const { return offsets + stage_of_it * offset_step; }
-  Span part(std::int64_t first, std::int64_t count) const {
-    return {adc + first,
-            digital + first,
-            table + first,
-            plane_step,
-            offsets + first,
-            offset_step,
-            pixels != nullptr ? pixels + first : nullptr,
-            stage != nullptr ? stage + first : nullptr,
-            count};
-  }
-};
-
-// What a loop makes besides the counts that there always are. Candidates are a choice since they cost up to a
-// tenth of the time; where pixels are written they are counted with their bits, afterwards.
-enum class Output { kCounts, kCandidateCounts, kPixels };
-
-// Sums of a span in 32 bits, which keeps the loops twice as wide as 64-bit sums would. `seen` collects the
-// bits of every summand, so that afterwards it is known whether the sums could have overflowed.
-struct SpanSums {
-  // Unsigned, since they may wrap before `fits` says that they are of no use.
-  std::uint32_t tally = 0, intensity = 0, photons = 0, candidates = 0;
-  std::int32_t seen = 0;
-
-  template <Output O>
-  void add(const PixelResult& r) {
-    if (O == Output::kCandidateCounts) candidates += static_cast<std::uint32_t>(r.candidate);
-    tally += static_cast<std::uint32_t>(r.tally);
-    intensity += static_cast<std::uint32_t>(r.intensity);
-    photons += static_cast<std::uint32_t>(r.photons);
-    seen |= r.intensity ^ (r.intensity >> 31);
-    seen |= r.photons;
-  }
-  // True for a single pixel in any case: each summand is below 2^31.
-  bool fits(std::int64_t n) const { return std::int64_t{seen} * n + n <= std::int64_t{1} << 31; }
-  void add_to(FrameCounts& counts) const {
-    counts.lit += tally / math::kLitUnit;
-    counts.unmasked += tally % math::kLitUnit;
-    counts.intensity += static_cast<std::int32_t>(intensity);
-    counts.photons += static_cast<std::int32_t>(photons);
-    counts.candidates += candidates;
-  }
-};
-
 // True when every pixel of the span is in high gain.
-bool all_below_threshold(const Span& s) {
+bool all_below_threshold(const Span& s, const PixelRules&) {
   const std::uint16_t* __restrict digital = s.digital;
   const float* __restrict threshold = s.plane(math::kThreshold0);
   int switched = 0;
@@ -89,28 +35,52 @@ bool all_below_threshold(const Span& s) {
   return switched == 0;
 }
 
-bool all_codes_zero(const Span& s) {
-  const std::uint16_t* __restrict digital = s.digital;
+std::uint32_t bits_seen(const std::uint16_t* __restrict words, std::int64_t n) {
   std::uint32_t seen = 0;
-  for (std::int64_t i = 0; i < s.n; ++i) {  // hot: code_scan
-    seen |= digital[i];
+  for (std::int64_t i = 0; i < n; ++i) {  // hot: code_scan
+    seen |= words[i];
   }
-  return seen == 0;
+  return seen;
 }
 
+bool all_codes_zero(const Span& s, const PixelRules&) { return bits_seen(s.digital, s.n) == 0; }
+
+// Nothing above the signal either, so that the words are the signals.
+bool all_words_plain(const Span& s, const PixelRules& rules) {
+  return bits_seen(s.adc, s.n) >> rules.words.adc_bits == 0;
+}
+
+bool all_within_high(const Span& s, const PixelRules& rules) {
+  const std::uint16_t* __restrict adc = s.adc;
+  const float* __restrict threshold = s.plane(math::kThreshold0);
+  const math::WordRules words = rules.words;
+  std::uint32_t seen = 0;
+  int left = 0;
+  for (std::int64_t i = 0; i < s.n; ++i) {  // hot: parallel_scan
+    seen |= adc[i];
+    left |= static_cast<float>(math::adc_of_word(adc[i], words)) > threshold[i] ? 1 : 0;
+  }
+  return left == 0 && seen >> words.adc_bits == 0;
+}
+
+// Which stage all pixels of a span are in: a gain stage, or the only one of a table with one stage.
+enum Uniform : int { kHigh = 0, kMedium = 1, kLow = 2, kOnly = 3 };
+
 // Every pixel of the span is in Stage. False, and nothing counted, if the sums might have overflowed.
-template <int Stage, bool Round, bool Photons, Output O>
+template <Uniform U, bool Round, bool Photons, Output O>
 bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
+  constexpr int Stage = U == kOnly ? 0 : U;
   const std::uint16_t* __restrict adc = s.adc;
   const float* __restrict offset = s.offset(Stage);
-  const float* __restrict gain = s.plane(math::kGain + Stage);
+  const float* __restrict gain = s.plane(U == kOnly ? math::kSingleGain : math::kGain + Stage);
   float* __restrict pixels = s.pixels;
   std::uint8_t* __restrict stages = s.stage;
   const PixelRules r = rules;
   const std::int64_t n = s.n;
   SpanSums sums;
   for (std::int64_t i = 0; i < n; ++i) {  // hot: uniform_loop
-    float x = (static_cast<float>(adc[i]) - offset[i]) * gain[i];
+    const int word = U == kOnly ? math::adc_of_single(adc[i], r.words) : adc[i];
+    float x = (static_cast<float>(word) - offset[i]) * gain[i];
     if (Stage == 1) x = math::lift_medium(x, Stage, r);
     const PixelResult p = math::measure_pixel<Round, Photons>(x, 0, r);
     if (O == Output::kPixels) {
@@ -125,11 +95,11 @@ bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
 }
 
 // The span, in halves where its sums might overflow.
-template <int Stage, bool Round, bool Photons, Output O>
+template <Uniform U, bool Round, bool Photons, Output O>
 void calibrate_uniform(const Span& s, const PixelRules& rules, FrameCounts& counts) {
-  if (uniform_loop<Stage, Round, Photons, O>(s, rules, counts)) return;
-  calibrate_uniform<Stage, Round, Photons, O>(s.part(0, s.n / 2), rules, counts);
-  calibrate_uniform<Stage, Round, Photons, O>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
+  if (uniform_loop<U, Round, Photons, O>(s, rules, counts)) return;
+  calibrate_uniform<U, Round, Photons, O>(s.part(0, s.n / 2), rules, counts);
+  calibrate_uniform<U, Round, Photons, O>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
 }
 
 // Any mixture of stages. Forced is a compile-time choice since the two planes exist only then.
@@ -137,6 +107,7 @@ template <Encoding E, bool Forced, bool Round, bool Photons, Output O>
 bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   const std::uint16_t* __restrict adc = s.adc;
   const std::uint16_t* __restrict digital = s.digital;
+  const std::uint16_t* __restrict middle = E == Encoding::kParallel ? s.words(1) : s.adc;
   const float* __restrict threshold0 = s.plane(math::kThreshold0);
   const float* __restrict threshold1 = s.plane(math::kThreshold1);
   const float* __restrict offset0 = s.offset(0);
@@ -153,14 +124,26 @@ bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   const std::int64_t n = s.n;
   SpanSums sums;
   for (std::int64_t i = 0; i < n; ++i) {  // hot: mixed_loop
-    const float a = static_cast<float>(adc[i]);
+    float a = static_cast<float>(adc[i]);
     int stage = 0;
     int flags = 0;
     if (E == Encoding::kThreshold) {
       stage = math::stage_by_threshold(static_cast<float>(digital[i]), threshold0[i], threshold1[i]);
+    } else if (E == Encoding::kCode) {
+      stage = math::stage_by_code(digital[i], r.words);
+      flags = math::flags_of_code(digital[i], adc[i], r.fixed_stage, r.words);
+    } else if (E == Encoding::kWord) {
+      const int signal = math::adc_of_word(adc[i], r.words);
+      const int code = math::code_of_word(adc[i], r.words);
+      a = static_cast<float>(signal);
+      stage = math::stage_by_code(code, r.words);
+      flags = math::flags_of_code(code, signal, r.fixed_stage, r.words);
     } else {
-      stage = math::stage_by_code(digital[i]);
-      flags = math::flags_of_code(digital[i], adc[i], r.fixed_stage);
+      const float high = static_cast<float>(math::adc_of_word(adc[i], r.words));
+      const float medium = static_cast<float>(math::adc_of_word(middle[i], r.words));
+      const float low = static_cast<float>(math::adc_of_word(digital[i], r.words));
+      stage = math::stage_of_parallel(high, medium, threshold0[i], threshold1[i]);
+      a = math::select_stage(stage, high, medium, low);
     }
     if (Forced) stage = math::force_stage(stage, a, medium_level[i], high_level[i]);
     const float offset = math::select_stage(stage, offset0[i], offset1[i], offset2[i]);
@@ -187,25 +170,32 @@ void calibrate_mixed(const Span& s, const PixelRules& rules, FrameCounts& counts
 
 // How the spans of a call are calibrated, chosen once per call.
 struct Loops {
-  bool (*all_high_gain)(const Span&);  // null: every span is in the fixed stage
+  bool (*all_high_gain)(const Span&, const PixelRules&);  // null: every span is in the fixed stage
   void (*uniform)(const Span&, const PixelRules&, FrameCounts&);
-  void (*mixed)(const Span&, const PixelRules&, FrameCounts&);
+  void (*mixed)(const Span&, const PixelRules&, FrameCounts&);  // null where `all_high_gain` is
+  bool last_plane;  // whether the last plane of words is always read, or only where gain has switched
 };
 
 template <Encoding E, bool Round, bool Photons, Output O>
 Loops choose_loops(const CalibrateCall& c) {
-  Loops loops{};
-  loops.uniform = calibrate_uniform<0, Round, Photons, O>;
-  loops.mixed = c.table_planes == math::kForcedPlanes ? calibrate_mixed<E, true, Round, Photons, O>
-                                                      : calibrate_mixed<E, false, Round, Photons, O>;
-  if (E == Encoding::kCode) {
-    loops.all_high_gain = all_codes_zero;
+  if constexpr (E == Encoding::kPlain) {
+    return {nullptr, calibrate_uniform<kOnly, Round, Photons, O>, nullptr, false};
+  } else if constexpr (E == Encoding::kWord || E == Encoding::kParallel) {
+    return {E == Encoding::kWord ? all_words_plain : all_within_high,
+            calibrate_uniform<kHigh, Round, Photons, O>, calibrate_mixed<E, false, Round, Photons, O>, false};
+  } else {
+    Loops loops{nullptr, calibrate_uniform<kHigh, Round, Photons, O>, nullptr, true};
+    loops.mixed = c.table_planes == math::kForcedPlanes ? calibrate_mixed<E, true, Round, Photons, O>
+                                                        : calibrate_mixed<E, false, Round, Photons, O>;
+    if (E == Encoding::kCode) {
+      loops.all_high_gain = all_codes_zero;
+      return loops;
+    }
+    if (c.rules.fixed_stage < 0) loops.all_high_gain = all_below_threshold;
+    if (c.rules.fixed_stage == 1) loops.uniform = calibrate_uniform<kMedium, Round, Photons, O>;
+    if (c.rules.fixed_stage == 2) loops.uniform = calibrate_uniform<kLow, Round, Photons, O>;
     return loops;
   }
-  if (c.rules.fixed_stage < 0) loops.all_high_gain = all_below_threshold;
-  if (c.rules.fixed_stage == 1) loops.uniform = calibrate_uniform<1, Round, Photons, O>;
-  if (c.rules.fixed_stage == 2) loops.uniform = calibrate_uniform<2, Round, Photons, O>;
-  return loops;
 }
 
 template <Encoding E, bool Round, bool Photons>
@@ -227,8 +217,18 @@ Loops choose_loops(const CalibrateCall& c) {
 }
 
 Loops choose_loops(const CalibrateCall& c) {
-  return c.encoding == Encoding::kCode ? choose_loops<Encoding::kCode>(c)
-                                       : choose_loops<Encoding::kThreshold>(c);
+  switch (c.encoding) {
+    case Encoding::kCode:
+      return choose_loops<Encoding::kCode>(c);
+    case Encoding::kWord:
+      return choose_loops<Encoding::kWord>(c);
+    case Encoding::kPlain:
+      return choose_loops<Encoding::kPlain>(c);
+    case Encoding::kParallel:
+      return choose_loops<Encoding::kParallel>(c);
+    default:
+      return choose_loops<Encoding::kThreshold>(c);
+  }
 }
 
 // Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With
@@ -248,12 +248,13 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
     s.offset_step = kSpan;
   };
   if (loops.all_high_gain == nullptr) {
-    shift(c.rules.fixed_stage, c.rules.fixed_stage);
+    const int stage = std::max(c.rules.fixed_stage, 0);  // a detector with one stage may be called adaptive
+    shift(stage, stage);
     loops.uniform(s, c.rules, counts);
     return;
   }
   const bool high_gain_expected = c.rules.fixed_stage <= 0;
-  if (high_gain_expected && loops.all_high_gain(s)) {
+  if (high_gain_expected && loops.all_high_gain(s, c.rules)) {
     shift(0, 0);
     loops.uniform(s, c.rules, counts);
     return;
@@ -261,7 +262,7 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
   shift(0, 2);
   for (std::int64_t at = 0; at < s.n; at += kGroup) {
     const Span group = s.part(at, std::min(kGroup, s.n - at));
-    const bool high_gain = high_gain_expected && loops.all_high_gain(group);
+    const bool high_gain = high_gain_expected && loops.all_high_gain(group, c.rules);
     (high_gain ? loops.uniform : loops.mixed)(group, c.rules, counts);
   }
 }
@@ -295,11 +296,12 @@ void mark_no_constants(const CalibrateCall& c, std::int64_t frame) {
 // The words of one tile of one frame.
 Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std::int64_t first) {
   const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels;
+  const int offsets = c.table_planes == math::kSinglePlanes ? int{math::kSingleOffset} : int{math::kOffset};
   const Span whole{raw,
                    raw + (c.planes - 1) * c.n_pixels,
                    table,
                    c.n_pixels,
-                   table + math::kOffset * c.n_pixels,
+                   table + offsets * c.n_pixels,
                    c.n_pixels,
                    c.pixels != nullptr ? c.pixels + frame * c.n_pixels : nullptr,
                    c.stage != nullptr ? c.stage + frame * c.n_pixels : nullptr,
@@ -309,13 +311,19 @@ Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std
 
 // The next frame of a cell lies megabytes away, where no hardware prefetcher follows: asking for its words
 // while this frame is calibrated saves a quarter of the time.
-void prefetch(const Span& s, bool constants_too) {
+void prefetch(const Span& s, const CalibrateCall& c, bool last_plane, bool constants_too) {
   constexpr std::int64_t kLine = 64;
   for (std::int64_t i = 0; i < s.n; i += kLine / 2) {
     __builtin_prefetch(s.adc + i, 0, 2);
-    __builtin_prefetch(s.digital + i, 0, 2);
+    if (last_plane) __builtin_prefetch(s.digital + i, 0, 2);
   }
   if (!constants_too) return;
+  if (c.table_planes == math::kSinglePlanes) {
+    for (const int plane : {int{math::kSingleOffset}, int{math::kSingleGain}}) {
+      for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(plane) + i, 0, 2);
+    }
+    return;
+  }
   for (const int plane : {int{math::kThreshold0}, int{math::kOffset}, int{math::kGain}}) {
     for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(plane) + i, 0, 2);
   }
@@ -327,7 +335,9 @@ void calibrate_tile(const CalibrateCall& c, const Loops& loops, std::int64_t fra
   const bool mark =
       c.candidates != nullptr || (c.pixels != nullptr && !std::isnan(c.rules.candidate_threshold));
   for (std::int64_t at = 0; at < tile.n; at += kSpan) {
-    if (at < next.n) prefetch(next.part(at, std::min(kSpan, next.n - at)), new_constants);
+    if (at < next.n) {
+      prefetch(next.part(at, std::min(kSpan, next.n - at)), c, loops.last_plane, new_constants);
+    }
     const Span span = tile.part(at, std::min(kSpan, tile.n - at));
     calibrate_span(span, loops, c, frame, first + at);
     if (mark) mark_candidates(c, span, c.counts[frame]);

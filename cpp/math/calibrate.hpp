@@ -25,6 +25,10 @@ enum TablePlane : int {
   kForceHigh = 9,    // raw ADC below which any lower stage is taken for high gain
   kPlainPlanes = 8,
   kForcedPlanes = 10,
+  // The table of a detector with one gain stage.
+  kSingleOffset = 0,
+  kSingleGain = 1,
+  kSinglePlanes = 2,
 };
 
 // Bits of the stage byte beside the stage itself (bits 0-1).
@@ -44,6 +48,15 @@ constexpr float kMaxValueLimit = 16777214.0f;
 // keep g++ from turning the loops into vector code).
 constexpr float kMaxPhotonCount = 2147483000.0f;
 
+// How the raw words of a detector are to be read. -1 among the ADC values: there is no such word.
+struct WordRules {
+  int medium_code, low_code;  // gain codes of these stages; high gain has code 0
+  int lost_adc;               // with the code of low gain: the word of a lost packet
+  int saturated_adc;          // with the code of medium or low gain: the word of a saturated pixel
+  int adc_bits;               // where one word holds both: bits of the signal, below two of the gain code
+  int zero_adc;               // one gain stage: what a stored 0 stands for
+};
+
 // What is the same for every pixel of a call.
 struct PixelRules {
   float rounding_threshold;   // photons are rounded up from this fraction on
@@ -53,6 +66,7 @@ struct PixelRules {
   float to_photon;            // photons per unit of x; 0 counts nothing
   float medium_floor;         // medium-gain values below this become 0: 0 or -inf
   int fixed_stage;            // -1 adaptive, else the only stage of the run
+  WordRules words;
 };
 
 struct PixelResult {
@@ -74,16 +88,34 @@ SS_HD int stage_by_threshold(float digital, float threshold0, float threshold1) 
   return above0 + (above0 & above1);
 }
 
-// Stage from a receiver's gain code: 0, 1, 3 stand for high, medium, low; anything else has no stage.
-SS_HD int stage_by_code(int code) { return (code == 1) + 2 * (code == 3); }
+// Stage from a gain code: anything but the codes of medium and low gain counts as high gain.
+SS_HD int stage_by_code(int code, const WordRules& words) {
+  return (code == words.medium_code) + 2 * (code == words.low_code);
+}
 
-// Words that a JUNGFRAU-like detector sends in place of a measurement.
-SS_HD int flags_of_code(int code, int adc, int fixed_stage) {
-  const int known = (code == 0) | (code == 1) | (code == 3);
-  const int mismatch = (fixed_stage >= 0) & (stage_by_code(code) != fixed_stage);
-  const int lost = (code == 3) & (adc == 0x3FFF);
-  const int saturated = ((code == 3) | (code == 1)) & (adc == 0);
+// Codes that no stage has, a stage other than that of the run, and words sent in place of a measurement.
+SS_HD int flags_of_code(int code, int adc, int fixed_stage, const WordRules& words) {
+  const int medium = code == words.medium_code;
+  const int low = code == words.low_code;
+  const int known = (code == 0) | medium | low;
+  const int mismatch = (fixed_stage >= 0) & (stage_by_code(code, words) != fixed_stage);
+  const int lost = low & (adc == words.lost_adc);
+  const int saturated = (low | medium) & (adc == words.saturated_adc);
   return ((1 - known) | mismatch | lost) * kWrongGain | saturated * kOutOfRange;
+}
+
+// Signal and gain code of a word that holds both.
+SS_HD int adc_of_word(int word, const WordRules& words) { return word & ((1 << words.adc_bits) - 1); }
+SS_HD int code_of_word(int word, const WordRules& words) { return (word >> words.adc_bits) & 3; }
+
+// The signal of a detector with one stage.
+SS_HD int adc_of_single(int word, const WordRules& words) { return word == 0 ? words.zero_adc : word; }
+
+// Stage of a pixel that was measured in all three at once: the first that is not near the end of its range.
+SS_HD int stage_of_parallel(float high, float medium, float threshold0, float threshold1) {
+  const int above0 = high > threshold0;
+  const int above1 = medium > threshold1;
+  return above0 + (above0 & above1);
 }
 
 // A weak signal in a low stage is noise of the digital level: low -> medium, then any -> high.

@@ -25,6 +25,12 @@ def calibrate_count(
     lit_threshold: float = ...,
     to_photon: float = 0.0,
     candidate_threshold: float = ...,
+    medium_code: int = 1,
+    low_code: int = 3,
+    lost_adc: int = 0x3FFF,
+    saturated_adc: int = 0,
+    adc_bits: int = 12,
+    zero_adc: int = 0,
     shift: Any = None,
     pixel_shift: Any = None,
     pixel_shift_row: Any = None,
@@ -79,6 +85,26 @@ def cell_common_mode(
 def keep_list(keep: Any, index: Any, count: Any, *, stream: int = 0, threads: int = 1) -> None: ...
 def gather_rows(
     source: Any, index: Any, count: Any, target: Any, *, stream: int = 0, threads: int = 1
+) -> None: ...
+def bank_mode(
+    raw: Any,
+    frames: Any,
+    groups: Any,
+    table: Any,
+    shift: Any,
+    *,
+    row_pixels: int,
+    bank_rows: int,
+    bank_columns: int,
+    limit: int,
+    banks: bool = True,
+    rows: bool = True,
+    columns: bool = True,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
+def linearise(
+    raw: Any, frames: Any, groups: Any, linear: Any, words: Any, *, stream: int = 0, threads: int = 1
 ) -> None: ...
 def find_peaks(
     pixels: Any,

@@ -11,13 +11,15 @@ gain.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .constants.bad_pixels import BadPixels
-from .constants.fold import FORCED_PLANES, PLAIN_PLANES, fold
+from .constants.fold import fold, table_planes
+from .detectors import ENCODINGS
+from .linearise import linear_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
 
 STAGE_BITS = 0x03
 NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN, NO_CONSTANTS = 0x10, 0x20, 0x40, 0x80
-ENCODINGS = {"threshold": 0, "code": 1}
 INTENSITY_SCALE = 128
 """Intensities are counted as integers in units of 1/128, so that a sum does not depend on its order."""
 
@@ -52,7 +53,8 @@ class CalibrateParams:
     Attributes
     ----------
     encoding : int
-        0: plane 1 is a digital level; 1: plane 1 is a gain code.
+        0: plane 1 is a digital level; 1: plane 1 is a gain code; 2: one plane, whose words hold signal and
+        gain code; 3: one plane and one gain stage.
     fixed_stage : int
         -1 adaptive, else the only gain stage of the run.
     set_min, round_photons : bool
@@ -68,6 +70,10 @@ class CalibrateParams:
     candidate_threshold : float
         In the unit of the table: a pixel that counts is a candidate of a Bragg peak from this value on; NaN
         makes none.
+    medium_code, low_code, lost_adc, saturated_adc, adc_bits : int
+        As `codes` and the others of `Detector`.
+    zero_adc : int
+        What a stored 0 stands for, with one gain stage.
     """
 
     encoding: int
@@ -79,6 +85,12 @@ class CalibrateParams:
     lit_threshold: float = float("nan")
     to_photon: float = 0.0
     candidate_threshold: float = float("nan")
+    medium_code: int = 1
+    low_code: int = 3
+    lost_adc: int = 0x3FFF
+    saturated_adc: int = 0
+    adc_bits: int = 12
+    zero_adc: int = 0
 
     @classmethod
     def from_steps(
@@ -91,8 +103,15 @@ class CalibrateParams:
     ) -> CalibrateParams:
         """Return the parameters for a detector, its gain mode and the switches of a recipe."""
         steps = steps.for_detector(detector)
+        words = {}
+        if detector.codes:
+            _, medium, low = detector.codes
+            words = {"medium_code": medium, "low_code": low}
+            words |= {name: getattr(detector, name) for name in ("lost_adc", "saturated_adc")}
+        if detector.encoding == "word":
+            words["adc_bits"] = detector.adc_bits
         return cls(
-            encoding=ENCODINGS[detector.encoding],
+            encoding=ENCODINGS.index(detector.encoding),
             fixed_stage=detector.fixed_stage(gain_mode),
             set_min=steps.set_min,
             round_photons=steps.round_photons,
@@ -100,6 +119,8 @@ class CalibrateParams:
             value_limit=steps.value_limit,
             lit_threshold=lit_threshold,
             to_photon=to_photon,
+            zero_adc=256 if steps.wrap256 else 0,
+            **words,
         )
 
     def kernel_args(self) -> dict[str, Any]:
@@ -114,8 +135,8 @@ class Tables:
     Attributes
     ----------
     table : ndarray of float32, shape (R, P, n_pixels)
-        What the kernel reads; P is 8, or 10 where gain stages are forced.
-    mask : ndarray of uint32, shape (R, 3, n_pixels)
+        What the kernel reads; P is 8, 10 where gain stages are forced, and 2 where there is only one.
+    mask : ndarray of uint32, shape (R, stages, n_pixels)
         Static mask per gain stage.
     row_of : ndarray of int32, shape (M, C)
         Row of a module and cell, -1 where there are no constants.
@@ -123,6 +144,8 @@ class Tables:
         Memory cells of the run, ascending.
     bad_bits : int
         Mask bits that take a pixel out of the measures.
+    linear : ndarray of uint16, shape (R, n_pixels, entries), or None
+        Linearisation of the words of each row; None where words are linear.
     """
 
     table: np.ndarray
@@ -130,6 +153,7 @@ class Tables:
     row_of: np.ndarray
     cell_ids: np.ndarray
     bad_bits: int
+    linear: np.ndarray | None = None
 
     def rows(self, cell_id: np.ndarray) -> np.ndarray:
         """Return the row of ``table`` for each shot and module, int32 (S, M); -1 without constants.
@@ -180,10 +204,10 @@ def make_tables(
     cells = np.unique(cell_id).astype("i4")
     holders = [at for at, module in enumerate(modules) if constants.has("offset", module)]
     row_of = np.full((len(modules), len(cells)), -1, "i4")
-    forced = detector.fixed_stage(gain_mode) < 0 and steps.for_detector(detector).forcing()
-    planes = FORCED_PLANES if forced else PLAIN_PLANES
+    planes = table_planes(detector, steps, gain_mode)
     table = np.empty((len(holders) * len(cells), planes, detector.pixels), "f4")
-    mask = np.empty((len(holders) * len(cells), 3, detector.pixels), "u4")
+    mask = np.empty((len(holders) * len(cells), detector.stages, detector.pixels), "u4")
+    wanted, linear = steps.for_detector(detector).linearise, []
     used = 0
     for at in holders:
         folded = fold(
@@ -202,7 +226,10 @@ def make_tables(
         table[rows], mask[rows] = folded.table[known], folded.mask[known]
         row_of[at, known] = rows
         used += len(known)
-    return Tables(table[:used], mask[:used], row_of, cells, steps.bad_bits)
+        if wanted:
+            linear.append(linear_rows(constants, detector, modules[at], cells[known]))
+    made = Tables(table[:used], mask[:used], row_of, cells, steps.all_bad_bits())
+    return replace(made, linear=np.concatenate(linear)) if wanted and used else made
 
 
 def list_frames(present: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -267,7 +294,7 @@ def queue_calibration(
         Raw words; n_pixels is a multiple of 8.
     frames, groups : int32 (L,), int32 (G, 3)
         From `list_frames`.
-    table : float32 (R, 8 or 10, n_pixels)
+    table : float32 (R, 8, 10 or 2, n_pixels)
         From `make_tables`.
     counts : int64 (F, 5)
         Receives lit pixels, unmasked pixels, intensity in 1/128 of the unit, photons and candidates of peaks;

@@ -19,14 +19,14 @@ from .calibrate import (
     make_tables,
     queue_calibration,
 )
-from .common_mode import CommonModeParams, queue_common_mode
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
+from .linearise import Lineariser
 from .measure.arrays import check_raw, chosen_backend
 from .measure.lit import lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
-from .shifts import Shifts
+from .shift_finder import make_finder, mode_of
 from .units import parse_quantity
 
 if TYPE_CHECKING:
@@ -101,8 +101,10 @@ class Calibrator:
     ----------
     modules : tuple of int
     unit : str
+    notes : list of str
+        Steps that were switched off, since the constants do not have what they need.
     frame_shape : (int, int, int, int)
-        (modules, planes, ss, fs) of the raw words of a shot.
+        (modules, planes, ss, fs) of the raw words of a shot; (modules, planes, strips) in one dimension.
 
     Raises
     ------
@@ -139,6 +141,7 @@ class Calibrator:
         self.modules = tuple(constants.modules if modules is None else (int(m) for m in modules))
         if not self.modules or len(set(self.modules)) < len(self.modules):
             raise BadInput(f"{WHO}: modules {self.modules}: expected different numbers, at least one")
+        steps, self.notes = steps.for_constants(self.detector, constants)
         self.unit = steps.unit(unit)
         cells = np.unique(np.asarray(constants.cell_ids if cells is None else cells, "i4"))
         self.tables = make_tables(
@@ -157,18 +160,19 @@ class Calibrator:
         self.params = CalibrateParams.from_steps(
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
-        self._mode = CommonModeParams.from_steps(steps, self.detector, gain_mode)
+        self._mode = mode_of(steps, self.detector, gain_mode, constants, self.tables, self.modules)
         if self._mode is not None and self._mode.cells:
             raise BadInput(
                 f"{WHO}: cell_common_mode needs whole rows of cells of a train, and frames do not say "
                 "of which train they are: use shotsieve.Engine, or leave it out"
             )
         self.backend = chosen_backend(backend)
-        self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.shape)
+        self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.frame_shape)
         device = self.backend.device
         table = self.tables.table
         if len(table) == 0:
             table = np.full((1, *table.shape[1:]), np.nan, "f4")
+        self._lineariser = Lineariser(self.backend, self.tables.linear)
         self._table, stream = device.twin(table), device.stream()
         device.to_device(self._table, table, stream)
         device.wait(device.record(stream))
@@ -302,28 +306,30 @@ class Calibrator:
             pinned[-1][:] = values
             lists.append(device.twin(pinned[-1]))
             device.to_device(lists[-1], pinned[-1], stream)
-        words = (raw.reshape(flat[0], self.detector.plane_count, flat[1]), *lists, self._table)
-        shifts = None
+        raw = raw.reshape(flat[0], self.detector.plane_count, flat[1])
+        words = self._lineariser.buffer(raw.shape)
+        inputs = (self._lineariser.queue(raw, *lists, words, stream), *lists, self._table)
+        finder = shifts = None
         if self._mode is not None:
-            tiles = self._mode.tiles
-            shifts = Shifts(device.empty((flat[0], tiles.count(flat[1])), "i4"), tiles)
-            queue_common_mode(self.backend, *words, shifts.tile, self._mode, stream=stream)
+            finder = make_finder(self.backend, self._mode, flat[1], flat[0])
+            shots = (np.ones_like(rows, bool), rows, None, None)  # trains and cells: not looked at
+            shifts = finder.queue(*inputs, *shots, stream)
         queue_calibration(
             self.backend,
-            *words,
+            *inputs,
             counts,
             self.params,
             **{name: array.reshape(*flat) for name, array in images.items()},
             shifts=shifts,
             stream=stream,
         )
-        return [*pinned, *lists, shifts]
+        return [*pinned, *lists, words, finder]
 
     def _answer(
         self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray
     ) -> CalibratedFrames:
         known, told = rows >= 0, {}
-        shape = (*rows.shape, *self.detector.shape)
+        shape = (*rows.shape, *self.detector.frame_shape)
         if "data" in outputs:
             told["data"] = found["pixels"].reshape(*shape)
         if "mask" in outputs:

@@ -19,6 +19,7 @@ from .recipe import Recipe
 from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
 from .write.checksums import chunk_checksum, sha256_of
+from .write.labels import read_labels
 from .write.ledger import FILE_NAME, Ledger, counted, names_in, told_checksums
 from .write.modules import WITH_PIXELS, written_modules
 from .write.output import SIDE
@@ -331,15 +332,13 @@ def _check_frames(
     source = reduction_of(file, detector)
     images = file[f"INSTRUMENT/{source}/{detector.group}"]
     told = file[f"REDUCTION/SHOTSIEVE/{source}/{detector.group}"]
-    cells, trains = images[detector.cell_key][:], images["trainId"][:]
-    per_row = cells.shape[1] if detector.layout == "trains" else 1
-    count = file[f"INDEX/{source}/{detector.group}/count"][:] * per_row
-    stored = stored_frames(file, source, images, detector.cell_key)
-    if stored is None:
-        cells, trains = cells.ravel(), np.repeat(trains, per_row)
-    else:
+    labels = read_labels(images, detector)
+    count = file[f"INDEX/{source}/{detector.group}/count"][:] * labels.per_row
+    stored = stored_frames(file, source, labels)
+    here = slice(None)
+    if stored is not None:
         count = file[f"INDEX/SHOTSIEVE/{source}/{CHECKSUMS}/count"][:]
-        cells, trains = cells[stored], trains[stored[0]]
+        here = stored[0] * labels.per_row + stored[1]
     if not np.array_equal(told["framesKept"][:], count):
         report.faults.append(
             f"{name}: framesKept is {told['framesKept'][:].sum()}, and {count.sum()} are there"
@@ -349,9 +348,9 @@ def _check_frames(
         report.faults.append(f"{name}: the frames of train {train} do not add up")
     if (told["framePattern"][:].sum(axis=1) > told["framesKept"][:]).any():
         report.faults.append(f"{name}: framePattern has more frames than were kept")
-    keys = [("train", trains, table.train_id), ("cell", cells, table.cell_id)]
+    keys = [("train", labels.train[here], table.train_id), ("cell", labels.cell[here], table.cell_id)]
     if detector.layout != "trains":
-        keys.append(("pulse", images[detector.pulse_key][:], table.pulse_id))
+        keys.append(("pulse", labels.pulse[here], table.pulse_id))
     for what, found, expected in keys:
         if not np.array_equal(found, expected[kept]):
             report.faults.append(

@@ -219,10 +219,10 @@ def _group_of(
     """Return the datasets of the group, as they would be written into this file."""
     made: dict[str, np.ndarray] = {}
     if detector.layout == "trains":
-        cells = file[f"INSTRUMENT/{source}/{detector.group}/{detector.cell_key}"].shape[1]
-        litpx.write_trains(made, lit, m, detector.cell_key, cells)
+        cells = file[f"INSTRUMENT/{source}/{detector.group}/{detector.planes[0]}"].shape[1]
+        litpx.write_trains(made, lit, m, detector.cell_key or litpx.CELL, cells)
     else:
-        litpx.write_frames(made, lit, m, detector.cell_key)
+        litpx.write_frames(made, lit, m, detector.cell_key or litpx.CELL)
     return made
 
 

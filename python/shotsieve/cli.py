@@ -376,14 +376,14 @@ class _Simulations(click.Group):
     """Makes its commands only when one is asked for: they import what the others do not need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["spi"]
+        return ["receiver", "spi"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name != "spi":
+        if name not in self.list_commands(ctx):
             return None
-        from .cli_simulate import spi_command
+        from . import cli_simulate
 
-        return spi_command(progress_bar)
+        return getattr(cli_simulate, f"{name}_command")(progress_bar)
 
 
 @cli.group(cls=_Simulations)

@@ -137,7 +137,8 @@ def spi_command(progress_bar: Callable[[], Any]) -> click.Command:
             progress = None if update is None else lambda doing, done, total: update(done, total, 0, doing)
             made = simulate_spi(out, parameters, overwrite=overwrite, progress=progress)
         click.echo(f"raw run    {made.raw}: {parameters.n_trains} trains, {len(made.files)} files")
-        click.echo(f"constants  {made.constants}\ngeometry   {made.geometry}\ntruth      {made.truth_file}")
+        click.echo(f"constants  {made.constants}\ngeometry   {made.geometry or 'none'}")
+        click.echo(f"truth      {made.truth_file}")
 
     return click.Command(
         "spi",
@@ -153,6 +154,35 @@ def spi_command(progress_bar: Callable[[], Any]) -> click.Command:
             ),
             *options_of(SpiParameters),
         ],
-        help="Simulate single-particle imaging at AGIPD-1M: raw run, constants, geometry, truth in OUT.\n\n"
+        help="Single-particle imaging at AGIPD, LPD or DSSC: raw run, constants, geometry, truth in OUT.\n\n"
+        "Trains are counted from 0. Lists are written 0,2,5-8; entries of several numbers 3:0,5:1.",
+    )
+
+
+def receiver_command(progress_bar: Callable[[], Any]) -> click.Command:
+    """Return ``shotsieve simulate receiver``.
+
+    Parameters
+    ----------
+    progress_bar : callable
+        As for `spi_command`.
+    """
+    from .simulate.receiver_parameters import ReceiverParameters
+
+    def simulate(out: Path, **values: Any) -> None:
+        from .simulate.receiver import simulate_receiver
+
+        parameters = ReceiverParameters(**values)
+        with progress_bar() as update:
+            progress = None if update is None else lambda doing, done, total: update(done, total, 0, doing)
+            made = simulate_receiver(out, parameters, progress=progress)
+        click.echo(f"raw run    {made.raw}: {parameters.n_trains} trains, {len(made.files)} files")
+        click.echo(f"constants  {made.constants}\ntruth      {made.truth}")
+
+    return click.Command(
+        "receiver",
+        callback=simulate,
+        params=[click.Argument(["out"], type=click.Path(path_type=Path)), *options_of(ReceiverParameters)],
+        help="Simulate a run of JUNGFRAU, ePix100 or Gotthard-II: raw run, constants, truth in OUT.\n\n"
         "Trains are counted from 0. Lists are written 0,2,5-8; entries of several numbers 3:0,5:1.",
     )

@@ -98,6 +98,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "integration_time": Key(float),
         "photon_energy": Key(Quantity, units=("keV",)),
         "distance": Key(Quantity, units=("m",)),
+        "parallel_gain": Key(bool),
         "unit": Key(str, choices=("ADU", "keV", "photon")),
         "mask": Key(str),
         "mask_bad": Key(str, choices=MASK_MEANINGS),
@@ -193,7 +194,7 @@ DERIVED_NEEDS = {
     "rank": (("of",), ("window", "per_cell")),
     "list": (("file",), ()),
 }
-REGION_KINDS = ("rectangle", "ring", "sector", "polygon", "mask", "projection")
+REGION_KINDS = ("rectangle", "strips", "ring", "sector", "polygon", "mask", "projection")
 PLACED_KINDS = ("ring", "sector", "polygon")  # they need to know where the pixels are
 REGION_KEYS: dict[str, Key] = {
     "kind": Key(str, choices=REGION_KINDS, required=True),
@@ -214,6 +215,7 @@ REGION_KEYS: dict[str, Key] = {
 # What a region of each kind needs, and may have beside.
 REGION_NEEDS = {
     "rectangle": (("ss_start", "ss_stop", "fs_start", "fs_stop"), ("module",)),
+    "strips": (("fs_start", "fs_stop"), ("module",)),
     "ring": (("low", "high"), ("unit",)),
     "sector": (("low", "high", "chi_low", "chi_high"), ("unit",)),
     "polygon": (("vertices",), ()),

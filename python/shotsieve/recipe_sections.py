@@ -52,7 +52,7 @@ class Calibrate:
     ----------
     constants : str or None
         As written; `Recipe.constants_path` is the file.
-    gain_mode, cells, rate_mhz, integration_time, photon_energy_kev, distance_m
+    gain_mode, cells, rate_mhz, integration_time, photon_energy_kev, distance_m, parallel_gain
         What overrides the run's control sources, None where it does not; named as in `OperatingMode`.
     unit : str or None
         Unit of the output that was asked for; None leaves it to the steps.
@@ -71,6 +71,7 @@ class Calibrate:
     integration_time: float | None = None
     photon_energy_kev: float | None = None
     distance_m: float | None = None
+    parallel_gain: bool | None = None
     unit: str | None = None
     mask: str | None = None
     mask_bad: str | None = None
@@ -80,7 +81,10 @@ class Calibrate:
     def mode_overrides(self) -> dict[str, Any]:
         """Return the fields of `OperatingMode` that the recipe sets, by name."""
         names = ("gain_mode", "cells", "rate_mhz", "integration_time", "photon_energy_kev", "distance_m")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return (
+            changes if self.parallel_gain is None else {**changes, "parallel_gain": int(self.parallel_gain)}
+        )
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class Region:
 
     Attributes
     ----------
-    kind : {"rectangle", "ring", "sector", "polygon", "mask", "projection"}
+    kind : {"rectangle", "strips", "ring", "sector", "polygon", "mask", "projection"}
     module : int or None
         Number of the module that a rectangle counts in; None counts in the slab.
     vertices : str or None

@@ -249,7 +249,8 @@ def test_info(capsys):
     pytest.importorskip("shotsieve.backend")
     assert cli.main(["info"]) == 0
     text = capsys.readouterr().out
-    assert "AGIPD1M, JUNGFRAU" in text
+    assert "AGIPD1M, " in text
+    assert "JUNGFRAU" in text
     assert cli.main(["info", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"cpu", "cuda", "emu"} <= found["backends"].keys()

@@ -179,3 +179,17 @@ def test_blocks_that_do_not_divide_a_module(constants):
         parse_block("60x16", (512, 128))
     with pytest.raises(BadInput, match="must be at least 0 and below 1"):
         Steps(noisy_adc_threshold=1.0)
+
+
+@pytest.mark.parametrize(("choice", "marked", "bad"), [("keep", 0, 0), ("mark", 14, 0), ("mask", 14, 14)])
+def test_seams_of_asics_are_computed(constants, choice, marked, bad):
+    """Two of 512 rows at each of the seven borders of ASICs: 63, 64, 127 ... 448."""
+    plain = fold(constants, AGIPD, 3, [0], Steps())
+    folded = fold(constants, AGIPD, 3, [0], Steps(double_pixels=choice))
+    bit = np.uint32(BadPixels.NON_STANDARD_SIZE)
+    rows = np.flatnonzero((folded.mask[0, 0] & bit != 0).reshape(512, 128).all(axis=1))
+    assert rows.tolist() == [row for row in range(512) if row % 64 in (0, 63) and 0 < row < 511][:marked]
+    assert np.count_nonzero(folded.mask & bit) == marked * 128 * 3
+    newly = np.isnan(folded.table[0, 5]) & np.isfinite(plain.table[0, 5])
+    assert set(np.flatnonzero(newly) // 128) <= set(rows if bad else [])
+    assert newly.any() == bool(bad)

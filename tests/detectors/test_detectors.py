@@ -13,7 +13,8 @@ def agipd_text():
 
 
 def test_shipped_detectors():
-    assert detectors.names() == ["AGIPD1M", "JUNGFRAU"]
+    assert {"AGIPD1M", "AGIPD500K", "DSSC1M", "JUNGFRAU", "LPD1M", "LPDMINI"} <= set(detectors.names())
+    assert {"EPIX100", "GOTTHARD2"} <= set(detectors.names())
     agipd, jungfrau = detectors.load("agipd1m"), detectors.load("JUNGFRAU")
     assert (agipd.shape, agipd.pixels, agipd.modules) == ((512, 128), 65536, tuple(range(16)))
     assert (jungfrau.shape, jungfrau.modules, jungfrau.first_module) == ((512, 1024), (), 1)
@@ -27,13 +28,36 @@ def test_shipped_detectors():
     assert jungfrau.default_cell_ids(16).tolist() == list(range(16))
 
 
-@pytest.mark.parametrize("name", ["AGIPD1M", "JUNGFRAU"])
+@pytest.mark.parametrize("name", ["AGIPD1M", "AGIPD500K", "LPD1M", "DSSC1M", "JUNGFRAU"])
+def test_modules_and_names_are_those_of_extra_data(name):
+    components = pytest.importorskip("extra_data.components")
+    theirs, detector = getattr(components, name), detectors.load(name)
+    assert (detector.name_pattern, detector.shape) == (theirs._det_name_pat, theirs.module_shape)
+    assert detector.module_count == theirs.n_modules
+
+
+@pytest.mark.parametrize("name", ["AGIPD1M", "AGIPD500K", "LPD1M", "LPDMINI", "DSSC1M", "JUNGFRAU"])
 def test_source_names_match_their_own_patterns(name):
     detector = detectors.load(name)
-    karabo = {"AGIPD1M": "MID_DET_AGIPD1M-1", "JUNGFRAU": "HED_IA1_JF500K1"}[name]
+    karabo = {
+        "AGIPD1M": "MID_DET_AGIPD1M-1",
+        "AGIPD500K": "HED_DET_AGIPD500K2G",
+        "LPD1M": "FXE_DET_LPD1M-1",
+        "LPDMINI": "FXE_DET_LPD_MINI",
+        "DSSC1M": "SCS_DET_DSSC1M-1",
+        "JUNGFRAU": "HED_IA1_JF500K1",
+    }[name]
     for raw, template in ((True, detector.raw_source), (False, detector.corrected_source)):
         (found,) = detectors.match([template.format(detector=karabo, module=1)])
         assert (found.detector.name, found.name, found.raw, list(found.modules)) == (name, karabo, raw, [1])
+
+
+def test_detectors_with_one_gain_stage_have_no_other_gain_mode():
+    dssc = detectors.load("DSSC1M")
+    assert (dssc.stages, detectors.load("LPD1M").stages) == (1, 3)
+    assert (dssc.fixed_stage("fixed_high"), dssc.fixed_stage("adaptive")) == (0, -1)
+    with pytest.raises(BadInput, match="one gain stage"):
+        dssc.fixed_stage("fixed_medium")
 
 
 def test_match_finds_several_detectors_and_ignores_the_rest():
@@ -45,7 +69,7 @@ def test_match_finds_several_detectors_and_ignores_the_rest():
             "SPB_DET_AGIPD1M-1/CORR/3CH0:output",
             "SPB_IRDA_JF4M/DET/JNGFR08:daqOutput",
             "FXE_XAD_JF1M/DET/MODULE_1:daqOutput",
-            "FXE_DET_LPD1M-1/DET/0CH0:xtdf",
+            "FXE_DET_OTHER-1/DET/0CH0:xtdf",
         ]
     )
     assert [(f.name, f.raw, list(f.modules)) for f in found] == [
@@ -59,24 +83,24 @@ def test_match_finds_several_detectors_and_ignores_the_rest():
 def test_a_new_detector_is_one_file(tmp_path):
     text = agipd_text()
     for old, new in (
-        ('name = "AGIPD1M"', 'name = "AGIPD500K"'),
-        ("module_count = 16", "module_count = 8"),
-        ("[^/]+_AGIPD1M[^/]*", "[^/]+AGIPD500K[^/]*"),
-        ("_(IRU|EXP)_AGIPD1M1?/", "_EXP_AGIPD500K2G/"),
+        ('name = "AGIPD1M"', 'name = "AGIPD2M"'),
+        ("module_count = 16", "module_count = 32"),
+        ("[^/]+_AGIPD1M[^/]*", "[^/]+AGIPD2M[^/]*"),
+        ("_(IRU|EXP)_AGIPD1M1?/", "_EXP_AGIPD2MG/"),
     ):
         assert old in text
         text = text.replace(old, new)
-    (tmp_path / "agipd500k.toml").write_text(text)
+    (tmp_path / "agipd2m.toml").write_text(text)
 
-    assert "AGIPD500K" in detectors.names(extra_paths=[tmp_path])
-    detector = detectors.load("AGIPD500K", extra_paths=[tmp_path])
-    assert detector == detectors.load(tmp_path / "agipd500k.toml")
-    assert detector.modules == tuple(range(8))
-    sources = [f"HED_DET_AGIPD500K2G/DET/{m}CH0:xtdf" for m in range(8)]
+    assert "AGIPD2M" in detectors.names(extra_paths=[tmp_path])
+    detector = detectors.load("AGIPD2M", extra_paths=[tmp_path])
+    assert detector == detectors.load(tmp_path / "agipd2m.toml")
+    assert detector.modules == tuple(range(32))
+    sources = [f"HED_DET_AGIPD2MG/DET/{m}CH0:xtdf" for m in range(32)]
     (found,) = detectors.match(sources, extra_paths=[tmp_path])
-    assert (found.name, len(found.modules)) == ("HED_DET_AGIPD500K2G", 8)
+    assert (found.name, len(found.modules)) == ("HED_DET_AGIPD2MG", 32)
     key = detector.control["cells"][0]
-    assert key.pattern(found.name).fullmatch("HED_EXP_AGIPD500K2G/MDL/FPGA_COMP")
+    assert key.pattern(found.name).fullmatch("HED_EXP_AGIPD2MG/MDL/FPGA_COMP")
 
 
 def test_control_sources():
@@ -111,7 +135,7 @@ def test_gain_modes():
 
 
 def test_unknown_detector_names_the_nearest():
-    with pytest.raises(BadInput, match=r"AGIPD1M, JUNGFRAU.*Did you mean 'JUNGFRAU'"):
+    with pytest.raises(BadInput, match=r"AGIPD1M.*JUNGFRAU.*Did you mean 'JUNGFRAU'"):
         detectors.load("jungfrau4m")
 
 

@@ -101,6 +101,8 @@ def compact(backend: Backend, source: np.ndarray, keep: np.ndarray, capacity: in
 
 def random_table(rng: np.random.Generator, rows: int, planes: int, n_pixels: int) -> np.ndarray:
     """Folded constants over a wide range, with NaN, infinities, zeros and thresholds in the wrong order."""
+    if planes == 2:  # one gain stage
+        return random_table(rng, rows, 8, n_pixels)[:, [2, 5]]
     table = np.empty((rows, planes, n_pixels), "f4")
     table[:, 0] = rng.integers(0, 65536, (rows, n_pixels))
     table[:, 1] = table[:, 0] + rng.integers(-2000, 20000, (rows, n_pixels))
@@ -125,12 +127,21 @@ def random_case(
     **params: Any,
 ) -> Case:
     """Random words over all 16 bits; a share `quiet` of the frames never leaves high gain."""
-    raw = rng.integers(0, 65536, (shots, modules, 2, n_pixels), "u2")
+    encoding = params.get("encoding")
+    words = {2: 1, 3: 1, 4: 3}.get(encoding, 2)
+    raw = rng.integers(0, 65536, (shots, modules, words, n_pixels), "u2")
     raw[..., ::7] = rng.choice(np.array([0, 0x3FFF, 0xFFFF, 1, 2, 3], "u2"), raw[..., ::7].shape)
     calm = rng.random((shots, modules)) < quiet
-    raw[calm, 1] = 0
-    if params.get("encoding") == 1:
+    if encoding in (2, 4):
+        raw[calm, 0] &= 0x0FFF
+        raw[..., 1::7] = rng.choice(np.array([0x0123, 0x1123, 0x2123, 0x3123], "u2"), raw[..., 1::7].shape)
+    elif encoding != 3:
+        raw[calm, 1] = 0
+    if encoding == 1:
         raw[:, :, 1] = np.where(calm[..., None], 0, rng.integers(0, 5, (shots, modules, n_pixels)))
     case_rows = rng.integers(-1, rows, (shots, modules)).astype("i4")
     present = rng.random((shots, modules)) < 0.9
-    return Case(raw, case_rows, present, random_table(rng, rows, planes, n_pixels), params)
+    table = random_table(rng, rows, 2 if encoding == 3 else planes, n_pixels)
+    if encoding == 4:
+        table[:, :2] /= 8  # within and beyond the twelve bits of a signal
+    return Case(raw, case_rows, present, table, params)

@@ -28,6 +28,18 @@ SWITCHES = {
     "code": {"encoding": 1, "lit_threshold": 0.7, "to_photon": 0.08},
     "code_fixed_medium": {"encoding": 1, "fixed_stage": 1, "lit_threshold": 0.7},
     "code_fixed_high": {"encoding": 1, "fixed_stage": 0, "lit_threshold": 0.7},
+    "code_no_special": {"encoding": 1, "lost_adc": -1, "saturated_adc": -1, "lit_threshold": 0.7},
+    "code_other": {"encoding": 1, "medium_code": 2, "low_code": 4, "lost_adc": 1, "saturated_adc": 0x3FFF},
+    "word": {"encoding": 2, "low_code": 2, "lost_adc": -1, "saturated_adc": -1, "lit_threshold": 0.7},
+    "word_14": {"encoding": 2, "adc_bits": 14, "lit_threshold": 0.7, "to_photon": 0.08, "set_min": True},
+    "word_fixed_low": {"encoding": 2, "low_code": 2, "fixed_stage": 2, "lit_threshold": 0.7},
+    "plain": {"encoding": 3, "lit_threshold": 0.7, "to_photon": 0.11},
+    "plain_wrapped": {"encoding": 3, "zero_adc": 256, "round_photons": True, "lit_threshold": 0.7},
+    "parallel": {"encoding": 4, "lit_threshold": 0.7, "to_photon": 0.08},
+    "parallel_all": {
+        "encoding": 4, "adc_bits": 11, "set_min": True, "round_photons": True, "to_photon": 1.0,
+        "lit_threshold": 0.7, "value_limit": 3000.0,
+    },
 }  # fmt: skip
 
 
@@ -105,6 +117,53 @@ def test_special_words_of_gain_codes(native_backend, code, adc):
     assert set(found["stage"].ravel()) == {flags | stage}
     assert np.isnan(found["pixels"]).all() == bool(flags)
     assert found["counts"][0, 1] == (0 if flags else 8)
+
+
+def one_word(words: list[int], **params) -> Case:
+    """Return a case of a frame of these words, each eight times, with constants that leave signals alone."""
+    table = np.zeros((1, 2 if params["encoding"] == 3 else 8, 8 * len(words)), "f4")
+    table[:, 1 if params["encoding"] == 3 else slice(5, 8)] = 1
+    raw = np.repeat(np.uint16(words), 8).reshape(1, 1, 1, -1)
+    return Case(raw, np.zeros((1, 1), "i4"), np.ones((1, 1), bool), table, params)
+
+
+def test_words_of_signal_and_code(native_backend):
+    """The test vector of LPD: the same signal in three stages, and a code that no stage has."""
+    case = one_word(
+        [0x0123, 0x1123, 0x2123, 0x3123, 0x8123], encoding=2, low_code=2, lost_adc=-1, saturated_adc=-1
+    )
+    found = calibrate(native_backend, case)
+    assert found["stage"][0, ::8].tolist() == [0, 1, 2, 0x40, 0]
+    np.testing.assert_array_equal(found["pixels"][0, ::8], np.float32([291, 291, 291, np.nan, 291]))
+    assert found["counts"][0, 1] == 4 * 8
+
+
+def test_a_stored_zero_may_be_256(native_backend):
+    """The test vector of DSSC, with an offset of 40."""
+    case = one_word([0, 40, 255, 41], encoding=3, zero_adc=256)
+    case.table[:, 0] = 40
+    assert calibrate(native_backend, case)["pixels"][0, ::8].tolist() == [216, 0, 215, 1]
+    case.params["zero_adc"] = 0
+    assert calibrate(native_backend, case)["pixels"][0, ::8].tolist() == [-40, 0, 215, 1]
+
+
+def test_parallel_gain_takes_the_first_stage_within_its_range(native_backend):
+    """A signal at the threshold is within it; codes in the words do not matter; NaN is never above."""
+    words = np.uint16(
+        [[4000, 1, 2], [4001, 3000, 2], [4001, 3001, 2], [0x3FA1, 0x3000, 2], [4095, 4095, 0x2FFF]]
+    )
+    table = np.zeros((1, 8, 40), "f4")
+    table[0, :2] = [[4000], [3000]]
+    table[0, 5:8] = [[1], [10], [100]]
+    case = Case(
+        np.repeat(words.T, 8, axis=1)[None, None], np.zeros((1, 1), "i4"), np.ones((1, 1), bool), table,
+        {"encoding": 4},
+    )  # fmt: skip
+    found = calibrate(native_backend, case)
+    assert found["stage"][0, ::8].tolist() == [0, 1, 2, 1, 2]
+    assert found["pixels"][0, ::8].tolist() == [4000, 30000, 200, 0, 409500]
+    table[0, 0] = np.nan
+    assert calibrate(native_backend, case)["stage"].max() == 0
 
 
 def test_lit_is_strictly_above_the_threshold(native_backend):
@@ -191,6 +250,16 @@ BAD_CALLS = {
     "to_photon": (lambda a: a.update(to_photon=1e6), "to_photon"),
     "counts": (lambda a: a.update(counts=np.zeros((1, 4), "i8")), "counts: expected dtype <i8 and shape"),
     "encoding": (lambda a: a.update(encoding=7), "encoding"),
+    "one stage": (lambda a: a.update(encoding=3), "raw: expected 1 plane"),
+    "one plane": (lambda a: a.update(encoding=2), "raw: expected 1 plane"),
+    "three planes": (lambda a: a.update(encoding=4), "raw: expected 3 planes"),
+    "codes": (lambda a: a.update(encoding=1, medium_code=3), "medium_code, low_code"),
+    "bits": (lambda a: a.update(adc_bits=15), "adc_bits"),
+    "zero": (lambda a: a.update(zero_adc=65536), "zero_adc"),
+    "planes of one stage": (
+        lambda a: a.update(encoding=3, raw=np.zeros((1, 1, 16), "u2")),
+        "table: expected 2 planes",
+    ),
 }
 
 

@@ -26,13 +26,14 @@ def random_constants(detector, rng, cells, broken=0.1):
         values[hurt] = rng.choice(np.float32(BROKEN[name]), hurt.sum())
         return values
 
+    stages = detector.stages
     signs = np.where(rng.random((3, cells, *detector.shape)) < 0.5, -1, 1) if detector.signed_gain else 1
     arrays = {
-        "offset": draw("offset", 1000, 16000, 3),
+        "offset": draw("offset", 1000, 16000, stages),
         "adu_per_kev": (draw("adu_per_kev", 0.1, 50, 3 if detector.signed_gain else 1) * signs).astype("f4"),
         "bad_pixels": np.where(
-            rng.random((3, cells, *detector.shape)) < broken,
-            rng.integers(0, 2**32, (3, cells, *detector.shape)),
+            rng.random((stages, cells, *detector.shape)) < broken,
+            rng.integers(0, 2**32, (stages, cells, *detector.shape)),
             0,
         ).astype("u4"),
     }
@@ -57,7 +58,9 @@ def random_words(detector, rng, frames):
     if detector.encoding == "code":
         codes = rng.random(gain.shape) < 0.95
         gain[codes] = rng.choice(np.uint16([0, 0, 1, 2, 3]), codes.sum())
-    return np.stack([adc, gain], axis=1)
+    if detector.encoding == "word":
+        return np.where(rng.random(adc.shape) < 0.5, adc, adc & 0x0FFF)[:, None]
+    return np.stack([adc, gain], axis=1)[:, : detector.plane_count]
 
 
 @pytest.fixture
@@ -68,6 +71,33 @@ def agipd():
 @pytest.fixture
 def jungfrau():
     return dataclasses.replace(detectors.load("JUNGFRAU"), shape=PIXELS)
+
+
+@pytest.fixture
+def word():
+    """A detector whose words hold signal and gain code, as those of LPD."""
+    return dataclasses.replace(
+        detectors.load("JUNGFRAU"), shape=PIXELS, encoding="word", plane_count=1, planes=("data",),
+        codes=(0, 1, 2), adc_bits=12, lost_adc=-1, saturated_adc=-1, signed_gain=False,
+        steps=("offset", "xray_gain"),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def plain():
+    """A detector with one gain stage, as ePix100."""
+    return dataclasses.replace(
+        detectors.load("JUNGFRAU"), shape=PIXELS, encoding="plain", plane_count=1, planes=("data",),
+        codes=(), adc_bits=9, lost_adc=-1, saturated_adc=-1, signed_gain=False,
+        steps=("offset", "xray_gain", "round_photons"),
+        gain_modes={"0": "fixed_high"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def wrapped(plain):
+    """One gain stage and eight bits, as DSSC."""
+    return dataclasses.replace(plain, adc_bits=8, steps=(*plain.steps, "wrap256"))
 
 
 @pytest.fixture

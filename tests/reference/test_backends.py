@@ -12,6 +12,7 @@ from shotsieve.reference.calibrate import calibrate_count_folded, calibrate_unfo
 # Cells 5, 7 and 250 of the run have constants; 351 lies beyond them and must never pass through.
 CELLS = np.array([5, 7, 250], "i4")
 SHOT_CELLS = np.array([250, 5, 351, 7, 7, 5, 250, 351], "i4")
+WORDS = ("medium_code", "low_code", "lost_adc", "saturated_adc", "adc_bits", "zero_adc")
 CALIBRATIONS = {
     "usual": (Steps(), "adaptive", None),
     "forced": (Steps(force_mg_if_below=1000.0, force_hg_if_below=1000.0), "adaptive", None),
@@ -28,13 +29,15 @@ CALIBRATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", ["agipd", "jungfrau"])
+@pytest.mark.parametrize("name", ["agipd", "jungfrau", "word", "plain", "wrapped"])
 @pytest.mark.parametrize("calibration", CALIBRATIONS.values(), ids=CALIBRATIONS.keys())
 def test_every_backend_gives_the_bits_of_the_reference_and_the_masks_of_the_oracle(
     request, native_backend, make_constants, make_words, name, calibration, rng
 ):
     detector = request.getfixturevalue(name)
     steps, gain_mode, energy = calibration
+    if name in ("plain", "wrapped"):
+        gain_mode = "fixed_high"
     unit = "photon" if energy else steps.unit()
     constants = make_constants(detector, rng, len(CELLS))
     constants = type(constants).from_arrays(
@@ -63,6 +66,7 @@ def test_every_backend_gives_the_bits_of_the_reference_and_the_masks_of_the_orac
         np.where(SHOT_CELLS == 351, -1, index),
         encoding=params["encoding"],
         fixed_stage=params["fixed_stage"],
+        **{key: params[key] for key in WORDS},
         subtract_offset=applied.offset,
         signed_gain=detector.signed_gain,
         low_medium_gap=applied.low_medium_gap,

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shotsieve import detectors
+from shotsieve.calibrate import CalibrateParams
 from shotsieve.constants import Constants, Steps, fold
+from shotsieve.constants.fold import gain_planes
 from shotsieve.reference.calibrate import calibrate_count_folded, calibrate_unfolded
 
 MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
+COUNTING = ("lit_threshold", "to_photon", "candidate_threshold")
 CELLS, FRAMES = 3, 6
 QUIET = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -41,15 +44,8 @@ def both(detector, constants, words, cells, steps, mode, energy):
     steps = steps.for_detector(detector)
     unit = "photon" if energy else None
     folded = fold(constants, detector, 0, np.arange(CELLS), steps, unit, energy, gain_mode=mode)
-    encoding, fixed = int(detector.encoding == "code"), detector.fixed_stage(mode)
-    common = {
-        "encoding": encoding,
-        "fixed_stage": fixed,
-        "set_min": steps.set_min,
-        "round_photons": steps.round_photons,
-        "rounding_threshold": steps.rounding_threshold,
-        "value_limit": steps.value_limit,
-    }
+    common = CalibrateParams.from_steps(steps, detector, mode).kernel_args()
+    common = {key: value for key, value in common.items() if key not in COUNTING}
     result = calibrate_count_folded(words, cells, folded.table, **common)
 
     def constant(name, used=True):
@@ -80,9 +76,11 @@ def both(detector, constants, words, cells, steps, mode, energy):
     )
     stage = oracle.stage.astype(np.int64)[:, None]
     rows = folded.table[np.maximum(cells, 0)]
-    offset = np.take_along_axis(rows[:, 2:5], stage, 1)[:, 0].astype(np.float64)
-    gain = np.take_along_axis(rows[:, 5:8], stage, 1)[:, 0].astype(np.float64)
-    bound = 2.0**-20 * np.maximum(words[:, 0], np.abs(offset)) * np.abs(gain)
+    gains = gain_planes(rows.shape[1])
+    offset = np.take_along_axis(rows[:, gains.start - detector.stages : gains.start], stage, 1)[:, 0]
+    gain = np.take_along_axis(rows[:, gains], stage, 1)[:, 0].astype(np.float64)
+    signal = np.maximum(words[:, 0], common["zero_adc"])  # a stored 0 is as large as what it stands for
+    bound = 2.0**-20 * np.maximum(signal, np.abs(offset.astype(np.float64))) * np.abs(gain)
     return result, oracle, bound
 
 
@@ -107,12 +105,14 @@ def check(result, oracle, bound, steps):
     assert (flags & 0x90 != 0)[marked].all()
 
 
-@pytest.mark.parametrize("name", ["agipd", "jungfrau"])
+@pytest.mark.parametrize("name", ["agipd", "jungfrau", "word", "plain", "wrapped"])
 @QUIET
 @given(calibration=calibrations())
 def test_folded_agrees_with_unfolded(request, make_constants, make_words, name, calibration):
     detector = request.getfixturevalue(name)
     steps, mode, energy, seed = calibration
+    if name in ("plain", "wrapped"):
+        mode = "fixed_high"
     rng = np.random.default_rng(seed)
     constants = make_constants(detector, rng, CELLS)
     words = make_words(detector, rng, FRAMES)

@@ -17,7 +17,7 @@ def test_sphere_form_factor_against_its_known_zero_and_limit():
 
 
 def test_pattern_follows_the_form_factor_and_its_sum_the_weights():
-    q = np.stack([geometry.momentum_transfer(m, 1.6, 9.3).ravel() for m in (3, 4)])
+    q = np.stack([geometry.momentum_transfer(geometry.pixel_positions(m), 1.6, 9.3).ravel() for m in (3, 4)])
     weight = np.full_like(q, 0.5)
     sphere = physics.SphereDiffraction(q, weight)
     radial = sphere.radial(30.0)

@@ -14,8 +14,11 @@ PLANES = {
     "noise": (3,),
     "thresholds": (5, 2),
     "relative_gain": (10, 11, 3),
+    "ff_map": (0, 1, 3),
+    "gain_amp_map": (0, 1, 3),
     "adu_per_kev": (0, 1, 3),
     "bad_pixels": (0, 1, 3),
+    "linearisation": (4096,),
 }
 """How long the axis beside pixels and cells may be in the facility's arrays; 0: there is none."""
 
@@ -28,12 +31,17 @@ _NAMES = {
     "cells": "cell",
     "memory_cell": "cell",
     "memory_cells": "cell",
+    "strip": "fs",
+    "strips": "fs",
 }
 
 # Orders met in files without dims: as the store writes them, that reversed, and for SlopesPC with its planes
 # in front of either order of the pixels.
 _ORDERS = (("fs", "ss", "cell", "plane"), ("plane", "cell", "ss", "fs"))
 _ORDERS_SLOPES = (("plane", "fs", "ss", "cell"), ("plane", "cell", "fs", "ss"))
+
+# A detector in one dimension: its tables of words may have the cells first.
+_ORDERS_LINE = (("fs", "cell", "plane"), ("plane", "cell", "fs"), ("cell", "fs", "plane"))
 
 _HOW = (
     "Name the axes in modules.toml: a table [dims] with a line such as "
@@ -76,7 +84,9 @@ def axes_of(
     if dims is not None:
         return _named(shape, dims, detector, target, where)
     orders = _ORDERS + (_ORDERS_SLOPES if target == "relative_gain" else ())
-    orders = tuple(dict.fromkeys(tuple(a for a in o if a != "plane" or len(shape) == 4) for o in orders))
+    orders = _ORDERS_LINE if detector.dimensions == 1 else orders
+    whole = len(orders[0])
+    orders = tuple(dict.fromkeys(tuple(a for a in o if a != "plane" or len(shape) == whole) for o in orders))
     if detector.shape[0] == detector.shape[1]:
         raise BadInput(
             f"{where}: the pixel axes are both {detector.shape[0]} long and the file does not name them (no "
@@ -102,10 +112,11 @@ def _named(shape, dims, detector, target, where) -> tuple[str, ...]:
     axes = tuple(_NAMES.get(name.lower(), "plane") for name in dims)
     if len(axes) != len(shape):
         raise BadInput(f"{where}: dims names {len(axes)} axes ({', '.join(dims)}), but the shape is {shape}.")
-    if sorted(set(axes)) != sorted(axes) or not {"fs", "ss", "cell"} <= set(axes):
+    needed = _needed(detector)
+    if sorted(set(axes)) != sorted(axes) or not needed <= set(axes) <= needed | {"plane"}:
+        named = "strip and cell" if detector.dimensions == 1 else "fast_scan, slow_scan and cell"
         raise BadInput(
-            f"{where}: dims must name fast_scan, slow_scan and cell once each, and at most one more axis; "
-            f"got {', '.join(dims)}."
+            f"{where}: dims must name {named} once each, and at most one more axis; got {', '.join(dims)}."
         )
     if not _fits(shape, axes, detector, target):
         raise BadInput(
@@ -115,12 +126,22 @@ def _named(shape, dims, detector, target, where) -> tuple[str, ...]:
     return axes
 
 
+def _needed(detector: Detector) -> set[str]:
+    return {"fs", "cell"} if detector.dimensions == 1 else {"fs", "ss", "cell"}
+
+
+def _planes(detector: Detector, target: str) -> tuple[int, ...]:
+    return PLANES[target] if detector.stages == 3 else (0, 1)
+
+
 def _fits(shape: tuple[int, ...], axes: tuple[str, ...], detector: Detector, target: str) -> bool:
     sizes = dict(zip(axes, shape, strict=True))
-    pixels = (sizes["ss"], sizes["fs"]) == detector.shape
-    return pixels and sizes["cell"] > 0 and sizes.get("plane", 0) in PLANES[target]
+    pixels = (sizes.get("ss", 1), sizes["fs"]) == detector.shape
+    return pixels and sizes["cell"] > 0 and sizes.get("plane", 0) in _planes(detector, target)
 
 
 def _expected(detector: Detector, target: str) -> str:
-    planes = " or ".join(str(n) if n else "no" for n in PLANES[target])
+    planes = " or ".join(str(n) if n else "no" for n in _planes(detector, target))
+    if detector.dimensions == 1:
+        return f"(strips {detector.shape[1]}, cells, {planes} planes)"
     return f"(fast_scan {detector.shape[1]}, slow_scan {detector.shape[0]}, cells, {planes} planes)"

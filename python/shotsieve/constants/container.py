@@ -12,7 +12,7 @@ import numpy as np
 from .. import detectors
 from ..detectors import Detector
 from ..errors import BadInput
-from .layout import DTYPES, GAIN_AXIS, Store, check_name, check_shape
+from .layout import DTYPES, GAIN_AXIS, Store, as_words, check_name, check_shape
 
 __all__ = ["Constants"]
 
@@ -53,14 +53,16 @@ class Constants:
 
     Notes
     -----
-    Names, gain axis, dtype and unit of the arrays:
+    Names, gain axis, dtype and unit of the arrays; of a detector with one gain stage the axis is 1:
 
     - ``offset`` (3) float32, ADU; ``noise`` (3) float32, ADU
     - ``thresholds`` (2) float32, digital level above which a pixel left high gain, and is in low gain
     - ``relative_gain`` (3) float32, multiplier to ADU of high gain
     - ``mg_baseline`` (1) float32, ADU added to medium gain after the relative gain
+    - ``ff_map``, ``gain_amp_map`` (1 or 3) float32, further multipliers, of LPD
     - ``adu_per_kev`` (1 or 3) float32, divisor to keV, with its sign
     - ``bad_pixels`` (3) uint32, bits of `BadPixels`
+    - ``linearisation`` (4096) uint16, the linear word that stands for each raw word
     """
 
     def __init__(
@@ -143,7 +145,8 @@ class Constants:
         detector : Detector or str
         arrays : mapping
             Name -> (module, gain, cell, ss, fs), or a mapping from module to (gain, cell, ss, fs). A single
-            module may be given without the module axis.
+            module may be given without the module axis. The mappings of a detector in one dimension may do
+            without ss.
         modules : iterable of int or None
             Module numbers of the module axis; None means those of the mappings, or the detector's own.
         cell_ids : array of int or None
@@ -175,7 +178,12 @@ class Constants:
         for name, value in arrays.items():
             check_name(name)
             for module, array in _by_module(name, value, modules, detector).items():
-                parts[name, module] = np.asarray(array).astype(DTYPES[name], copy=False)
+                array = np.asarray(array)
+                if detector.dimensions == 1 and array.ndim == 3:
+                    array = array[:, :, np.newaxis]
+                words = name == "linearisation"
+                made = as_words(array, f"{name} of module {module}") if words else array
+                parts[name, module] = made.astype(DTYPES[name], copy=False)
         if not parts:
             raise BadInput("Constants need at least one array; got none.")
         cells = next(iter(parts.values())).shape[1] if next(iter(parts.values())).ndim == 4 else 0

@@ -15,6 +15,9 @@ the folder says which module each PDU is, and may say more::
     cells = 352
     rate_mhz = 4.5
 
+    [directions]                        # of LPD: whether a map is a factor, as without a word, or a divisor
+    FFMap = "divide"
+
     [dims]                              # axes of what does not name them; needed where the shape is ambiguous
     Offset = ["fast_scan", "slow_scan", "cell", "gain"]
 
@@ -37,13 +40,14 @@ from ..errors import BadInput, UnreadableData, nearest
 from .axes import axes_of
 from .container import Constants
 from .facility_writer import MODULES_FILE, write_facility
-from .layout import DTYPES
+from .layout import DTYPES, as_words
 
 __all__ = ["MODULES_FILE", "open_constants", "write_facility"]
 
 _SLAB_BYTES = 32 << 20
 _PIECE = 32  # rows
-_KEYS = {"detector", "ff_gain", "modules", "conditions", "dims"}
+_KEYS = {"detector", "ff_gain", "modules", "conditions", "dims", "directions"}
+_FACTORS = ("relative_gain", "ff_map", "gain_amp_map")
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ class _Constant:
                         in_file[target][:, start : start + _PIECE] = block[:, start : start + _PIECE]
         except (OSError, KeyError) as error:
             raise UnreadableData(f"{self.path}: {self.dataset} cannot be read ({error}).") from error
-        out = out if len(order) == 4 else out[np.newaxis]
+        out = out if "plane" in self.axes else out[np.newaxis]
+        out = out if "ss" in self.axes else out[:, :, np.newaxis]
         return out if np.array_equal(back, np.arange(len(wanted))) else np.take(out, back, axis=1)
 
 
@@ -113,11 +118,12 @@ class _Folder:
     """The arrays of a store's folder, converted to the container's names while they are read."""
 
     def __init__(
-        self, detector: Detector, found: dict[int, dict[str, _Constant]], cells: int, ff_gain: float
+        self, detector: Detector, found: dict[int, dict[str, _Constant]], cells: int, settings: dict
     ):
         self._detector = detector
         self._cell_ids = detector.default_cell_ids(cells)
-        self._ff_gain = ff_gain
+        self._ff_gain = settings["ff_gain"]
+        self._divide = [key for key, value in settings["directions"].items() if value == "divide"]
         self._parts: dict[tuple[str, int], list[_Constant]] = {}
         for module, constants in found.items():
             for calibration, constant in constants.items():
@@ -133,19 +139,26 @@ class _Folder:
         shape = (len(rows), *self._detector.shape)
         parts = self._parts[name, module]
         if name == "bad_pixels":
-            mask = np.zeros((3, *shape), DTYPES[name])
+            mask = np.zeros((self._detector.stages, *shape), DTYPES[name])
             for part in parts:
                 mask |= part.read(self._rows(part, rows), mask.dtype)
             return mask
-        derived = name in ("relative_gain", "mg_baseline") or self._ff_gain != 1
+        derived = name in (*_FACTORS, "mg_baseline", "linearisation") or self._ff_gain != 1
         array = parts[0].read(self._rows(parts[0], rows), None if derived else DTYPES[name])
         if name == "thresholds":
             array = array[:2]
+        elif name == "linearisation":
+            return as_words(array, f"{parts[0].path}: {parts[0].dataset}")
         elif name in ("relative_gain", "mg_baseline") and len(array) >= 10:
             relative, baseline = _slopes(array.astype(np.float64), self._detector.medium_low_ratio)
             array = relative if name == "relative_gain" else baseline
         elif name == "adu_per_kev" and self._ff_gain != 1:
             array = array.astype(np.float64) / self._ff_gain
+        elif parts[0].calibration in self._divide:
+            with np.errstate(
+                divide="ignore", invalid="ignore"
+            ):  # what has no reciprocal is found when folded
+                array = 1 / array.astype(np.float64)
         return np.ascontiguousarray(array, DTYPES[name])
 
     def _rows(self, part: _Constant, rows: np.ndarray) -> np.ndarray:
@@ -214,6 +227,7 @@ def open_constants(folder: Path, detector: Detector | None = None) -> Constants:
             f"{folder / MODULES_FILE}: these constants are of {settings['detector']}, "
             f"but the detector is {detector.name}."
         )
+    _check_directions(folder / MODULES_FILE, detector, settings["directions"])
     modules = settings["modules"]
     if wrong := sorted(set(modules.values()) - set(detector.modules or modules.values())):
         allowed = f"{detector.first_module} ... {detector.first_module + detector.module_count - 1}"
@@ -235,11 +249,12 @@ def open_constants(folder: Path, detector: Detector | None = None) -> Constants:
     if len(set(counts.values())) > 1:
         raise BadInput(f"{folder}: the offsets of the modules have different numbers of cells: {counts}.")
     cells = next(iter(counts.values()))
-    store = _Folder(detector, found, cells, settings["ff_gain"])
+    store = _Folder(detector, found, cells, settings)
     provenance = {
         "layout": "facility",
         "modules": modules,
         "ff_gain": settings["ff_gain"],
+        "directions": settings["directions"],
         "files": {
             f"{module}/{calibration}": f"{constant.path.relative_to(folder)}:{constant.dataset}"
             for module, constants in found.items()
@@ -271,7 +286,7 @@ def _settings(folder: Path) -> dict:
         raise BadInput(f"{path} cannot be read as TOML: {error}.") from error
     if unknown := [key for key in settings if key not in _KEYS]:
         raise BadInput(f"{path}: unknown key {unknown[0]!r}.{nearest(unknown[0], _KEYS)}")
-    for table in ("conditions", "dims"):
+    for table in ("conditions", "dims", "directions"):
         if not isinstance(settings.get(table, {}), dict):
             raise BadInput(
                 f"{path}: {table} = {settings[table]!r} must be a table [{table}] of names and values."
@@ -295,7 +310,18 @@ def _settings(folder: Path) -> dict:
     ff_gain = settings.get("ff_gain", 1.0)
     if not isinstance(ff_gain, int | float) or not ff_gain > 0:
         raise BadInput(f"{path}: ff_gain = {ff_gain!r} must be a number above 0.")
-    return {"conditions": {}, "dims": {}, **settings, "ff_gain": float(ff_gain)}
+    return {"conditions": {}, "dims": {}, "directions": {}, **settings, "ff_gain": float(ff_gain)}
+
+
+def _check_directions(path: Path, detector: Detector, directions: dict) -> None:
+    names = detector.facility_constants
+    allowed = [key for key, name in names.items() if name in _FACTORS and "Slopes" not in key]
+    for key, value in directions.items():
+        if key not in allowed:
+            some = f"may name {', '.join(allowed)}" if allowed else f"is not for {detector.name}"
+            raise BadInput(f"{path}: {key!r} in [directions], which {some}.{nearest(key, allowed)}")
+        if value not in ("multiply", "divide"):
+            raise BadInput(f"{path}: {key} = {value!r} in [directions] must be 'multiply' or 'divide'.")
 
 
 def _scan(

@@ -13,11 +13,13 @@ from ..detectors import Detector
 from ..errors import BadInput
 from ..toml_text import dumps_toml
 from .axes import axes_of
+from .layout import DTYPES
 
 __all__ = ["MODULES_FILE", "write_facility"]
 
 MODULES_FILE = "modules.toml"
 
+_LINE_DIMS = ("strip", "cell", "gain")
 _DIMS = ("fast_scan", "slow_scan", "cell", "gain")
 
 
@@ -40,7 +42,8 @@ def write_facility(
         Made if it is not there.
     detector : Detector
     arrays_by_type : mapping or iterable of pairs
-        PDU -> calibration (e.g. ``"Offset"``) -> array in the order (fs, ss, cell, gain); the last axis is
+        PDU -> calibration (e.g. ``"Offset"``) -> array in the order (fs, ss, cell, gain), or (strip, cell,
+        gain) of a detector in one dimension; the last axis is
         absent where a constant has no gains. Pairs may come from a generator, so that only one module is in
         memory at a time.
     modules : mapping
@@ -50,7 +53,7 @@ def write_facility(
     dims : bool
         Whether to name the axes in the attribute ``dims``, as newer files do.
     dtype : str
-        Of all arrays but bad pixels, which are uint32.
+        Of all arrays but bad pixels, which are uint32, and tables of words, which are uint16.
 
     Returns
     -------
@@ -78,8 +81,8 @@ def write_facility(
                 known = ", ".join(detector.facility_constants)
                 raise BadInput(f"{detector.name} has no calibration {calibration!r}; there are {known}.")
             target = detector.facility_constants[calibration]
-            array = np.asarray(array, np.uint32 if target == "bad_pixels" else dtype)
-            names = _DIMS[: array.ndim]
+            array = np.asarray(array, dtype if DTYPES[target].kind == "f" else DTYPES[target])
+            names = (_DIMS if detector.dimensions == 2 else _LINE_DIMS)[: array.ndim]
             axes_of(array.shape, names, detector, target, f"{pdu} {calibration}")
             path = folder / f"xfel/cal/{detector.facility_type}-type/{pdu.lower()}/cal.{len(files) + 1}.h5"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +90,9 @@ def write_facility(
                 dataset = file.create_dataset(
                     f"{pdu}/{calibration}/0/data",
                     data=array,
-                    chunks=(*array.shape[:2], 1, *array.shape[3:]),
+                    chunks=tuple(
+                        1 if name == "cell" else n for name, n in zip(names, array.shape, strict=True)
+                    ),
                     compression="gzip",
                     compression_opts=1,
                     shuffle=True,

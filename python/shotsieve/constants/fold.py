@@ -4,7 +4,7 @@ Subtracting the offset, the relative gain, the medium-gain baseline, ADU per keV
 affine for one pixel, cell and stage g, so they are one subtraction and one product::
 
     x = (adc - offset[g]) * gain[g]
-    gain[g]   = r[g] / (F[g] * E)
+    gain[g]   = r[g] / (F[g] * E)        (r with further factors, of LPD; F * E is the ADU of a photon)
     offset[g] = pedestal[g] - baseline / r[g]        (the baseline for g = 1 only)
 
 All of it is done in float64 and rounded once, to float32.
@@ -24,19 +24,34 @@ from .container import Constants
 from .masks import StaticMask, flag_noisy, parse_block
 from .steps import Steps
 
-__all__ = ["FORCED_PLANES", "NAN", "PLAIN_PLANES", "FoldedModule", "fold", "required"]
+__all__ = [
+    "FORCED_PLANES",
+    "NAN",
+    "PLAIN_PLANES",
+    "SINGLE_PLANES",
+    "FoldedModule",
+    "fold",
+    "gain_planes",
+    "required",
+    "table_planes",
+]
 
 NAN = np.uint32(0x7FC00000).view(np.float32)
-PLAIN_PLANES, FORCED_PLANES = 8, 10
+PLAIN_PLANES, FORCED_PLANES, SINGLE_PLANES = 8, 10, 2
 THRESHOLDS, OFFSETS, GAINS, FORCE = slice(0, 2), slice(2, 5), slice(5, 8), slice(8, 10)
+SINGLE_OFFSET, SINGLE_GAIN = slice(0, 1), slice(1, 2)
 NEVER = 65535.0  # no digital level is above it
 
 _CHUNK = 8  # cells folded at once: a few MB of float64, whatever the number of cells
 _SWITCH = {
+    "linearisation": "linearise = false",
     "offset": "offset = false",
     "relative_gain": "relative_gain = false",
+    "ff_map": "ff_map = false",
+    "gain_amp_map": "gain_amp_map = false",
     "mg_baseline": "adjust_mg_baseline = false",
     "adu_per_kev": 'xray_gain = false (the output is then in "ADU")',
+    "noise": "parallel_gain = false, if the run was not taken so",
     "thresholds": 'gain_mode = "fixed_high" or another fixed mode, if the run was taken so',
 }
 
@@ -50,8 +65,9 @@ class FoldedModule(NamedTuple):
         P = 8: planes 0-1 thresholds, 2-4 offsets (ADU), 5-7 gains (output unit per ADU, NaN for a bad pixel);
         P = 10 where stages are forced: 8 the raw ADC below which low gain is taken as medium gain, 9 the one
         below which every other stage is taken as high gain. Thresholds and levels are rounded to the integers
-        that compare with raw words in the same way.
-    mask : ndarray of uint32, shape (C, 3, npix)
+        that compare with raw words in the same way. P = 2 for a detector with one gain stage: its offset and
+        its gain.
+    mask : ndarray of uint32, shape (C, stages, npix)
         All bits of the bad pixels, for each stage.
     known : ndarray of bool, shape (C,)
         False for a cell without constants, or with none worth anything (all pixels without an offset or with
@@ -62,6 +78,51 @@ class FoldedModule(NamedTuple):
     table: np.ndarray
     mask: np.ndarray
     known: np.ndarray
+
+
+def table_planes(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> int:
+    """Return how many planes the folded table of a detector has.
+
+    Parameters
+    ----------
+    detector : Detector
+    steps : Steps
+    gain_mode : str
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> from shotsieve import detectors
+    >>> table_planes(detectors.load("JUNGFRAU"), Steps())
+    8
+    """
+    if detector.stages == 1:
+        return SINGLE_PLANES
+    forcing = detector.encoding == "threshold" and steps.for_detector(detector).forcing()
+    return FORCED_PLANES if forcing and detector.fixed_stage(gain_mode) < 0 else PLAIN_PLANES
+
+
+def gain_planes(planes: int) -> slice:
+    """Return which planes of a folded table are the gains of the stages.
+
+    Parameters
+    ----------
+    planes : int
+        Number of planes of the table.
+
+    Returns
+    -------
+    slice
+
+    Examples
+    --------
+    >>> gain_planes(8)
+    slice(5, 8, None)
+    """
+    return SINGLE_GAIN if planes == SINGLE_PLANES else GAINS
 
 
 def required(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> tuple[str, ...]:
@@ -87,11 +148,15 @@ def required(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> t
     steps = steps.for_detector(detector)
     adaptive = detector.fixed_stage(gain_mode) < 0
     wanted = {
+        "linearisation": steps.linearise,
         "offset": steps.offset or (adaptive and steps.forcing()),
         "thresholds": adaptive and detector.encoding == "threshold",
+        "noise": detector.encoding == "parallel",
         "relative_gain": steps.relative_gain,
         "mg_baseline": steps.adjust_mg_baseline,
-        "adu_per_kev": steps.xray_gain,
+        "ff_map": steps.ff_map,
+        "gain_amp_map": steps.gain_amp_map,
+        "adu_per_kev": steps.xray_gain and steps.adu_per_photon is None,
     }
     return tuple(name for name, needed in wanted.items() if needed)
 
@@ -149,8 +214,7 @@ def fold(
     """
     constants.check_detector(detector)
     steps = steps.for_detector(detector)
-    energy = _energy(steps.unit(unit), photon_energy_kev)
-    adaptive = detector.fixed_stage(gain_mode) < 0
+    energy = _energy(steps, steps.unit(unit), photon_energy_kev)
     names = required(detector, steps, gain_mode)
     for name in names:
         if not constants.has(name):
@@ -158,11 +222,10 @@ def fold(
                 f"The constants have no {name!r} for any module, and the calibration needs it: give "
                 f"constants with it, or set [calibrate] {_SWITCH[name]}."
             )
-    forced = adaptive and steps.forcing() and detector.encoding == "threshold"
     cell_ids = np.asarray(cell_ids)
-    planes = FORCED_PLANES if forced else PLAIN_PLANES
+    planes = table_planes(detector, steps, gain_mode)
     table = np.full((len(cell_ids), planes, detector.pixels), NAN, np.float32)
-    mask = np.full((len(cell_ids), 3, detector.pixels), int(BadPixels.NO_DARK_DATA), np.uint32)
+    mask = np.full((len(cell_ids), detector.stages, detector.pixels), int(BadPixels.NO_DARK_DATA), np.uint32)
     # A module that lacks one constant of those needed cannot be calibrated at all: unknown, not half right.
     known = constants.row_of_cell(cell_ids) >= 0
     known &= all(constants.has(name, module) for name in names)
@@ -171,23 +234,26 @@ def fold(
         return FoldedModule(table, mask, known)
 
     # Whole modules are loaded at once, since the facility's files hold the cells of a pixel side by side.
-    loaded = {name: constants.load(name, module, cell_ids[rows]) for name in names}
+    loaded = {name: constants.load(name, module, cell_ids[rows]) for name in names if name != "linearisation"}
     if constants.has("bad_pixels", module):
         loaded["bad_pixels"] = constants.load("bad_pixels", module, cell_ids[rows])
+    marked = detector.wide_marked or steps.double_pixels != "keep"
+    wide_pixels = detector.wide_pixels() & marked
     for start in range(0, rows.size, _CHUNK):
         part = rows[start : start + _CHUNK]
         arrays = {
             name: array[:, start : start + _CHUNK].reshape(len(array), part.size, detector.pixels)
             for name, array in loaded.items()
         }
-        bits = arrays.pop("bad_pixels", np.zeros((3, part.size, detector.pixels), np.uint32))
+        bits = arrays.pop("bad_pixels", np.zeros((detector.stages, part.size, detector.pixels), np.uint32))
+        bits = bits | np.where(wide_pixels, np.uint32(BadPixels.NON_STANDARD_SIZE), np.uint32(0))
         if masks is not None:
             bits = bits | masks.of(module, cell_ids[part])
         if steps.mask_noisy_adc:
             block = parse_block(steps.noisy_adc_block, detector.shape)
             bits = flag_noisy(bits, detector.shape, block, steps.noisy_adc_threshold, steps.bad_bits)
         wide = {name: array.astype(np.float64) for name, array in arrays.items()}
-        _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, forced)
+        _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, detector.adc_max)
         mask[part] = bits.swapaxes(0, 1)
         known[part] = _worth(wide.get("offset"), bits, detector.fixed_stage(gain_mode))
     table[~known] = NAN
@@ -204,33 +270,44 @@ def _worth(offset: np.ndarray | None, bits: np.ndarray, fixed_stage: int) -> np.
     return dark[stages].any(axis=(0, 2))
 
 
-def _fold_cells(table, rows, wide, bits, steps, energy, signed, forced) -> None:
+def _fold_cells(table, rows, wide, bits, steps, energy, signed, top) -> None:
     """Fold some cells; `wide` holds (gain, cell, pixel) in float64, `rows` are their rows in the table."""
-    pedestal = wide.get("offset", np.zeros((3, *bits.shape[1:])))
-    relative = wide["relative_gain"] if steps.relative_gain else np.ones((3, 1, 1))
-    divisor = wide["adu_per_kev"] if steps.xray_gain else np.ones((1, 1, 1))
+    pedestal = wide.get("offset", np.zeros(bits.shape))
+    relative = wide["relative_gain"] if steps.relative_gain else np.ones((len(bits), 1, 1))
+    divisor = wide["adu_per_kev"] if "adu_per_kev" in wide else np.ones((1, 1, 1))
+    positive = (relative > 0) & (divisor > 0)
     offset = pedestal.copy() if steps.offset else np.zeros_like(pedestal)
     with np.errstate(all="ignore"):  # zero and NaN gains are constants that are found broken below
+        for name in ("ff_map", "gain_amp_map"):
+            if getattr(steps, name):
+                relative = relative * wide[name]
+                positive &= wide[name] > 0
         gain = relative / (divisor * energy)
         if steps.adjust_mg_baseline:
             offset[1] -= wide["mg_baseline"][0] / relative[1]
         good = np.isfinite(relative) & np.isfinite(divisor) & np.isfinite(offset) & (gain != 0)
         if not signed:
-            good &= (relative > 0) & (divisor > 0)
-        good &= (bits & np.uint32(steps.bad_bits)) == 0
+            good &= positive
+        good &= (bits & np.uint32(steps.all_bad_bits())) == 0
         offset32 = offset.astype(np.float32)
         gain32 = np.where(good, gain, np.nan).astype(np.float32)
         # What is too large or too small for float32 is as broken as what was never finite.
         broken = ~np.isfinite(gain32) | (gain32 == 0) | ~np.isfinite(offset32)
-    table[rows, OFFSETS] = np.where(np.isfinite(offset32), offset32, NAN).swapaxes(0, 1)
-    table[rows, GAINS] = np.where(broken, NAN, gain32).swapaxes(0, 1)
+    offsets = SINGLE_OFFSET if table.shape[1] == SINGLE_PLANES else OFFSETS
+    table[rows, offsets] = np.where(np.isfinite(offset32), offset32, NAN).swapaxes(0, 1)
+    table[rows, gain_planes(table.shape[1])] = np.where(broken, NAN, gain32).swapaxes(0, 1)
+    if "noise" in wide:
+        # Parallel gain: high and medium gain are good up to so many sigma below the end of their range.
+        sigma = np.array([steps.parallel_sigma_high, steps.parallel_sigma_mid])
+        ends = top - sigma[:, None, None] * wide["noise"][:2]
+        table[rows, THRESHOLDS] = _canonical(np.floor(ends.swapaxes(0, 1)))
     if "thresholds" in wide:
         low, high = wide["thresholds"]
         if steps.low_medium_gap:
             high = np.where(high <= 1.05 * low, NEVER, high)
         # A word is an integer, so d > t is d > floor(t): exact in float32, whatever t was.
         table[rows, THRESHOLDS] = _canonical(np.floor(np.stack([low, high], axis=1)))
-    if forced:
+    if table.shape[1] == FORCED_PLANES:
         reference = pedestal[0] if steps.force_hg_reference == "hg" else pedestal[1]
         medium = _level(pedestal[1], steps.force_mg_if_below)
         high = _level(reference, steps.force_hg_if_below)
@@ -247,13 +324,18 @@ def _canonical(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), NAN, values.astype(np.float32))
 
 
-def _energy(unit: str, photon_energy_kev: float | None) -> float:
-    """Return what keV are divided by for the unit."""
-    if unit != "photon":
+def _energy(steps: Steps, unit: str, photon_energy_kev: float | None) -> float:
+    """Return what is divided by for the unit: keV without a step that divides ADU by a number, else ADU."""
+    adu = steps.adu_per_photon if steps.xray_gain else None
+    if unit == "ADU" or (unit == "keV" and adu is None):
         return 1.0
+    if unit == "photon" and adu is not None:
+        return adu
     if photon_energy_kev is None:
+        other = '"keV"' if adu is None else '"photon"'
         raise BadInput(
-            'The unit is "photon", but the run does not say the photon energy: set [calibrate] '
-            'photon_energy = "9.3 keV" (the energy of your experiment) in the recipe, or unit = "keV".'
+            f'The unit is "{unit}", but the run does not say the photon energy: set [calibrate] '
+            f'photon_energy = "9.3 keV" (the energy of your experiment) in the recipe, or unit = {other}.'
         )
-    return check_photon_energy(photon_energy_kev)
+    energy = check_photon_energy(photon_energy_kev)
+    return energy if adu is None else adu / energy

@@ -13,9 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BadInput, nearest
-from .descriptor import CONTROL_FIELDS, GAIN_MODES, ControlKey, Detector, read
+from .check import ENCODINGS, GAIN_MODES
+from .descriptor import CONTROL_FIELDS, ControlKey, Detector
+from .reader import read
 
-__all__ = ["CONTROL_FIELDS", "GAIN_MODES", "ControlKey", "Detector", "Found", "load", "match", "names"]
+__all__ = [
+    "CONTROL_FIELDS",
+    "ENCODINGS",
+    "GAIN_MODES",
+    "ControlKey",
+    "Detector",
+    "Found",
+    "load",
+    "match",
+    "names",
+]
 
 FOLDER = Path(__file__).parent
 
@@ -89,8 +101,8 @@ def names(*, extra_paths: Iterable[str | Path] = ()) -> list[str]:
 
     Examples
     --------
-    >>> names()
-    ['AGIPD1M', 'JUNGFRAU']
+    >>> names()[:3]
+    ['AGIPD1M', 'AGIPD500K', 'DSSC1M']
     """
     return list(_all(extra_paths))
 
@@ -124,7 +136,7 @@ def match(sources: Iterable[str], *, extra_paths: Iterable[str | Path] = ()) -> 
             for source in sources:
                 if hit := pattern.fullmatch(source):
                     key = (hit["detector"], not raw, detector.name)
-                    found.setdefault(key, {})[int(hit["module"])] = source
+                    found.setdefault(key, {})[detector.module_of(hit)] = source
     return [
         Found(known[detector], name, dict(sorted(modules.items())), not corrected)
         for (name, corrected, detector), modules in sorted(found.items())

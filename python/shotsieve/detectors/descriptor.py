@@ -1,20 +1,16 @@
-"""What a detector's TOML file holds, and how it is read and checked."""
+"""What a detector's TOML file holds."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import BadInput, nearest
 from ..units import convert
-
-GAIN_MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
-"""Names of the gain modes; the fixed ones in the order of the stages 0, 1, 2."""
+from .check import GAIN_MODES
 
 CONTROL_FIELDS = {
     "gain_mode": "",
@@ -22,6 +18,7 @@ CONTROL_FIELDS = {
     "rate_mhz": "MHz",
     "integration_time": "",
     "gain_setting": "",
+    "parallel_gain": "",
     "bias_voltage": "V",
     "photon_energy_kev": "keV",
     "distance_m": "m",
@@ -108,20 +105,46 @@ class Detector:
         Number of modules; 0 means any number.
     shape, asic : tuple of int
         (slow scan, fast scan) in pixels.
+    dimensions : {2, 1}
+        Pixel axes of a frame in files and arrays; with 1 the detector is a row of strips, and shape[0] is 1.
+    wide_marked : bool
+        Whether such pixels have the bit NON_STANDARD_SIZE even where a recipe does not ask for it.
+    wide_edges : tuple of str
+        Axes, ``"ss"`` and ``"fs"``, along which the pixels on both sides of a border of chips are longer.
+    bank : tuple of int
+        (slow scan, fast scan) in pixels: parts of a module that are read out together, whose common mode is
+        taken by medians; (0, 0) where there is none.
+    edge_rows : tuple of int
+        Rows that a recorded frame may have before and after those of the sensor. They are not read.
+    corrected_source : str
+        Empty where it is the recorded name with ``/CORR/`` for ``/DET/``.
     sensor_material : str
         Chemical symbol or formula.
     sensor_thickness_m : float
-    encoding : {"threshold", "code"}
-        Whether plane 1 is compared with two thresholds, or is the gain code itself.
+    encoding : {"threshold", "code", "word", "plain"}
+        Whether plane 1 is compared with two thresholds, or is the gain code itself; whether the words of the
+        only plane hold signal and gain code; or whether there is one gain stage, and words are signals.
     codes : tuple of int
-        For ``"code"``: the codes of the stages 0, 1, 2; every other code is invalid.
+        For ``"code"`` and ``"word"``: the codes of the stages 0, 1, 2, of which the first is 0; every other
+        code is invalid.
+    adc_bits : int
+        Bits of the signal. For ``"word"`` the two above them are the gain code.
+    lost_adc, saturated_adc : int
+        Likewise: the signal that, with the code of low gain, stands for a lost packet, and with that of
+        medium or low gain for a saturated pixel; -1 where there is no such word.
     planes : tuple of str
         Datasets of the raw words; several are stacked on a planes axis. `plane_count` is that axis' length.
+    plane_axis : bool
+        Whether a dataset has that axis itself.
+    cell_cycle : int
+        Without a cell_key: frames of a train sit in the cells 0 ... cell_cycle - 1 by turns.
     clocks_per_slot : float
         How much of the integration time, in its own unit, fits into a slot of the bunch pattern; 0 where
         that is not known.
     single_cell : int
         The cell that constants with one cell stand for; -1 means cell 0.
+    optional_constants : tuple of str
+        Without these the step that needs them is switched off, and the accounts say so.
     steps : tuple of str
         Steps of the calibration (fields of `shotsieve.constants.steps.Steps`) that exist for this detector.
     control : dict
@@ -157,6 +180,9 @@ class Detector:
     cell_key: str
     encoding: str
     codes: tuple[int, ...]
+    adc_bits: int
+    lost_adc: int
+    saturated_adc: int
     max_cells: int
     row_cells: int
     clocks_per_slot: float
@@ -170,6 +196,15 @@ class Detector:
     facility_type: str
     facility_constants: dict[str, str]
     facility_repeat_last: tuple[str, ...]
+    # What is usual need not be said in a file.
+    dimensions: int = 2
+    edge_rows: tuple[int, int] = (0, 0)
+    plane_axis: bool = True
+    wide_edges: tuple[str, ...] = ()
+    wide_marked: bool = True
+    bank: tuple[int, int] = (0, 0)
+    cell_cycle: int = 0
+    optional_constants: tuple[str, ...] = ()
     # Not shown: it would make every error text with a detector in it a page long.
     control: dict[str, tuple[ControlKey, ...]] = field(default_factory=dict, repr=False)
 
@@ -179,9 +214,108 @@ class Detector:
         return self.shape[0] * self.shape[1]
 
     @property
+    def stages(self) -> int:
+        """Number of gain stages that a pixel can be in: the length of the gain axis of the constants."""
+        return 1 if self.encoding == "plain" else 3
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of a frame in files and arrays: (ss, fs), or (strips,) of a detector in one dimension."""
+        return self.shape[2 - self.dimensions :]
+
+    @property
+    def recorded_shape(self) -> tuple[int, ...]:
+        """Shape of a frame in a dataset of raw words: `frame_shape`, behind the planes axis if any."""
+        planes = 1 if self.encoding == "parallel" else self.plane_count
+        return (planes,) * self.plane_axis + self.frame_shape
+
+    def recorded_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Return every shape that a recorded frame may have: with and without `edge_rows`.
+
+        Returns
+        -------
+        tuple of tuple of int
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("AGIPD1M").recorded_shapes()
+        ((2, 512, 128),)
+        """
+        usual = self.recorded_shape
+        if not any(self.edge_rows):
+            return (usual,)
+        return usual, (*usual[:-2], usual[-2] + sum(self.edge_rows), usual[-1])
+
+    @property
     def modules(self) -> tuple[int, ...]:
         """Numbers of all modules; empty where the detector has any number of them."""
         return tuple(range(self.first_module, self.first_module + self.module_count))
+
+    def wide_pixels(self) -> np.ndarray:
+        """Return which pixels of a module are larger than the others, by `wide_edges`.
+
+        Returns
+        -------
+        ndarray of bool, shape (pixels,)
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("JUNGFRAU").wide_pixels().reshape(512, 1024)[255:257, 0].tolist()
+        [True, True]
+        """
+        wide = np.zeros(self.shape, bool)
+        for axis, name in enumerate(("ss", "fs")):
+            if name in self.wide_edges:
+                after = np.arange(self.asic[axis], self.shape[axis], self.asic[axis])
+                lines = np.concatenate([after - 1, after])
+                wide[(lines,) if axis == 0 else (slice(None), lines)] = True
+        return wide.ravel()
+
+    def in_parallel_gain(self) -> Detector:
+        """Return the detector as it is when every pixel is measured in all three stages at once.
+
+        Returns
+        -------
+        Detector
+            A shot's planes are then its words in high, medium and low gain, each recorded as a frame.
+
+        Raises
+        ------
+        BadInput
+            If the detector has no such mode.
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("LPD1M").in_parallel_gain().plane_count
+        3
+        """
+        if "parallel_gain" not in self.control:
+            raise BadInput(f"parallel_gain = true: {self.name} has no parallel gain; leave the key out.")
+        return dataclasses.replace(self, encoding="parallel", plane_count=3)
+
+    def module_of(self, hit: re.Match) -> int:
+        """Return the number of the module that a source name tells; a name without one is the first module.
+
+        Parameters
+        ----------
+        hit : re.Match
+            Of `raw_source_pattern` or `corrected_source_pattern`.
+
+        Returns
+        -------
+        int
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> d = detectors.load("AGIPD1M")
+        >>> d.module_of(re.fullmatch(d.raw_source_pattern, "SPB_DET_AGIPD1M-1/DET/3CH0:xtdf"))
+        3
+        """
+        return int(hit["module"] or self.first_module)
 
     def gain_mode_name(self, value: object) -> str | None:
         """Return the name of a gain mode as the run's control source gives it, or None if it is not known.
@@ -235,6 +369,8 @@ class Detector:
         if gain_mode not in GAIN_MODES:
             hint = nearest(str(gain_mode), GAIN_MODES)
             raise BadInput(f"gain_mode = {gain_mode!r} is not one of {', '.join(GAIN_MODES)}.{hint}")
+        if self.stages == 1 and gain_mode not in GAIN_MODES[:2]:
+            raise BadInput(f"gain_mode = {gain_mode!r}: {self.name} has one gain stage; leave the key out.")
         return GAIN_MODES.index(gain_mode) - 1
 
     def default_cell_ids(self, count: int) -> np.ndarray:
@@ -258,94 +394,3 @@ class Detector:
         if count == 1 and self.single_cell >= 0:
             return np.array([self.single_cell], np.int32)
         return np.arange(count, dtype=np.int32)
-
-
-def read(path: Path) -> Detector:
-    """Read and check one TOML file.
-
-    Parameters
-    ----------
-    path : Path
-
-    Returns
-    -------
-    Detector
-
-    Raises
-    ------
-    BadInput
-        If the file cannot be read, or says something the package does not know.
-
-    Examples
-    --------
-    >>> read(Path(__file__).with_name("agipd1m.toml")).name
-    'AGIPD1M'
-    """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadInput(f"The detector file {path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"The detector file {path} is not valid TOML: {error}.") from error
-    facility = values.pop("facility", {})
-    values["facility_type"] = facility.get("type", "")
-    values["facility_constants"] = facility.get("constants", {})
-    values["facility_repeat_last"] = facility.get("repeat_last", [])
-    values["control"] = _control(values.get("control", {}), path)
-
-    fields = {item.name: item for item in dataclasses.fields(Detector)}
-    if unknown := [key for key in values if key not in fields]:
-        raise BadInput(f"{path}: unknown key {unknown[0]!r}.{nearest(unknown[0], fields)}")
-    if missing := [key for key in fields if key not in values]:
-        raise BadInput(
-            f"{path}: the key {missing[0]!r} is missing; a detector needs all of {', '.join(fields)}."
-        )
-    for key, value in values.items():
-        if isinstance(value, list):
-            values[key] = tuple(value)
-    detector = Detector(**values)
-    _check(detector, path)
-    return detector
-
-
-def _control(table: dict, path: Path) -> dict[str, tuple[ControlKey, ...]]:
-    known = {item.name for item in dataclasses.fields(ControlKey)}
-    result = {}
-    for name, candidates in table.items():
-        if name not in CONTROL_FIELDS:
-            raise BadInput(f"{path}: [[control.{name}]] is not a known field.{nearest(name, CONTROL_FIELDS)}")
-        for item in candidates:
-            if unknown := [key for key in item if key not in known]:
-                hint = nearest(unknown[0], known)
-                raise BadInput(f"{path}: unknown key {unknown[0]!r} in [[control.{name}]].{hint}")
-        result[name] = tuple(ControlKey(**item) for item in candidates)
-    return result
-
-
-def _check(detector: Detector, path: Path) -> None:
-    """Refuse a file that says something the rest of the package does not know."""
-    choices = {
-        "layout": ("frames", "trains"),
-        "encoding": ("threshold", "code"),
-        "keep_unit": ("shot", "train"),
-    }
-    for key, allowed in choices.items():
-        if getattr(detector, key) not in allowed:
-            raise BadInput(
-                f"{path}: {key} = {getattr(detector, key)!r}; it must be one of {', '.join(allowed)}."
-            )
-    if unknown := sorted(set(detector.gain_modes.values()) - set(GAIN_MODES)):
-        raise BadInput(
-            f"{path}: [gain_modes] names {unknown[0]!r}; it must be one of {', '.join(GAIN_MODES)}."
-        )
-    if detector.encoding == "code" and len(detector.codes) != 3:
-        raise BadInput(
-            f"{path}: encoding 'code' needs three codes, for the stages 0, 1, 2; got {detector.codes}."
-        )
-    for key in ("raw_source_pattern", "corrected_source_pattern"):
-        try:
-            groups = re.compile(getattr(detector, key)).groupindex
-        except re.error as error:
-            raise BadInput(f"{path}: {key} is not a regular expression: {error}.") from error
-        if not {"detector", "module"} <= set(groups):
-            raise BadInput(f"{path}: {key} needs the named groups (?P<detector>...) and (?P<module>...).")

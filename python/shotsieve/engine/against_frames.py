@@ -53,7 +53,8 @@ class FrameComparer:
     ) -> None:
         """Compare kept shots; see `KeptWriters.append`."""
         source = self.job.source
-        within = source.shots.cell_id if source.detector.layout == "trains" else source.shots.pulse_id
+        by_cell = source.detector.layout == "trains" and source.detector.cell_key
+        within = source.shots.cell_id if by_cell else source.shots.pulse_id
         keys = self._key(source.shots.train_id[shots], within[shots])
         for m in self._written:
             at = np.flatnonzero(present[:, m])

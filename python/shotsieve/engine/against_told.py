@@ -127,9 +127,9 @@ def _status(file: h5py.File, name: str, job: Job, lit: litpx.LitPixels, m: int) 
     detector, made = job.source.detector, {}
     now = file[f"INSTRUMENT/{name}/litpx/status"][:]
     if detector.layout == "trains":
-        litpx.write_trains(made, lit, m, detector.cell_key, now.shape[1])
+        litpx.write_trains(made, lit, m, detector.cell_key or litpx.CELL, now.shape[1])
     else:
-        litpx.write_frames(made, lit, m, detector.cell_key)
+        litpx.write_frames(made, lit, m, detector.cell_key or litpx.CELL)
     if not np.array_equal(now, made["status"]):
         yield "litpx/status does not say which shots of the run the module recorded"
 

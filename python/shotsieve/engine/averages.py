@@ -37,13 +37,13 @@ class FrameGroups:
         What the frame of every shot is multiplied with.
     n_groups : int
     shape : tuple of int
-        (modules, ss, fs).
+        (modules, ss, fs), or (modules, strips).
     """
 
     group: np.ndarray
     scale: np.ndarray | None
     n_groups: int
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     sums: FrameSums | None = None
     _added: np.ndarray | None = None  # shots and sum of their scales, by group
 
@@ -169,7 +169,7 @@ def make_average_job(job: Job) -> AverageJob:
     """
     by, table = job.recipe.measure.average.by, job.table
     readable = job.source.readable
-    shape = (len(job.source.modules), *job.source.detector.shape)
+    shape = (len(job.source.modules), *job.source.detector.frame_shape)
     group = np.full(len(table), -1, np.int64)
     if by is None:
         group[readable] = 0
@@ -199,7 +199,7 @@ def pump_probe_frames(pump: PumpProbeJob, job: Job) -> FrameGroups:
     scale = np.ones(len(group))
     divided = group < 2 * delays
     scale[divided & inside] = 1 / pump.monitor[divided & inside]
-    shape = (len(job.source.modules), *job.source.detector.shape)
+    shape = (len(job.source.modules), *job.source.detector.frame_shape)
     return FrameGroups(group, scale, 2 * delays + 1, shape)
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibrate import CANDIDATES, COUNTS, list_frames, make_masks, queue_calibration
+from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
-from ..shift_finder import ShiftFinder
+from ..shift_finder import make_finder
 from .clock import READ, StepClock
 from .job import Job, module_status
 from .pixels import PixelPass
@@ -41,13 +42,14 @@ class Slot:
         self.device_counts = device.twin(self.counts)
         self.stream = device.stream()
         self.event: Any = None
+        self.words: Any = None  # raw words made linear, where the detector needs it
         # Of the block that is in it: rows of the table, frames that are there, rows of their constants.
         self.shots_in = np.zeros(0, "i8")
         self.present = np.zeros((0, modules), bool)
         self.rows = np.zeros((0, modules), "i4")
         self.train_id = self.cell_id = np.zeros(0, "i8")
         # What is found of all its frames before they are calibrated, once it is asked for.
-        self.finder: ShiftFinder | None = None
+        self.finder: Any = None  # of the shifts, where a common mode is subtracted
         self.shifts: Shifts | None = None
         # Where blocks come from outside: a table of their own, and raw words that are on the device already.
         self.table: Table | None = None
@@ -100,8 +102,9 @@ class BlockRunner:
         )
         if self.on_device:
             self.table = self._upload(job.tables.table)
+            self.lineariser = Lineariser(backend, job.tables.linear)
         if self.on_device and (job.writes_pixels or job.needs_pixels):
-            self.second = PixelPass(backend, job, self.table, block_shots)
+            self.second = PixelPass(backend, job, self.table, block_shots, self.lineariser)
         self.stages = PixelStages(backend, job, self.second) if job.needs_pixels else None
         # Where all shots are calibrated to pixels, they are counted then, and not once before.
         self.counts_late = self.stages is not None and self.stages.looks_at_all
@@ -109,9 +112,11 @@ class BlockRunner:
     def make_slot(self) -> Slot:
         """Return the buffers of one more block in flight."""
         slot = Slot(self.backend, self.block_shots, self.modules, self.planes, self.pixels)
+        if self.on_device and self.job.counts_frames and not self.counts_late:
+            slot.words = self.lineariser.buffer(slot.raw.shape)
         if self.on_device and self.job.common_mode is not None:
             frames = self.block_shots * self.modules
-            slot.finder = ShiftFinder(self.backend, self.job.common_mode, self.pixels, frames)
+            slot.finder = make_finder(self.backend, self.job.common_mode, self.pixels, frames)
         return slot
 
     def _upload(self, array: np.ndarray) -> Any:
@@ -133,7 +138,7 @@ class BlockRunner:
         slot.shots_in = source.readable[start:stop]
         slot.present = source.shots.present[slot.shots_in]
         self.describe(slot, source.shots.train_id[slot.shots_in], source.shots.cell_id[slot.shots_in])
-        out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.shape)
+        out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.frame_shape)
         with self.clock.step(READ):
             source.read(start, stop, out)
 
@@ -153,10 +158,11 @@ class BlockRunner:
         if not self.job.counts_frames or self.counts_late:
             return
         frames, groups = self._list(slot, slot.present, slot.rows)
+        raw = slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels)
         self._find_shifts(slot, frames, groups)
         queue_calibration(
             self.backend,
-            slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels),
+            self.lineariser.queue(raw, frames, groups, slot.words, slot.stream),
             frames,
             groups,
             self.table,
@@ -240,7 +246,7 @@ class BlockRunner:
     def _write(self, slot: Slot, at: np.ndarray) -> None:
         """Hand kept shots to the writer; `at` are their positions in the block."""
         shots, present, rows = slot.shots_in[at], slot.present, slot.rows
-        frame = self.job.source.detector.shape
+        frame = self.job.source.detector.frame_shape
         if self.job.content == "raw":
             raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
             with self.clock.step("write"):

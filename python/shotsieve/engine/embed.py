@@ -157,6 +157,8 @@ class Engine:
         if name is None:
             raise BadInput('no detector: name it in the recipe ([detector] name) or as detector="AGIPD1M"')
         family = detectors.load(name)
+        if (recipe.calibrate and recipe.calibrate.parallel_gain) or (mode and mode.parallel_gain):
+            family = family.in_parallel_gain()
         constants = open_constants(recipe, constants, family)
         if cells is None:
             cells = [0] if constants is None else constants.cell_ids
@@ -358,8 +360,12 @@ class Engine:
         if isinstance(source, (str, os.PathLike)):
             from ..sources.run import open_run
 
+            family = self._source.detector
             source = open_run(
-                source, detector=self._source.detector.name, source=self._recipe.detector.source
+                source,
+                detector=family.name,
+                source=self._recipe.detector.source,
+                parallel_gain=family.encoding == "parallel",
             )
         if isinstance(source, Source):
             whole = self._runner.job.keeper.whole == "train"

@@ -41,7 +41,8 @@ def open_source(run: Any, recipe: Recipe) -> Source:
         return run
     from ..sources.run import open_run
 
-    return open_run(run, detector=recipe.detector.name, source=recipe.detector.source)
+    parallel = recipe.calibrate.parallel_gain if recipe.calibrate else None
+    return open_run(run, detector=recipe.detector.name, source=recipe.detector.source, parallel_gain=parallel)
 
 
 def open_constants(recipe: Recipe, given: Any, detector: Detector) -> Constants | None:

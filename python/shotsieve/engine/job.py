@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibrate import CalibrateParams, Tables, make_tables
-from ..common_mode import CommonModeParams
 from ..decide import Rule
 from ..derive import WHOLE_TABLE, declare
 from ..errors import BadInput
 from ..keep import Keeper, kept_misses
 from ..measure.lit import photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
+from ..shift_finder import mode_of
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
@@ -37,6 +37,8 @@ from .user import UserJob, UserStage, make_user_jobs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..bank_mode import BankModeParams
+    from ..common_mode import CommonModeParams
     from ..constants.container import Constants
     from ..recipe import Recipe
     from ..sources.base import OperatingMode, Source
@@ -67,7 +69,7 @@ class Job:
         Unit of calibrated values.
     tables, params : Tables, CalibrateParams or None
         None where the recipe has no [calibrate].
-    common_mode : CommonModeParams or None
+    common_mode : CommonModeParams, BankModeParams or None
         None where none is subtracted.
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
@@ -98,7 +100,7 @@ class Job:
     unit: str = "ADU"
     tables: Tables | None = None
     params: CalibrateParams | None = None
-    common_mode: CommonModeParams | None = None
+    common_mode: CommonModeParams | BankModeParams | None = None
     peaks: PeakJob | None = None
     pixel_jobs: list[ProfileJob | RegionJob | AverageJob | UserJob] = field(default_factory=list)
     pump: PumpProbeJob | None = None
@@ -295,8 +297,10 @@ def _override(mode: OperatingMode, recipe: Recipe) -> OperatingMode:
 def _calibration(job: Job, constants: Constants, force: bool) -> None:
     """Check the constants against the run, fold them, and set the kernel's parameters."""
     source, mode, section = job.source, job.mode, job.recipe.calibrate
-    detector, steps = source.detector, section.steps
+    detector = source.detector
     constants.check_detector(detector)
+    steps, without = section.steps.for_constants(detector, constants)
+    job.notes += without
     if disagreements := constants.check_conditions(mode):
         text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
         if overridden := [name for name, origin in mode.origin.items() if origin == "recipe"]:
@@ -313,7 +317,10 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
             'gain_mode = "adaptive" (or fixed_high, fixed_medium, fixed_low).'
         )
     energy = mode.photon_energy_kev
-    job.unit = steps.unit(section.unit)
+    try:
+        job.unit = steps.unit(section.unit)
+    except BadInput as err:
+        raise BadInput("; ".join([*without, str(err)])) from None
     shots = source.shots
     job.tables = make_tables(
         constants,
@@ -355,7 +362,7 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         job.pixel_jobs.append(make_average_job(job))
     params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
-    job.common_mode = CommonModeParams.from_steps(steps, detector, mode.gain_mode)
+    job.common_mode = mode_of(steps, detector, mode.gain_mode, constants, job.tables, source.modules)
 
 
 def _uses_sigma(recipe: Recipe) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..constants.fold import gain_planes
 from ..errors import BadInput
 from ..geometry import Geometry
 from ..measure.peaks import FILTERS, PeakParams, PeakPlan, thin_bins
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from ..recipe import Peaks as Section
     from .job import Job
 
-GAIN_PLANES = slice(5, 8)
 """Planes of the folded table that are NaN where a pixel is bad."""
 
 PHOTON_NOISE_FLOOR = 0.1
@@ -167,7 +167,7 @@ def _calibrated(job: Job) -> np.ndarray:
     here = source.shots.present[source.readable].any(axis=0)
     for module in np.flatnonzero(here & (tables.row_of >= 0).any(axis=1)):
         row = tables.row_of[module].max()  # one cell stands for all
-        good[module] = np.isfinite(tables.table[row, GAIN_PLANES]).any(axis=0)
+        good[module] = np.isfinite(tables.table[row, gain_planes(tables.table.shape[1])]).any(axis=0)
     return good.reshape(-1, source.detector.shape[1])
 
 

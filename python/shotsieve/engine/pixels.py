@@ -12,6 +12,7 @@ from ..shifts import Shifts
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..linearise import Lineariser
     from .blocks import Slot
     from .job import Job
 
@@ -30,6 +31,7 @@ class PixelPass:
         Folded constants.
     block_shots : int
         Shots of the largest block.
+    lineariser : Lineariser
 
     Attributes
     ----------
@@ -41,8 +43,11 @@ class PixelPass:
         Bits of the pixels that may belong to a peak; None where no peaks are searched.
     """
 
-    def __init__(self, backend: Backend, job: Job, table: Any, block_shots: int) -> None:
+    def __init__(
+        self, backend: Backend, job: Job, table: Any, block_shots: int, lineariser: Lineariser
+    ) -> None:
         self.backend, self.job, self.table, self.block_shots = backend, job, table, block_shots
+        self._lineariser = lineariser
         detector, device = job.source.detector, backend.device
         self.modules, self.n_pixels = len(job.source.modules), detector.pixels
         self.planes = detector.plane_count
@@ -62,12 +67,14 @@ class PixelPass:
         self._device_index = device.empty((block_shots,), "i4")
         self._device_count = device.empty((1,), "i4")
         self._device_raw = device.empty((self.shots, self.modules, self.planes, self.n_pixels), "u2")
+        self._words = lineariser.buffer((self.shots, self.modules, self.planes, self.n_pixels))
         self._counts = device.empty_pinned((frames, COUNTS), "i8")
         self._device_counts = device.twin(self._counts)
         self._tile = self._row = self._device_row = None
         if job.common_mode is not None:
-            tiles = job.common_mode.tiles.count(self.n_pixels)
-            self._tile = device.empty((self.shots, self.modules * tiles), "i4")
+            tiles = job.common_mode.tiles
+            if tiles is not None:
+                self._tile = device.empty((self.shots, self.modules * tiles.count(self.n_pixels)), "i4")
             self._row = device.empty_pinned((frames,), "i4")
             self._device_row = device.twin(self._row)
         self.pixels = device.empty((self.shots, self.modules, self.n_pixels), "f4")
@@ -104,11 +111,12 @@ class PixelPass:
         candidates = None
         if self.candidates is not None:
             candidates = self.candidates[:k].reshape(flat, self.n_pixels // 32)
+        lists = self._device_frames[: len(frames)], self._device_groups[: len(groups)]
+        raw = raw.reshape(flat, self.planes, self.n_pixels)
         queue_calibration(
             self.backend,
-            raw.reshape(flat, self.planes, self.n_pixels),
-            self._device_frames[: len(frames)],
-            self._device_groups[: len(groups)],
+            self._lineariser.queue(raw, *lists, self._words, stream),
+            *lists,
             self.table,
             self._device_counts[:flat],
             self.job.params,
@@ -124,16 +132,18 @@ class PixelPass:
         if slot.shifts is None:
             return None
         k, found, device = len(at), slot.shifts, self.backend.device
-        tiles = found.tiles.count(self.n_pixels)
-        source = found.tile.reshape(len(slot.shots_in), self.modules * tiles)
-        for first in np.split(np.arange(k), np.flatnonzero(np.diff(at) != 1) + 1):
-            start, stop = int(at[first[0]]), int(at[first[-1]]) + 1
-            device.copy(self._tile[int(first[0]) : int(first[-1]) + 1], source[start:stop], slot.stream)
-        tile = self._tile[:k].reshape(k * self.modules, tiles)
+        tile = None
+        if found.tile is not None:
+            tiles = found.tiles.count(self.n_pixels)
+            source = found.tile.reshape(len(slot.shots_in), self.modules * tiles)
+            for first in np.split(np.arange(k), np.flatnonzero(np.diff(at) != 1) + 1):
+                start, stop = int(at[first[0]]), int(at[first[-1]]) + 1
+                device.copy(self._tile[int(first[0]) : int(first[-1]) + 1], source[start:stop], slot.stream)
+            tile = self._tile[:k].reshape(k * self.modules, tiles)
         if found.pixel is None:
             return Shifts(tile, found.tiles)
         number = k * self.modules
-        self._row[:number] = slot.finder.units.of_frame.reshape(-1, self.modules)[at].reshape(-1)
+        self._row[:number] = slot.finder.of_frame.reshape(-1, self.modules)[at].reshape(-1)
         device.to_device(self._device_row[:number], self._row[:number], slot.stream)
         return Shifts(tile, found.tiles, found.pixel, self._device_row[:number])
 

@@ -71,7 +71,7 @@ def mask_of(job: Job, written: str, section: str, shape: tuple[int, int]) -> np.
         mask = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise BadInput(f"[{section}] mask: {path} cannot be read as a NumPy file: {error}") from error
-    modules = (len(job.source.modules), *job.source.detector.shape)
+    modules = (len(job.source.modules), *job.source.detector.frame_shape)
     if mask.dtype != bool or mask.shape not in (shape, modules):
         raise BadInput(
             f"[{section}] mask: {path} holds {mask.dtype} {mask.shape}: expected bool {shape} or "

@@ -214,6 +214,6 @@ def _reference(path: Path, job: Job) -> np.ndarray:
     if frame.size != shape[0] * shape[1] or frame.dtype.kind not in "iuf":
         raise BadInput(
             f"[measure.pump_probe] reference: {path} has shape {frame.shape} and dtype {frame.dtype}; "
-            f"expected a calibrated frame of shape {(len(job.source.modules), *detector.shape)}"
+            f"expected a calibrated frame of shape {(len(job.source.modules), *detector.frame_shape)}"
         )
     return np.ascontiguousarray(frame, np.float32).reshape(shape)

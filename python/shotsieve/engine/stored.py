@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from ..check import reduction_of
+from ..write.labels import read_labels
 from ..write.reduction import stored_frames
 
 if TYPE_CHECKING:
@@ -46,14 +47,11 @@ class StoredModule:
         self.files, self.cells = files, 1
         keys, there = [], []
         for file, group in zip(files, self._groups, strict=True):
-            trains = group["trainId"][:]
-            if detector.layout == "trains":
-                cells = group[detector.cell_key][:]
-                self.cells = cells.shape[1]
-                keys.append(key(np.repeat(trains, self.cells), cells.ravel()))
-            else:
-                keys.append(key(trains, group[detector.pulse_key][:]))
-            stored = stored_frames(file, reduction_of(file, detector), group, detector.cell_key)
+            labels = read_labels(group, detector)
+            self.cells = labels.per_row
+            by_cell = detector.layout == "trains" and detector.cell_key
+            keys.append(key(labels.train, labels.cell if by_cell else labels.pulse))
+            stored = stored_frames(file, reduction_of(file, detector), labels)
             there.append(np.full(len(keys[-1]), stored is None))
             if stored is not None:
                 there[-1][stored[0] * self.cells + stored[1]] = True

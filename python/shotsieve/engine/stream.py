@@ -258,7 +258,7 @@ class StreamRunner(BlockRunner):
 
     def __init__(self, job: Job, backend: Backend, block_shots: int, selection: Selection | None) -> None:
         detector = job.source.detector
-        self.frame_shape = (len(job.source.modules), detector.plane_count, *detector.shape)
+        self.frame_shape = (len(job.source.modules), detector.plane_count, *detector.frame_shape)
         self.kept = None if job.form is None else _Kept(job.form, self.frame_shape)
         super().__init__(job, backend, self.kept, block_shots)
         self.selection = selection

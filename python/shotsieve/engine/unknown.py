@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 def _lacking(job: Job, constants: Constants, modules: Sequence[int]) -> str:
     """Name the constants that some of these modules lack and others have."""
-    steps, gain_mode = job.recipe.calibrate.steps, job.mode.gain_mode
-    needed = required(job.source.detector, steps, gain_mode)
+    detector = job.source.detector
+    steps, _ = job.recipe.calibrate.steps.for_constants(detector, constants)
+    needed = required(detector, steps, job.mode.gain_mode)
     names = [name for name in needed if not all(constants.has(name, module) for module in modules)]
     return f" ({', '.join(names)})" if names else ""
 

@@ -134,7 +134,7 @@ def make_user_jobs(job: Job, stages: tuple[UserStage, ...]) -> list[UserJob]:
     names = [stage.name for stage in stages]
     if twice := {name for name in names if names.count(name) > 1}:
         raise BadInput(f"two stages are called {sorted(twice)[0]!r}: give each its own name")
-    shape = (len(job.source.modules), *job.source.detector.shape)
+    shape = (len(job.source.modules), *job.source.detector.frame_shape)
     jobs = [UserJob(stage, job.table, shape) for stage in stages]
     for one in jobs:
         taken = one.asked.columns.keys() & job.table.columns.keys()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..constants.fold import gain_planes
 from ..errors import BadInput
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def median_noise(constants: Constants, tables: Tables, modules: tuple[int, ...],
         known = row_of >= 0
         if not known.any() or not constants.has("noise", module):
             continue
-        gain = np.abs(tables.table[row_of[known], 5 + stage])
+        gains = gain_planes(tables.table.shape[1])
+        gain = np.abs(tables.table[row_of[known], gains][:, stage])
         noise = constants.load("noise", module, tables.cell_ids[known])[stage].reshape(gain.shape)
         medians.append(np.nanmedian(noise * gain))
     return float(np.median(medians)) if medians else float("nan")

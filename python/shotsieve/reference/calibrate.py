@@ -23,7 +23,6 @@ __all__ = [
 NAN = np.uint32(0x7FC00000).view(np.float32)
 NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN, NO_CONSTANTS = 0x10, 0x20, 0x40, 0x80
 INTENSITY_SCALE = np.float32(128)
-CODES = (0, 1, 3)
 
 
 class FoldedResult(NamedTuple):
@@ -66,6 +65,12 @@ def calibrate_count(
     lit_threshold=float("nan"),
     to_photon=0.0,
     candidate_threshold=float("nan"),
+    medium_code=1,
+    low_code=3,
+    lost_adc=0x3FFF,
+    saturated_adc=0,
+    adc_bits=12,
+    zero_adc=0,
     shift=None,
     pixel_shift=None,
     pixel_shift_row=None,
@@ -82,13 +87,14 @@ def calibrate_count(
     Parameters
     ----------
     raw : ndarray of uint16, shape (F, planes, npix)
-        Plane 0 the ADC, the last plane the digital level or the gain code.
+        Plane 0 the ADC, the last plane the digital level or the gain code; or as `encoding` says.
     frames : ndarray of int32, shape (L,)
         Indices into `raw`.
     groups : ndarray of int32, shape (G, 3)
         start, stop into `frames` and the row of `table`; row -1: no constants.
-    table : ndarray of float32, shape (R, 8 or 10, npix)
-        Planes: two thresholds, three offsets, three gains, and with 10 two forcing levels.
+    table : ndarray of float32, shape (R, 8 or 10, npix), or (R, 2, npix) for one gain stage
+        Planes: two thresholds, three offsets, three gains, and with 10 two forcing levels; or one offset and
+        one gain.
     counts : ndarray of int64, shape (F, 5)
         Written for every listed frame.
     pixels : ndarray of float32, shape (F, npix), or None
@@ -99,7 +105,7 @@ def calibrate_count(
         Written for every listed frame.
     encoding, fixed_stage, set_min, round_photons, rounding_threshold, value_limit, lit_threshold, to_photon
         As for `calibrate_count_folded`.
-    candidate_threshold
+    candidate_threshold, medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc
         As for `calibrate_count_folded`.
     shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels
         As for `shotsieve.reference.shift.shifts_of_pixels`; None: no shifts.
@@ -138,6 +144,12 @@ def calibrate_count(
         lit_threshold=lit_threshold,
         to_photon=to_photon,
         candidate_threshold=candidate_threshold,
+        medium_code=medium_code,
+        low_code=low_code,
+        lost_adc=lost_adc,
+        saturated_adc=saturated_adc,
+        adc_bits=adc_bits,
+        zero_adc=zero_adc,
         shift=total,
     )
     counts[listed] = result.counts
@@ -163,6 +175,12 @@ def calibrate_count_folded(
     lit_threshold=float("nan"),
     to_photon=0.0,
     candidate_threshold=float("nan"),
+    medium_code=1,
+    low_code=3,
+    lost_adc=0x3FFF,
+    saturated_adc=0,
+    adc_bits=12,
+    zero_adc=0,
     shift=None,
 ):
     """Calibrate frames with folded constants in float32, and count their pixels.
@@ -174,9 +192,11 @@ def calibrate_count_folded(
     raw : ndarray of uint16, shape (F, planes, npix)
     cell_row : ndarray of int, shape (F,)
         Row of `table` for each frame; -1: no constants.
-    table : ndarray of float32, shape (R, 8 or 10, npix)
+    table : ndarray of float32, shape (R, 8 or 10, npix), or (R, 2, npix) for encoding 3
     encoding : int
-        0: the last plane is a digital level, compared with two thresholds. 1: it is a gain code.
+        0: the last plane is a digital level, compared with two thresholds. 1: it is a gain code. 2: there is
+        one plane, whose words hold signal and gain code. 3: one plane and one gain stage. 4: the planes are
+        the words of high, medium and low gain, of which the first counts that is not above its threshold.
     fixed_stage : int
         -1 adaptive, else the stage of a fixed-gain run: with levels the only stage, and nothing is forced;
         with codes every other code is wrong.
@@ -192,6 +212,15 @@ def calibrate_count_folded(
         Photons per unit of the values; 0 counts none.
     candidate_threshold : float
         A pixel that counts is a candidate from this value on; NaN makes none.
+    medium_code, low_code : int
+        Gain codes of these stages, for encodings 1 and 2; high gain has code 0, every other code is wrong.
+    lost_adc, saturated_adc : int
+        Likewise: what the ADC reads, with the code of low gain, for a lost packet, and with that of medium or
+        low gain for a saturated pixel; -1 for none.
+    adc_bits : int
+        Lowest bits of a word that are the signal, for encodings 2 and 4; two bits of gain code are above.
+    zero_adc : int
+        What a stored 0 stands for, for encoding 3.
     shift : ndarray of int32, shape (F, npix), or None
         Added to the offset of every stage, in 1/256 ADU.
 
@@ -217,10 +246,27 @@ def calibrate_count_folded(
         if row < 0:
             continue
         planes = table[row]
-        adc, digital = raw[frame, 0].astype(np.float32), raw[frame, -1]
-        stage, flags = _stages(adc, digital, planes, encoding, fixed_stage)
-        offset = np.choose(stage, planes[2:5])
-        gain = np.choose(stage, planes[5:8])
+        codes = (medium_code, low_code, lost_adc, saturated_adc)
+        if encoding == 0:
+            adc = raw[frame, 0].astype(np.float32)
+            stage, flags = _stages_by_level(adc, raw[frame, -1], planes, fixed_stage), np.zeros(n_pixels, int)
+        elif encoding == 1:
+            adc = raw[frame, 0].astype(np.float32)
+            stage, flags = _stages_by_code(raw[frame, 0], raw[frame, 1], fixed_stage, *codes)
+        elif encoding == 2:
+            adc, code = raw[frame, 0] & ((1 << adc_bits) - 1), raw[frame, 0] >> adc_bits & 3
+            stage, flags = _stages_by_code(adc, code, fixed_stage, *codes)
+        elif encoding == 3:
+            adc = np.where(raw[frame, 0] == 0, zero_adc, raw[frame, 0])
+            stage, flags = np.zeros(n_pixels, int), np.zeros(n_pixels, int)
+        else:
+            adc = raw[frame] & ((1 << adc_bits) - 1)
+            above0, above1 = adc[0] > planes[0], adc[1] > planes[1]
+            stage, flags = above0.astype(int) + (above0 & above1), np.zeros(n_pixels, int)
+            adc = np.choose(stage, adc)
+        adc = adc.astype(np.float32)
+        offset = np.choose(stage, planes[2:5]) if encoding != 3 else planes[0]
+        gain = np.choose(stage, planes[5:8]) if encoding != 3 else planes[1]
         if shift is not None:
             offset = offset + shift[frame].astype(np.float32) / SHIFT_SCALE
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
@@ -253,27 +299,24 @@ def _round(x, threshold):
         return whole + (x - whole >= np.float32(threshold)).astype(np.float32)
 
 
-def _stages(adc, digital, planes, encoding, fixed_stage):
-    """Return the stage of every pixel and the flags that the words themselves raise."""
-    if encoding == 1:
-        return _stages_by_code(adc, digital, fixed_stage)
-    flags = np.zeros(adc.shape, np.int64)
+def _stages_by_level(adc, digital, planes, fixed_stage):
     if fixed_stage >= 0:
-        return np.full(adc.shape, fixed_stage, np.int64), flags
+        return np.full(adc.shape, fixed_stage, np.int64)
     level = digital.astype(np.float32)
     above0 = level > planes[0]
     stage = above0.astype(np.int64) + (above0 & (level > planes[1]))
     if len(planes) == 10:
         stage[(stage == 2) & (adc < planes[8])] = 1
         stage[(stage > 0) & (adc < planes[9])] = 0
-    return stage, flags
+    return stage
 
 
-def _stages_by_code(adc, code, fixed_stage):
-    stage = np.select([code == CODES[1], code == CODES[2]], [1, 2], 0)
-    wrong = ~np.isin(code, CODES)
-    wrong |= (code == 3) & (adc == 0x3FFF)  # the receiver's word for a lost packet
+def _stages_by_code(adc, code, fixed_stage, medium_code, low_code, lost_adc, saturated_adc):
+    """Return the stage of every pixel and the flags that the words themselves raise."""
+    stage = np.select([code == medium_code, code == low_code], [1, 2], 0)
+    wrong = ~np.isin(code, (0, medium_code, low_code))
+    wrong |= (code == low_code) & (adc == lost_adc)
     if fixed_stage >= 0:
         wrong |= stage != fixed_stage
-    saturated = ((code == 3) | (code == 1)) & (adc == 0)
+    saturated = (stage > 0) & (adc == saturated_adc)
     return stage, np.where(wrong, WRONG_GAIN, 0) | np.where(saturated, OUT_OF_RANGE, 0)

@@ -57,6 +57,12 @@ def calibrate_unfolded(
     rounding_threshold=0.5,
     value_limit=1e7,
     bad_bits=0xFFFFFFFF,
+    medium_code=1,
+    low_code=3,
+    lost_adc=0x3FFF,
+    saturated_adc=0,
+    adc_bits=12,
+    zero_adc=0,
 ):
     """Calibrate step by step in float64 from the constants as they are: the oracle of the folded path.
 
@@ -69,7 +75,7 @@ def calibrate_unfolded(
     cell_row : ndarray of int, shape (F,)
         Index on the cell axis of the constants; -1: no constants.
     offset : ndarray, shape (3, C, npix), or None
-        ADU; None leaves the words as they are.
+        ADU; None leaves the words as they are. Of a detector with one gain stage the first axis is 1.
     subtract_offset : bool
         False leaves the words as they are too, but still forces stages by the offset.
     thresholds : ndarray, shape (2, C, npix), or None
@@ -83,6 +89,8 @@ def calibrate_unfolded(
     bad_pixels : ndarray of uint32, shape (3, C, npix), or None
     encoding, fixed_stage, set_min, round_photons, rounding_threshold, value_limit
         As for `calibrate_count_folded`.
+    medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc
+        Likewise.
     signed_gain : bool
         Whether gains may be negative. If not, a gain of zero or below is broken, like one that is not finite.
     low_medium_gap, force_mg_if_below, force_hg_if_below, force_hg_reference
@@ -112,21 +120,32 @@ def calibrate_unfolded(
     for frame, cell in enumerate(cell_row):
         if cell < 0:
             continue
-        adc = raw[frame, 0].astype(np.float64)
-        word = raw[frame, -1].astype(np.int64)
+        words = raw[frame].astype(np.int64)
+        adc, word = words[0], words[-1]
+        if encoding in (2, 4):
+            words, code = words % 2**adc_bits, words // 2**adc_bits % 4
+            adc, word = words[0], code[0]
+        elif encoding == 3:
+            adc = np.where(adc == 0, zero_adc, adc)
 
         def of_cell(constant, cell=cell):
             return None if constant is None else np.asarray(constant)[:, cell].astype(np.float64)
 
         # Steps 1-3: the stage.
         found = np.zeros(n_pixels, np.uint32)  # bits that the words and values themselves raise
-        if encoding == 1:
-            g = np.where(word == 1, 1, np.where(word == 3, 2, 0))
-            known = (word == 0) | (word == 1) | (word == 3)
-            lost = (word == 3) & (adc == 16383)
+        if encoding in (1, 2):
+            g = np.where(word == medium_code, 1, np.where(word == low_code, 2, 0))
+            known = (word == 0) | (word == medium_code) | (word == low_code)
+            lost = (word == low_code) & (adc == lost_adc)
             other = (g != fixed_stage) if fixed_stage >= 0 else np.zeros(n_pixels, bool)
             found[~known | lost | other] |= 1 << 21
-            found[((word == 1) | (word == 3)) & (adc == 0)] |= 1 << 12
+            found[((word == medium_code) | (word == low_code)) & (adc == saturated_adc)] |= 1 << 12
+        elif encoding == 3:
+            g = np.zeros(n_pixels, np.int64)
+        elif encoding == 4:
+            t0, t1 = of_cell(thresholds)
+            g = np.where(words[0] > t0, np.where(words[1] > t1, 2, 1), 0)
+            adc = words[g, np.arange(n_pixels)]
         elif fixed_stage >= 0:
             g = np.full(n_pixels, fixed_stage)
         else:
@@ -150,7 +169,7 @@ def calibrate_unfolded(
         static = np.zeros(n_pixels, np.uint32)
         if bad_pixels is not None:
             static = np.asarray(bad_pixels)[:, cell].astype(np.uint32)[g, pixel]
-        x = adc.copy()
+        x = adc.astype(np.float64)
         with np.errstate(all="ignore"):
             # Step 6: offset.
             if offset is not None and subtract_offset:

@@ -115,7 +115,14 @@ class BadPixelMap:
         return self.dark_bits(cell, gain) | self.pc_bits() | self.ff_bits()
 
 
-def choose_bad_pixels(rng: np.random.Generator, pixels: int, cells: int, fraction: float) -> BadPixelMap:
+def choose_bad_pixels(
+    rng: np.random.Generator,
+    pixels: int,
+    cells: int,
+    fraction: float,
+    kinds: tuple[str, ...] = tuple(KINDS),
+    offset_error: float = -1200.0,
+) -> BadPixelMap:
     """Choose which pixels are bad, and how.
 
     Parameters
@@ -125,6 +132,11 @@ def choose_bad_pixels(rng: np.random.Generator, pixels: int, cells: int, fractio
         Size of the module and number of memory cells.
     fraction : float
         Share of bad pixels, all kinds together.
+    kinds : tuple of str
+        Keys of `KINDS` that a detector has; pixels of the others are good.
+    offset_error : float
+        How far off the dark level of a pixel is, ADU. Below zero, so that the hard switches
+        (force_hg_if_below ...) do not take it for another stage.
 
     Returns
     -------
@@ -141,16 +153,15 @@ def choose_bad_pixels(rng: np.random.Generator, pixels: int, cells: int, fractio
     start = 0
     for kind, share in KINDS.items():
         count = round(share * fraction * pixels)
-        where[kind] = order[start : start + count]
+        where[kind] = order[start : start + count if kind in kinds else start]
         start += count
     flags = {k: np.zeros(pixels, bool) for k in KINDS}
     for kind, at in where.items():
         flags[kind][at] = True
-    offset_error = np.zeros((3, pixels), np.float32)
+    wrong = np.zeros((3, pixels), np.float32)
     # Some pixels are wrong in high gain, some only in medium: a mask that ignores the stage fails on them.
     stage = np.arange(where["offset"].size) % 2
-    # Downwards, so that the hard switches (force_hg_if_below ...) do not take them for another stage.
-    offset_error[stage, where["offset"]] = -1200.0
+    wrong[stage, where["offset"]] = offset_error
     noise_factor = np.ones((3, pixels), np.float32)
     noise_factor[:, flags["dead"]] = 0.25
     noise_factor[0, flags["hot"]] = 12.0
@@ -163,7 +174,7 @@ def choose_bad_pixels(rng: np.random.Generator, pixels: int, cells: int, fractio
         no_separation=flags["no_separation"],
         pulse_capacitor=flags["pulse_capacitor"],
         flat_field=flags["flat_field"],
-        offset_error=offset_error,
+        offset_error=wrong,
         noise_factor=noise_factor,
         cell_hot=cell_hot,
     )

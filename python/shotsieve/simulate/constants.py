@@ -11,10 +11,12 @@ from .. import detectors
 from ..constants.container import Constants
 from ..constants.facility_writer import write_facility
 from .badpixels import NO_DARK_DATA
+from .chip_constants import chip_arrays, facility_chip_arrays
+from .chips import ChipModel, ChipModule
 from .detector import DetectorModel, ModuleModel
 from .geometry import SHAPE
+from .kinds import BIAS_VOLTAGE, detector_of
 from .parameters import SpiParameters
-from .run import BIAS_VOLTAGE
 
 SLOPE_PLANES = 10  # slope, intercept and deviation of high gain, then of medium gain, then what is not used
 
@@ -44,28 +46,30 @@ def conditions(p: SpiParameters) -> dict[str, object]:
     >>> conditions(SpiParameters())["cells"]
     8
     """
-    return {
-        "gain_mode": p.gain_mode,
+    found = {
+        "gain_mode": p.gain_mode if detector_of(p).stages > 1 else "fixed_high",
         "cells": p.memory_cells,
         "rate_mhz": p.rate_mhz,
         "integration_time": float(p.integration_time),
         "bias_voltage": BIAS_VOLTAGE,
     }
+    return found | ({"parallel_gain": 1} if p.parallel_gain else {})
 
 
-def facility_arrays(p: SpiParameters, module: ModuleModel) -> dict[str, np.ndarray]:
+def facility_arrays(p: SpiParameters, module: ModuleModel | ChipModule) -> dict[str, np.ndarray]:
     """Return one module's constants by the facility's names.
 
     Parameters
     ----------
     p : SpiParameters
-    module : ModuleModel
+    module : ModuleModel or ChipModule
 
     Returns
     -------
     dict of str to numpy.ndarray
         Axes (fs, ss, cell, plane), or (fs, ss, cell) for SlopesFF, BadPixelsPC and BadPixelsFF; float32 and
-        uint32. Cells of `constants_without_cells` inside the axis are NaN with the bit NO_DARK_DATA.
+        uint32. Cells of `constants_without_cells` inside the axis are NaN with the bit NO_DARK_DATA. For LPD
+        and DSSC see `facility_chip_arrays`.
 
     Examples
     --------
@@ -74,6 +78,8 @@ def facility_arrays(p: SpiParameters, module: ModuleModel) -> dict[str, np.ndarr
     (128, 512, 2, 3)
     """
     cells = _cells(p)
+    if isinstance(module, ChipModule):
+        return facility_chip_arrays(module, cells, p.constants_without_cells)
     planes = {"Offset": 3, "Noise": 3, "ThresholdsDark": 5, "SlopesPC": SLOPE_PLANES, "SlopesFF": 1}
     n, pixels = len(cells), SHAPE[0] * SHAPE[1]
     out = {k: np.zeros((v, n, pixels), np.float32) for k, v in planes.items()}
@@ -99,7 +105,7 @@ def facility_arrays(p: SpiParameters, module: ModuleModel) -> dict[str, np.ndarr
     return {k: (a[0] if k in without_planes else a).T for k, a in arrays.items()}
 
 
-def write_constants(folder: Path, p: SpiParameters, model: DetectorModel) -> list[Path]:
+def write_constants(folder: Path, p: SpiParameters, model: DetectorModel | ChipModel) -> list[Path]:
     """Write the constants of every simulated module in the facility's layout, with `modules.toml`.
 
     Parameters
@@ -118,20 +124,20 @@ def write_constants(folder: Path, p: SpiParameters, model: DetectorModel) -> lis
     --------
     >>> write_constants(Path("constants"), SpiParameters(), DetectorModel(1, 8))  # doctest: +SKIP
     """
-    pdus = {f"AGIPD_SIM_M{m:03d}": m for m in p.modules}
+    detector = detectors.load(p.detector)
+    pdus = {f"{detector.family.upper()}_SIM_M{m:03d}": m for m in p.modules}
 
     def pairs() -> Iterator[tuple[str, dict[str, np.ndarray]]]:
         for pdu, m in pdus.items():
             yield pdu, facility_arrays(p, model.module(m))
 
-    detector = detectors.load("AGIPD1M")
     return write_facility(
         folder, detector, pairs(), pdus, conditions(p), dims=p.constants_dims, dtype=p.constants_dtype
     )
 
 
 def constants_in_memory(
-    p: SpiParameters, model: DetectorModel, modules: Iterable[int] | None = None
+    p: SpiParameters, model: DetectorModel | ChipModel, modules: Iterable[int] | None = None
 ) -> Constants:
     """Return the constants without writing them.
 
@@ -139,14 +145,15 @@ def constants_in_memory(
     ----------
     p : SpiParameters
         Cells of `constants_without_cells` are left out of the cell axis.
-    model : DetectorModel
+    model : DetectorModel or ChipModel
     modules : iterable of int, optional
         By default all simulated modules.
 
     Returns
     -------
     Constants
-        The values a reader of `write_constants` gets.
+        The values a reader of `write_constants` gets; of LPD and DSSC also ADU per keV, which the facility's
+        store does not have.
 
     Examples
     --------
@@ -154,12 +161,16 @@ def constants_in_memory(
     >>> constants_in_memory(p, DetectorModel(1, 2)).cell_ids
     array([0, 1], dtype=int32)
     """
-    detector = detectors.load("AGIPD1M")
+    detector = detectors.load(p.detector)
     cells = [c for c in range(p.cells_with_constants) if c not in p.constants_without_cells]
     names = ("offset", "noise", "thresholds", "relative_gain", "mg_baseline", "adu_per_kev", "bad_pixels")
     arrays: dict[str, dict[int, np.ndarray]] = {n: {} for n in names}
     for m in p.modules if modules is None else modules:
         one = model.module(m)
+        if isinstance(one, ChipModule):
+            for n, array in chip_arrays(one, cells).items():
+                arrays.setdefault(n, {})[m] = array
+            continue
         parts: dict[str, list] = {n: [] for n in names}
         for cell in cells:
             high, base_high, medium, base_medium = one.slopes_pc(cell).astype(np.float64)
@@ -177,7 +188,7 @@ def constants_in_memory(
             arrays[n][m] = np.ascontiguousarray(stacked.swapaxes(0, 1)).reshape(-1, len(cells), *SHAPE)
     return Constants.from_arrays(
         detector,
-        arrays,
+        {n: by_module for n, by_module in arrays.items() if by_module},
         cell_ids=np.array(cells, np.int32),
         conditions=conditions(p),
         provenance={"simulation": {"seed": p.seed}},

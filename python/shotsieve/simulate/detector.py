@@ -33,7 +33,7 @@ SWITCH_ADU = 5000.0  # charge at which a stage is full, in that stage's own ADU 
 STAGES = {"adaptive": -1, "fixed_high": 0, "fixed_medium": 1, "fixed_low": 2}
 
 
-def _steps(rng: np.random.Generator, mean: float, sigma: float, step: float, size) -> np.ndarray:
+def steps(rng: np.random.Generator, mean: float, sigma: float, step: float, size) -> np.ndarray:
     """Return normal values that are multiples of `step`, float32; four sigma at most."""
     z = np.clip(rng.standard_normal(size), -4, 4)
     return (np.rint((mean + sigma * z) / step) * step).astype(np.float32)
@@ -78,19 +78,19 @@ class ModuleModel:
         self.fixed_stage = STAGES[gain_mode]
         rng = generator(seed, 1, module)
         p = PIXELS
-        self._offset = np.stack([_steps(rng, m, 50.0, 0.5, p) for m in OFFSET])
+        self._offset = np.stack([steps(rng, m, 50.0, 0.5, p) for m in OFFSET])
         # Pixel-to-pixel scatter between cells: one pattern, shifted along the module from cell to cell.
-        self._scatter = _steps(rng, 0.0, 3.0, 0.5, p)
+        self._scatter = steps(rng, 0.0, 3.0, 0.5, p)
         self._shift = rng.integers(0, p, cells)
-        self._offset_asic = _steps(rng, 0.0, 25.0, 0.5, (3, cells, 16))
-        self._noise = np.stack([_steps(rng, m, 0.05 * m, 0.125, p) for m in NOISE])
-        self._noise_cell = _steps(rng, 0.0, 0.1, 0.125, cells)
-        self._level = np.stack([_steps(rng, m, 12.0, 4.0, p) for m in LEVEL])
-        self._level_cell = _steps(rng, 0.0, 16.0, 4.0, cells)
-        self._ff = _steps(rng, ADU_PER_KEV, 0.02 * ADU_PER_KEV, 1 / 256, p)
-        self._ff_cell = _steps(rng, 0.0, 0.01, 1 / 256, cells)
-        self._slope_high = _steps(rng, SLOPE_HIGH, 0.01 * SLOPE_HIGH, 0.25, p)
-        self._slope_medium = _steps(rng, SLOPE_MEDIUM, 0.015 * SLOPE_MEDIUM, 1 / 64, p)
+        self._offset_asic = steps(rng, 0.0, 25.0, 0.5, (3, cells, 16))
+        self._noise = np.stack([steps(rng, m, 0.05 * m, 0.125, p) for m in NOISE])
+        self._noise_cell = steps(rng, 0.0, 0.1, 0.125, cells)
+        self._level = np.stack([steps(rng, m, 12.0, 4.0, p) for m in LEVEL])
+        self._level_cell = steps(rng, 0.0, 16.0, 4.0, cells)
+        self._ff = steps(rng, ADU_PER_KEV, 0.02 * ADU_PER_KEV, 1 / 256, p)
+        self._ff_cell = steps(rng, 0.0, 0.01, 1 / 256, cells)
+        self._slope_high = steps(rng, SLOPE_HIGH, 0.01 * SLOPE_HIGH, 0.25, p)
+        self._slope_medium = steps(rng, SLOPE_MEDIUM, 0.015 * SLOPE_MEDIUM, 1 / 64, p)
         self._switch = SWITCH_ADU * (1 + 0.01 * np.clip(rng.standard_normal(p), -3, 3))
         ss, fs = np.divmod(np.arange(p), SHAPE[1])
         self.asic = (ss // 64) * 2 + fs // 64
@@ -236,6 +236,11 @@ class DetectorModel:
                 seed, *rest = self._arguments
                 self._modules[module] = ModuleModel(seed, module, *rest)
             return self._modules[module]
+
+    @property
+    def planes(self) -> int:
+        """Words of a pixel: analogue and digital."""
+        return 2
 
     def _planes(self, model: ModuleModel, cell: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return offset, noise and digital level of the stage an unlit pixel is in."""

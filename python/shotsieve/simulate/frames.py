@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .chips import ChipModel
 from .common_mode import common_mode_of
 from .detector import PIXELS, DetectorModel
-from .geometry import momentum_transfer, pixel_positions
+from .geometry import momentum_transfer
+from .kinds import positions
 from .noise import generator
 from .parameters import SpiParameters
 from .physics import Background, SphereDiffraction, background_profile, draw_photons, solid_angle
@@ -46,7 +48,7 @@ class FrameMaker:
     ----------
     parameters : SpiParameters
     schedule : Schedule
-    model : DetectorModel
+    model : DetectorModel or ChipModel
 
     Examples
     --------
@@ -57,14 +59,15 @@ class FrameMaker:
     0
     """
 
-    def __init__(self, parameters: SpiParameters, schedule: Schedule, model: DetectorModel):
+    def __init__(self, parameters: SpiParameters, schedule: Schedule, model: DetectorModel | ChipModel):
         self.parameters = p = parameters
         self.schedule = schedule
         self.model = model
         q, weight, profiles = [], [], []
         for module in p.modules:
-            position = pixel_positions(module).reshape(PIXELS, 2)
-            q.append(momentum_transfer(module, p.distance_m, p.photon_energy_kev).reshape(PIXELS))
+            place = positions(p.detector, module)
+            position = place.reshape(PIXELS, 2)
+            q.append(momentum_transfer(place, p.distance_m, p.photon_energy_kev).reshape(PIXELS))
             weight.append(solid_angle(p.distance_m, np.hypot(position[:, 0], position[:, 1])))
             profile = background_profile(q[-1]) * weight[-1]
             # `background` is the mean over the modules simulated; the share of each follows from its place.
@@ -163,7 +166,7 @@ class FrameMaker:
         row : int
             Index into `SpiParameters.modules`.
         out : numpy.ndarray
-            (2, 65536) uint16, filled.
+            (planes, 65536) uint16, filled.
         stage : numpy.ndarray, optional
             (65536,) uint8, filled with the true gain stage.
 

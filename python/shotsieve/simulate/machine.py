@@ -32,7 +32,7 @@ def device_names(p: SpiParameters) -> dict[str, str]:
         "xgm": f"SA{sase}_XTD2_XGM/XGM/DOOCS",
         "time_server": f"{name}_RR_UTC/TSYS/TIMESERVER",
         "decoder": f"{name}_RR_SYS/MDL/PULSE_PATTERN_DECODER",
-        "lit_frame_finder": f"{name}_{'IRU' if name == 'SPB' else 'EXP'}_AGIPD1M1/REDU/LITFRM",
+        "lit_frame_finder": f"{name}_{'IRU' if name == 'SPB' else 'EXP'}_{p.detector}1/REDU/LITFRM",
         "delay": f"{name}_LAS_DELAY/MOTOR/STAGE",
     }
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import detectors
 from ..sources.base import OperatingMode, ShotStatus, TrainList
 from ..sources.memory import MemorySource
+from .chips import ChipModel
 from .detector import PIXELS, DetectorModel
 from .frames import FrameMaker
-from .geometry import SHAPE
+from .kinds import BIAS_VOLTAGE, detector_of, model_of
 from .parameters import SpiParameters
-from .run import BIAS_VOLTAGE, run_meta
+from .run import run_meta
 from .schedule import Schedule, make_schedule
 from .truth import SpiTruth
 
 
 def build(
     p: SpiParameters, strengths: np.ndarray | None = None
-) -> tuple[Schedule, DetectorModel, FrameMaker]:
+) -> tuple[Schedule, DetectorModel | ChipModel, FrameMaker]:
     """Set up schedule, detector and frame maker of a run.
 
     Parameters
@@ -29,7 +29,7 @@ def build(
 
     Returns
     -------
-    Schedule, DetectorModel, FrameMaker
+    Schedule, DetectorModel or ChipModel, FrameMaker
 
     Examples
     --------
@@ -38,14 +38,7 @@ def build(
     2
     """
     schedule = make_schedule(p, strengths)
-    model = DetectorModel(
-        p.seed,
-        p.cells_with_constants,
-        bad_fraction=p.bad_fraction,
-        mg_baseline=p.mg_baseline,
-        medium_low_ratio=detectors.load("AGIPD1M").medium_low_ratio,
-        gain_mode=p.gain_mode,
-    )
+    model = model_of(p)
     return schedule, model, FrameMaker(p, schedule, model)
 
 
@@ -84,24 +77,25 @@ def spi_source(
     >>> len(source.shots) == len(truth.hit) == 2
     True
     """
-    schedule, _, maker = build(p, strengths)
+    schedule, model, maker = build(p, strengths)
+    detector = detector_of(p)
     truth = SpiTruth.of(p, schedule, maker)
 
     def fill(index: np.ndarray, out: np.ndarray) -> None:
         for i, shot in enumerate(index):
             for row in np.flatnonzero(schedule.present[shot]):
-                drawn = maker.make(int(shot), int(row), out[i, row].reshape(2, PIXELS))
+                drawn = maker.make(int(shot), int(row), out[i, row].reshape(model.planes, PIXELS))
                 if not lazy:
                     truth.photons[shot, row] = drawn
 
     frames: object = fill
     if not lazy:
-        frames = np.zeros((len(schedule), len(p.modules), 2, *SHAPE), np.uint16)
+        frames = np.zeros((len(schedule), len(p.modules), model.planes, *detector.shape), np.uint16)
         fill(np.arange(len(schedule)), frames)
     counts = np.bincount(schedule.train, minlength=p.n_trains)
     expected = np.where(counts > 0, counts, len(p.cells))
     source = MemorySource(
-        detectors.load("AGIPD1M"),
+        detector,
         frames,
         truth.train_id,
         truth.pulse_id,
@@ -143,8 +137,11 @@ def operating_mode(p: SpiParameters) -> OperatingMode:
         "distance_m",
         "bias_voltage",
     )
+    if p.parallel_gain:
+        fields = (*fields, "parallel_gain")
     return OperatingMode(
-        gain_mode=p.gain_mode,
+        gain_mode=p.gain_mode if detector_of(p).stages > 1 else "fixed_high",
+        parallel_gain=1 if p.parallel_gain else None,
         cells=p.memory_cells,
         rate_mhz=p.rate_mhz,
         integration_time=float(p.integration_time),

@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from dataclasses import dataclass
 from typing import Any
 
+from .. import detectors
 from ..errors import BadInput, nearest
 from ..sources.instruments import Instrument, instrument_of, laser_bit
-from .detector import STAGES
-from .geometry import MODULES
+from .parameters_check import BUNCH_SLOTS, STRIDES, check
 
-STRIDES = {4.5: 1, 2.2: 2, 1.1: 4, 0.5: 8}
-MAX_CELLS = 352
-BUNCH_SLOTS = 2700
-PATTERN_SOURCES = ("pipeline", "control", "decoder")
-PUMPS = ("none", "every", "even_pulses", "odd_pulses", "even_trains")
+__all__ = ["BUNCH_SLOTS", "SpiParameters"]
 
 
 @dataclass(frozen=True)
 class SpiParameters:
-    """A simulated single-particle run at AGIPD-1M.
+    """A simulated single-particle run at an area detector.
 
     Trains are counted from 0 in every option, modules and cells have their own numbers.
 
     Attributes
     ----------
+    detector : str
+        "AGIPD1M", "AGIPD500K", "LPD1M" or "DSSC1M".
+    parallel_gain : bool
+        LPD: every pulse is recorded in high, medium and low gain.
     n_trains : int
         Trains of the run, empty ones included.
     n_cells : int
@@ -52,7 +51,7 @@ class SpiParameters:
     pulses_per_frame : int
         X-ray pulses in the exposure of a lit frame, in slots that follow one another.
     gain_mode : str
-        "adaptive", "fixed_high", "fixed_medium" or "fixed_low".
+        "adaptive", "fixed_high", "fixed_medium" or "fixed_low"; fixed only at AGIPD.
     integration_time : int
         In units of 10 ns.
     hit_rate : float
@@ -78,9 +77,9 @@ class SpiParameters:
     proposal, run, first_train : int
         Numbers of the proposal, the run and its first train.
     detector_name : str
-        Begins with the instrument: SPB, FXE, MID, HED, SQS, SCS or SXP.
+        Begins with the instrument: SPB, FXE, MID, HED, SQS, SCS or SXP; empty: one that has this detector.
     modules : tuple of int
-        Modules that are simulated at all.
+        Modules that are simulated at all; by default all that the detector has.
     missing_modules : tuple of int
         Modules of which no file is written.
     missed_trains : tuple of (int, int)
@@ -134,6 +133,8 @@ class SpiParameters:
     (0, 2, 5)
     """
 
+    detector: str = "AGIPD1M"
+    parallel_gain: bool = False
     n_trains: int = 12
     n_cells: int = 8
     cell_ids: tuple[int, ...] | None = None
@@ -163,8 +164,8 @@ class SpiParameters:
     proposal: int = 900000
     run: int = 1
     first_train: int = 1_500_000_001
-    detector_name: str = "SPB_DET_AGIPD1M-1"
-    modules: tuple[int, ...] = tuple(range(MODULES))
+    detector_name: str = ""
+    modules: tuple[int, ...] = ()
     missing_modules: tuple[int, ...] = ()
     missed_trains: tuple[tuple[int, int], ...] = ()
     empty_trains: tuple[int, ...] = ()
@@ -193,7 +194,7 @@ class SpiParameters:
             if isinstance(value, list | range):
                 value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
                 object.__setattr__(self, field.name, value)
-        _check(self)
+        check(self)
 
     @classmethod
     def from_dict(cls, options: dict[str, Any]) -> SpiParameters:
@@ -237,6 +238,11 @@ class SpiParameters:
         return cells if ascending else tuple(range(len(cells)))
 
     @property
+    def max_cells(self) -> int:
+        """Memory cells that the detector has; in parallel gain a frame takes three."""
+        return detectors.load(self.detector).max_cells // (3 if self.parallel_gain else 1)
+
+    @property
     def instrument(self) -> Instrument:
         """Instrument that the detector stands at."""
         return instrument_of(self.detector_name)
@@ -270,119 +276,3 @@ class SpiParameters:
     def written_modules(self) -> tuple[int, ...]:
         """Modules of which there are files."""
         return tuple(m for m in self.modules if m not in self.missing_modules)
-
-
-def _refuse(option: str, came: Any, expected: str) -> None:
-    raise BadInput(f"simulate option {option}: {came!r} was given, but {expected}")
-
-
-def _check(p: SpiParameters) -> None:
-    """Raise BadInput for the first option that cannot be met."""
-    for name, low, high in (
-        ("n_trains", 1, 10**7),
-        ("n_cells", 1, MAX_CELLS),
-        ("seed", 0, 2**63),
-        ("reference_frame", 0, MAX_CELLS),
-        ("integration_time", 1, 10**5),
-        ("proposal", 0, 999_999),
-        ("run", 0, 9999),
-        ("first_train", 1, 2**63),
-        ("sequence_overlap", 0, 10**7),
-        ("first_slot", 10, BUNCH_SLOTS),
-        ("pulses_per_frame", 1, 8),
-    ):
-        value = getattr(p, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            _refuse(name, value, f"it must be a whole number from {low} to {high}")
-    for name, low, high in (
-        ("hit_rate", 0, 1),
-        ("bad_fraction", 0, 0.5),
-        ("background", 1e-9, 1e3),
-        ("radius_nm", 1e-3, 1e4),
-        ("size_jitter", 0, 0.2),
-        ("pulse_energy_uj", 1e-3, 1e5),
-        ("energy_jitter", 0, 1),
-        ("photon_energy_kev", 0.2, 100),
-        ("distance_m", 0.05, 100),
-        ("mg_baseline", -1000, 1000),
-        ("common_mode_adu", 0, 1000),
-        ("pump_effect", -1, 10),
-    ):
-        value = getattr(p, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            _refuse(name, value, f"it must be a number from {low} to {high}")
-    if p.rate_mhz not in STRIDES:
-        _refuse("rate_mhz", p.rate_mhz, "the detector knows " + ", ".join(map(str, STRIDES)))
-    if p.gain_mode not in STAGES:
-        _refuse(
-            "gain_mode",
-            p.gain_mode,
-            f"it must be one of {', '.join(STAGES)}.{nearest(str(p.gain_mode), STAGES)}",
-        )
-    for name, allowed in (("pattern_source", PATTERN_SOURCES), ("pump", PUMPS)):
-        value = getattr(p, name)
-        if value not in allowed:
-            _refuse(name, value, f"it must be one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
-    if p.constants_dtype not in ("f4", "f8"):
-        _refuse("constants_dtype", p.constants_dtype, "it must be 'f4' or 'f8'")
-    low, high = p.photons_per_hit if len(p.photons_per_hit) == 2 else (math.nan, math.nan)
-    if not 0 < low <= high < 1e9:
-        _refuse("photons_per_hit", p.photons_per_hit, "it must be two numbers 0 < low <= high < 1e9")
-    if p.instrument is None or "/" in p.detector_name or "_AGIPD1M" not in p.detector_name:
-        _refuse("detector_name", p.detector_name, "it must look like 'SPB_DET_AGIPD1M-1'")
-    _check_cells(p)
-    _check_modules_and_trains(p)
-
-
-def _check_cells(p: SpiParameters) -> None:
-    cells = p.cells
-    if not cells or len(set(cells)) != len(cells) or min(cells) < 0 or max(cells) >= MAX_CELLS:
-        _refuse("cell_ids", p.cell_ids, f"it must be different cells from 0 to {MAX_CELLS - 1}")
-    if p.frames[-1] * p.stride + p.first_slot + 4 * p.stride >= BUNCH_SLOTS:
-        _refuse("rate_mhz", p.rate_mhz, f"{p.frames[-1] + 1} frames at this rate do not fit into a train")
-    at_reference = [c for c, f in zip(cells, p.frames, strict=True) if f == p.reference_frame]
-    for option in ("dark_cells", "later_dark_cells"):
-        given = getattr(p, option)
-        for cell in given:
-            if cell not in cells:
-                _refuse(option, given, f"cell {cell} is not recorded (cells are {cells})")
-            if cell in at_reference:
-                _refuse(option, given, f"cell {cell} holds the first pulse; move it with reference_frame")
-    if p.pulses_per_frame > 1 and p.pulses_per_frame >= p.stride:
-        _refuse("pulses_per_frame", p.pulses_per_frame, f"at this rate a frame takes {p.stride} slots")
-    if p.constants_cells is not None and not 1 <= p.constants_cells <= MAX_CELLS:
-        _refuse("constants_cells", p.constants_cells, f"it must be from 1 to {MAX_CELLS}")
-    without = p.constants_without_cells
-    for cell in without:
-        if not 0 <= cell < p.cells_with_constants:
-            _refuse("constants_without_cells", without, f"the constants have no cell {cell}")
-    if len(set(without)) >= p.cells_with_constants:
-        _refuse("constants_without_cells", without, "at least one cell must have constants")
-
-
-def _check_modules_and_trains(p: SpiParameters) -> None:
-    modules = p.modules
-    if not modules or sorted(set(modules)) != list(modules) or modules[0] < 0 or modules[-1] >= MODULES:
-        _refuse("modules", modules, f"it must be ascending module numbers from 0 to {MODULES - 1}")
-    if not p.written_modules:
-        _refuse("missing_modules", p.missing_modules, "at least one module must be left")
-    for name in ("missing_modules", "missed_trains", "short_trains", "suspect"):
-        for entry in getattr(p, name):
-            module = entry if name == "missing_modules" else entry[0]
-            if module not in modules:
-                _refuse(name, getattr(p, name), f"module {module} is not simulated (modules are {modules})")
-    trains = [("empty_trains", t) for t in p.empty_trains] + [("suspect_trains", t) for t in p.suspect_trains]
-    trains += [(n, t) for n in ("dark_trains", "litfrm_misses") for t in getattr(p, n)]
-    trains += [("later_from", p.later_from)] if p.later_from is not None else []
-    trains += [("missed_trains", e[1]) for e in p.missed_trains] + [("suspect", e[1]) for e in p.suspect]
-    trains += [("short_trains", e[1]) for e in p.short_trains] + [("split_at", t - 1) for t in p.split_at]
-    for name, train in trains:
-        if not 0 <= train < p.n_trains:
-            _refuse(name, getattr(p, name), f"trains are counted from 0 to {p.n_trains - 1}")
-    for _, _, frames in p.short_trains:
-        if not 0 < frames < len(p.cells):
-            _refuse(
-                "short_trains", p.short_trains, f"the number of frames must be from 1 to {len(p.cells) - 1}"
-            )
-    if sorted(set(p.split_at)) != list(p.split_at) or (p.split_at and p.split_at[-1] >= p.n_trains):
-        _refuse("split_at", p.split_at, f"it must be ascending train numbers from 1 to {p.n_trains - 1}")

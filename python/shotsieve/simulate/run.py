@@ -9,17 +9,18 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ..detectors import Detector
 from ..sources.base import RunMeta
 from ..write.exdf_file import ExdfFile
-from .detector import PIXELS, STAGES
+from .detector import PIXELS
 from .frames import FrameMaker
-from .geometry import SHAPE
+from .kinds import KINDS, detector_of
 from .machine import write_machine
 from .parameters import SpiParameters
 from .schedule import Schedule
 
-BIAS_VOLTAGE = 300.0
 DETECTOR_DATA_BYTES = 5408
+JUNK_PULSE, JUNK_CELL = 3, 40000
 
 # Called after each (train, module): its shots, row of the module, photons drawn, gain stages.
 Collector = Callable[[np.ndarray, int, np.ndarray, "np.ndarray | None"], None]
@@ -94,28 +95,7 @@ def control_values(p: SpiParameters) -> dict[str, tuple[str, dict]]:
     >>> int(control_values(SpiParameters())["SPB_IRU_AGIPD1M1/MDL/FPGA_COMP"][1]["gain"])
     0
     """
-    name = p.instrument.name
-    place = f"{name}_IRU" if name == "SPB" else f"{name}_EXP"
-    stage = f"{name}_IRU_AGIPD1M/MOTOR/Z_STEPPER" if name == "SPB" else f"{name}_EXP_UPP/MOTOR/T4"
-    return {
-        f"{place}_AGIPD1M1/MDL/FPGA_COMP": (
-            "AgipdComposite",
-            {
-                "bunchStructure.firstPulse": np.uint16(0),
-                "bunchStructure.nPulses": np.uint16(p.memory_cells),
-                "bunchStructure.repetitionRate": np.float32(p.rate_mhz),
-                "deviceId": f"{place}_AGIPD1M1/MDL/FPGA_COMP",
-                "gain": np.uint16(0),
-                "gainModeIndex": np.uint16(STAGES[p.gain_mode] + 1),
-                "integrationTime": np.uint16(p.integration_time),
-                "patternTypeIndex": np.uint16(0),
-                "patternType": "XRay",
-                "masterState": "ON",
-            },
-        ),
-        f"{place}_AGIPD1M/PSC/HV": ("HighVoltage", {"channels.U0.voltage": np.float64(BIAS_VOLTAGE)}),
-        stage: ("StepperMotor", {"actualPosition": np.float64(p.distance_m * 1000)}),
-    }
+    return KINDS[p.detector].control(p)
 
 
 def write_run(
@@ -151,11 +131,14 @@ def write_run(
     files: list[Path] = []
     done, total, size = 0, sum(map(len, sequences(p))), 0
     rows = [p.modules.index(m) for m in p.written_modules]
+    detector = detector_of(p)
     for number, trains in enumerate(sequences(p)):
         with ExitStack() as stack:
             images = []
             for module in p.written_modules:
-                path = folder / f"RAW-R{p.run:04d}-AGIPD{module:02d}-S{number:05d}.h5"
+                path = (
+                    folder / f"RAW-R{p.run:04d}-{detector.aggregator.format(module=module)}-S{number:05d}.h5"
+                )
                 exdf = stack.enter_context(_module_file(path, p, schedule, module, trains, number))
                 images.append(_module_groups(exdf, p, schedule, module, trains))
                 files.append(path)
@@ -164,8 +147,8 @@ def write_run(
                 for k, row in enumerate(rows):
                     shots = schedule.shots_of(train)
                     shots = shots[schedule.present[shots, row]]
-                    words, drawn, stage = _make(maker, shots, row, p.truth_stage)
-                    n = len(shots)
+                    words, drawn, stage = _make(maker, detector, shots, row, p.truth_stage)
+                    n = len(words)
                     if n:
                         images[k][at[k] : at[k] + n] = words
                         at[k] += n
@@ -181,14 +164,20 @@ def write_run(
     return sorted(files)
 
 
-def _make(maker: FrameMaker, shots: np.ndarray, row: int, with_stage: bool):
-    """Return words (n, 2, ss, fs), photons drawn (n,) and stages (n, pixels) or None of a module's shots."""
-    words = np.empty((shots.size, 2, PIXELS), np.uint16)
+def _make(maker: FrameMaker, detector: Detector, shots: np.ndarray, row: int, with_stage: bool):
+    """Return the words of a module's shots as they are recorded, photons drawn and stages or None.
+
+    In parallel gain a train has all frames in high gain, then all in medium and all in low gain.
+    """
+    planes = detector.plane_count
+    words = np.empty((shots.size, planes, PIXELS), np.uint16)
     stage = np.zeros((shots.size, PIXELS), np.uint8) if with_stage else None
     drawn = np.zeros(shots.size, np.int64)
     for i, shot in enumerate(shots):
         drawn[i] = maker.make(int(shot), row, words[i], None if stage is None else stage[i])
-    return words.reshape(shots.size, 2, *SHAPE), drawn, stage
+    if detector.encoding == "parallel":
+        words, planes = words.swapaxes(0, 1), 1
+    return words.reshape(-1, planes, *detector.shape), drawn, stage
 
 
 def _module_file(
@@ -214,18 +203,29 @@ def _module_groups(exdf: ExdfFile, p: SpiParameters, schedule: Schedule, module:
     row = p.modules.index(module)
     by_train = [schedule.shots_of(t) for t in trains]
     by_train = [shots[schedule.present[shots, row]] for shots in by_train]
+    detector = detector_of(p)
+    planes, copies = detector.plane_count, 1
+    if detector.encoding == "parallel":
+        planes, copies = 1, 3
+        by_train = [np.tile(shots, 3) for shots in by_train]
     shots, counts = np.concatenate(by_train), np.array([len(s) for s in by_train])
     n = len(shots)
+    # Only the first third of a train has ids of its own in parallel gain; what the others say is junk.
+    junk = np.concatenate([np.arange(len(s)) >= len(s) // copies for s in by_train])
     image = exdf.instrument(source, "image", counts)
     data = image.create_dataset(
-        "data", (n, 2, *SHAPE), "u2", chunks=(1, 2, *SHAPE), maxshape=(None, 2, *SHAPE)
+        "data",
+        (n, planes, *detector.shape),
+        "u2",
+        chunks=(1, planes, *detector.shape),
+        maxshape=(None, planes, *detector.shape),
     )
     tid = schedule.train_id[schedule.train[shots]]
     for key, values, dtype in (
         ("trainId", tid, "u8"),
-        ("pulseId", schedule.pulse_id[shots], "u8"),
-        ("cellId", schedule.cell_id[shots], "u2"),
-        ("length", np.full(n, 2 * 2 * PIXELS), "u4"),
+        ("pulseId", np.where(junk, JUNK_PULSE, schedule.pulse_id[shots]), "u8"),
+        ("cellId", np.where(junk, JUNK_CELL, schedule.cell_id[shots]), "u2"),
+        ("length", np.full(n, 2 * planes * PIXELS), "u4"),
         ("status", np.zeros(n), "u2"),
     ):
         image[key] = np.asarray(values).astype(dtype)[:, None]  # raw labels carry an axis of length 1
@@ -251,7 +251,7 @@ def _module_groups(exdf: ExdfFile, p: SpiParameters, schedule: Schedule, module:
 
 
 def _control_file(folder: Path, p: SpiParameters, schedule: Schedule) -> Path:
-    path = folder / f"RAW-R{p.run:04d}-AGIPD1MCTRL00-S00000.h5"
+    path = folder / f"RAW-R{p.run:04d}-{p.detector}CTRL00-S00000.h5"
     with ExdfFile(path, train_ids=schedule.train_id, timestamps=schedule.timestamp, meta=run_meta(p)) as exdf:
         for source, (class_id, values) in control_values(p).items():
             exdf.control(source, values, class_id)

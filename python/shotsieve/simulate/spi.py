@@ -14,7 +14,7 @@ import h5py
 
 from ..errors import BadInput, OutputError
 from .constants import write_constants
-from .geometry import write_geometry
+from .kinds import geometry_name, geometry_of
 from .memory import build
 from .parameters import SpiParameters
 from .run import write_run
@@ -22,8 +22,8 @@ from .truth import SpiTruth, TruthFile
 
 # Names of all that a simulation makes below the folder of its raw run and of its constants; EXtra-data leaves
 # the map, a cache, in every run that it opens.
-_RAW_FILE = re.compile(r"RAW-R\d{4}-(AGIPD\d\d|AGIPD1MCTRL00|DA01)-S\d{5}\.h5|karabo_data_map\.json")
-_CONSTANTS_FILE = re.compile(r"modules\.toml|xfel/cal/[\w-]+/agipd_sim_m\d{3}/cal\.\d+\.h5")
+_RAW_FILE = r"RAW-R\d{{4}}-({family}\d\d|{detector}CTRL00|DA01)-S\d{{5}}\.h5|karabo_data_map\.json"
+_CONSTANTS_FILE = r"modules\.toml|xfel/cal/[\w-]+/{lower}_sim_m\d{{3}}/cal\.\d+\.h5"
 
 __all__ = ["SimulatedRun", "SpiParameters", "simulate_spi"]
 
@@ -38,8 +38,8 @@ class SimulatedRun:
         Folder of the raw run, ``raw/r0001``.
     constants : pathlib.Path
         Folder of the constants in the facility's layout.
-    geometry : pathlib.Path
-        CrystFEL geometry file.
+    geometry : pathlib.Path or None
+        CrystFEL geometry file; None for hexagonal pixels, which such a file cannot describe.
     truth_file : pathlib.Path
         HDF5 file of the truth.
     files : tuple of pathlib.Path
@@ -52,7 +52,7 @@ class SimulatedRun:
 
     raw: Path
     constants: Path
-    geometry: Path
+    geometry: Path | None
     truth_file: Path
     files: tuple[Path, ...]
     truth: SpiTruth
@@ -71,7 +71,7 @@ def simulate_spi(
     Parameters
     ----------
     out : path
-        Folder: gets ``raw/rNNNN``, ``constants``, ``agipd.geom`` and ``truth.h5``.
+        Folder: gets ``raw/rNNNN``, ``constants``, a geometry such as ``agipd.geom``, and ``truth.h5``.
     params : SpiParameters, optional
         What to simulate; the default is the demonstration (12 trains of 8 cells, 403 MB of raw words).
     overwrite : bool, default False
@@ -105,7 +105,7 @@ def simulate_spi(
     p = SpiParameters() if params is None else params
     out = Path(out)
     raw, constants = out / "raw" / f"r{p.run:04d}", out / "constants"
-    geometry, truth_file = out / "agipd.geom", out / "truth.h5"
+    geometry, truth_file = out / geometry_name(p.detector), out / "truth.h5"
     places = (raw, constants, geometry, truth_file)
     _make_room(out, places, p.run, overwrite)
     try:
@@ -117,7 +117,7 @@ def simulate_spi(
         write_constants(constants, p, model)
         with TruthFile(truth_file, p, truth) as file:
             files = write_run(raw, p, schedule, maker, file.collect, progress)
-        write_geometry(geometry, p.distance_m, p.photon_energy_kev)
+        made = geometry_of(p, out)
     except BaseException as error:
         for place in places:
             _remove(place)
@@ -126,7 +126,7 @@ def simulate_spi(
                 f"{out}: the simulated run could not be written ({error}); free space or choose another"
             ) from error
         raise
-    return SimulatedRun(raw, constants, geometry, truth_file, tuple(files), truth, p)
+    return SimulatedRun(raw, constants, made, truth_file, tuple(files), truth, p)
 
 
 def _make_room(out: Path, places: tuple[Path, ...], run: int, overwrite: bool) -> None:
@@ -157,7 +157,8 @@ def _check_ours(places: tuple[Path, ...], run: int) -> None:
         )
     try:
         with h5py.File(truth_file, "r") as file:
-            before = json.loads(file.attrs["parameters"])["run"]
+            parameters = json.loads(file.attrs["parameters"])
+            before, kind = parameters["run"], parameters.get("detector", "AGIPD1M")
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise BadInput(f"{truth_file} is not the truth of a simulation ({error}), {advice}") from error
     if raw.is_dir() and any(raw.iterdir()) and before != run:
@@ -165,7 +166,10 @@ def _check_ours(places: tuple[Path, ...], run: int) -> None:
     for place in places:
         if place.is_symlink():
             raise BadInput(f"{place} is a link, which no simulation makes, {advice}")
-    for folder, ours in ((raw, _RAW_FILE), (constants, _CONSTANTS_FILE)):
+    family = re.sub(r"\d+[KM]$", "", kind)
+    names = {"detector": kind, "family": family, "lower": family.lower()}
+    for folder, pattern in ((raw, _RAW_FILE), (constants, _CONSTANTS_FILE)):
+        ours = re.compile(pattern.format(**names))
         entries = sorted(folder.rglob("*")) if folder.is_dir() else [folder] if folder.exists() else []
         for entry in entries:
             if entry.is_dir() and not entry.is_symlink():

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import UnreadableData
 from .common_mode import common_mode_of_run
 from .frames import Expected, FrameMaker
-from .geometry import SHAPE
+from .kinds import detector_of
 from .parameters import SpiParameters
 from .schedule import Schedule, make_schedule
 
@@ -183,13 +183,13 @@ class TruthFile:
         self._file.attrs["parameters"] = json.dumps(dataclasses.asdict(p), sort_keys=True)
         shots, modules = truth.present.shape
         self._parameters = p
-        self._stage = None
+        self._stage, shape = None, detector_of(p).shape
         if p.truth_stage:
             self._stage = self._file.create_dataset(
                 "stage",
-                (shots, modules, *SHAPE),
+                (shots, modules, *shape),
                 "u1",
-                chunks=(1, 1, *SHAPE),
+                chunks=(1, 1, *shape),
                 compression="gzip",
                 compression_opts=1,
                 fillvalue=0,
@@ -228,7 +228,7 @@ class TruthFile:
         if self._stage is not None and stage is not None:
             for shot, plane in zip(shots, stage, strict=True):
                 if plane.any():  # an absent chunk reads as stage 0
-                    self._stage[int(shot), row] = plane.reshape(SHAPE)
+                    self._stage[int(shot), row] = plane.reshape(self._stage.shape[2:])
 
     def _write_table(self) -> None:
         for field in dataclasses.fields(SpiTruth):

@@ -77,6 +77,8 @@ class OperatingMode:
         Setting of the analogue gain, where the detector has one (a condition of its constants).
     bias_voltage : float or None
         Sensor bias in V.
+    parallel_gain : int or None
+        1 where every pulse was recorded in high, medium and low gain at once, else 0; only LPD says so.
     origin : mapping of str to str
         For each field that is known: the source and key it was read from.
     """
@@ -89,6 +91,7 @@ class OperatingMode:
     distance_m: float | None = None
     gain_setting: int | None = None
     bias_voltage: float | None = None
+    parallel_gain: int | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -38,6 +38,8 @@ class Beside:
         Of each module, in reading order.
     frames : sequence of sequence of int
         Frames of the module in each of these files.
+    steps : sequence of sequence of ndarray or None
+        In parallel gain: how far it is from a frame in each of them to that of the next stage.
     plan : Plan
     detectors : set of str
         Sources that hold frames of any detector.
@@ -56,10 +58,12 @@ class Beside:
         names: Sequence[str],
         files: Sequence[Sequence[RunFile]],
         frames: Sequence[Sequence[int]],
+        steps: Sequence[Sequence[np.ndarray | None]],
         plan: Plan,
         detectors: set[str],
         notes: list[str],
     ) -> None:
+        self._steps = steps
         self._detector, self._names, self._files, self._frames = detector, names, files, frames
         self._plan, self._detectors, self._notes = plan, detectors, notes
         self._trains = plan.trains.train_id[plan.trains.train_id > 0]
@@ -151,7 +155,8 @@ class Beside:
         m : int
             Column of ``shots.present``.
         shots : ndarray of int64, shape (K,) or (R, cells)
-            Of the module, for detectors that store frames, or trains; -1 is none.
+            Of the module, for detectors that store frames, or trains; -1 is none. In parallel gain a shot
+            stands there three times, for its frames in high, medium and low gain.
 
         Returns
         -------
@@ -162,6 +167,7 @@ class Beside:
         detector, base = self._detector, self._plan.base[m]
         where = self._plan.where[matrix + self._first_shot, m].astype(np.int64)
         every = np.where(matrix >= 0, where, -1)
+        stage = _turns(shots)[:, None] if detector.encoding == "parallel" else None
         known = {*detector.planes, "trainId", detector.pulse_key, detector.cell_key}
         columns: dict[str, list] = {}
         used = 0
@@ -175,9 +181,14 @@ class Beside:
             with opened(file.path) as f:
                 group = f[f"INSTRUMENT/{self._names[m]}/{detector.group}"]
                 inside = frames // len(group[detector.planes[0]])
-                rows = int(there.max() - base[number]) // inside + 1
+                frame, step = every - base[number], self._steps[m][number]
+                last = there.max() - base[number]
+                if step is not None:
+                    frame = np.where(mine, frame + stage * step[np.where(mine, frame, 0)], frame)
+                    last += 2 * step[last]
+                rows = int(last) // inside + 1
                 for name, kind in _datasets(group, known, rows, inside, detector.layout == "trains").items():
-                    columns.setdefault(name, []).append((file, kind, mine, every - base[number], inside))
+                    columns.setdefault(name, []).append((file, kind, mine, frame, inside))
         made = {}
         for name, parts in columns.items():
             kinds = [(kind[:3], inside) for _, kind, _, _, inside in parts if kind]
@@ -211,6 +222,13 @@ class Beside:
 
     def _owned(self, m: int) -> list[RunFile]:
         return [file for file in self._distinct(m) if self._owner.get(file.path) == m]
+
+
+def _turns(shots: np.ndarray) -> np.ndarray:
+    """Which time it is that a shot stands in a list in which each stands three times: 0, 1, 2."""
+    turn = np.empty(len(shots), np.int64)
+    turn[np.argsort(shots, kind="stable")] = np.arange(len(shots)) % 3
+    return turn
 
 
 def _ours(name: str) -> bool:

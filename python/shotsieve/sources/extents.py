@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -13,6 +14,9 @@ from ..cpus import usable_cpus
 from ..errors import BackendUnavailable, UnreadableData
 from ..filters import register_plugins
 from .exdf import DAMAGE, opened, reason
+
+if TYPE_CHECKING:
+    from ..detectors import Detector
 
 # Names of plugins that files of detectors are compressed with: a dataset may say the number alone.
 _PLUGINS = {32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32015: "zstd", 32026: "blosc2"}
@@ -38,6 +42,8 @@ class FrameMap:
     offset : ndarray of int64 or None
         Byte offset of every chunk, on the grid of chunks; -1 where it was never written. None where the
         library does not say (datasets that h5py reads, and which are not chunked).
+    edges : (int, int)
+        Rows at the start and at the end of a frame that are left out.
     """
 
     path: Path
@@ -48,10 +54,21 @@ class FrameMap:
     why_h5py: str
     chunk: tuple[int, ...]
     offset: np.ndarray | None
+    edges: tuple[int, int] = (0, 0)
 
     @property
     def frame_bytes(self) -> int:
         return int(np.prod(self.frame, dtype=np.int64)) * self.dtype.itemsize
+
+    @property
+    def edge_bytes(self) -> tuple[int, int]:
+        row = self.frame[-1] * self.dtype.itemsize
+        return self.edges[0] * row, self.edges[1] * row
+
+    def without_edges(self, detector: Detector) -> FrameMap:
+        """Return this layout without the rows that are none of the detector's sensor, if it has them."""
+        there = self.frame != detector.recorded_shape
+        return replace(self, edges=detector.edge_rows) if there else self
 
     def offsets(self, frames: np.ndarray) -> np.ndarray | None:
         """Byte offset of each frame (int64), -1 where it was never written, None where it is not known."""
@@ -60,7 +77,7 @@ class FrameMap:
         at = np.unravel_index(frames, self.lead)
         chunk = self.offset[tuple(i // c for i, c in zip(at, self.chunk, strict=True))]
         inner = np.ravel_multi_index(tuple(i % c for i, c in zip(at, self.chunk, strict=True)), self.chunk)
-        return np.where(chunk < 0, -1, chunk + inner * self.frame_bytes)
+        return np.where(chunk < 0, -1, chunk + inner * self.frame_bytes + self.edge_bytes[0])
 
 
 def map_frames(path: Path, dataset: str, lead_axes: int) -> FrameMap:
@@ -151,14 +168,12 @@ def read_frames(
         )
     if where.why_h5py:
         return _read_h5py(where, frames, out, at)
-    size = np.full(len(frames), where.frame_bytes, np.int64)
+    size = np.full(len(frames), where.frame_bytes - sum(where.edge_bytes), np.int64)
     if where.dtype == out.dtype:
         _native(where, offsets, at * out.dtype.itemsize, size, out, threads)
         return int(size.sum())
-    scratch = np.empty((len(frames), *where.frame), where.dtype)
-    _native(
-        where, offsets, np.arange(len(frames), dtype=np.int64) * where.frame_bytes, size, scratch, threads
-    )
+    scratch = np.empty((len(frames), int(size[0]) // where.dtype.itemsize if len(size) else 0), where.dtype)
+    _native(where, offsets, np.cumsum(size) - size, size, scratch, threads)
     _scatter(scratch, out, at)
     return scratch.nbytes
 
@@ -202,6 +217,8 @@ def _read_h5py(where: FrameMap, frames: np.ndarray, out: np.ndarray, at: np.ndar
                 ) from e
             total += block.nbytes
             block = block.reshape(-1, *where.frame)
+            if any(where.edges):
+                block = block[..., where.edges[0] : block.shape[-2] - where.edges[1], :]
             _scatter(block[frames[a:b] - first * cells], out, at[a:b])
     return total
 

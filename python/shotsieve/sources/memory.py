@@ -55,7 +55,7 @@ class MemorySource:
     --------
     >>> import numpy as np
     >>> from types import SimpleNamespace
-    >>> one = SimpleNamespace(plane_count=1, shape=(2, 3), first_module=0, module_count=1)
+    >>> one = SimpleNamespace(plane_count=1, frame_shape=(2, 3), first_module=0, module_count=1)
     >>> one.row_cells, one.keep_unit = 32, "shot"
     >>> source = MemorySource(one, np.ones((4, 1, 1, 2, 3), "u2"), [7, 7, 8, 8], [0, 1, 0, 1], [0, 1, 0, 1])
     >>> len(source.shots), source.missing_shots
@@ -101,7 +101,7 @@ class MemorySource:
             modules = range(detector.first_module, detector.first_module + count)
         self.modules = tuple(int(m) for m in modules)
         if self._frames is not None:
-            want = (n, len(self.modules), detector.plane_count, *detector.shape)
+            want = (n, len(self.modules), detector.plane_count, *detector.frame_shape)
             if self._frames.shape != want or self._frames.dtype != np.uint16:
                 raise BadInput(
                     f"frames has shape {self._frames.shape} and dtype {self._frames.dtype}; expected {want} "
@@ -149,15 +149,14 @@ class MemorySource:
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""
-        ss, fs = self.detector.shape
-        shot_bytes = 2 * len(self.modules) * self.detector.plane_count * ss * fs
+        shot_bytes = 2 * len(self.modules) * self.detector.plane_count * self.detector.pixels
         train, cell = (ids[self.readable] for ids in (self.shots.train_id, self.shots.cell_id))
         return cut_ranges(train, rows_together(self.detector, cell), shot_bytes, max_bytes)
 
     def read(self, start: int, stop: int, out: np.ndarray) -> None:
         """Fill `out`, uint16 (stop - start, M, planes, ss, fs); rows of absent modules are left untouched."""
         index = self.readable[start:stop]
-        check_out(out, (len(index), len(self.modules), self.detector.plane_count, *self.detector.shape))
+        check_out(out, (len(index), len(self.modules), self.detector.plane_count, *self.detector.frame_shape))
         present = self.shots.present[index]
         if self._make is not None:
             if present.all():

@@ -17,9 +17,9 @@ from .base import OperatingMode
 from .exdf import DAMAGE, RunFile, opened, reason
 from .instruments import instrument_of
 
-WHOLE = ("cells", "gain_setting")
+WHOLE = ("cells", "gain_setting", "parallel_gain")
 # These are set once; when they change inside a run, one set of constants cannot be right for all of it.
-STEADY = ("gain_mode", "cells", "rate_mhz", "integration_time", "gain_setting")
+STEADY = ("gain_mode", "cells", "rate_mhz", "integration_time", "gain_setting", "parallel_gain")
 
 
 def read_mode(
@@ -77,6 +77,8 @@ def read_mode(
                 notes += _changes(files, source, candidate.key)
             break
     _add_stored(values, origin, files, sources, notes)
+    if detector.stages == 1 and "gain_mode" not in values:
+        values["gain_mode"], origin["gain_mode"] = "fixed_high", f"{detector.name} has one gain stage"
     return OperatingMode(**values, origin=origin), notes
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,20 +17,31 @@ from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_together
 from .beside import Beside
 from .choose import choose
-from .exdf import DAMAGE, RunFile, opened, reason, train_text
+from .exdf import RunFile, train_text
 from .extents import FrameMap, map_frames, read_frames
 from .inputs import Inputs, find_inputs
 from .litframes import LitFrames
 from .memory import check_out
 from .mode import read_mode
+from .parallel_gain import first_thirds
 from .plan import Part, Plan, build_plan
 from .pulses import PulseReader, Unknown
+from .recorded import read_part
+
+EDGES = "rows of calibration at the edges of the recorded frames are not read, nor written"
 
 # Layouts kept at a time; one holds 8 bytes per chunk of a file.
 MAX_MAPS = 1024
 
 
-def open_run(run, detector=None, source: str | None = None, *, threads: int | None = None) -> Source:
+def open_run(
+    run,
+    detector=None,
+    source: str | None = None,
+    *,
+    threads: int | None = None,
+    parallel_gain: bool | None = None,
+) -> Source:
     """Open a raw run.
 
     Parameters
@@ -43,6 +55,9 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
         Name of the detector, e.g. ``"SPB_DET_AGIPD1M-1"``; needed where a run holds several.
     threads : int, optional
         Threads of each reading call; by default as many as the process may use.
+    parallel_gain : bool, optional
+        Of LPD: whether every pulse stands in the file three times, in high, medium and low gain; by default
+        what the run says.
 
     Returns
     -------
@@ -52,7 +67,8 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
     Raises
     ------
     BadInput
-        When there is no such run, no raw detector data, or several detectors to choose from.
+        When there is no such run, no raw detector data, or several detectors to choose from; or no train has
+        a number of frames that goes with parallel gain.
     UnreadableData
         When a file cannot be read; the text names it, and the trains it affects.
 
@@ -68,7 +84,7 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
     """
     inputs = find_inputs(run)
     found = choose(inputs, detector, source)
-    return RunSource(inputs, found, threads or usable_cpus())
+    return RunSource(inputs, found, threads or usable_cpus(), parallel_gain)
 
 
 @dataclass(frozen=True)
@@ -78,13 +94,18 @@ class _Piece:
     file: RunFile
     group: str
     frames: int
+    step: np.ndarray | None  # in parallel gain: from a frame to that of the next stage
 
 
 class RunSource:
     """The shots of one detector in a run; made by `open_run`. See `Source` for what it offers."""
 
-    def __init__(self, inputs: Inputs, found: detectors.Found, threads: int) -> None:
-        d = self.detector = found.detector
+    def __init__(
+        self, inputs: Inputs, found: detectors.Found, threads: int, parallel_gain: bool | None = None
+    ) -> None:
+        self.mode, mode_notes = read_mode(inputs.files, found.detector, found.name, found.modules.values())
+        parallel = self.mode.parallel_gain if parallel_gain is None else parallel_gain
+        d = self.detector = found.detector.in_parallel_gain() if parallel else found.detector
         self.name = found.name
         self.threads = threads
         self.notes = list(inputs.notes)
@@ -109,9 +130,12 @@ class RunSource:
                 if name in file.instrument and (
                     inputs.detector_files is None or file.path in inputs.detector_files
                 ):
-                    part = _read_part(d, file, name, at, inputs.trains)
+                    part = read_part(d, file, name, at, inputs.trains)
+                    step = None
+                    if parallel:
+                        part, step = first_thirds(part, self.notes, file.path)
                     parts.append(part)
-                    self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames))
+                    self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames, step))
                     used.append(file)
         self._note_modules(inputs, found)
         self._note_trains(inputs, used)
@@ -127,6 +151,7 @@ class RunSource:
             [self.raw_names.get(module, "") for module in self.modules],
             [[piece.file for piece in pieces] for pieces in self._pieces],
             [[piece.frames for piece in pieces] for pieces in self._pieces],
+            [[piece.step for piece in pieces] for pieces in self._pieces],
             self._plan,
             frames,
             self.notes,
@@ -134,8 +159,7 @@ class RunSource:
         self.missing_shots = self._plan.missing_shots
         self.readable = np.flatnonzero(self.shots.status == ShotStatus.OK).astype(np.int64)
         self.meta = used[0].meta
-        self.mode, notes = read_mode(inputs.files, d, self.name, found.modules.values())
-        self.notes += notes
+        self.notes += mode_notes
         self._files = inputs.files
         self._read_bytes = [0]  # shared with what is selected from this source
         self._columns: dict[str, dict[str, np.ndarray]] = {}
@@ -191,8 +215,7 @@ class RunSource:
 
     def cuts(self, max_bytes: int) -> list[tuple[int, int]]:
         """Ranges of `readable` of at most `max_bytes` raw bytes; see `cut_ranges`."""
-        ss, fs = self.detector.shape
-        shot_bytes = 2 * len(self.modules) * self.detector.plane_count * ss * fs
+        shot_bytes = 2 * len(self.modules) * self.detector.plane_count * self.detector.pixels
         train, cell = (ids[self.readable] for ids in (self.shots.train_id, self.shots.cell_id))
         return cut_ranges(train, rows_together(self.detector, cell), shot_bytes, max_bytes)
 
@@ -208,10 +231,10 @@ class RunSource:
         """
         index = self.readable[start:stop]
         d = self.detector
-        check_out(out, (len(index), len(self.modules), d.plane_count, *d.shape))
+        check_out(out, (len(index), len(self.modules), d.plane_count, *d.frame_shape))
         lead = 1 if d.layout == "frames" else 2
         # Several datasets fill one plane each; a single one fills all planes of a frame at once.
-        plane_size = d.pixels if len(d.planes) > 1 else 0
+        plane_size = d.pixels if len(d.planes) > 1 or d.encoding == "parallel" else 0
         for module, (pieces, base) in enumerate(zip(self._pieces, self._plan.base, strict=True)):
             where = self._plan.where[index, module].astype(np.int64)
             have = np.flatnonzero(where >= 0)
@@ -220,15 +243,23 @@ class RunSource:
                 shots = have[piece_of == number]
                 piece, frames = pieces[number], where[shots] - base[number]
                 begin = (shots * len(self.modules) + module) * d.plane_count * d.pixels
-                for plane, key in enumerate(d.planes):
+                for plane, key, at in self._planes(piece, frames):
                     try:
                         layout = self._map(piece, key, lead)
-                        got = read_frames(layout, frames, out, begin + plane * plane_size, self.threads)
+                        got = read_frames(layout, at, out, begin + plane * plane_size, self.threads)
                         with self._lock:
                             self._read_bytes[0] += got
                     except UnreadableData as e:
                         trains = train_text(self.shots.train_id[index[shots]])
                         raise UnreadableData(f"{e}; this affects trains {trains}") from e
+
+    def _planes(self, piece: _Piece, frames: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
+        """Yield number and dataset of each reading of some frames, and what is read there."""
+        if piece.step is None:
+            yield from ((plane, key, frames) for plane, key in enumerate(self.detector.planes))
+        else:
+            step = piece.step[frames]
+            yield from ((plane, self.detector.planes[0], frames + plane * step) for plane in range(3))
 
     def _map(self, piece: _Piece, key: str, lead: int) -> FrameMap:
         """Layout of a dataset, asked of HDF5 once."""
@@ -237,7 +268,9 @@ class RunSource:
             if name in self._maps:
                 self._maps.move_to_end(name)
                 return self._maps[name]
-            layout = map_frames(piece.file.path, name[1], lead)
+            layout = map_frames(piece.file.path, name[1], lead).without_edges(self.detector)
+            if any(layout.edges) and EDGES not in self.notes:
+                self.notes.append(EDGES)
             if layout.why_h5py and (key, layout.why_h5py) not in self._slow:
                 self._slow.add((key, layout.why_h5py))
                 self.notes.append(f"{self.detector.group}.{key} is read through h5py: {layout.why_h5py}")
@@ -307,70 +340,3 @@ def _modules_text(numbers: list[int]) -> str:
     stops = [n for n in numbers if n + 1 not in numbers]
     ranges = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))
     return f"module{'s' * (len(numbers) > 1)} {', '.join(ranges)}"
-
-
-def _read_part(
-    d: detectors.Detector, file: RunFile, source: str, module: int, trains: np.ndarray | None
-) -> Part:
-    """Index and labels of one module in one file."""
-    group = f"INSTRUMENT/{source}/{d.group}"
-    with opened(file.path) as f:
-        per_row = _check_data(d, file, f, group)
-        first, count = file.index(f, source, d.group)
-        try:
-            rows = len(f[f"{group}/{d.planes[0]}"])
-        except DAMAGE as e:
-            raise UnreadableData(f"{file.path}: {group} cannot be read ({reason(e)})") from e
-        beyond = (first + count > rows) & (count > 0)
-        if beyond.any():
-            raise UnreadableData(
-                f"{file.path}: INDEX/{source}/{d.group} speaks of {int((first + count).max())} rows, but "
-                f"{group}/{d.planes[0]} has {rows}: the data of trains {train_text(file.train_id[beyond])} "
-                "is missing"
-            )
-        # Rows behind the last train are padding: their labels may be missing or nonsense.
-        frames = int((first + count)[count > 0].max(initial=0)) * per_row
-        pulse = file.label(f, f"{group}/{d.pulse_key}", frames).astype(np.uint64) if d.pulse_key else None
-        cell = file.label(f, f"{group}/{d.cell_key}", frames).astype(np.int32)
-    use = slice(None) if trains is None else np.isin(file.train_id, trains)
-    return Part(
-        module=module,
-        train_id=file.train_id[use],
-        timestamp=file.timestamp[use],
-        good=file.good[use],
-        first=first[use] * per_row,
-        count=count[use] * per_row,
-        pulse_id=pulse,
-        cell_id=cell,
-        frames=rows * per_row,
-    )
-
-
-def _check_data(d: detectors.Detector, file: RunFile, f, group: str) -> int:
-    """Check that the datasets hold raw words of this detector; return the frames per row."""
-    per_row = 1
-    for plane in d.planes:
-        path = f"{group}/{plane}"
-        try:
-            data = f[path]
-            shape, dtype = data.shape, data.dtype
-        except DAMAGE as e:
-            raise UnreadableData(f"{file.path}: dataset {path} cannot be read ({reason(e)})") from e
-        if d.layout == "frames":
-            want: tuple[int, ...] = (d.plane_count, *d.shape) if len(d.planes) == 1 else d.shape
-            fits = shape[1:] == want
-        else:
-            want = d.shape
-            fits = len(shape) == 4 and shape[2:] == want
-            per_row = shape[1] if fits else 1
-        if dtype.kind == "f" or (not fits and len(shape) == 3 and shape[1:] == d.shape):
-            raise BadInput(
-                f"{file.path}: {path} has shape {shape} and dtype {dtype}: this is corrected data. shotsieve "
-                "calibrates by itself: give the raw run (raw/r....)"
-            )
-        if not fits or dtype.kind != "u" or dtype.itemsize > 2:
-            raise BadInput(
-                f"{file.path}: {path} has shape {shape} and dtype {dtype}; raw data of {d.name} has (rows"
-                f"{'' if d.layout == 'frames' else ', cells'}, {', '.join(map(str, want))}) and uint16"
-            )
-    return per_row

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from .._version import __version__
 from ..errors import BadInput, OutputError, ShotsieveError
 from ..filters import packing
 from ..sources.base import ShotStatus
+from ..sources.parallel_gain import in_thirds
 from . import litpx, reduction
 from .carried import carry_frame_columns, carry_groups
 from .cell_rows import CellDataset, TrainCells
@@ -23,6 +24,7 @@ from .kept import KeptShots
 from .labels import write_labels
 from .part import PartOfRun
 from .planes import check_planes, dataset_specs, planes_of
+from .thirds import Thirds
 
 if TYPE_CHECKING:
     from ..sources.base import Source
@@ -120,6 +122,7 @@ class ReducedRunWriter:
         self.compressed = packing(compression)
         self._others, self._legacy_names = others, legacy_names
         by_train = self.detector.layout == "trains"
+        thirds = content == "raw" and self.detector.encoding == "parallel"
         if content == "raw" and (legacy_names or drop_cells):
             raise BadInput("write: legacy_names and drop_cells are for calibrated content")
         if drop_cells and not by_train:
@@ -144,6 +147,7 @@ class ReducedRunWriter:
         self._data: dict[int, dict[str, RowDataset]] = {}
         self._groups: dict[int, Any] = {}
         self._places = {m: TrainCells(self.source.shots, self._cells) for m in self.modules if drop_cells}
+        self._thirds = {m: Thirds() for m in self.modules} if thirds else {}
         try:
             for m in self.modules:
                 self._open(Path(folder), m)
@@ -204,11 +208,12 @@ class ReducedRunWriter:
                 rows = rows.reshape(-1, self._cells)
             elif m in self._places:
                 self._places[m].add(shots[rows])
+            if m in self._thirds:
+                trains = self.source.shots.train_id[shots[rows]]
+                self._append_thirds(m, self._thirds[m].add(trains, frames["raw"][rows, m]))
+                continue
             jobs = [(self._data[m][n], self._rows(n, array, m, rows, encoded)) for n, array in planes.items()]
-            try:
-                append_rows(jobs)
-            except (OSError, RuntimeError) as err:
-                raise OutputError(f"{self._files[m].path}: frames could not be written ({err})") from err
+            self._append(m, jobs)
         self._kept.add(shots, present)
 
     def finish(self, table: Table | None = None) -> list[Path]:
@@ -244,16 +249,17 @@ class ReducedRunWriter:
         lit = None if table is None else litpx.collect(table, shots.present)
         for m in self.modules:
             mine = self._kept.of_module(m)
+            if m in self._thirds:
+                self._append_thirds(m, self._thirds[m].rest())
             try:
-                self._finish_images(m, mine)
+                self._finish_images(m, self._stored(m, mine))
                 self._finish_reduction(m, mine, table)
                 name, file = self.source_name(self.source.modules[m]), self._files[m]
                 if lit is not None:
                     unit = str(self.params.get("intensity_unit", self.unit))
                     by_train = self.detector.layout == "trains"
-                    litpx.write(
-                        file, name, lit, m, self.detector.cell_key, self._cells if by_train else 0, unit
-                    )
+                    cell_key, cells = self.detector.cell_key or litpx.CELL, self._cells if by_train else 0
+                    litpx.write(file, name, lit, m, cell_key, cells, unit)
                 if self._others:
                     carry_groups(file, self.source, m, name, auxiliary=self.content == "raw")
                 if self._legacy_names:
@@ -295,7 +301,8 @@ class ReducedRunWriter:
         """
         if self.content == "raw":
             return self._recorded_name(module)
-        return self.detector.corrected_source.format(detector=self.source.name, module=module)
+        named = self.detector.corrected_source.format(detector=self.source.name, module=module)
+        return named or self._recorded_name(module).replace("/DET/", "/CORR/")
 
     # ------------------------------------------------------------------ opening
 
@@ -334,6 +341,20 @@ class ReducedRunWriter:
 
     # ------------------------------------------------------------------ appending
 
+    def _append(self, m: int, jobs: list) -> None:
+        try:
+            append_rows(jobs)
+        except (OSError, RuntimeError) as err:
+            raise OutputError(f"{self._files[m].path}: frames could not be written ({err})") from err
+
+    def _append_thirds(self, m: int, frames: Iterable[np.ndarray]) -> None:
+        (dataset,) = self._data[m].values()
+        self._append(m, [(dataset, list(frames))])
+
+    def _stored(self, m: int, kept: np.ndarray) -> np.ndarray:
+        """Return the shot of every frame of the file."""
+        return in_thirds(kept, self.source.shots.train_id[kept]) if m in self._thirds else kept
+
     def _rows(self, name: str, array: Any, m: int, rows: Any, encoded: EncodedFrames | None) -> list[Any]:
         """Return what goes into the chunks of one dataset: arrays, or what they were encoded to before."""
         if encoded is None or (self._whole_trains and self._cells > 1):
@@ -360,7 +381,8 @@ class ReducedRunWriter:
         file, shots = self._files[m], self.source.shots
         name = f"SHOTSIEVE/{self.source_name(self.source.modules[m])}"
         reduction.write_trains(file, name, self.detector, shots, m, kept, table)
-        rows = shots.train_id[kept.reshape(-1, self._cells)[:, 0] if self._whole_trains else kept]
+        rows = kept.reshape(-1, self._cells)[:, 0] if self._whole_trains else self._stored(m, kept)
+        rows = shots.train_id[rows]
         digests = {plane: dataset.digests for plane, dataset in self._data[m].items()}
         reduction.write_checksums(
             file, name, rows, digests, self._places[m].slots if m in self._places else None

@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from ..errors import OutputError
+from .labels import read_labels
 from .virtual import Mapped
 
 if TYPE_CHECKING:
@@ -136,11 +137,11 @@ class KeptFrames:
         slab : bool
             (N, modules * ss, fs), the modules one below the other; else (N, modules, ss, fs).
         """
-        ss, fs = self.detector.shape
+        (ss, fs), frame = self.detector.shape, self.detector.frame_shape
         inner = self.detector.layout == "trains"
         blocks = []
         for span in self.spans:
-            tail = (span.frames, ss, fs) if inner else (ss, fs)
+            tail = (span.frames, *frame) if inner else frame
             shots = span.count * span.frames
             at = (span.shot, span.module * ss, 0) if slab else (span.shot, span.module, 0, 0)
             size = (shots, ss, fs) if slab else (shots, 1, ss, fs)
@@ -184,23 +185,17 @@ def _images_of(
     found = []
     for source in file["METADATA/dataSources/dataSourceId"].asstr()[:]:
         hit = pattern.fullmatch(source)
-        if hit is None or hit["detector"] != name or int(hit["module"]) not in modules:
+        if hit is None or hit["detector"] != name or detector.module_of(hit) not in modules:
             continue
         if f"{source}/mask" not in file:  # raw words under a name of before 2020
             continue
         group = file[source]
-        cell, train = group[detector.cell_key][:], group["trainId"][:]
-        frames = cell.shape[1] if cell.ndim == 2 else 1
-        if detector.layout == "trains":
-            pulse = np.tile(np.arange(frames, dtype="u8"), len(train))
-        else:
-            pulse = group[detector.pulse_key][:].astype("u8")
-        keys = np.stack([np.repeat(train, frames), pulse])
+        labels = read_labels(group, detector)
+        keys = np.stack([labels.train, labels.pulse])
         stamps.append(file["INDEX/timestamp"][:])
-        place = modules.index(int(hit["module"]))
-        found.append(
-            _Images(place, file_name, f"/{source}", len(train), frames, keys, cell.ravel().astype("u2"))
-        )
+        place = modules.index(detector.module_of(hit))
+        rows, cell = len(labels.row_train), labels.cell.astype("u2")
+        found.append(_Images(place, file_name, f"/{source}", rows, labels.per_row, keys, cell))
     return found
 
 

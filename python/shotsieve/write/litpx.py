@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ..table import Table
     from .exdf_file import ExdfFile
 
+CELL = "cellId"
+"""Name of the cell dataset where the images of a detector have none."""
+
 # Names of the facility's own group, so that its tools read ours; a score needs all three.
 COLUMNS = {"litPixels": "lit_pixels", "unmaskedPixels": "unmasked_pixels", "totalIntensity": "intensity"}
 STATUS_MEANING = (

@@ -51,11 +51,10 @@ def check_planes(
     if content == "photons" and frames["data"].dtype != dtype:
         # A cast would wrap around.
         raise BadInput(f"write: data is {frames['data'].dtype}; expected photons as {dtype}")
+    frame = detector.frame_shape
     for name, array in frames.items():
-        if array.shape[:2] != lead or array.shape[-2:] != tuple(detector.shape):
-            raise BadInput(
-                f"write: {name} has shape {array.shape}; expected {lead} and frames of {detector.shape}"
-            )
+        if array.shape[:2] != lead or array.shape[-len(frame) :] != frame:
+            raise BadInput(f"write: {name} has shape {array.shape}; expected {lead} and frames of {frame}")
 
 
 def planes_of(detector: Detector, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -70,9 +69,12 @@ def planes_of(detector: Detector, frames: Mapping[str, np.ndarray]) -> dict[str,
     names = detector.planes
     if "raw" not in frames:
         return {names[0]: frames["data"], "gain": frames["gain"], "mask": frames["mask"]}
+    raw = frames["raw"]
+    if detector.encoding == "parallel":
+        return {names[0]: raw}  # three frames of the file: see `thirds`
     if len(names) == 1:
-        return {names[0]: frames["raw"]}
-    return {name: frames["raw"][:, :, plane] for plane, name in enumerate(names)}
+        return {names[0]: raw.reshape(*raw.shape[:2], *detector.recorded_shape)}
+    return {name: raw[:, :, plane] for plane, name in enumerate(names)}
 
 
 def dataset_specs(
@@ -89,9 +91,9 @@ def dataset_specs(
     compressed : mapping of str to bool or str
         For ``data``, ``gain`` and ``mask``.
     """
-    frame, packed = tuple(detector.shape), compressed["data"]
+    frame, packed = detector.frame_shape, compressed["data"]
     if content == "raw":
-        inner = frame if len(detector.planes) > 1 else (detector.plane_count, *frame)
+        inner = detector.recorded_shape
         return {
             name: (inner, "<u1" if plane else "<u2", packed) for plane, name in enumerate(detector.planes)
         }

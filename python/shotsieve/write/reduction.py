@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..sources.base import ShotList
     from ..table import Table
     from .exdf_file import ExdfFile
+    from .labels import Labels
 
 CHECKSUMS = "checksum"
 """Index group of the checksums, beside that of the images."""
@@ -143,9 +144,7 @@ def write_checksums(
         group[SLOT] = np.asarray(slots, "u2")
 
 
-def stored_frames(
-    file: h5py.File, name: str, images: h5py.Group, cell_key: str
-) -> tuple[np.ndarray, ...] | None:
+def stored_frames(file: h5py.File, name: str, labels: Labels) -> tuple[np.ndarray, ...] | None:
     """Return which frames of a file of trains are stored, if some are not: row and place of each, int64 (n,).
 
     Parameters
@@ -154,9 +153,8 @@ def stored_frames(
         Open.
     name : str
         Of the module's source.
-    images : h5py.Group
-        Its group of frames.
-    cell_key : str
+    labels : Labels
+        Of its group of frames.
 
     Returns
     -------
@@ -167,11 +165,10 @@ def stored_frames(
     if SLOT not in checksums:
         return None
     trains, count = file["INDEX/trainId"][:], file[f"INDEX/SHOTSIEVE/{name}/{CHECKSUMS}/count"][:]
-    rows = np.searchsorted(images["trainId"][:], np.repeat(trains, count.astype("i8")))
+    rows = np.searchsorted(labels.row_train, np.repeat(trains, count.astype("i8")))
     slots = checksums[SLOT][:].astype(np.int64)
-    cells = images[cell_key].shape[1]
     if len(rows) != len(slots) or (
-        len(slots) and (slots.max() >= cells or rows.max() >= len(images[cell_key]))
+        len(slots) and (slots.max() >= labels.per_row or rows.max() >= len(labels.row_train))
     ):
         raise ValueError(f"{CHECKSUMS}/{SLOT} does not fit the rows of the frames")
     return rows, slots

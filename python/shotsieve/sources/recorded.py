@@ -1,0 +1,115 @@
+"""What one file holds of one module: index, labels, and whether its words are those of the detector."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..detectors import Detector
+from ..errors import BadInput, UnreadableData
+from .exdf import DAMAGE, RunFile, opened, reason, train_text
+from .plan import Part
+
+
+def read_part(d: Detector, file: RunFile, source: str, module: int, trains: np.ndarray | None) -> Part:
+    """Read index and labels of one module in one file.
+
+    Promise: exact.
+
+    Parameters
+    ----------
+    d : Detector
+    file : RunFile
+    source : str
+        Name of the module's source.
+    module : int
+        Its place on axis 1 of the source of shots.
+    trains : ndarray or None
+        Trains to take; None: all.
+
+    Returns
+    -------
+    Part
+
+    Raises
+    ------
+    BadInput
+        If the datasets are not raw words of this detector.
+    UnreadableData
+        If the file is damaged, or holds less than its index says.
+
+    Examples
+    --------
+    >>> read_part(detector, file, "SPB_DET_AGIPD1M-1/DET/3CH0:xtdf", 3, None).frames    # doctest: +SKIP
+    704
+    """
+    group = f"INSTRUMENT/{source}/{d.group}"
+    with opened(file.path) as f:
+        per_row = _check_data(d, file, f, group)
+        first, count = file.index(f, source, d.group)
+        try:
+            rows = len(f[f"{group}/{d.planes[0]}"])
+        except DAMAGE as e:
+            raise UnreadableData(f"{file.path}: {group} cannot be read ({reason(e)})") from e
+        beyond = (first + count > rows) & (count > 0)
+        if beyond.any():
+            raise UnreadableData(
+                f"{file.path}: INDEX/{source}/{d.group} speaks of {int((first + count).max())} rows, but "
+                f"{group}/{d.planes[0]} has {rows}: the data of trains {train_text(file.train_id[beyond])} "
+                "is missing"
+            )
+        # Rows behind the last train are padding: their labels may be missing or nonsense.
+        frames = int((first + count)[count > 0].max(initial=0)) * per_row
+        pulse = file.label(f, f"{group}/{d.pulse_key}", frames).astype(np.uint64) if d.pulse_key else None
+        if d.cell_key:
+            cell = file.label(f, f"{group}/{d.cell_key}", frames).astype(np.int32)
+        else:
+            cell = _cells_by_turns(first * per_row, count * per_row, frames, d.cell_cycle)
+    use = slice(None) if trains is None else np.isin(file.train_id, trains)
+    return Part(
+        module=module,
+        train_id=file.train_id[use],
+        timestamp=file.timestamp[use],
+        good=file.good[use],
+        first=first[use] * per_row,
+        count=count[use] * per_row,
+        pulse_id=pulse,
+        cell_id=cell,
+        frames=rows * per_row,
+    )
+
+
+def _cells_by_turns(first: np.ndarray, count: np.ndarray, frames: int, cycle: int) -> np.ndarray:
+    """Memory cell of every frame where the files do not tell it: in turns from the start of each train."""
+    cell = np.zeros(frames, np.int32)
+    within = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    cell[np.repeat(first, count) + within] = within % cycle
+    return cell
+
+
+def _check_data(d: Detector, file: RunFile, f, group: str) -> int:
+    """Check that the datasets hold raw words of this detector; return the frames per row."""
+    per_row = 1
+    for plane in d.planes:
+        path = f"{group}/{plane}"
+        try:
+            data = f[path]
+            shape, dtype = data.shape, data.dtype
+        except DAMAGE as e:
+            raise UnreadableData(f"{file.path}: dataset {path} cannot be read ({reason(e)})") from e
+        want = d.recorded_shape
+        lead = 1 if d.layout == "frames" else 2
+        fits = shape[lead:] in d.recorded_shapes()
+        per_row = shape[1] if fits and lead == 2 else 1
+        if dtype.kind == "f" or (not fits and len(shape) == 3 and shape[1:] == d.shape):
+            raise BadInput(
+                f"{file.path}: {path} has shape {shape} and dtype {dtype}: this is corrected data. shotsieve "
+                "calibrates by itself: give the raw run (raw/r....)"
+            )
+        # A receiver that knows of one stage may declare its words signed: the bits are the same.
+        kinds = "ui" if d.encoding == "plain" else "u"
+        if not fits or dtype.kind not in kinds or dtype.itemsize > 2:
+            raise BadInput(
+                f"{file.path}: {path} has shape {shape} and dtype {dtype}; raw data of {d.name} has (rows"
+                f"{'' if d.layout == 'frames' else ', cells'}, {', '.join(map(str, want))}) and uint16"
+            )
+    return per_row
