@@ -138,6 +138,6 @@ class BankFinder:
 
     def queue(self, raw: Any, frames: Any, groups: Any, table: Any, *of_shots: Any) -> Shifts:
         """Queue all that finds the shifts of a block; as `ShiftFinder.queue`, and the last is the stream."""
-        n, stream = len(raw), of_shots[-1]
+        n, stream = raw.shape[0], of_shots[-1]
         queue_bank_mode(self.backend, raw, frames, groups, table, self._pixel[:n], self.params, stream)
         return Shifts(pixel=self._pixel[:n], pixel_row=self._row[:n])

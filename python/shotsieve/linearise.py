@@ -128,6 +128,6 @@ class Lineariser:
         """
         if self._linear is None:
             return raw
-        words = words.reshape(-1, *raw.shape[1:])[: len(raw)]
+        words = words.reshape(-1, *raw.shape[1:])[: raw.shape[0]]
         queue_linearisation(self._backend, raw, frames, groups, self._linear, words, stream)
         return words

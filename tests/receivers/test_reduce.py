@@ -6,12 +6,13 @@ import h5py
 import numpy as np
 import pytest
 import shotsieve
-from receiver_runs import photons_of, recipe_of
 from shotsieve.check import check, check_against
 from shotsieve.constants import Constants
 from shotsieve.constants.bad_pixels import BadPixels
 from shotsieve.reference.calibrate_unfolded import calibrate_unfolded
 from shotsieve.simulate.receiver import receiver_constants
+
+from .receiver_runs import photons_of, recipe_of
 
 ALL = {"keep": {"rule": "lit_pixels >= 0"}}
 

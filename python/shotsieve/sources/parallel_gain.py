@@ -53,8 +53,8 @@ def first_thirds(part: Part, notes: list[str], path: Path) -> tuple[Part, np.nda
         if not (part.count[~odd] > 0).any():
             raise BadInput(
                 f"{path}: parallel gain needs three frames of every pulse, but three divides that of "
-                f"no train ({sorted(set(part.count[odd].tolist()))} in {train_text(part.train_id[odd])}): set "
-                "[calibrate] parallel_gain = false if the run was not taken so"
+                f"no train ({sorted(set(part.count[odd].tolist()))} in {train_text(part.train_id[odd])}): "
+                "set [calibrate] parallel_gain = false if the run was not taken so"
             )
         notes.append(
             f"{path.name}: {int(odd.sum())} trains do not hold three frames of every pulse (parallel gain), "
