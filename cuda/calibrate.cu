@@ -8,20 +8,32 @@ namespace {
 
 using Kernel = void (*)(CalibrateCall);
 
+template <bool Round, bool Write, device::Words W>
+Kernel choose_shift(const CalibrateCall& call) {
+  return call.shifts.any() ? device::calibrate_count_kernel<Round, Write, W, true>
+                           : device::calibrate_count_kernel<Round, Write, W, false>;
+}
+
 template <bool Round, bool Write>
-Kernel choose_kernel(Encoding encoding) {
-  switch (encoding) {
+Kernel choose_kernel(const CalibrateCall& call) {
+  switch (call.encoding) {
     case Encoding::kWord:
-      return device::calibrate_count_kernel<Round, Write, device::Words::kWord>;
+      return choose_shift<Round, Write, device::Words::kWord>(call);
     case Encoding::kPlain:
-      return device::calibrate_count_kernel<Round, Write, device::Words::kPlain>;
+      return choose_shift<Round, Write, device::Words::kPlain>(call);
     case Encoding::kParallel:
-      return device::calibrate_count_kernel<Round, Write, device::Words::kParallel>;
+      return choose_shift<Round, Write, device::Words::kParallel>(call);
     case Encoding::kCorrected:
       return device::count_corrected_kernel<Round, Write>;
     default:
-      return device::calibrate_count_kernel<Round, Write, device::Words::kPair>;
+      return choose_shift<Round, Write, device::Words::kPair>(call);
   }
+}
+
+Kernel choose_kernel(const CalibrateCall& call) {
+  const bool write = call.pixels != nullptr;
+  if (call.round_photons) return write ? choose_kernel<true, true>(call) : choose_kernel<true, false>(call);
+  return write ? choose_kernel<false, true>(call) : choose_kernel<false, false>(call);
 }
 
 }  // namespace
@@ -36,11 +48,7 @@ void calibrate_count(const CalibrateCall& call, const Where& where) {
 
   const std::int64_t tiles = (call.n_pixels + device::kTilePixels - 1) / device::kTilePixels;
   const auto blocks = static_cast<unsigned>(tiles * call.n_groups);
-  const bool write = call.pixels != nullptr;
-  const Kernel kernel =
-      call.round_photons
-          ? (write ? choose_kernel<true, true>(call.encoding) : choose_kernel<true, false>(call.encoding))
-          : (write ? choose_kernel<false, true>(call.encoding) : choose_kernel<false, false>(call.encoding));
+  const Kernel kernel = choose_kernel(call);
   const CalibrateCall c = call;
   SS_LAUNCH(kernel, blocks, device::kCalibrateThreads, 0, stream, c);
   check_launch("calibrate_count");

@@ -5,27 +5,18 @@
 #include <cstdint>
 
 #include "../cpp/core/calibrate.hpp"
+#include "eight.cuh"
 #include "portable.cuh"
 
 namespace shotsieve::device {
 
 constexpr int kCalibrateThreads = 256;
 constexpr int kCalibrateWarps = kCalibrateThreads / 32;
-constexpr int kPixelsPerThread = 8;  // 16 bytes of raw words: one load
 constexpr int kTilePixels = kCalibrateThreads * kPixelsPerThread;
 constexpr int kSums = 6;
 // Left alone, the compiler takes so many registers on some devices that one block fewer fits.
 template <bool Write>
 constexpr int kBlocksPerMultiprocessor = Write ? 3 : 4;
-
-__device__ inline int warp_sum(int value) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
-  for (int step = 16; step > 0; step /= 2) value += __shfl_down_sync(0xFFFFFFFFu, value, step);
-  return value;
-#else
-  return __reduce_add_sync(0xFFFFFFFFu, value);
-#endif
-}
 
 // Sums of one thread. Intensities and photons are summed as halves, so that nothing overflows 32 bits within
 // a block and no order matters.
@@ -43,31 +34,6 @@ struct ThreadSums {
     photons_high += r.photons >> 16;
   }
 };
-
-struct EightWords {
-  std::uint16_t value[kPixelsPerThread];
-};
-struct EightFloats {
-  float value[kPixelsPerThread];
-};
-
-// Rows and planes are multiples of 8 pixels, so each of these is one or two aligned 16-byte loads.
-__device__ inline EightWords load_words(const std::uint16_t* source) {
-  const uint4 four = *reinterpret_cast<const uint4*>(source);
-  const unsigned words[4] = {four.x, four.y, four.z, four.w};
-  EightWords result;
-  for (int i = 0; i < 4; ++i) {
-    result.value[2 * i] = static_cast<std::uint16_t>(words[i] & 0xFFFFu);
-    result.value[2 * i + 1] = static_cast<std::uint16_t>(words[i] >> 16);
-  }
-  return result;
-}
-
-__device__ inline EightFloats load_floats(const float* source) {
-  const float4 low = reinterpret_cast<const float4*>(source)[0];
-  const float4 high = reinterpret_cast<const float4*>(source)[1];
-  return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
-}
 
 __device__ inline void store_pixels(const CalibrateCall& c, std::int64_t at,
                                     const math::PixelResult (&results)[kPixelsPerThread],
@@ -168,7 +134,7 @@ __device__ inline int read_word(const CalibrateCall& c, const std::uint16_t* raw
   return stage == 2 ? low : medium;
 }
 
-template <bool Round, bool Write, Words W>
+template <bool Round, bool Write, Words W, bool Shift>
 __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Write>)
     calibrate_count_kernel(CalibrateCall c) {
   SS_SHARED(int, shared, kSums* kCalibrateWarps);
@@ -202,6 +168,8 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
         const EightWords adc = load_words(raw);
         EightWords digital{};
         if (W == Words::kPair) digital = load_words(raw + (c.planes - 1) * n);
+        EightShifts shift{};
+        if (Shift) shift = load_shifts(c.shifts, frame, pixel, n);
         for (int i = 0; i < kPixelsPerThread; ++i) {
           int flags = 0;
           int signal = adc.value[i];
@@ -216,6 +184,7 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
             pixel_offset = table[(offsets + stages[i]) * n + i];
             pixel_gain = table[(gains + stages[i]) * n + i];
           }
+          if (Shift) pixel_offset = math::shift_offset(pixel_offset, shift.value[i]);
           const float x = (static_cast<float>(signal) - pixel_offset) * pixel_gain;
           results[i] =
               math::measure_pixel<Round, true>(math::lift_medium(x, stages[i], c.rules), flags, c.rules);

@@ -8,6 +8,7 @@ namespace shotsieve::bind {
 void bind_bank_mode(pybind11::module_& m);
 void bind_bins(pybind11::module_& m);
 void bind_calibrate(pybind11::module_& m);
+void bind_common_mode(pybind11::module_& m);
 void bind_compact(pybind11::module_& m);
 void bind_darks(pybind11::module_& m);
 void bind_linearise(pybind11::module_& m);

@@ -5,6 +5,8 @@
 
 #include "array.hpp"
 #include "bind.hpp"
+#include "lists.hpp"
+#include "shift.hpp"
 
 namespace shotsieve::bind {
 namespace {
@@ -60,58 +62,43 @@ rounding_threshold, value_limit, lit_threshold, to_photon : float
     pixel (strictly above; NaN counts none); photons per unit (0 counts none).
 candidate_threshold : float
     A pixel that counts is a candidate when its value is at least this; NaN makes none.
+shift : int32 (F, n_tiles) or None
+    Whole numbers of 1/256 ADU that are added to the offsets of a tile of a frame.
+pixel_shift, pixel_shift_row : int32 (U, n_pixels) and int32 (F,), or None
+    The same for every pixel, and which row of them belongs to a frame; -1 is none.
+tile_rows, tile_columns, row_pixels : int
+    Pixels of a tile and of a row of a frame, where there are tiles; tile_columns is a multiple of 8.
 stream : int
     Handle of the device stream, 0 for the default one.
 threads : int
     CPU threads.)doc";
 
-void check_range(bool fine, const char* name, const std::string& expected) {
-  if (!fine) throw py::value_error(std::string(name) + ": expected " + expected);
-}
-
 void check_planes(const CalibrateCall& c, int fixed_stage) {
   if (c.encoding == Encoding::kCorrected) {
-    check_range(c.planes == math::kCorrectedPlanes, "raw", "5 planes: values, mask and gain stage");
-    check_range(fixed_stage < 0, "fixed_stage", "-1, since stages are in the frames");
+    check_that(c.planes == math::kCorrectedPlanes, "raw", "5 planes: values, mask and gain stage");
+    check_that(fixed_stage < 0, "fixed_stage", "-1, since stages are in the frames");
     return;
   }
   if (c.encoding == Encoding::kPlain) {
-    check_range(c.planes == 1, "raw", "1 plane, since there is one gain stage");
-    check_range(c.table_planes == math::kSinglePlanes, "table", "2 planes, since there is one gain stage");
-    check_range(fixed_stage <= 0, "fixed_stage", "-1 or 0, since there is one gain stage");
+    check_that(c.planes == 1, "raw", "1 plane, since there is one gain stage");
+    check_that(c.table_planes == math::kSinglePlanes, "table", "2 planes, since there is one gain stage");
+    check_that(fixed_stage <= 0, "fixed_stage", "-1 or 0, since there is one gain stage");
     return;
   }
   if (c.encoding == Encoding::kWord || c.encoding == Encoding::kParallel) {
     const bool parallel = c.encoding == Encoding::kParallel;
-    check_range(c.planes == (parallel ? 3 : 1), "raw",
-                parallel ? "3 planes, for high, medium and low gain" : "1 plane, since words hold all");
-    check_range(c.table_planes == math::kPlainPlanes, "table", "8 planes, since no stage is forced");
-    check_range(!parallel || fixed_stage < 0, "fixed_stage", "-1, since each plane is a stage of its own");
+    check_that(c.planes == (parallel ? 3 : 1), "raw",
+               parallel ? "3 planes, for high, medium and low gain" : "1 plane, since words hold all");
+    check_that(c.table_planes == math::kPlainPlanes, "table", "8 planes, since no stage is forced");
+    check_that(!parallel || fixed_stage < 0, "fixed_stage", "-1, since each plane is a stage of its own");
     return;
   }
-  check_range(c.table_planes == math::kPlainPlanes || c.table_planes == math::kForcedPlanes, "table",
-              "8 or 10 planes");
-  check_range(c.planes == 1 || c.planes == 2, "raw", "1 or 2 planes");
+  check_that(c.table_planes == math::kPlainPlanes || c.table_planes == math::kForcedPlanes, "table",
+             "8 or 10 planes");
+  check_that(c.planes == 1 || c.planes == 2, "raw", "1 or 2 planes");
   const bool needs_gain_plane = c.encoding == Encoding::kCode || fixed_stage < 0;
-  check_range(c.planes == 2 || !needs_gain_plane, "raw", "2 planes, since stages come from plane 1");
+  check_that(c.planes == 2 || !needs_gain_plane, "raw", "2 planes, since stages come from plane 1");
 }
-
-#if !defined(SHOTSIEVE_DEVICE_BACKEND)
-// On the CPU the lists can be looked at, so that a wrong index is an error and not a crash.
-void check_lists(const CalibrateCall& c) {
-  for (std::int64_t g = 0; g < c.n_groups; ++g) {
-    const FrameGroup& group = c.groups[g];
-    const bool inside = 0 <= group.start && group.start <= group.stop && group.stop <= c.n_listed;
-    check_range(inside, "groups", "start and stop within frames, in row " + std::to_string(g));
-    check_range(-1 <= group.table_row && group.table_row < c.n_rows, "groups",
-                "a row of table or -1, in row " + std::to_string(g));
-  }
-  for (std::int64_t k = 0; k < c.n_listed; ++k) {
-    check_range(0 <= c.frames[k] && c.frames[k] < c.n_frames, "frames",
-                "indices into raw, at position " + std::to_string(k));
-  }
-}
-#endif
 
 void calibrate_count_py(const py::object& raw, const py::object& frames, const py::object& groups,
                         const py::object& table, const py::object& counts, const py::object& pixels,
@@ -119,7 +106,9 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
                         bool set_min, bool round_photons, float rounding_threshold, float value_limit,
                         float lit_threshold, float to_photon, float candidate_threshold, int medium_code,
                         int low_code, int lost_adc, int saturated_adc, int adc_bits, int zero_adc,
-                        std::uint32_t mask_bad, std::uintptr_t stream, int threads) {
+                        std::uint32_t mask_bad, const py::object& shift, const py::object& pixel_shift,
+                        const py::object& pixel_shift_row, int tile_rows, int tile_columns, int row_pixels,
+                        std::uintptr_t stream, int threads) {
   const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
   const std::int64_t n_frames = raw_view.shape[0];
   const std::int64_t n_pixels = raw_view.shape[2];
@@ -134,18 +123,18 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.groups = groups_view.as<const FrameGroup>();
   call.table = table_view.as<const float>();
   call.counts = counts_view.as<FrameCounts>();
-  check_range(pixels.is_none() == stage.is_none(), "pixels, stage", "both arrays or both None");
+  check_that(pixels.is_none() == stage.is_none(), "pixels, stage", "both arrays or both None");
   if (!pixels.is_none()) {
     call.pixels = view_array(pixels, "pixels", "<f4", {n_frames, n_pixels}, true).as<float>();
     call.stage = view_array(stage, "stage", "<u1", {n_frames, n_pixels}, true).as<std::uint8_t>();
   }
   if (!candidates.is_none()) {
-    check_range(!pixels.is_none(), "candidates",
-                "pixels and stage to be written too, since the bits are made from them; pass all three, or "
-                "candidates=None");
-    check_range(n_pixels % 32 == 0, "candidates",
-                "a multiple of 32 pixels in a frame, got " + std::to_string(n_pixels) +
-                    "; pad the frames, or pass candidates=None");
+    check_that(!pixels.is_none(), "candidates",
+               "pixels and stage to be written too, since the bits are made from them; pass all three, or "
+               "candidates=None");
+    check_that(n_pixels % 32 == 0, "candidates",
+               "a multiple of 32 pixels in a frame, got " + std::to_string(n_pixels) +
+                   "; pad the frames, or pass candidates=None");
     const ArrayView view = view_array(candidates, "candidates", "<u4", {n_frames, n_pixels / 32}, true);
     call.candidates = view.as<std::uint32_t>();
   }
@@ -158,24 +147,24 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.table_planes = static_cast<int>(table_view.shape[1]);
   call.round_photons = round_photons;
 
-  check_range(n_pixels % 8 == 0, "raw", "a multiple of 8 pixels in a frame, got " + std::to_string(n_pixels));
-  check_range(
+  check_that(n_pixels % 8 == 0, "raw", "a multiple of 8 pixels in a frame, got " + std::to_string(n_pixels));
+  check_that(
       encoding >= 0 && encoding <= 5, "encoding",
       "0 (digital level), 1 (gain code), 2 (word), 3 (one gain stage), 4 (parallel gain) or 5 (corrected)");
-  check_range(fixed_stage >= -1 && fixed_stage <= 2, "fixed_stage", "-1, 0, 1 or 2");
+  check_that(fixed_stage >= -1 && fixed_stage <= 2, "fixed_stage", "-1, 0, 1 or 2");
   call.encoding = static_cast<Encoding>(encoding);
   check_planes(call, fixed_stage);
-  check_range(medium_code > 0 && low_code > 0 && medium_code != low_code, "medium_code, low_code",
-              "two numbers above 0");
-  check_range(adc_bits >= 1 && adc_bits <= 14, "adc_bits", "1 to 14");
-  check_range(zero_adc >= 0 && zero_adc <= 65535, "zero_adc", "0 to 65535");
-  check_range(value_limit > 0.0f && value_limit <= math::kMaxValueLimit, "value_limit",
-              "above 0 and at most 16777214");
-  check_range(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount, "to_photon",
-              "at least 0, and value_limit * to_photon below 2147483000");
-  check_range(rounding_threshold > 0.0f && rounding_threshold <= 1.0f, "rounding_threshold",
-              "above 0 and at most 1");
-  check_range(threads >= 1, "threads", "at least 1");
+  check_that(medium_code > 0 && low_code > 0 && medium_code != low_code, "medium_code, low_code",
+             "two numbers above 0");
+  check_that(adc_bits >= 1 && adc_bits <= 14, "adc_bits", "1 to 14");
+  check_that(zero_adc >= 0 && zero_adc <= 65535, "zero_adc", "0 to 65535");
+  check_that(value_limit > 0.0f && value_limit <= math::kMaxValueLimit, "value_limit",
+             "above 0 and at most 16777214");
+  check_that(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount, "to_photon",
+             "at least 0, and value_limit * to_photon below 2147483000");
+  check_that(rounding_threshold > 0.0f && rounding_threshold <= 1.0f, "rounding_threshold",
+             "above 0 and at most 1");
+  check_that(threads >= 1, "threads", "at least 1");
   const float medium_floor = set_min ? 0.0f : -std::numeric_limits<float>::infinity();
   call.rules = {rounding_threshold,
                 value_limit,
@@ -186,8 +175,10 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
                 fixed_stage,
                 {medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc},
                 mask_bad};
+  call.shifts = view_shifts(shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels,
+                            n_frames, n_pixels);
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
-  check_lists(call);
+  check_lists(call.groups, call.n_groups, call.frames, call.n_listed, n_frames, call.n_rows, call.shifts);
 #endif
 
   // Safe without the GIL: the caller holds references to every array for the length of the call.
@@ -206,7 +197,11 @@ void bind_calibrate(py::module_& m) {
         py::arg("to_photon") = 0.0f, py::arg("candidate_threshold") = std::numeric_limits<float>::quiet_NaN(),
         py::arg("medium_code") = 1, py::arg("low_code") = 3, py::arg("lost_adc") = 0x3FFF,
         py::arg("saturated_adc") = 0, py::arg("adc_bits") = 12, py::arg("zero_adc") = 0,
-        py::arg("mask_bad") = std::uint32_t{0xFFFFFFFF}, py::arg("stream") = 0, py::arg("threads") = 1);
+        py::arg("mask_bad") = std::uint32_t{0xFFFFFFFF},
+
+        py::arg("shift") = py::none(), py::arg("pixel_shift") = py::none(),
+        py::arg("pixel_shift_row") = py::none(), py::arg("tile_rows") = 0, py::arg("tile_columns") = 0,
+        py::arg("row_pixels") = 0, py::arg("stream") = 0, py::arg("threads") = 1);
 }
 
 }  // namespace shotsieve::bind

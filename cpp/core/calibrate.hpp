@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../math/calibrate.hpp"
+#include "shift.hpp"
 #include "where.hpp"
 
 namespace shotsieve {
@@ -48,6 +49,7 @@ struct CalibrateCall {
   Encoding encoding;
   bool round_photons;
   math::PixelRules rules;
+  Shifts shifts;  // added to the offsets of listed frames; none where neither array is there
 };
 
 // Promise: exact. n_pixels is a multiple of 8, and of 32 where candidates are written. Never synchronises,

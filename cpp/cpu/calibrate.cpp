@@ -9,6 +9,7 @@
 #include "calibrate_span.hpp"
 #include "corrected.hpp"
 #include "parallel.hpp"
+#include "shifted.hpp"
 
 namespace shotsieve {
 namespace {
@@ -70,7 +71,7 @@ template <Uniform U, bool Round, bool Photons, Output O>
 bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   constexpr int Stage = U == kOnly ? 0 : U;
   const std::uint16_t* __restrict adc = s.adc;
-  const float* __restrict offset = s.plane(U == kOnly ? math::kSingleOffset : math::kOffset + Stage);
+  const float* __restrict offset = s.offset(Stage);
   const float* __restrict gain = s.plane(U == kOnly ? math::kSingleGain : math::kGain + Stage);
   float* __restrict pixels = s.pixels;
   std::uint8_t* __restrict stages = s.stage;
@@ -109,9 +110,9 @@ bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   const std::uint16_t* __restrict middle = E == Encoding::kParallel ? s.words(1) : s.adc;
   const float* __restrict threshold0 = s.plane(math::kThreshold0);
   const float* __restrict threshold1 = s.plane(math::kThreshold1);
-  const float* __restrict offset0 = s.plane(math::kOffset);
-  const float* __restrict offset1 = s.plane(math::kOffset + 1);
-  const float* __restrict offset2 = s.plane(math::kOffset + 2);
+  const float* __restrict offset0 = s.offset(0);
+  const float* __restrict offset1 = s.offset(1);
+  const float* __restrict offset2 = s.offset(2);
   const float* __restrict gain0 = s.plane(math::kGain);
   const float* __restrict gain1 = s.plane(math::kGain + 1);
   const float* __restrict gain2 = s.plane(math::kGain + 2);
@@ -232,18 +233,35 @@ Loops choose_loops(const CalibrateCall& c) {
 
 // Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With
 // gain codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
-void calibrate_span(const Span& s, const Loops& loops, const CalibrateCall& c, FrameCounts& counts) {
+// `first` is the first pixel of the span in its frame.
+void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& c, std::int64_t frame,
+                    std::int64_t first) {
+  FrameCounts& counts = c.counts[frame];
+  alignas(64) float shifted[3 * kSpan];
+  Span s = plain;
+  const auto shift = [&](int first_stage, int last_stage) {
+    if (!c.shifts.any()) return;
+    for (int g = first_stage; g <= last_stage; ++g) {
+      cpu::shifted_offsets(c.shifts, frame, c.n_pixels, first, s.n, plain.offset(g), shifted + g * kSpan);
+    }
+    s.offsets = shifted;
+    s.offset_step = kSpan;
+  };
   if (loops.all_high_gain == nullptr) {
+    const int stage = std::max(c.rules.fixed_stage, 0);  // a detector with one stage may be called adaptive
+    shift(stage, stage);
     loops.uniform(s, c.rules, counts);
     return;
   }
   const bool high_gain_expected = c.rules.fixed_stage <= 0;
   if (high_gain_expected && loops.all_high_gain(s, c.rules)) {
+    shift(0, 0);
     loops.uniform(s, c.rules, counts);
     return;
   }
-  for (std::int64_t first = 0; first < s.n; first += kGroup) {
-    const Span group = s.part(first, std::min(kGroup, s.n - first));
+  shift(0, 2);
+  for (std::int64_t at = 0; at < s.n; at += kGroup) {
+    const Span group = s.part(at, std::min(kGroup, s.n - at));
     const bool high_gain = high_gain_expected && loops.all_high_gain(group, c.rules);
     (high_gain ? loops.uniform : loops.mixed)(group, c.rules, counts);
   }
@@ -252,9 +270,12 @@ void calibrate_span(const Span& s, const Loops& loops, const CalibrateCall& c, F
 // The words of one tile of one frame.
 Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std::int64_t first) {
   const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels;
+  const int offsets = c.table_planes == math::kSinglePlanes ? int{math::kSingleOffset} : int{math::kOffset};
   const Span whole{raw,
                    raw + (c.planes - 1) * c.n_pixels,
                    table,
+                   c.n_pixels,
+                   table + offsets * c.n_pixels,
                    c.n_pixels,
                    c.pixels != nullptr ? c.pixels + frame * c.n_pixels : nullptr,
                    c.stage != nullptr ? c.stage + frame * c.n_pixels : nullptr,
@@ -283,16 +304,16 @@ void prefetch(const Span& s, const CalibrateCall& c, bool last_plane, bool const
 }
 
 // Calibrates a tile of one frame, and fetches what comes after it.
-void calibrate_tile(const CalibrateCall& c, const Loops& loops, const Span& tile, const Span& next,
-                    bool new_constants, FrameCounts& counts) {
+void calibrate_tile(const CalibrateCall& c, const Loops& loops, std::int64_t frame, std::int64_t first,
+                    const Span& tile, const Span& next, bool new_constants) {
   const bool mark = cpu::marks_candidates(c);
   for (std::int64_t at = 0; at < tile.n; at += kSpan) {
     if (at < next.n) {
       prefetch(next.part(at, std::min(kSpan, next.n - at)), c, loops.last_plane, new_constants);
     }
     const Span span = tile.part(at, std::min(kSpan, tile.n - at));
-    calibrate_span(span, loops, c, counts);
-    if (mark) cpu::mark_candidates(c, span.pixels, span.n, counts);
+    calibrate_span(span, loops, c, frame, first + at);
+    if (mark) cpu::mark_candidates(c, span.pixels, span.n, c.counts[frame]);
   }
 }
 
@@ -313,7 +334,7 @@ void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGrou
       const std::int64_t next_first = last ? std::min(first + kTile, c.n_pixels) : first;
       const Span tile = tile_of(c, table, c.frames[k], first);
       const Span next = tile_of(c, table, c.frames[last ? group.start : k + 1], next_first);
-      calibrate_tile(c, loops, tile, next, last, c.counts[c.frames[k]]);
+      calibrate_tile(c, loops, c.frames[k], first, tile, next, last);
     }
   }
 }

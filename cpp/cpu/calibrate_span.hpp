@@ -13,11 +13,14 @@ struct Span {
   const std::uint16_t* digital;
   const float* table;       // planes of this cell, at the first pixel of the span
   std::int64_t plane_step;  // floats from plane to plane
-  float* pixels;            // null when only counts are wanted
+  const float* offsets;     // those planes that are offsets, or what they are with shifts
+  std::int64_t offset_step;
+  float* pixels;  // null when only counts are wanted
   std::uint8_t* stage;
   std::int64_t n;
 
   const float* plane(int p) const { return table + p * plane_step; }
+  const float* offset(int stage_of_it) const { return offsets + stage_of_it * offset_step; }
   // Words of a plane between the first and the last one.
   const std::uint16_t* words(int p) const { return adc + p * plane_step; }
   Span part(std::int64_t first, std::int64_t count) const {
@@ -25,6 +28,8 @@ struct Span {
             digital + first,
             table + first,
             plane_step,
+            offsets + first,
+            offset_step,
             pixels != nullptr ? pixels + first : nullptr,
             stage != nullptr ? stage + first : nullptr,
             count};

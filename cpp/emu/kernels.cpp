@@ -2,6 +2,7 @@
 #include "../../cuda/bank_mode.cu"
 #include "../../cuda/bins.cu"
 #include "../../cuda/calibrate.cu"
+#include "../../cuda/common_mode.cu"
 #include "../../cuda/compact.cu"
 #include "../../cuda/darks.cu"
 #include "../../cuda/linearise.cu"

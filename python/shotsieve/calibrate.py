@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from .backend import Backend
     from .constants.container import Constants
+    from .constants.masks import StaticMask
     from .constants.steps import Steps
     from .detectors import Detector
+    from .shifts import Shifts
 
 STAGE_BITS = 0x03
 NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN, NO_CONSTANTS = 0x10, 0x20, 0x40, 0x80
@@ -204,6 +206,7 @@ def make_tables(
     unit: str,
     photon_energy_kev: float | None,
     gain_mode: str,
+    masks: StaticMask | None = None,
 ) -> Tables:
     """Fold the constants of a run, for the cells that occur and have constants.
 
@@ -221,6 +224,8 @@ def make_tables(
     photon_energy_kev : float or None
     gain_mode : str
         As in `OperatingMode`.
+    masks : StaticMask or None
+        Bits of bad pixels beside those of the constants.
 
     Returns
     -------
@@ -236,7 +241,15 @@ def make_tables(
     used = 0
     for at in holders:
         folded = fold(
-            constants, detector, modules[at], cells, steps, unit, photon_energy_kev, gain_mode=gain_mode
+            constants,
+            detector,
+            modules[at],
+            cells,
+            steps,
+            unit,
+            photon_energy_kev,
+            gain_mode=gain_mode,
+            masks=masks,
         )
         known = np.flatnonzero(folded.known)
         rows = np.arange(used, used + len(known))
@@ -245,7 +258,7 @@ def make_tables(
         used += len(known)
         if wanted:
             linear.append(linear_rows(constants, detector, modules[at], cells[known]))
-    made = Tables(table[:used], mask[:used], row_of, cells, steps.bad_bits)
+    made = Tables(table[:used], mask[:used], row_of, cells, steps.all_bad_bits())
     return replace(made, linear=np.concatenate(linear)) if wanted and used else made
 
 
@@ -301,6 +314,7 @@ def queue_calibration(
     pixels: Any = None,
     stage: Any = None,
     candidates: Any = None,
+    shifts: Shifts | None = None,
     stream: Any = None,
 ) -> None:
     """Queue the calibration of listed frames on a stream; returns at once and never waits.
@@ -326,6 +340,8 @@ def queue_calibration(
         Receives one bit per pixel: bit p % 32 of word p // 32 is set where pixel p counts and its value is at
         least ``params.candidate_threshold``. Only together with ``pixels``, and n_pixels is then a multiple
         of 32.
+    shifts : Shifts or None
+        Added to the offsets of the F frames: baselines and common mode.
     stream : object
         A stream of ``backend.device``.
 
@@ -350,6 +366,7 @@ def queue_calibration(
         stream=backend.device.handle(stream),
         threads=backend.threads,
         **params.kernel_args(),
+        **({} if shifts is None else shifts.kernel_args()),
     )
 
 

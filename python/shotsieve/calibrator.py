@@ -26,10 +26,12 @@ from .linearise import Lineariser
 from .measure.arrays import check_raw, chosen_backend
 from .measure.lit import lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
+from .shift_finder import make_finder, mode_of
 from .units import parse_quantity
 
 if TYPE_CHECKING:
     from .backend import Backend
+    from .constants.masks import StaticMask
 
 OUTPUTS = ("data", "gain", "mask", "lit_pixels", "unmasked_pixels", "intensity", "photons")
 IMAGES = ("data", "gain", "mask")
@@ -95,6 +97,8 @@ class Calibrator:
         Of LPD: whether the planes of a shot are its words in high, medium and low gain. None: whether the
         constants say that they are for that mode.
     backend : {"auto", "cpu", "cuda", "emu"} or Backend
+    masks : StaticMask or None
+        Bits of bad pixels beside those of the constants; see `shotsieve.constants.mask_file.read_mask`.
 
     Attributes
     ----------
@@ -131,6 +135,7 @@ class Calibrator:
         lit_threshold: str | float = "0.7 photon",
         parallel_gain: bool | None = None,
         backend: str | Backend = "auto",
+        masks: StaticMask | None = None,
     ) -> None:
         family = None if detector is None else detectors.load(detector)
         if not isinstance(constants, Constants):
@@ -154,12 +159,19 @@ class Calibrator:
             self.unit,
             photon_energy_kev,
             gain_mode,
+            masks,
         )
         to_photon = photons_per_unit(self.unit, photon_energy_kev)
         self._threshold = self._lit(lit_threshold, photon_energy_kev, constants, gain_mode)
         self.params = CalibrateParams.from_steps(
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
+        self._mode = mode_of(steps, self.detector, gain_mode, constants, self.tables, self.modules)
+        if self._mode is not None and self._mode.cells:
+            raise BadInput(
+                f"{WHO}: cell_common_mode needs whole rows of cells of a train, and frames do not say "
+                "of which train they are: use shotsieve.Engine, or leave it out"
+            )
         self.backend = chosen_backend(backend)
         self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.frame_shape)
         device = self.backend.device
@@ -302,17 +314,22 @@ class Calibrator:
             device.to_device(lists[-1], pinned[-1], stream)
         raw = raw.reshape(flat[0], self.detector.plane_count, flat[1])
         words = self._lineariser.buffer(raw.shape)
+        inputs = (self._lineariser.queue(raw, *lists, words, stream), *lists, self._table)
+        finder = shifts = None
+        if self._mode is not None:
+            finder = make_finder(self.backend, self._mode, flat[1], flat[0])
+            shots = (np.ones_like(rows, bool), rows, None, None)  # trains and cells: not looked at
+            shifts = finder.queue(*inputs, *shots, stream)
         queue_calibration(
             self.backend,
-            self._lineariser.queue(raw, *lists, words, stream),
-            *lists,
-            self._table,
+            *inputs,
             counts,
             self.params,
             **{name: array.reshape(*flat) for name, array in images.items()},
+            shifts=shifts,
             stream=stream,
         )
-        return [*pinned, *lists, words]
+        return [*pinned, *lists, words, finder]
 
     def _answer(
         self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray

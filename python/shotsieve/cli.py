@@ -49,6 +49,7 @@ _LATER = (
     "dark",
     "decide",
     "ledger",
+    "mask",
     "pulses",
     "report",
     "table",
@@ -362,7 +363,7 @@ class _Simulations(click.Group):
     """Makes its commands only when one is asked for: they import what the others do not need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["dark", "saxs", "sfx", "spi"]
+        return ["dark", "receiver", "saxs", "sfx", "spi"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(ctx):

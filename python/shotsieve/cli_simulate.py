@@ -223,4 +223,33 @@ def dark_command(progress_bar: Callable[[], Any]) -> click.Command:
     )
 
 
+def receiver_command(progress_bar: Callable[[], Any]) -> click.Command:
+    """Return ``shotsieve simulate receiver``.
+
+    Parameters
+    ----------
+    progress_bar : callable
+        As for `spi_command`.
+    """
+    from .simulate.receiver_parameters import ReceiverParameters
+
+    def simulate(out: Path, **values: Any) -> None:
+        from .simulate.receiver import simulate_receiver
+
+        parameters = ReceiverParameters(**values)
+        with progress_bar() as update:
+            progress = None if update is None else lambda doing, done, total: update(done, total, 0, doing)
+            made = simulate_receiver(out, parameters, progress=progress)
+        click.echo(f"raw run    {made.raw}: {parameters.n_trains} trains, {len(made.files)} files")
+        click.echo(f"constants  {made.constants}\ntruth      {made.truth}")
+
+    return click.Command(
+        "receiver",
+        callback=simulate,
+        params=[click.Argument(["out"], type=click.Path(path_type=Path)), *options_of(ReceiverParameters)],
+        help="Simulate a run of JUNGFRAU, ePix100 or Gotthard-II: raw run, constants, truth in OUT.\n\n"
+        "Trains are counted from 0. Lists are written 0,2,5-8; entries of several numbers 3:0,5:1.",
+    )
+
+
 spi_command, sfx_command, saxs_command = (partial(scene_command, name) for name in ("spi", "sfx", "saxs"))

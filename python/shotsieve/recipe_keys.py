@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
+from .constants.masks import MEANINGS as MASK_MEANINGS
 from .constants.steps import Steps
 from .detectors import GAIN_MODES
 from .filters import COMPRESSIONS
@@ -106,6 +107,9 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "distance": Key(Quantity, units=("m",)),
         "parallel_gain": Key(bool),
         "unit": Key(str, choices=("ADU", "keV", "photon")),
+        "mask": Key(str),
+        "mask_bad": Key(str, choices=MASK_MEANINGS),
+        "mask_zero_std": Key(str),
         **STEP_KEYS,
     },
     "measure.lit": {
@@ -200,7 +204,7 @@ DERIVED_NEEDS = {
     "rank": (("of",), ("window", "per_cell")),
     "list": (("file",), ()),
 }
-REGION_KINDS = ("rectangle", "ring", "sector", "polygon", "mask", "projection")
+REGION_KINDS = ("rectangle", "strips", "ring", "sector", "polygon", "mask", "projection")
 PLACED_KINDS = ("ring", "sector", "polygon")  # they need to know where the pixels are
 REGION_KEYS: dict[str, Key] = {
     "kind": Key(str, choices=REGION_KINDS, required=True),
@@ -221,6 +225,7 @@ REGION_KEYS: dict[str, Key] = {
 # What a region of each kind needs, and may have beside.
 REGION_NEEDS = {
     "rectangle": (("ss_start", "ss_stop", "fs_start", "fs_stop"), ("module",)),
+    "strips": (("fs_start", "fs_stop"), ("module",)),
     "ring": (("low", "high"), ("unit",)),
     "sector": (("low", "high", "chi_low", "chi_high"), ("unit",)),
     "polygon": (("vertices",), ()),

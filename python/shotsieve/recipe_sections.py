@@ -59,6 +59,10 @@ class Calibrate:
         What overrides the run's control sources, None where it does not; named as in `OperatingMode`.
     unit : str or None
         Unit of the output that was asked for; None leaves it to the steps.
+    mask, mask_bad : str or None
+        A user's mask as written, and what marks a bad pixel in it; see `shotsieve.constants.masks`.
+    mask_zero_std : str or None
+        A mask that `shotsieve mask` made, as written.
     steps : Steps
         Every switch of the calibration.
     """
@@ -72,6 +76,9 @@ class Calibrate:
     distance_m: float | None = None
     parallel_gain: bool | None = None
     unit: str | None = None
+    mask: str | None = None
+    mask_bad: str | None = None
+    mask_zero_std: str | None = None
     steps: Steps = field(default_factory=Steps)
 
     def mode_overrides(self) -> dict[str, Any]:
@@ -171,7 +178,7 @@ class Region:
 
     Attributes
     ----------
-    kind : {"rectangle", "ring", "sector", "polygon", "mask", "projection"}
+    kind : {"rectangle", "strips", "ring", "sector", "polygon", "mask", "projection"}
     module : int or None
         Number of the module that a rectangle counts in; None counts in the slab.
     vertices : str or None

@@ -9,6 +9,7 @@ import numpy as np
 from shotsieve.backend import Backend
 from shotsieve.calibrate import COUNTS, CalibrateParams, list_frames, queue_calibration
 from shotsieve.compact import queue_compaction
+from shotsieve.shifts import Shifts, Tiles
 
 POISON = {"counts": -7, "pixels": 3.25, "stage": 0xEE, "candidates": 0xDEADBEEF}
 
@@ -22,6 +23,8 @@ class Case:
     present: np.ndarray  # (S, M)
     table: np.ndarray  # (R, P, n_pixels)
     params: dict[str, Any] = field(default_factory=dict)
+    shifts: dict[str, np.ndarray] = field(default_factory=dict)  # tile, pixel and pixel_row, as in `Shifts`
+    tiles: Tiles | None = None
 
     def lists(self) -> tuple[np.ndarray, np.ndarray]:
         return list_frames(self.present, self.rows)
@@ -66,6 +69,7 @@ def calibrate(backend: Backend, case: Case, pixels: bool = True) -> dict[str, np
     out = poisoned(case, pixels)
     on_device = {name: upload(backend, array, stream) for name, array in out.items()}
     inputs = [upload(backend, array, stream) for array in (raw, frames, groups, case.table)]
+    shifts = {name: upload(backend, array, stream) for name, array in case.shifts.items()}
     queue_calibration(
         backend,
         *inputs,
@@ -74,6 +78,7 @@ def calibrate(backend: Backend, case: Case, pixels: bool = True) -> dict[str, np
         pixels=on_device.get("pixels"),
         stage=on_device.get("stage"),
         candidates=on_device.get("candidates"),
+        shifts=Shifts(**shifts, tiles=case.tiles) if shifts else None,
         stream=stream,
     )
     return {name: download(backend, array, stream) for name, array in on_device.items()}

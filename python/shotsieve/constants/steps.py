@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import BadInput, nearest
-from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS
+from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS, BadPixels
+from .masks import parse_block
 
 if TYPE_CHECKING:
     from ..detectors import Detector
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Steps"]
 
+MAX_DARK_ADU = 2000  # times 256 times the pixels of an ASIC: sums stay within 32 bits
+MAX_ITERATIONS = 100
 MAX_VALUE_LIMIT = 16777214.0  # above it the kernels' sums of rint(x * 128) would leave 32 bits
 
 _STEP_OF = {"adu_per_kev": "xray_gain", "relative_gain": "relative_gain"}
@@ -36,6 +39,10 @@ _OFF = {
     "adu_per_photon": None,
     "round_photons": False,
     "wrap256": False,
+    "common_mode": False,
+    "cell_common_mode": False,
+    "mask_noisy_adc": False,
+    "blc_noise": False,
 }
 
 
@@ -78,6 +85,32 @@ class Steps:
     wrap256 : bool
         Of detectors with eight bits: a stored 0 is 256, which did not fit. To be switched off for the mode
         with nine bits.
+    double_pixels : {"keep", "mark", "mask"}
+        Whether pixels that are larger than the others, at the edges of chips, count. They have the bit
+        NON_STANDARD_SIZE in any case, or (AGIPD) where it is not ``"keep"``.
+    common_mode : bool
+        Subtract the mean of the dark pixels of each ASIC in each frame; see `shotsieve.common_mode`. Of a
+        detector with banks: the medians of `shotsieve.bank_mode`.
+    cell_common_mode : bool
+        Before it, in every iteration, subtract the mean of each pixel over the cells of its row.
+    cm_n_itr : int
+        Iterations of both.
+    cm_dark_range : str
+        Which values are dark, in ADU after the offset, both ends included.
+    cm_dark_fraction : float
+        A group is corrected if strictly more than this share of it is dark.
+    cm_medians : str
+        Of a detector with banks: which medians, of ``"banks rows columns"``.
+    cm_limit : float or None
+        Such a median counts if it is nearer to 0, in ADU; None: always.
+    blc_noise : bool
+        Before the common mode subtract the noise peak of each frame; see `shotsieve.baseline`.
+    blc_noise_threshold : float or None
+        A peak lower than minus this, in ADU, is none; None: any peak.
+    mask_noisy_adc : bool
+        Flag readout blocks with NOISY_ADC of which strictly more than `noisy_adc_threshold` is bad.
+    noisy_adc_block : str
+        Pixels of such a block, slow scan x fast scan.
     bad_bits : int
         Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
 
@@ -104,14 +137,31 @@ class Steps:
     rounding_threshold: float = 0.5
     value_limit: float = 1e7
     wrap256: bool = True
+    double_pixels: str = "keep"
     parallel_sigma_high: float = 5.0
     parallel_sigma_mid: float = 100.0
+    common_mode: bool = False
+    cell_common_mode: bool = False
+    cm_n_itr: int = 4
+    cm_dark_range: str = "-30 30 ADU"
+    cm_dark_fraction: float = 0.15
+    cm_medians: str = "banks rows columns"
+    cm_limit: float | None = 100.0
+    blc_noise: bool = False
+    blc_noise_threshold: float | None = 5000.0
+    mask_noisy_adc: bool = False
+    noisy_adc_threshold: float = 0.25
+    noisy_adc_block: str = "64x16"
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:
-        if self.force_hg_reference not in ("hg", "mg"):
-            hint = nearest(str(self.force_hg_reference), ("hg", "mg"))
-            raise BadInput(f"force_hg_reference = {self.force_hg_reference!r} must be 'hg' or 'mg'.{hint}")
+        words = {"force_hg_reference": ("hg", "mg"), "double_pixels": ("keep", "mark", "mask")}
+        for name, allowed in words.items():
+            if getattr(self, name) not in allowed:
+                hint = nearest(str(getattr(self, name)), allowed)
+                raise BadInput(
+                    f"{name} = {getattr(self, name)!r} must be {' or '.join(map(repr, allowed))}.{hint}"
+                )
         for name in ("force_mg_if_below", "force_hg_if_below"):
             level = getattr(self, name)
             if level is not None and not math.isfinite(level):
@@ -129,6 +179,12 @@ class Steps:
             )
         if not 0 <= self.bad_bits <= ALL_BITS:
             raise BadInput(f"bad_bits = {self.bad_bits} must be a mask of 32 bits (0 ... {ALL_BITS:#x}).")
+        self._check_common_mode()
+        parse_block(self.noisy_adc_block)
+        if not 0 <= self.noisy_adc_threshold < 1:
+            raise BadInput(
+                f"noisy_adc_threshold = {self.noisy_adc_threshold} must be at least 0 and below 1."
+            )
         self._check_offset("relative_gain", "adjust_mg_baseline", "xray_gain")
 
     def _check_offset(self, *steps: str) -> None:
@@ -138,6 +194,57 @@ class Steps:
                 f"offset = false leaves the pedestal in the data, and {scaled[0]} would scale it as if it "
                 f"were signal: set {' = false, '.join(scaled)} = false as well, or offset = true."
             )
+
+    def _check_common_mode(self) -> None:
+        low, high = self.dark_range()
+        if not -MAX_DARK_ADU <= low < high <= MAX_DARK_ADU:
+            raise BadInput(
+                f'cm_dark_range = "{self.cm_dark_range}" must rise, and stay within {MAX_DARK_ADU} ADU.'
+            )
+        if not 0 <= self.cm_dark_fraction < 1:
+            raise BadInput(f"cm_dark_fraction = {self.cm_dark_fraction} must be at least 0 and below 1.")
+        if not 1 <= self.cm_n_itr <= MAX_ITERATIONS:
+            raise BadInput(f"cm_n_itr = {self.cm_n_itr} must be from 1 to {MAX_ITERATIONS}.")
+        words = self.cm_medians.split()
+        if not words or len(set(words)) < len(words) or not set(words) <= {"banks", "rows", "columns"}:
+            raise BadInput(
+                f'cm_medians = "{self.cm_medians}": expected some of "banks rows columns", once each.'
+            )
+        if self.cm_limit is not None and not 0 < self.cm_limit < math.inf:
+            raise BadInput(f"cm_limit = {self.cm_limit} must be a number of ADU above 0, or left out.")
+        if self.cell_common_mode and not self.common_mode:
+            raise BadInput(
+                "cell_common_mode = true takes turns with the common mode of ASICs: set common_mode = true."
+            )
+        for name in ("common_mode", "blc_noise"):
+            if getattr(self, name) and not self.offset:
+                raise BadInput(f"{name} = true looks at values after the offset: set offset = true as well.")
+        if self.blc_noise_threshold is not None and not self.blc_noise_threshold > 0:
+            raise BadInput(f"blc_noise_threshold = {self.blc_noise_threshold} ADU must be above 0.")
+
+    def dark_range(self) -> tuple[float, float]:
+        """Return the ends of the dark range in ADU.
+
+        Raises
+        ------
+        BadInput
+            If `cm_dark_range` is not two numbers and their unit.
+
+        Examples
+        --------
+        >>> Steps().dark_range()
+        (-30.0, 30.0)
+        """
+        words = self.cm_dark_range.split()
+        try:
+            low, high = (float(word) for word in words[:2])
+        except ValueError:
+            low = high = math.nan
+        if words[2:] != ["ADU"] or not (math.isfinite(low) and math.isfinite(high)):
+            raise BadInput(
+                f'cm_dark_range = "{self.cm_dark_range}": expected two numbers and ADU, as in "-30 30 ADU".'
+            )
+        return low, high
 
     def for_detector(self, detector: Detector) -> Steps:
         """Return the steps with those that the detector does not have switched off.
@@ -194,6 +301,10 @@ class Steps:
                     f"in {steps.unit()}"
                 )
         return steps, notes
+
+    def all_bad_bits(self) -> int:
+        """Return `bad_bits`, with that of double pixels where these are masked."""
+        return self.bad_bits | (int(BadPixels.NON_STANDARD_SIZE) if self.double_pixels == "mask" else 0)
 
     def forcing(self) -> bool:
         """Return whether stages are forced, so that the folded table has its two planes of levels."""

@@ -65,6 +65,8 @@ def check(detector: Detector, path: Path) -> None:
             f"{path}: dimensions = {detector.dimensions} with shape {detector.shape}; it must be 2, or 1 "
             f"with one row of strips."
         )
+    if not set(detector.wide_edges) <= {"ss", "fs"}:
+        raise BadInput(f"{path}: wide_edges = {detector.wide_edges}; it may hold 'ss' and 'fs'.")
     if not detector.cell_key and detector.cell_cycle < 1:
         raise BadInput(f"{path}: without a cell_key, cell_cycle must say how many cells take turns.")
     coded = detector.encoding in ("code", "word")

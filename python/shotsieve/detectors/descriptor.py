@@ -107,6 +107,10 @@ class Detector:
         (slow scan, fast scan) in pixels.
     dimensions : {2, 1}
         Pixel axes of a frame in files and arrays; with 1 the detector is a row of strips, and shape[0] is 1.
+    wide_marked : bool
+        Whether such pixels have the bit NON_STANDARD_SIZE even where a recipe does not ask for it.
+    wide_edges : tuple of str
+        Axes, ``"ss"`` and ``"fs"``, along which the pixels on both sides of a border of chips are longer.
     bank : tuple of int
         (slow scan, fast scan) in pixels: parts of a module that are read out together, whose common mode is
         taken by medians; (0, 0) where there is none.
@@ -202,6 +206,8 @@ class Detector:
     dimensions: int = 2
     edge_rows: tuple[int, int] = (0, 0)
     plane_axis: bool = True
+    wide_edges: tuple[str, ...] = ()
+    wide_marked: bool = True
     bank: tuple[int, int] = (0, 0)
     cell_cycle: int = 0
     hexagonal: bool = False
@@ -287,6 +293,27 @@ class Detector:
             edge_rows=(0, 0),
             steps=("round_photons",),
         )
+
+    def wide_pixels(self) -> np.ndarray:
+        """Return which pixels of a module are larger than the others, by `wide_edges`.
+
+        Returns
+        -------
+        ndarray of bool, shape (pixels,)
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> detectors.load("JUNGFRAU").wide_pixels().reshape(512, 1024)[255:257, 0].tolist()
+        [True, True]
+        """
+        wide = np.zeros(self.shape, bool)
+        for axis, name in enumerate(("ss", "fs")):
+            if name in self.wide_edges:
+                after = np.arange(self.asic[axis], self.shape[axis], self.asic[axis])
+                lines = np.concatenate([after - 1, after])
+                wide[(lines,) if axis == 0 else (slice(None), lines)] = True
+        return wide.ravel()
 
     def in_parallel_gain(self) -> Detector:
         """Return the detector as it is when every pixel is measured in all three stages at once.

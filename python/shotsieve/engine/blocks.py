@@ -20,6 +20,7 @@ from ..constants.bad_pixels import BadPixels
 from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
+from ..shift_finder import make_finder
 from ..sources.corrected import planes_in, without_data
 from .clock import READ, StepClock
 from .job import Job, module_status
@@ -29,6 +30,7 @@ from .stages import PixelStages, cut
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..shifts import Shifts
     from ..table import Table
     from .passes import FrameSink
 
@@ -58,6 +60,10 @@ class Slot:
         self.shots_in = np.zeros(0, "i8")
         self.present = np.zeros((0, modules), bool)
         self.rows = np.zeros((0, modules), "i4")
+        self.train_id = self.cell_id = np.zeros(0, "i8")
+        # What is found of all its frames before they are calibrated, once it is asked for.
+        self.finder: Any = None  # of the shifts, where a common mode is subtracted
+        self.shifts: Shifts | None = None
         # Where blocks come from outside: a table of their own, and raw words that are on the device already.
         self.table: Table | None = None
         self.given: Any = None
@@ -128,6 +134,9 @@ class BlockRunner:
             slot.words = self.lineariser.buffer(slot.raw.shape)
         if self.by_noise is not None:
             self.by_noise.prepare(slot)
+        if self.on_device and self.job.common_mode is not None:
+            frames = self.block_shots * self.modules
+            slot.finder = make_finder(self.backend, self.job.common_mode, self.pixels, frames)
         return slot
 
     def _upload(self, array: np.ndarray) -> Any:
@@ -148,11 +157,16 @@ class BlockRunner:
         start, stop = block
         slot.shots_in = source.readable[start:stop]
         slot.present = source.shots.present[slot.shots_in]
-        slot.rows = self.rows_of(source.shots.cell_id[slot.shots_in])
+        self.describe(slot, source.shots.train_id[slot.shots_in], source.shots.cell_id[slot.shots_in])
         out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.frame_shape)
         with self.clock.step(READ):
             source.read(start, stop, out)
         self.leave_out(slot, out)
+
+    def describe(self, slot: Slot, train_id: np.ndarray, cell_id: np.ndarray) -> None:
+        """Note what the shots in a slot are, and which constants they have."""
+        slot.train_id, slot.cell_id, slot.shifts = train_id, cell_id, None
+        slot.rows = self.rows_of(cell_id)
 
     def submit(self, slot: Slot, block: Any) -> None:
         """Queue the copies and the counting of a block; waits for nothing."""
@@ -167,6 +181,7 @@ class BlockRunner:
         frames, groups = self._list(slot, slot.present, slot.rows)
         raw = slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels)
         words = self.lineariser.queue(raw, frames, groups, slot.words, slot.stream)
+        self._find_shifts(slot, frames, groups)
         if self.by_noise is not None:
             self.by_noise.queue(slot, words, frames, groups)
         if self.counts_late:
@@ -179,6 +194,7 @@ class BlockRunner:
             self.table,
             slot.device_counts[: n * self.modules],
             self.job.params,
+            shifts=slot.shifts,
             stream=slot.stream,
         )
         self.device.to_host(
@@ -200,6 +216,7 @@ class BlockRunner:
             worth = self._counts(slot)[..., CANDIDATES].any(axis=1)
         if self.stages is not None:
             with self.clock.step("pixels"):
+                self._find_shifts(slot)
                 self.stages.measure(slot, shots, worth, present, rows)
         if counted and self.counts_late:
             self.device.wait(self.device.record(slot.stream))
@@ -250,6 +267,17 @@ class BlockRunner:
         self.device.to_device(slot.device_groups[:grouped], slot.groups[:grouped], slot.stream)
         return slot.device_frames[:listed], slot.device_groups[:grouped]
 
+    def _find_shifts(self, slot: Slot, frames: Any = None, groups: Any = None) -> None:
+        """Queue what finds the shifts of all frames of a slot, unless that was done before."""
+        n = len(slot.shots_in)
+        if slot.finder is None or slot.shifts is not None or n == 0:
+            return
+        if frames is None:
+            frames, groups = self._list(slot, slot.present, slot.rows)
+        raw = slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels)
+        lists = (slot.present, slot.rows, slot.train_id, slot.cell_id)
+        slot.shifts = slot.finder.queue(raw, frames, groups, self.table, *lists, slot.stream)
+
     def _write(self, slot: Slot, at: np.ndarray) -> None:
         """Hand kept shots to the writer; `at` are their positions in the block."""
         shots, present, rows = slot.shots_in[at], slot.present, slot.rows
@@ -262,6 +290,7 @@ class BlockRunner:
             return
         for part in cut(at, self._room(shots)):
             with self.clock.step("calibrate kept"):
+                self._find_shifts(slot)
                 self.second.queue(slot, part, present[part], rows[part])
                 data, stage = self.second.fetch(len(part), slot.stream)
                 gain, mask = self._gain_and_mask(slot, part, stage)

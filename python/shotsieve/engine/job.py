@@ -14,17 +14,19 @@ from ..derive import WHOLE_TABLE, declare
 from ..errors import BadInput
 from ..keep import Keeper, kept_misses
 from ..measure.lit import photons_per_unit
-from ..measure.lit_noise import noise_params, noise_table
 from ..measure.threshold import median_noise, threshold_in_unit
+from ..shift_finder import mode_of
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
 from .averages import AverageJob, make_average_job
+from .cell_rows import check_rows
 from .content import form_of, modules_with_pixels
 from .corrected import check_corrected, take_corrected
 from .facility import check_redu
+from .masks import masks_of
 from .matching import declare_joined
-from .noise_counts import LitByNoise
+from .noise_counts import LitByNoise, by_pixel, make_lit_by_noise
 from .odd_constants import note_odd_constants
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
@@ -38,6 +40,8 @@ from .user import UserJob, UserStage, make_user_jobs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..bank_mode import BankModeParams
+    from ..common_mode import CommonModeParams
     from ..constants.container import Constants
     from ..constants.steps import Steps
     from ..recipe import Recipe
@@ -71,6 +75,8 @@ class Job:
         None where the recipe has no [calibrate].
     lit_by_noise : LitByNoise or None
         Where pixels are lit by their own noise, and not by one threshold for all.
+    common_mode : CommonModeParams, BankModeParams or None
+        None where none is subtracted.
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
     pixel_jobs : list of ProfileJob, RegionJob, AverageJob or UserJob
@@ -83,6 +89,8 @@ class Job:
         Numbers of the modules that are written.
     keeper : Keeper
         Decides which shots are kept.
+    mask_files : dict of str to str
+        SHA-256 of the files of masks, by key of the recipe.
     settings : dict
         What the output says of its making.
     notes : list of str
@@ -99,12 +107,14 @@ class Job:
     tables: Tables | None = None
     params: CalibrateParams | None = None
     lit_by_noise: LitByNoise | None = None
+    common_mode: CommonModeParams | BankModeParams | None = None
     peaks: PeakJob | None = None
     pixel_jobs: list[ProfileJob | RegionJob | AverageJob | UserJob] = field(default_factory=list)
     pump: PumpProbeJob | None = None
     form: FrameForm | None = None
     modules: tuple[int, ...] = ()
     keeper: Keeper = field(default_factory=Keeper)
+    mask_files: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -227,6 +237,7 @@ def make_job(
     for label, other in (others or {}).items():
         declare_joined(table, label, other, recipe)
     job = Job(source, recipe, mode, table)
+    recorded = source.readable
     if recipe.select is not None:
         _select(job)
     if source.detector.is_corrected:
@@ -257,6 +268,7 @@ def make_job(
         job.keeper = _keeper(job)
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
         job.keeper.prepare(table)
+    check_rows(job, recorded)
     check_redu(job)
     describe(job, constants, here)
     return job
@@ -335,6 +347,7 @@ def _fold(job: Job, constants: Constants, force: bool) -> Steps:
         job.unit,
         energy,
         mode.gain_mode,
+        masks_of(job),
     )
     note_unknown(job, constants)
     note_odd_constants(job)
@@ -358,7 +371,7 @@ def _calibration(job: Job, constants: Constants | None, force: bool) -> None:
         sigma = median_noise(constants, job.tables, source.modules, unlit)
     if job.recipe.measure.lit is not None:
         asked = job.recipe.measure.lit.threshold
-        if not _by_pixel(job.recipe):
+        if not by_pixel(job.recipe):
             threshold = threshold_in_unit(asked, job.unit, energy, sigma, option="[measure.lit] threshold")
         to_photon = photons_per_unit(job.unit, energy)
         for name in ("lit_pixels", "unmasked_pixels", "intensity", *(("photons",) if to_photon else ())):
@@ -380,28 +393,15 @@ def _calibration(job: Job, constants: Constants | None, force: bool) -> None:
         job.pixel_jobs.append(make_average_job(job))
     params = CalibrateParams.from_steps(steps, detector, gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
-    if _by_pixel(job.recipe):
-        table = noise_table(constants, job.tables, source.modules)
-        job.lit_by_noise = LitByNoise(table, noise_params(job.params, job.recipe.measure.lit.threshold.value))
-
-
-def _by_pixel(recipe: Recipe) -> bool:
-    """Whether pixels are lit by their own noise."""
-    lit = recipe.measure.lit
-    if lit is None or lit.noise != "pixel":
-        return False
-    if lit.threshold.unit != "sigma":
-        raise BadInput(
-            f'[measure.lit] noise = "pixel" goes with a threshold in sigma, such as "5 sigma"; it is '
-            f"{lit.threshold}."
-        )
-    return True
+    if not detector.is_corrected:
+        job.common_mode = mode_of(steps, detector, mode.gain_mode, constants, job.tables, source.modules)
+    job.lit_by_noise = make_lit_by_noise(job, constants)
 
 
 def _uses_sigma(recipe: Recipe) -> bool:
     """Whether a threshold is a multiple of the noise, which then has to be looked up."""
     lit, peaks, azint = recipe.measure.lit, recipe.measure.peaks, recipe.measure.azint
-    asked = [lit.threshold] if lit and not _by_pixel(recipe) else []
+    asked = [lit.threshold] if lit and not by_pixel(recipe) else []
     asked += [peaks.threshold, peaks.noise_floor] if peaks else []
     asked += [azint.read_noise] if azint else []
     return any(quantity is not None and quantity.unit == "sigma" for quantity in asked)

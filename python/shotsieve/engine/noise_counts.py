@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibrate import COUNTS, CalibrateParams, queue_calibration
+from ..errors import BadInput
+from ..measure.lit_noise import noise_params, noise_table
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..constants import Constants
+    from ..recipe import Recipe
     from .blocks import Slot
+    from .job import Job
 
 OF_THE_NOISE = slice(0, 2)
 """Counts that follow from the noise: lit and unmasked pixels; a pixel without noise is neither."""
@@ -30,6 +35,32 @@ class LitByNoise:
 
     table: np.ndarray
     params: CalibrateParams
+
+
+def by_pixel(recipe: Recipe) -> bool:
+    """Whether pixels are lit by their own noise."""
+    lit = recipe.measure.lit
+    if lit is None or lit.noise != "pixel":
+        return False
+    if lit.threshold.unit != "sigma":
+        raise BadInput(
+            f'[measure.lit] noise = "pixel" goes with a threshold in sigma, such as "5 sigma"; it is '
+            f"{lit.threshold}."
+        )
+    return True
+
+
+def make_lit_by_noise(job: Job, constants: Constants | None) -> LitByNoise | None:
+    """Return what a job needs to count pixels by their own noise; None where it does not."""
+    if not by_pixel(job.recipe):
+        return None
+    if constants is None:
+        raise BadInput(
+            '[measure.lit] noise = "pixel" needs the noise of the constants; frames that are corrected '
+            "already have none: take a threshold in photons or keV"
+        )
+    table = noise_table(constants, job.tables, job.source.modules)
+    return LitByNoise(table, noise_params(job.params, job.recipe.measure.lit.threshold.value))
 
 
 class NoiseCounts:
@@ -57,7 +88,15 @@ class NoiseCounts:
         n = words.shape[0]
         counts = slot.device_noise_counts[:n]
         queue_calibration(
-            self._backend, words, frames, groups, self._table, counts, self._params, stream=slot.stream
+            self._backend,
+            words,
+            frames,
+            groups,
+            self._table,
+            counts,
+            self._params,
+            shifts=slot.shifts,
+            stream=slot.stream,
         )
         self._backend.device.to_host(slot.noise_counts[:n], counts, slot.stream)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..calibrate import COUNTS, list_frames, queue_calibration
 from ..compact import queue_compaction
+from ..shifts import Shifts
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -69,6 +70,13 @@ class PixelPass:
         self._words = lineariser.buffer((self.shots, self.modules, self.planes, self.n_pixels))
         self._counts = device.empty_pinned((frames, COUNTS), "i8")
         self._device_counts = device.twin(self._counts)
+        self._tile = self._row = self._device_row = None
+        if job.common_mode is not None:
+            tiles = job.common_mode.tiles
+            if tiles is not None:
+                self._tile = device.empty((self.shots, self.modules * tiles.count(self.n_pixels)), "i4")
+            self._row = device.empty_pinned((frames,), "i4")
+            self._device_row = device.twin(self._row)
         self.pixels = device.empty((self.shots, self.modules, self.n_pixels), "f4")
         self.stage = device.empty((self.shots, self.modules, self.n_pixels), "u1")
         self.candidates = None
@@ -116,8 +124,29 @@ class PixelPass:
             pixels=self.pixels[:k].reshape(flat, self.n_pixels),
             stage=self.stage[:k].reshape(flat, self.n_pixels),
             candidates=candidates,
+            shifts=self._shifts(slot, at),
             stream=stream,
         )
+
+    def _shifts(self, slot: Slot, at: np.ndarray) -> Shifts | None:
+        """Return the shifts of some shots of a slot, gathered where they do not stand together."""
+        if slot.shifts is None:
+            return None
+        k, found, device = len(at), slot.shifts, self.backend.device
+        tile = None
+        if found.tile is not None:
+            tiles = found.tiles.count(self.n_pixels)
+            source = found.tile.reshape(len(slot.shots_in), self.modules * tiles)
+            for first in np.split(np.arange(k), np.flatnonzero(np.diff(at) != 1) + 1):
+                start, stop = int(at[first[0]]), int(at[first[-1]]) + 1
+                device.copy(self._tile[int(first[0]) : int(first[-1]) + 1], source[start:stop], slot.stream)
+            tile = self._tile[:k].reshape(k * self.modules, tiles)
+        if found.pixel is None:
+            return Shifts(tile, found.tiles)
+        number = k * self.modules
+        self._row[:number] = slot.finder.of_frame.reshape(-1, self.modules)[at].reshape(-1)
+        device.to_device(self._device_row[:number], self._row[:number], slot.stream)
+        return Shifts(tile, found.tiles, found.pixel, self._device_row[:number])
 
     def _gather(self, slot: Slot, at: np.ndarray) -> None:
         """Queue the gathering of the raw words of some shots."""

@@ -242,13 +242,15 @@ def make_region_job(job: Job) -> RegionJob:
 
 def _mask(job: Job, name: str, region: Region, shape: tuple[int, int], pixels: PixelMap | None) -> np.ndarray:
     source = job.source
-    if region.kind in ("rectangle", "projection"):
+    if region.kind in ("rectangle", "strips", "projection"):
         place = region.module
         if place is not None:
             if place not in source.modules:
                 raise BadInput(f"module = {place}: the run has modules {', '.join(map(str, source.modules))}")
             place = list(source.modules).index(place)
         ss, fs = (region.ss_start, region.ss_stop), (region.fs_start, region.fs_stop)
+        if region.kind == "strips":  # the whole slow scan
+            ss = (0, shape[0] if place is None else source.detector.shape[0])
         return regions.rectangle(shape, ss, fs, module=place, module_ss=source.detector.shape[0])
     if region.kind == "mask":
         return mask_of(job, region.mask, f"measure.roi.{name}", shape)

@@ -51,6 +51,8 @@ def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) 
             settings[f"constants.{name}"] = text
         for name, value in constants.conditions.items():
             settings[f"constants_conditions.{name}"] = str(value)
+    for key, checksum in job.mask_files.items():
+        settings[f"calibrate.{key}_sha256"] = checksum
     if job.recipe.measure.lit is not None:
         params = job.params if job.lit_by_noise is None else job.lit_by_noise.params
         settings["lit_threshold"] = params.lit_threshold

@@ -281,7 +281,7 @@ class StreamRunner(BlockRunner):
         if block.present is not None:
             present[:] = block.present
         slot.present = present[slot.shots_in]
-        slot.rows = self.rows_of(table.cell_id[slot.shots_in])
+        self.describe(slot, table.train_id[slot.shots_in], table.cell_id[slot.shots_in])
         n = len(slot.shots_in)
         slot.given = None
         if hasattr(block.raw, "__cuda_array_interface__"):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .calibrate_unfolded import UnfoldedResult, calibrate_unfolded
+from .shift import SHIFT_SCALE, shifts_of_pixels
 
 __all__ = [
     "FoldedResult",
@@ -71,6 +72,12 @@ def calibrate_count(
     adc_bits=12,
     zero_adc=0,
     mask_bad=0xFFFFFFFF,
+    shift=None,
+    pixel_shift=None,
+    pixel_shift_row=None,
+    tile_rows=0,
+    tile_columns=0,
+    row_pixels=0,
     stream=None,
     threads=1,
 ):
@@ -101,6 +108,8 @@ def calibrate_count(
         As for `calibrate_count_folded`.
     candidate_threshold, medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc, mask_bad
         As for `calibrate_count_folded`.
+    shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels
+        As for `shotsieve.reference.shift.shifts_of_pixels`; None: no shifts.
     stream, threads
         Not used; there so that the reference can stand in for a backend.
 
@@ -117,6 +126,12 @@ def calibrate_count(
     for start, stop, row in np.asarray(groups).reshape(-1, 3):
         rows[np.asarray(frames)[start:stop]] = row
     listed = np.flatnonzero(rows > -2)
+    total = None
+    if shift is not None or pixel_shift is not None:
+        shape = (len(raw), np.shape(raw)[-1])
+        total = shifts_of_pixels(
+            shape, shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels
+        )[listed]
     result = calibrate_count_folded(
         np.asarray(raw)[listed],
         rows[listed],
@@ -137,6 +152,7 @@ def calibrate_count(
         adc_bits=adc_bits,
         zero_adc=zero_adc,
         mask_bad=mask_bad,
+        shift=total,
     )
     counts[listed] = result.counts
     if pixels is not None:
@@ -168,6 +184,7 @@ def calibrate_count_folded(
     adc_bits=12,
     zero_adc=0,
     mask_bad=0xFFFFFFFF,
+    shift=None,
 ):
     """Calibrate frames with folded constants in float32, and count their pixels.
 
@@ -211,6 +228,8 @@ def calibrate_count_folded(
         What a stored 0 stands for, for encoding 3.
     mask_bad : int
         Bits of the mask of which one makes a pixel bad, for encoding 5.
+    shift : ndarray of int32, shape (F, npix), or None
+        Added to the offset of every stage, in 1/256 ADU.
 
     Returns
     -------
@@ -261,6 +280,8 @@ def calibrate_count_folded(
         else:
             offset = np.choose(stage, planes[2:5]) if encoding != 3 else planes[0]
             gain = np.choose(stage, planes[5:8]) if encoding != 3 else planes[1]
+        if shift is not None:
+            offset = offset + shift[frame].astype(np.float32) / SHIFT_SCALE
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
             x = (adc - offset) * gain
             if set_min:

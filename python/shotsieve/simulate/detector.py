@@ -93,7 +93,7 @@ class ModuleModel:
         self._slope_medium = steps(rng, SLOPE_MEDIUM, 0.015 * SLOPE_MEDIUM, 1 / 64, p)
         self._switch = SWITCH_ADU * (1 + 0.01 * np.clip(rng.standard_normal(p), -3, 3))
         ss, fs = np.divmod(np.arange(p), SHAPE[1])
-        self._asic = (ss // 64) * 2 + fs // 64
+        self.asic = (ss // 64) * 2 + fs // 64
         self.bad = choose_bad_pixels(generator(seed, 2, module), p, cells, bad_fraction)
 
     def _at(self, pixels):
@@ -103,7 +103,7 @@ class ModuleModel:
         """Return the real dark level of a stage in ADU, (pixels,) float32; all pixels when None."""
         at = self._at(pixels)
         scatter = self._scatter[(at + self._shift[cell]) % PIXELS]
-        out = self._offset[gain][at] + self._offset_asic[gain, cell][self._asic[at]] + scatter
+        out = self._offset[gain][at] + self._offset_asic[gain, cell][self.asic[at]] + scatter
         return out + self.bad.offset_error[gain][at]
 
     def true_noise(self, gain: int, cell: int, pixels: np.ndarray | None = None) -> np.ndarray:
@@ -261,6 +261,7 @@ class DetectorModel:
         energy_kev: np.ndarray,
         out: np.ndarray,
         stage: np.ndarray | None = None,
+        common: np.ndarray | None = None,
     ) -> None:
         """Make the raw words of one frame.
 
@@ -279,6 +280,8 @@ class DetectorModel:
             (2, pixels) uint16, filled: analogue word (14 bits) and digital word.
         stage : numpy.ndarray, optional
             (pixels,) uint8, filled with the true gain stage.
+        common : numpy.ndarray, optional
+            (16,) float32: what every pixel of an ASIC has more, ADU.
 
         Notes
         -----
@@ -304,6 +307,8 @@ class DetectorModel:
                 divisor = m.true_ratio(at) * (1 if k == 1 else m.medium_low_ratio)
                 charge = (signal[g == k] - (m.mg_baseline if k == 1 else 0.0)) / divisor
                 analogue[at] = m.true_offset(k, cell, at) + charge + z[at] * m.true_noise(k, cell, at)
+        if common is not None:
+            analogue += common[m.asic]
         np.rint(analogue, out=analogue)
         np.clip(analogue, 0, ADC_MAX, out=analogue)
         np.copyto(out[0], analogue, casting="unsafe")

@@ -76,6 +76,8 @@ class SpiParameters:
         Share of bad pixels.
     mg_baseline : float
         Step between high and medium gain in high-gain ADU, which adjust_mg_baseline puts right; 0 = none.
+    common_mode_adu : float
+        rms of what all pixels of an ASIC have more in one frame, ADU; 0 = none.
     seed : int
         Same seed and NumPy version, same bytes.
     proposal, run, first_train : int
@@ -163,6 +165,7 @@ class SpiParameters:
     distance_m: float = 1.6
     bad_fraction: float = 0.01
     mg_baseline: float = 0.0
+    common_mode_adu: float = 0.0
     seed: int = 1
     proposal: int = 900000
     run: int = 1

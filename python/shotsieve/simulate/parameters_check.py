@@ -78,6 +78,7 @@ def check(p: SpiParameters) -> None:
         ("photon_energy_kev", 0.2, 100),
         ("distance_m", 0.05, 100),
         ("mg_baseline", -1000, 1000),
+        ("common_mode_adu", 0, 1000),
         ("pump_effect", -1, 10),
         *p.OWN_RANGES,
     ):

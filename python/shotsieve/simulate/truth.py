@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 
 from ..errors import UnreadableData
+from .common_mode import common_mode_of_run
 from .frames import Expected, FrameMaker
 from .kinds import detector_of
 from .parameters import SpiParameters
-from .schedule import Schedule
+from .schedule import Schedule, make_schedule
 
 MEANING = {
     "train_id": "train of the shot",
@@ -191,6 +192,7 @@ class TruthFile:
         self._file = h5py.File(path, "x", libver=("v110", "v110"))
         self._file.attrs["parameters"] = json.dumps(dataclasses.asdict(p), sort_keys=True)
         shots, modules = truth.present.shape
+        self._parameters = p
         self._stage, shape = None, detector_of(p).shape
         if p.truth_stage:
             self._stage = self._file.create_dataset(
@@ -249,3 +251,8 @@ class TruthFile:
         for name, (values, unit, meaning) in self._more.items():
             dataset = self._file.create_dataset(name, data=values)
             dataset.attrs["meaning"], dataset.attrs["unit"] = meaning, unit
+        if self._parameters.common_mode_adu:
+            found = common_mode_of_run(self._parameters, make_schedule(self._parameters))
+            dataset = self._file.create_dataset("common_mode", data=found)
+            dataset.attrs["meaning"] = "common mode of each ASIC (shot, module, asic), counted along the rows"
+            dataset.attrs["unit"] = "ADU"

@@ -1,0 +1,100 @@
+"""Common mode by medians: the same shifts as the reference, on every backend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kernels import download, upload
+from shotsieve.bank_mode import BankModeParams, queue_bank_mode
+from shotsieve.calibrate import list_frames
+from shotsieve.reference.bank_mode import bank_mode
+
+POISON = -77
+
+
+def run(backend, raw, rows, table, params):
+    frames, groups = list_frames(np.ones_like(rows, bool), rows)
+    stream = backend.device.stream()
+    inputs = [upload(backend, array, stream) for array in (raw, frames, groups, table)]
+    shift = upload(backend, np.full((len(raw), raw.shape[2]), POISON, "i4"), stream)
+    queue_bank_mode(backend, *inputs, shift, params, stream)
+    found = download(backend, shift, stream)
+    expected = np.full_like(found, POISON)
+    bank_mode(raw, frames, groups, table, expected, **vars(params))
+    np.testing.assert_array_equal(found, expected)
+    return found
+
+
+def case(rng, shape, frames, bad=0.1, spread=40.0):
+    """Words of frames of a detector with one row of constants for each of two cells."""
+    pixels = shape[0] * shape[1]
+    table = np.empty((2, 2, pixels), "f4")
+    table[:, 0] = rng.normal(3000, 60, (2, pixels))
+    table[:, 1] = 0.07
+    table[:, 1][rng.random((2, pixels)) < bad] = np.nan
+    words = table[0, 0] + rng.normal(0, spread, (frames, pixels))
+    return np.clip(words, 0, 65535).astype("u2")[:, None], table
+
+
+WANTED = [(True, True, True), (True, False, False), (False, True, False), (False, False, True), (False,) * 3]
+
+
+@pytest.mark.parametrize("wanted", WANTED)
+def test_shifts_are_those_of_the_reference(native_backend, rng, wanted):
+    raw, table = case(rng, (24, 64), 19)
+    rows = rng.integers(-1, 2, (19, 1)).astype("i4")
+    params = BankModeParams(64, 12, 16, 20 * 256, *wanted)
+    found = run(native_backend, raw, rows, table, params)
+    np.testing.assert_array_equal(found[rows[:, 0] < 0], POISON)
+    if not any(wanted):
+        assert not found[rows[:, 0] >= 0].any()
+
+
+def test_injected_offsets_are_found_and_bad_pixels_have_no_say(native_backend, rng):
+    raw, table = case(rng, (24, 64), 2, bad=0.2, spread=0.4)
+    table[:, 0] = np.rint(table[:, 0])
+    raw[:, 0] = table[0, 0] + 7
+    bad = np.isnan(table[0, 1])
+    raw[0, 0, bad] = 65535
+    found = run(native_backend, raw, np.zeros((2, 1), "i4"), table, BankModeParams(64, 12, 16, 100 * 256))
+    np.testing.assert_array_equal(found[:, ~bad], 7 * 256)
+    assert not found[:, bad].any()
+
+
+@pytest.mark.parametrize(("good", "corrected"), [(9, False), (10, True), (11, True)])
+def test_a_median_needs_ten_pixels(native_backend, good, corrected):
+    table = np.stack([np.full(16, 100.0), np.full(16, np.nan)])[None].astype("f4")
+    table[0, 1, :good] = 1
+    raw = np.full((1, 1, 16), 105, "u2")
+    found = run(native_backend, raw, np.zeros((1, 1), "i4"), table, BankModeParams(16, 1, 16, 1 << 30))
+    assert (found[0, :good] == (5 * 256 if corrected else 0)).all()
+
+
+@pytest.mark.parametrize(("limit", "corrected"), [(5 * 256, False), (5 * 256 + 1, True)])
+def test_a_median_must_be_nearer_than_the_limit(native_backend, limit, corrected):
+    table = np.stack([np.full(16, 100.0), np.ones(16)])[None].astype("f4")
+    for word in (95, 105):
+        raw = np.full((1, 1, 16), word, "u2")
+        found = run(native_backend, raw, np.zeros((1, 1), "i4"), table, BankModeParams(16, 1, 16, limit))
+        assert (found == (word - 100) * 256 * corrected).all()
+
+
+def test_halves_are_rounded_down_and_ties_and_extremes_do_no_harm(native_backend, rng):
+    params = BankModeParams(16, 2, 16, 1 << 30, rows=False, columns=False)
+    offset = np.full(32, 100.0)
+    offset[16:] += 1 / 256
+    table = np.stack([offset, np.ones(32)])[None].astype("f4")
+    raw = np.full((3, 1, 32), 100, "u2")  # medians of 0 and -1
+    raw[1], raw[2] = 0, 65535
+    raw[2, 0, :20] = rng.integers(0, 65536, 20)
+    found = run(native_backend, raw, np.zeros((3, 1), "i4"), table, params)
+    assert (found[0] == -1).all()
+    table[0, 0, 3], table[0, 0, 4], table[0, 1, 5] = np.nan, 1e30, -2
+    run(native_backend, raw, np.zeros((3, 1), "i4"), table, params)
+
+
+def test_banks_that_do_not_divide_a_frame_are_refused(native_backend, rng):
+    raw, table = case(rng, (4, 16), 1)
+    for wrong in ((16, 3, 16), (16, 2, 5), (15, 2, 5)):
+        with pytest.raises(ValueError, match="expected"):
+            run(native_backend, raw, np.zeros((1, 1), "i4"), table, BankModeParams(*wrong, 256))

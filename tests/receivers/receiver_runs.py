@@ -1,0 +1,28 @@
+"""Recipes for simulated runs, and what is true of them."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+
+RECIPE = {
+    "calibrate": {},
+    "measure": {"lit": {"threshold": "0.7 photon"}},
+    "keep": {"rule": "lit_pixels > 200"},
+    "write": {"content": "corrected"},
+}
+
+
+def recipe_of(run, **sections):
+    """A recipe with the constants of a run; of the ePix100 with its common mode."""
+    recipe = {**RECIPE, **sections}
+    calibrate = {"constants": str(run.constants), **recipe["calibrate"]}
+    if run.parameters.common_mode:
+        calibrate.setdefault("common_mode", True)
+    return {**recipe, "calibrate": calibrate}
+
+
+def photons_of(run):
+    """Energy of every pixel in photons, and frames as the output has them."""
+    with h5py.File(run.truth) as file:
+        return {name: np.asarray(file[name]) for name in ("photons", "stage", "hit")}
