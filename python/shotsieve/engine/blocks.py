@@ -10,6 +10,7 @@ import numpy as np
 from ..calibrate import CANDIDATES, COUNTS, list_frames, make_masks, queue_calibration
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
+from ..sources.base import lost_of
 from .clock import READ, StepClock
 from .job import Job, module_status
 from .pixels import PixelPass
@@ -43,6 +44,7 @@ class Slot:
         self.shots_in = np.zeros(0, "i8")
         self.present = np.zeros((0, modules), bool)
         self.rows = np.zeros((0, modules), "i4")
+        self.lost: np.ndarray | None = None
         # Where blocks come from outside: a table of their own, and raw words that are on the device already.
         self.table: Table | None = None
         self.given: Any = None
@@ -121,11 +123,14 @@ class BlockRunner:
         source, detector = self.job.source, self.job.source.detector
         start, stop = block
         slot.shots_in = source.readable[start:stop]
-        slot.present = source.shots.present[slot.shots_in]
         slot.rows = self.rows_of(source.shots.cell_id[slot.shots_in])
         out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.shape)
         with self.clock.step(READ):
             source.read(start, stop, out)
+        slot.lost = lost_of(source, slot.shots_in)
+        slot.present = source.shots.present[slot.shots_in]
+        if slot.lost is not None:
+            slot.present &= ~slot.lost
 
     def submit(self, slot: Slot, block: Any) -> None:
         """Queue the copies and the counting of a block; waits for nothing."""
@@ -157,7 +162,7 @@ class BlockRunner:
         """Wait for the counts of a block, decide, and write what is kept."""
         job, table, shots = self.job, self.job.table, slot.shots_in
         present, rows, n = slot.present, slot.rows, len(slot.shots_in)
-        table.set_module_status(shots, module_status(present, rows if self.on_device else None))
+        table.set_module_status(shots, module_status(present, rows if self.on_device else None, slot.lost))
         counted, worth = self.on_device and job.counts_frames and n > 0, np.zeros(n, bool)
         if counted and not self.counts_late:
             with self.clock.step("wait for counts"):

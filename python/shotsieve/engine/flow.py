@@ -35,13 +35,18 @@ FROM_TABLE = "table_sha256"
 BLOCK_BYTES = 256_000_000
 
 
-def open_source(run: Any, recipe: Recipe) -> Source:
+def open_source(run: Any, recipe: Recipe, tolerant: bool = False) -> Source:
     """Return the source itself, or open what was given as a raw run."""
     if isinstance(run, Source):
+        if tolerant and getattr(run, "losses", None) is None:
+            raise BadInput(
+                "tolerant=True goes with a run that is opened here: give its folder, or open it with "
+                "open_run(..., tolerant=True)"
+            )
         return run
     from ..sources.run import open_run
 
-    return open_run(run, detector=recipe.detector.name, source=recipe.detector.source)
+    return open_run(run, detector=recipe.detector.name, source=recipe.detector.source, tolerant=tolerant)
 
 
 def open_constants(recipe: Recipe, given: Any, detector: Detector) -> Constants | None:
@@ -182,6 +187,7 @@ def _pass(
 ) -> int:
     step = plan.journal.step(f"{plan.prefix}{name}")
     one = Pass(job, backend, plan.parts, step, sinks, plan.progress, plan.block_bytes, **how)
+    one.tells_losses = measures or plan.measured
     one.run(measures)
     if measures:
         write_sums(job, plan.side, step)

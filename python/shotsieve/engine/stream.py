@@ -13,6 +13,7 @@ from ..keep import PROBABILITY
 from ..measure.arrays import check_raw
 from ..peak_list import PeakList
 from ..peak_list_build import PeakListBuilder
+from ..sources.base import lost_of
 from ..table import Table
 from .blocks import BlockRunner, Slot
 from .clock import READ
@@ -109,6 +110,10 @@ class _Read(Block):
         for first, last in _ranges(rows):
             at = np.searchsorted(rows, first)
             self.source.read(self.start + first, self.start + last, out[at : at + last - first])
+
+    def lost(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return which frames of some shots could not be read; None where that is an error."""
+        return lost_of(self.source, self.source.readable[self.start + rows])
 
 
 def _ranges(rows: np.ndarray) -> list[tuple[int, int]]:
@@ -282,12 +287,15 @@ class StreamRunner(BlockRunner):
         slot.present = present[slot.shots_in]
         slot.rows = self.rows_of(table.cell_id[slot.shots_in])
         n = len(slot.shots_in)
-        slot.given = None
+        slot.given = slot.lost = None
         if hasattr(block.raw, "__cuda_array_interface__"):
             slot.given = self.device.own(block.raw)
         elif n:
             with self.clock.step(READ):
                 block.read(slot.shots_in, slot.raw[:n].reshape(n, *self.frame_shape))
+        if isinstance(block, _Read) and (lost := block.lost(slot.shots_in)) is not None:
+            slot.lost = lost
+            slot.present &= ~slot.lost
 
     def _table_of(self, block: Block) -> Table:
         """Return an empty table for the shots of a block."""

@@ -13,7 +13,10 @@ from .chunks import Loss, read_chunks
 from .exdf import DAMAGE, opened, reason
 from .frame_map import FrameMap, map_frames
 
-__all__ = ["FrameMap", "Loss", "map_frames", "read_frames"]
+__all__ = ["FrameMap", "Loss", "find_losses", "map_frames", "read_frames"]
+
+# Frames that are read at once only to see whether they can be.
+_TESTED = 32
 
 
 def read_frames(
@@ -81,6 +84,40 @@ def read_frames(
     if where.unpacker is not None:
         return read_chunks(where, frames, out, at, threads, lost)
     return _read_direct(where, frames, offsets, out, at, threads, lost)
+
+
+def find_losses(where: FrameMap, frames: np.ndarray, threads: int | None = None) -> np.ndarray:
+    """Find out which frames can be read.
+
+    Parameters
+    ----------
+    where, frames, threads
+        As for `read_frames`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (n,)
+        `Loss` of each. Of frames that are stored as they are it is looked whether the file has their bytes;
+        others are unpacked.
+
+    Examples
+    --------
+    >>> find_losses(where, np.arange(3)).tolist()    # doctest: +SKIP
+    [0, 0, 3]
+    """
+    frames, lost = np.asarray(frames, np.int64), np.zeros(len(frames), np.uint8)
+    if not where.pieces and not where.why_h5py and where.unpacker is None:
+        offsets = where.offsets(frames)
+        lost[offsets + where.frame_bytes > where.path.stat().st_size] = Loss.UNREADABLE
+        lost[offsets < 0] = Loss.NEVER_WRITTEN
+        return lost
+    size = where.frame_bytes // where.dtype.itemsize
+    scratch = np.empty((min(len(frames), _TESTED), size), where.dtype)
+    for first in range(0, len(frames), _TESTED):
+        part = frames[first : first + _TESTED]
+        at = np.arange(len(part), dtype=np.int64) * size
+        read_frames(where, part, scratch, at, threads, lost[first : first + len(part)])
+    return lost
 
 
 def _refuse_unwritten(where: FrameMap, frames: np.ndarray, gone: np.ndarray, lost: np.ndarray | None) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,11 +17,12 @@ from ..errors import BadInput, UnreadableData
 from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_together
 from .beside import Beside
-from .choose import choose
+from .choose import choose, modules_text
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
 from .extents import FrameMap, map_frames, read_frames
-from .inputs import Inputs, find_inputs
+from .inputs import Inputs, find_inputs, without_folder
 from .litframes import LitFrames
+from .losses import Frames, Losses
 from .memory import check_out
 from .mode import read_mode
 from .plan import Part, Plan, build_plan
@@ -29,7 +32,9 @@ from .pulses import PulseReader, Unknown
 MAX_MAPS = 1024
 
 
-def open_run(run, detector=None, source: str | None = None, *, threads: int | None = None) -> Source:
+def open_run(
+    run, detector=None, source: str | None = None, *, threads: int | None = None, tolerant: bool = False
+) -> Source:
     """Open a raw run.
 
     Parameters
@@ -43,6 +48,9 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
         Name of the detector, e.g. ``"SPB_DET_AGIPD1M-1"``; needed where a run holds several.
     threads : int, optional
         Threads of each reading call; by default as many as the process may use.
+    tolerant : bool
+        What cannot be read is no error but a loss: files are left out, with a note, and a module of which a
+        frame of a train is damaged, cut off or was never written has no data in that train (`losses`).
 
     Returns
     -------
@@ -66,9 +74,9 @@ def open_run(run, detector=None, source: str | None = None, *, threads: int | No
     >>> len(run.shots), run.notes    # doctest: +SKIP
     (3520, [])
     """
-    inputs = find_inputs(run)
+    inputs = find_inputs(run, tolerant)
     found = choose(inputs, detector, source)
-    return RunSource(inputs, found, threads or usable_cpus())
+    return RunSource(inputs, found, threads or usable_cpus(), tolerant)
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class _Piece:
 class RunSource:
     """The shots of one detector in a run; made by `open_run`. See `Source` for what it offers."""
 
-    def __init__(self, inputs: Inputs, found: detectors.Found, threads: int) -> None:
+    def __init__(self, inputs: Inputs, found: detectors.Found, threads: int, tolerant: bool = False) -> None:
         d = self.detector = found.detector
         self.name = found.name
         self.threads = threads
@@ -109,7 +117,13 @@ class RunSource:
                 if name in file.instrument and (
                     inputs.detector_files is None or file.path in inputs.detector_files
                 ):
-                    part = _read_part(d, file, name, at, inputs.trains)
+                    try:
+                        part = _read_part(d, file, name, at, inputs.trains)
+                    except UnreadableData as e:
+                        if not tolerant:
+                            raise
+                        self.notes.append(f"{without_folder(e, file.path)}: module {module} left out of it")
+                        continue
                     parts.append(part)
                     self._pieces[at].append(_Piece(file, f"INSTRUMENT/{name}/{d.group}", part.frames))
                     used.append(file)
@@ -142,6 +156,7 @@ class RunSource:
         self._maps: OrderedDict[tuple[str, str], FrameMap] = OrderedDict()
         self._slow: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
+        self.losses = Losses(self.shots) if tolerant else None
 
     def columns(
         self, params: AnnotateParams | None = None, mode: OperatingMode | None = None
@@ -209,35 +224,49 @@ class RunSource:
         index = self.readable[start:stop]
         d = self.detector
         check_out(out, (len(index), len(self.modules), d.plane_count, *d.shape))
-        lead = 1 if d.layout == "frames" else 2
+        lost = None if self.losses is None else self.losses.look(index, self._every_frame)
         # Several datasets fill one plane each; a single one fills all planes of a frame at once.
         plane_size = d.pixels if len(d.planes) > 1 else 0
+        for module, piece, shots, frames in self._frames_of(index, lost):
+            begin = (shots * len(self.modules) + module) * d.plane_count * d.pixels
+            for plane, key in enumerate(d.planes):
+                try:
+                    layout = self._map(piece, key)
+                    got = read_frames(layout, frames, out, begin + plane * plane_size, self.threads)
+                    with self._lock:
+                        self._read_bytes[0] += got
+                except UnreadableData as e:
+                    trains = train_text(self.shots.train_id[index[shots]])
+                    raise UnreadableData(f"{e}; this affects trains {trains}") from e
+
+    def _frames_of(
+        self, index: np.ndarray, lost: np.ndarray | None
+    ) -> Iterator[tuple[int, _Piece, np.ndarray, np.ndarray]]:
+        """Yield module, file, positions in `index` and frames of the file, of what some shots have."""
         for module, (pieces, base) in enumerate(zip(self._pieces, self._plan.base, strict=True)):
             where = self._plan.where[index, module].astype(np.int64)
-            have = np.flatnonzero(where >= 0)
+            have = np.flatnonzero((where >= 0) if lost is None else (where >= 0) & ~lost[:, module])
             piece_of = np.searchsorted(base, where[have], side="right") - 1
             for number in np.unique(piece_of):
                 shots = have[piece_of == number]
-                piece, frames = pieces[number], where[shots] - base[number]
-                begin = (shots * len(self.modules) + module) * d.plane_count * d.pixels
-                for plane, key in enumerate(d.planes):
-                    try:
-                        layout = self._map(piece, key, lead)
-                        got = read_frames(layout, frames, out, begin + plane * plane_size, self.threads)
-                        with self._lock:
-                            self._read_bytes[0] += got
-                    except UnreadableData as e:
-                        trains = train_text(self.shots.train_id[index[shots]])
-                        raise UnreadableData(f"{e}; this affects trains {trains}") from e
+                yield module, pieces[number], shots, where[shots] - base[number]
 
-    def _map(self, piece: _Piece, key: str, lead: int) -> FrameMap:
+    def _every_frame(self, rows: np.ndarray) -> Iterator[Frames]:
+        """Yield where the frames of some shots are, of those that are not rejected; for `Losses`."""
+        index = rows[self.shots.status[rows] == ShotStatus.OK]
+        for module, piece, _, frames in self._frames_of(index, None):
+            for key in self.detector.planes:
+                name = f"{piece.file.path.name}: {self.detector.group}.{key}"
+                yield Frames(module, name, frames, partial(self._map, piece, key))
+
+    def _map(self, piece: _Piece, key: str) -> FrameMap:
         """Layout of a dataset, asked of HDF5 once."""
         name = (str(piece.file.path), f"{piece.group}/{key}")
         with self._lock:
             if name in self._maps:
                 self._maps.move_to_end(name)
                 return self._maps[name]
-            layout = map_frames(piece.file.path, name[1], lead)
+            layout = map_frames(piece.file.path, name[1], 1 if self.detector.layout == "frames" else 2)
             if layout.why_h5py and (key, layout.why_h5py) not in self._slow:
                 self._slow.add((key, layout.why_h5py))
                 self.notes.append(f"{self.detector.group}.{key} is read through h5py: {layout.why_h5py}")
@@ -275,10 +304,10 @@ class RunSource:
         there = {m for f in recorded if f.raw and f.name == found.name for m in f.modules}
         gone = [m for m in self.modules if m not in found.modules]
         if absent := [m for m in gone if m not in there]:
-            self.notes.append(f"no file has data of {_modules_text(absent)}: absent in all shots")
+            self.notes.append(f"no file has data of {modules_text(absent)}: absent in all shots")
         if unselected := [m for m in gone if m in there]:
             self.notes.append(
-                f"{_modules_text(unselected)} of the run not selected by the caller: absent in all shots"
+                f"{modules_text(unselected)} of the run not selected by the caller: absent in all shots"
             )
 
     def _note_trains(self, inputs: Inputs, used: list[RunFile]) -> None:
@@ -299,14 +328,6 @@ class RunSource:
             self.notes.append(
                 f"trains {train_text(unseen)} are in other files of the run, in none of the detector's"
             )
-
-
-def _modules_text(numbers: list[int]) -> str:
-    """Ascending module numbers in words: ``modules 0-2, 5``."""
-    starts = [n for n in numbers if n - 1 not in numbers]
-    stops = [n for n in numbers if n + 1 not in numbers]
-    ranges = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))
-    return f"module{'s' * (len(numbers) > 1)} {', '.join(ranges)}"
 
 
 def _read_part(
