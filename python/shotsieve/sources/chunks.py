@@ -45,8 +45,11 @@ def read_chunks(
     work = _Work(where, frames, out, at, lost)
     helpers = [threading.Thread(target=work.run) for _ in range(min(threads, len(work.batches)) - 1)]
     try:
-        for helper in helpers:
-            helper.start()
+        try:
+            for helper in helpers:
+                helper.start()
+        except RuntimeError:
+            pass  # the system gives no more threads: those that run, and this one, do the work
         work.run()
     finally:
         work.todo.clear()
