@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <string>
 
+#include "filters.hpp"
 #include "read_extents.hpp"
 
 namespace py = pybind11;
@@ -30,8 +31,20 @@ struct File {
   }
 };
 
+// A contiguous buffer, held as long as this lives.
+struct Bytes {
+  Py_buffer view;
+  Bytes(const py::buffer& of, int flags) {
+    if (PyObject_GetBuffer(of.ptr(), &view, flags) != 0) throw py::error_already_set();
+  }
+  ~Bytes() { PyBuffer_Release(&view); }
+  Bytes(const Bytes&) = delete;
+  Bytes& operator=(const Bytes&) = delete;
+  std::uint8_t* data() const { return static_cast<std::uint8_t*>(view.buf); }
+};
+
 void fill(const py::object& file, const Offsets& file_offsets, const Offsets& dest_offsets,
-          const Offsets& nbytes, const py::buffer& dest, int threads) {
+          const Offsets& nbytes, const py::buffer& dest, int threads, const std::string& called) {
   if (file_offsets.ndim() != 1 || dest_offsets.ndim() != 1 || nbytes.ndim() != 1 ||
       file_offsets.size() != dest_offsets.size() || file_offsets.size() != nbytes.size())
     throw py::value_error(
@@ -39,19 +52,13 @@ void fill(const py::object& file, const Offsets& file_offsets, const Offsets& de
         std::to_string(file_offsets.size()) + ", " + std::to_string(dest_offsets.size()) + " and " +
         std::to_string(nbytes.size()));
   if (threads < 1) throw py::value_error("threads must be at least 1, not " + std::to_string(threads));
-  Py_buffer view;
-  if (PyObject_GetBuffer(dest.ptr(), &view, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE) != 0)
-    throw py::error_already_set();
-  struct Release {
-    Py_buffer* view;
-    ~Release() { PyBuffer_Release(view); }
-  } release{&view};
+  const Bytes to(dest, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE);
 
   File handle;
   std::string name;
   if (py::isinstance<py::int_>(file)) {
     handle.fd = file.cast<int>();
-    name = "file descriptor " + std::to_string(handle.fd);
+    name = called.empty() ? "file descriptor " + std::to_string(handle.fd) : called;
   } else {
     const std::string path = file.cast<std::filesystem::path>().string();
     name = path;
@@ -68,7 +75,29 @@ void fill(const py::object& file, const Offsets& file_offsets, const Offsets& de
   }
   const Extents extents{file_offsets.data(), dest_offsets.data(), nbytes.data(), file_offsets.size()};
   py::gil_scoped_release nogil;
-  read_extents(handle.fd, name, extents, static_cast<std::uint8_t*>(view.buf), view.len, threads);
+  read_extents(handle.fd, name, extents, to.data(), to.view.len, threads);
+}
+
+void unshuffle(const py::buffer& chunk, std::int64_t size, std::int64_t first, std::int64_t count,
+               const py::buffer& dest, std::int64_t dest_offset) {
+  const Bytes from(chunk, PyBUF_C_CONTIGUOUS), to(dest, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE);
+  if (size < 1 || from.view.len % size)
+    throw py::value_error("a chunk of " + std::to_string(from.view.len) +
+                          " bytes does not hold elements of " + std::to_string(size) + " bytes");
+  const std::int64_t total = from.view.len / size;
+  if (first < 0 || count < 0 || count > total || first > total - count || dest_offset < 0 ||
+      count > to.view.len / size || dest_offset > to.view.len - count * size)
+    throw py::value_error("elements " + std::to_string(first) + " to " + std::to_string(first + count) +
+                          " of a chunk of " + std::to_string(total) + " do not fit at byte " +
+                          std::to_string(dest_offset) + " of a destination of " +
+                          std::to_string(to.view.len) + " bytes");
+  py::gil_scoped_release nogil;
+  shotsieve::io::unshuffle(from.data(), size, total, first, count, to.data() + dest_offset);
+}
+
+std::int64_t bitshuffle_block(const py::buffer& chunk, std::int64_t nbytes, std::int64_t size) {
+  const Bytes from(chunk, PyBUF_C_CONTIGUOUS);
+  return shotsieve::io::bitshuffle_block(from.data(), from.view.len, nbytes, size);
 }
 
 }  // namespace
@@ -84,13 +113,26 @@ PYBIND11_MODULE(_io, m) {
     }
   });
   m.def("read_extents", &fill, py::arg("file"), py::arg("file_offsets"), py::arg("dest_offsets"),
-        py::arg("nbytes"), py::arg("dest"), py::arg("threads") = 1,
+        py::arg("nbytes"), py::arg("dest"), py::arg("threads") = 1, py::arg("name") = "",
         "Fill `dest` (any writable C-contiguous buffer) with `nbytes[i]` bytes found at `file_offsets[i]` of "
         "`file`\n"
         "(a path or an open descriptor), written at byte `dest_offsets[i]`; the three arrays are int64 "
-        "(n,).\n\n"
+        "(n,). `name` is what errors call a file that is a descriptor.\n\n"
         "Raises OSError naming file, offset and bytes missing when the file ends too early or cannot be "
         "read, and\n"
         "ValueError when an extent does not fit into `dest` (then nothing was read). The GIL is released.\n"
         "Promise: exact.");
+  m.def("unshuffle", &unshuffle, py::arg("chunk"), py::arg("size"), py::arg("first"), py::arg("count"),
+        py::arg("dest"), py::arg("dest_offset") = 0,
+        "Undo HDF5's shuffle filter for `count` elements of `size` bytes from the `first` on, of a chunk's "
+        "bytes,\n"
+        "into `dest` (any writable C-contiguous buffer) at byte `dest_offset`.\n\n"
+        "Raises ValueError when they do not fit. The GIL is released.\n"
+        "Promise: exact.");
+  m.def(
+      "bitshuffle_block", &bitshuffle_block, py::arg("chunk"), py::arg("nbytes"), py::arg("size"),
+      "Elements of a block of a chunk that the bitshuffle filter compressed, of `nbytes` bytes of data with "
+      "`size`\n"
+      "bytes an element; -1 if the lengths that it tells do not fit together or into the chunk.\n"
+      "Promise: exact.");
 }

@@ -175,9 +175,10 @@ def wrong_numbers(
         _narrow(file, source, detector, told, m, least, most)
     elif _GROUP in file[f"INSTRUMENT/{source}"]:
         yield f"there are lit pixels in {source}/{_GROUP}, and none in the table"
+    lost = status == ModuleStatus.UNREADABLE
     ends = [
         numbers_of_trains(
-            told.trains, detector.max_cells, table.train_id, table.cell_id, present, kept, table
+            told.trains, detector.max_cells, table.train_id, table.cell_id, present, kept, table, lost
         )
         for present in (least, most)
     ]

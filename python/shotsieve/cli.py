@@ -243,6 +243,11 @@ def _versions() -> dict[str, str | None]:
 )
 @click.option("--profile", is_flag=True, help="Say where the time went.")
 @click.option("--force", is_flag=True, help="Go on though constants and run disagree on their conditions.")
+@click.option(
+    "--tolerant",
+    is_flag=True,
+    help="Count what of RUN cannot be read (damaged, cut off, never written) instead of giving up.",
+)
 @json_option
 def reduce_command(
     run: Path,
@@ -257,6 +262,7 @@ def reduce_command(
     table: Path | None,
     profile: bool,
     force: bool,
+    tolerant: bool,
     as_json: bool,
 ) -> None:
     """Reduce the raw RUN (a folder of EuXFEL files) as a recipe says.
@@ -283,6 +289,7 @@ def reduce_command(
             overwrite=overwrite,
             resume=resume,
             force=force,
+            tolerant=tolerant,
             table=table,
             progress=progress,
         )

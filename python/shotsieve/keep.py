@@ -102,15 +102,15 @@ class Keeper:
             verdict = self.rule.evaluate({name: part.bounds(name) for name in self.rule.names})
         table.set_verdict(rows, verdict)
         keep = (verdict == 1) | ((verdict == -1) & (self.undecided == "keep"))
+        there = can_be_read(table, rows)
+        keep &= there
         train, unit = self.units(table, rows)
         if self.whole != "shot":
             keep = together(keep, train, unit)
         if self.misses > 0:
             table.columns[PROBABILITY][rows] = np.where(keep, 1.0, self.misses)
             keep = keep | chosen(self.misses, self.seed, train, unit)
-        table.set_fate(rows[keep], "kept")
-        table.set_fate(rows[~keep], "dropped")
-        return keep
+        return settle(table, rows, keep, there)
 
     def units(self, table: Table, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return two numbers for each shot that name what is kept as one: train, and pulse, row or 0."""
@@ -120,6 +120,22 @@ class Keeper:
         if self.whole == "row":
             return train, row_of(table.cell_id[rows], self.row_cells)
         return train, table.pulse_id[rows]
+
+
+def can_be_read(table: Table, rows: np.ndarray) -> np.ndarray:
+    """Return which shots have a frame that could be read, or lost none, bool (n,)."""
+    status = table.module_status[rows]
+    here = (status == ModuleStatus.OK) | (status == ModuleStatus.NO_CONSTANTS)
+    return here.any(axis=1) | ~(status == ModuleStatus.UNREADABLE).any(axis=1)
+
+
+def settle(table: Table, rows: np.ndarray, keep: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Give shots their fate, of which some are to be kept and some cannot be read; return which are kept."""
+    keep = keep & there
+    table.set_fate(rows[keep], "kept")
+    table.set_fate(rows[~keep], "dropped")
+    table.set_fate(rows[~there], "unreadable")
+    return keep
 
 
 def row_of(cell_id: Any, row_cells: int) -> np.ndarray:

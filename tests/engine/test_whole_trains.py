@@ -240,3 +240,28 @@ def test_corrected_trains_are_reduced_like_raw_ones(write_run, constants, tmp_pa
         assert kept.keys() == again.keys()
         assert all(kept[name].tobytes() == again[name].tobytes() for name in kept)
     assert check_against(check(two.out), run, backend="cpu").ok
+
+
+def test_frames_that_cannot_be_read(write_run, constants, tmp_path):
+    """One frame that was never written costs its module the train; without any module the train is lost."""
+    run = write_run()
+    for module, row in ((1, 2), (2, 2)):  # module 2 has no row of the third train
+        with h5py.File(run / f"RAW-R0001-JNGFR{module:02d}-S00000.h5", "r+") as file:
+            group = file[f"INSTRUMENT/{DETECTOR}/DET/JNGFR{module:02d}:daqOutput/data"]
+            adc = group["adc"][...]
+            del group["adc"]
+            new = group.create_dataset("adc", adc.shape, "u2", chunks=(1, 1, 512, 1024), compression="gzip")
+            for at in np.ndindex(adc.shape[:2]):
+                if at != (row, 1):
+                    new[at] = adc[at]
+    recipe = {**RECIPE, "keep": {"rule": "lit_pixels[1] >= 0"}}
+    given = {"constants": constants, "backend": "cpu", "block_bytes": 1}
+    result = shotsieve.reduce(run, recipe, tmp_path / "r", tolerant=True, **given)
+    assert fates(result) == ["kept"] * 4 + ["unreadable"] * 2 + ["kept"] * 2
+    unreadable = result.table.module_status == ModuleStatus.UNREADABLE
+    assert unreadable.tolist() == [[False] * 2] * 4 + [[True, False]] * 2 + [[False, True]] * 2
+    assert read(result, 1)["trainId"].tolist() == [1, 2, 4]
+    assert read(result, 2)["trainId"].tolist() == [1, 2]
+    report = check(result.out)
+    check_against(report, run, constants=constants, backend="cpu")
+    assert report.ok, report.summary()

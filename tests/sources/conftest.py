@@ -184,6 +184,8 @@ def put_frames(g, name, data, layout):
         d[: len(data)] = data
     elif layout == "gzip":
         g.create_dataset(name, data=data, chunks=one + frame, compression="gzip", shuffle=True)
+    elif layout == "checked":
+        g.create_dataset(name, data=data, chunks=one + frame, fletcher32=True)
     elif layout == "bigendian":
         g.create_dataset(name, data=data.astype(data.dtype.newbyteorder(">")))
     elif layout == "split":

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from shotsieve.errors import UnreadableData
 from shotsieve.sources import open_run
+from shotsieve.sources.extents import map_frames, read_frames
 
 extra_data = pytest.importorskip("extra_data")
 components = pytest.importorskip("extra_data.components")
@@ -173,3 +174,19 @@ def test_a_virtual_overview_leads_to_the_files(run):
     source = open_run(opened)
     assert (source.shots.pulse_id == whole.shots.pulse_id).all()
     assert not [n for n in source.notes if "h5py" in n]
+
+
+def test_its_virtual_file_shows_whole_rows(run, tmp_path):
+    """A file of virtual datasets over a run is read through the files that it shows, not through HDF5."""
+    data = directory(run)
+    data.write_virtual(tmp_path / "virtual.h5")
+    name = "INSTRUMENT/SPB_DET_AGIPD1M-1/DET/0CH0:xtdf/image/data"
+    where = map_frames(tmp_path / "virtual.h5", name, 1)
+    assert where.why_h5py == ""
+    assert len(where.pieces) == 2
+    with h5py.File(tmp_path / "virtual.h5") as f:
+        wanted = f[name][...]
+    frames = np.arange(len(wanted))[::-1]
+    out = np.zeros_like(wanted)
+    read_frames(where, frames, out, frames * wanted[0].size)
+    assert (out == wanted).all()

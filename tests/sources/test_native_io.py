@@ -140,3 +140,46 @@ def test_several_python_threads_at_once(blob):
     for t in work:
         t.join()
     assert all((out == data).all() for out in outs)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.sampled_from([1, 2, 3, 4, 8, 16]),
+    total=st.integers(0, 200),
+    ends=st.tuples(st.integers(0, 200), st.integers(0, 200)),
+    offset=st.integers(0, 9),
+)
+def test_unshuffle_any_elements(size, total, ends, offset):
+    first, last = sorted(min(end, total) for end in ends)
+    data = np.random.default_rng(total).integers(0, 256, (total, size)).astype("u1")
+    out = np.full(total * size + 10, 7, "u1")
+    expected = out.copy()
+    expected[offset : offset + (last - first) * size] = data[first:last].reshape(-1)
+    _io.unshuffle(np.ascontiguousarray(data.T), size, first, last - first, out, offset)
+    assert (out == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "first", "count", "offset"),
+    [(3, 0, 1, 0), (0, 0, 1, 0), (4, -1, 1, 0), (4, 3, 2, 0), (4, 0, 5, 0), (4, 0, 4, 1), (4, 0, 1, -1),
+     (4, 2**62, 2**62, 0)],
+)  # fmt: skip
+def test_unshuffle_refuses_what_does_not_fit(size, first, count, offset):
+    with pytest.raises(ValueError, match=r"do not fit|does not hold"):
+        _io.unshuffle(np.zeros(16, "u1"), size, first, count, np.zeros(16, "u1"), offset)
+
+
+def test_lengths_in_a_bitshuffled_chunk():
+    """Two blocks of 8 elements and 3 elements more, of 2 bytes each; and every way to be wrong."""
+    blocks = b"\0\0\0\5abcde" + b"\0\0\0\3xyz" + b"123456"
+    sound = (38).to_bytes(8, "big") + (16).to_bytes(4, "big") + blocks
+    assert _io.bitshuffle_block(sound, 38, 2) == 8
+    assert _io.bitshuffle_block(sound + b"more", 38, 2) == 8
+    for length in range(len(sound)):
+        assert _io.bitshuffle_block(sound[:length], 38, 2) == -1
+    assert _io.bitshuffle_block(sound, 40, 2) == -1
+    assert _io.bitshuffle_block(sound, 38, 4) == -1
+    assert _io.bitshuffle_block(sound, 38, 0) == -1
+    for block in (0, 3, 12, 2**32 - 1):
+        assert _io.bitshuffle_block(sound[:8] + block.to_bytes(4, "big") + blocks, 38, 2) == -1
+    assert _io.bitshuffle_block(sound[:12] + b"\xff\xff\xff\xff" + sound[16:], 38, 2) == -1

@@ -9,14 +9,12 @@ from shotsieve.errors import BadInput, UnreadableData
 
 P = [0, 2, 4, 6, 8]
 IMAGE = "INSTRUMENT/SPB_DET_AGIPD1M-1/DET/0CH0:xtdf/image"
-DIRECT = ("frame", "several", "contiguous")
+DIRECT = ("frame", "several", "contiguous", "gzip", "virtual", "userblock")
 SLOW = {
-    "gzip": "compressed (shuffle, deflate)",
+    "checked": "compressed (fletcher32)",
     "bigendian": "byte order",
     "split": "parts of frames",
     "external": "external file",
-    "virtual": "virtual",
-    "userblock": "user block",
 }
 
 

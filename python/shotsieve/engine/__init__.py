@@ -47,6 +47,7 @@ def reduce(
     overwrite: bool = False,
     resume: bool = False,
     force: bool = False,
+    tolerant: bool = False,
     table: Table | str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, int], None] | None = None,
     block_bytes: int = BLOCK_BYTES,
@@ -78,6 +79,10 @@ def reduce(
         anything to resume it begins anew; a complete output is returned as it is.
     force : bool
         Accept constants whose conditions disagree with the run; recorded in the output.
+    tolerant : bool
+        What of the run cannot be read (frames that are damaged, cut off or were never written, and files) is
+        counted and no error; recorded in the output. A shot without any frame that can be read is
+        *unreadable*.
     table : Table, path or None
         Of an earlier reduction of the run: nothing is measured, the rule is asked of this table, and only
         kept shots are read.
@@ -96,7 +101,7 @@ def reduce(
         If run, recipe or constants are not right or do not fit together; or if they are not those that an
         interrupted reduction was begun with.
     UnreadableData
-        If data cannot be read; the text names file and trains.
+        If data cannot be read, unless ``tolerant``; the text names file and trains.
     OutputError
         If the output cannot be written. Nothing stands under its final name then; parts that are complete
         stay for `resume`.
@@ -118,7 +123,9 @@ def reduce(
             "--table (from Python: table=) goes with one detector: the rule of several sees columns of all, "
             "and what is kept of one follows from another; leave it out"
         )
-    branches = open_branches(run, recipe, constants, chosen, force=force, block_bytes=block_bytes)
+    branches = open_branches(
+        run, recipe, constants, chosen, force=force, block_bytes=block_bytes, tolerant=tolerant
+    )
     lead = branches[0]
     if table is not None:
         adopt(lead.job, table)

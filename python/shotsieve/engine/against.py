@@ -30,6 +30,7 @@ from .against_told import other_accounts, other_trains
 from .branches import Branch, add_views, open_branches, run_branches
 from .flow import BLOCK_BYTES, FROM_TABLE, Plan, same_shots, write_measures
 from .job import Job
+from .settings import TOLERANT
 from .views import Views
 
 _SHOWN = 5  # faults of a kind that are named one by one
@@ -79,7 +80,16 @@ def check_against(
     side = report.out / SIDE
     recipe = Recipe.load(side / "recipe.toml", folder=recipe_folder)
     chosen_backend = backends.get(backend)
-    branches = open_branches(run, recipe, constants, chosen_backend, force=True, block_bytes=block_bytes)
+    told = json.loads((side / "settings.json").read_text(encoding="utf-8"))
+    branches = open_branches(
+        run,
+        recipe,
+        constants,
+        chosen_backend,
+        force=True,
+        block_bytes=block_bytes,
+        tolerant=bool(told.get(TOLERANT)) and not isinstance(run, Source),
+    )
     add_views(branches)
     if sample < 1 and (branches[0].job.asks_all_shots or len(branches) > 1):
         why = "[derive] has columns that need" if len(branches) == 1 else "what several detectors tell needs"
@@ -158,11 +168,13 @@ class _Compared:
         return cls(branch, report, stored, from_table, others, kept, dropped, dropped & ~unread(stored))
 
     def select(self, sample: float, seed: int) -> None:
-        """Read kept shots and a share of the dropped ones alone."""
+        """Read kept shots, those that are said to be unreadable, and a share of the dropped ones alone."""
         if self.of_other_shots:
             return
         job, stored = self.branch.job, self.stored
-        job.source = job.source.selected(self.kept | (self.asked & _sampled(job, stored, sample, seed)))
+        lost = stored.fate == FATES.index("unreadable")
+        again = self.asked & _sampled(job, stored, sample, seed)
+        job.source = job.source.selected(self.kept | lost | again)
 
     def plan(self, made: Path, journal: Journal, progress: Any, block_bytes: int) -> Plan:
         """Say where what is made again goes: measures into a folder, frames into a comparison."""

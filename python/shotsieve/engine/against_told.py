@@ -14,6 +14,7 @@ from ..accounts import Accounts
 from ..check import files_of, reduction_of
 from ..sources.base import ShotStatus
 from ..sources.exdf import DAMAGE
+from ..table import ModuleStatus
 from ..write import litpx
 from ..write.part import Part, PartOfRun
 from ..write.reduction import numbers_of_trains
@@ -113,7 +114,10 @@ def _of_file(file: h5py.File, name: str, job: Job, stored: Table, m: int) -> Ite
     present = shots.present[:, m]
     # What is kept was compared with the table before, by the output alone.
     kept = np.zeros(0, "i8")
-    told = numbers_of_trains(trains, detector.max_cells, shots.train_id, shots.cell_id, present, kept, table)
+    lost = table.module_status[:, m] == ModuleStatus.UNREADABLE
+    told = numbers_of_trains(
+        trains, detector.max_cells, shots.train_id, shots.cell_id, present, kept, table, lost
+    )
     for key in sorted(told.keys() - {"framesKept", "framePattern"}):
         if not np.array_equal(group[key][:], told[key]):
             yield f"{key} is not what the run gives"

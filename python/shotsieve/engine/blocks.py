@@ -21,6 +21,7 @@ from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
 from ..shift_finder import make_finder
+from ..sources.base import lost_of
 from ..sources.corrected import planes_in, without_data
 from .clock import READ, StepClock
 from .job import Job, module_status
@@ -64,9 +65,16 @@ class Slot:
         # What is found of all its frames before they are calibrated, once it is asked for.
         self.finder: Any = None  # of the shifts, where a common mode is subtracted
         self.shifts: Shifts | None = None
+        self.lost: np.ndarray | None = None
         # Where blocks come from outside: a table of their own, and raw words that are on the device already.
         self.table: Table | None = None
         self.given: Any = None
+
+    def lose(self, lost: np.ndarray | None) -> None:
+        """Take frames for absent that could not be read, bool (n, M); None: all could."""
+        self.lost = lost
+        if lost is not None:
+            self.present = self.present & ~lost
 
 
 class BlockRunner:
@@ -161,6 +169,7 @@ class BlockRunner:
         out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.frame_shape)
         with self.clock.step(READ):
             source.read(start, stop, out)
+        slot.lose(lost_of(source, slot.shots_in))
         self.leave_out(slot, out)
 
     def describe(self, slot: Slot, train_id: np.ndarray, cell_id: np.ndarray) -> None:
@@ -206,9 +215,8 @@ class BlockRunner:
         """Wait for the counts of a block, decide, and write what is kept."""
         job, table, shots = self.job, self.job.table, slot.shots_in
         present, rows, n = slot.present, slot.rows, len(slot.shots_in)
-        table.set_module_status(
-            shots, module_status(present, rows if self.on_device or self.corrected else None)
-        )
+        calibrated = rows if self.on_device or self.corrected else None
+        table.set_module_status(shots, module_status(present, calibrated, slot.lost))
         counted, worth = self.on_device and job.counts_frames and n > 0, np.zeros(n, bool)
         if counted and not self.counts_late:
             with self.clock.step("wait for counts"):

@@ -91,13 +91,20 @@ class Branch:
 
 
 def open_branches(
-    run: Any, recipe: Recipe, constants: Any, backend: Backend, *, force: bool, block_bytes: int
+    run: Any,
+    recipe: Recipe,
+    constants: Any,
+    backend: Backend,
+    *,
+    force: bool,
+    block_bytes: int,
+    tolerant: bool = False,
 ) -> list[Branch]:
     """Open all detectors of a recipe and decide everything about their reduction.
 
     Parameters
     ----------
-    run, recipe, backend, force, block_bytes
+    run, recipe, backend, force, block_bytes, tolerant
         As for `shotsieve.reduce`.
     constants
         The same; a mapping has those of several detectors by label, of the leading one without label by "".
@@ -117,11 +124,11 @@ def open_branches(
             f"the recipe has {1 + len(recipe.others)} sections [[detector]], and what was given is one "
             "detector that was opened already: give the folder of the run"
         )
-    source = open_source(run, recipe)
+    source = open_source(run, recipe, tolerant)
     given = _by_label(constants, recipe)
     branches: list[Branch] = []
     for label, other in recipe.others.items():
-        its = open_source(run, other.recipe)
+        its = open_source(run, other.recipe, tolerant)
         for name, before in [("the first one", source), *((b.label, b.job.source) for b in branches)]:
             if its.name == before.name:
                 raise BadInput(

@@ -35,14 +35,19 @@ FROM_TABLE = "table_sha256"
 BLOCK_BYTES = 256_000_000
 
 
-def open_source(run: Any, recipe: Recipe) -> Source:
+def open_source(run: Any, recipe: Recipe, tolerant: bool = False) -> Source:
     """Return the source itself, or open what was given as a run."""
     if isinstance(run, Source):
+        if tolerant and getattr(run, "losses", None) is None:
+            raise BadInput(
+                "tolerant=True goes with a run that is opened here: give its folder, or open it with "
+                "open_run(..., tolerant=True)"
+            )
         return run
     from ..sources.run import open_run
 
     asked, parallel = recipe.detector, recipe.calibrate.parallel_gain if recipe.calibrate else None
-    return open_run(run, asked.name, asked.source, data=asked.data, parallel_gain=parallel)
+    return open_run(run, asked.name, asked.source, data=asked.data, parallel_gain=parallel, tolerant=tolerant)
 
 
 def open_constants(recipe: Recipe, given: Any, detector: Detector) -> Constants | None:
@@ -196,6 +201,7 @@ def _pass(
 ) -> int:
     step = plan.journal.step(f"{plan.prefix}{name}")
     one = Pass(job, backend, plan.parts, step, sinks, plan.progress, plan.block_bytes, **how)
+    one.tells_losses = measures or plan.measured
     one.run(measures)
     if measures:
         write_sums(job, plan.side, step)

@@ -407,7 +407,7 @@ def _uses_sigma(recipe: Recipe) -> bool:
     return any(quantity is not None and quantity.unit == "sigma" for quantity in asked)
 
 
-def module_status(present: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+def module_status(present: np.ndarray, rows: np.ndarray | None, lost: np.ndarray | None = None) -> np.ndarray:
     """Return the `ModuleStatus` of each frame of a block, uint8 (n, M).
 
     Parameters
@@ -415,8 +415,12 @@ def module_status(present: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
     present : ndarray of bool, shape (n, M)
     rows : ndarray of int32, shape (n, M) or None
         Rows of the tables, -1 without constants; None where nothing is calibrated.
+    lost : ndarray of bool, shape (n, M), optional
+        Frames that were recorded and could not be read; they are not present.
     """
     status = np.where(present, ModuleStatus.OK, ModuleStatus.MISSING).astype("u1")
     if rows is not None:
         status[present & (rows < 0)] = ModuleStatus.NO_CONSTANTS
+    if lost is not None:
+        status[lost] = ModuleStatus.UNREADABLE
     return status

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadInput
-from ..keep import PROBABILITY, Keeper
+from ..keep import PROBABILITY, Keeper, can_be_read, settle
 from ..table import FATES, Bounds, Column, Table
 from ..table_columns import KNOWN_COLUMNS
 
@@ -243,9 +243,7 @@ class MatchKeeper(Keeper):
         table.set_verdict(rows, verdict)
         if probability is not None:
             table.columns[PROBABILITY][rows] = probability
-        table.set_fate(rows[keep], "kept")
-        table.set_fate(rows[~keep], "dropped")
-        return keep
+        return settle(table, rows, keep, can_be_read(table, rows))
 
 
 def _any(values: np.ndarray, group: np.ndarray, number: int) -> np.ndarray:

@@ -61,7 +61,9 @@ class Pass:
     bytes_read : int
         Raw bytes, those of earlier processes included.
     notes : list of str
-        Of the sinks.
+        Of the sinks, and what could not be read.
+    tells_losses : bool
+        Whether notes say what could not be read: of passes over the same shots only one does.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Pass:
         largest = max((stop - start for _, blocks in self.parts for start, stop in blocks), default=1)
         self.runner = BlockRunner(job, backend, None, largest, progress, **how)
         self.notes: list[str] = []
+        self.tells_losses = False
 
     @property
     def bytes_read(self) -> int:
@@ -145,6 +148,9 @@ class Pass:
             for one in self.job.pixel_jobs:
                 one.close(complete=False)
         notes = [] if sink is None else list(sink.notes)
+        losses = getattr(self.job.source, "losses", None)
+        if losses is not None and self.tells_losses:
+            notes += losses.notes(self.job.source.trains.train_id[part.trains])
         self.notes += notes
         if self.step is not None:
             with runner.clock.step("commit"):

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from .job import Job
 
 
+TOLERANT = "tolerant"
+"""Setting of an output whose run was read as far as it could be."""
+
+
 def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) -> None:
     """Collect what the output says of its making: nothing here depends on machine, backend or date.
 
@@ -30,6 +34,8 @@ def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) 
         "input_files": list(job.source.files),
         "notes": list(job.notes),
     }
+    if getattr(job.source, "losses", None) is not None:
+        settings[TOLERANT] = True
     if job.form is not None and job.form.written is not None:
         settings[WITH_PIXELS] = ", ".join(map(str, with_pixels))
         settings["regions.pixels"] = int(job.form.written.sum())

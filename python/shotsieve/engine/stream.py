@@ -13,6 +13,7 @@ from ..keep import PROBABILITY
 from ..measure.arrays import check_raw
 from ..peak_list import PeakList
 from ..peak_list_build import PeakListBuilder
+from ..sources.base import lost_of
 from ..table import Table
 from .blocks import BlockRunner, Slot
 from .clock import READ
@@ -110,6 +111,10 @@ class _Read(Block):
         for first, last in _ranges(rows):
             at = np.searchsorted(rows, first)
             self.source.read(self.start + first, self.start + last, out[at : at + last - first])
+
+    def lost(self, rows: np.ndarray) -> np.ndarray | None:
+        """Return which frames of some shots could not be read; None where that is an error."""
+        return lost_of(self.source, self.source.readable[self.start + rows])
 
 
 def _ranges(rows: np.ndarray) -> list[tuple[int, int]]:
@@ -283,13 +288,15 @@ class StreamRunner(BlockRunner):
         slot.present = present[slot.shots_in]
         self.describe(slot, table.train_id[slot.shots_in], table.cell_id[slot.shots_in])
         n = len(slot.shots_in)
-        slot.given = None
+        slot.given = slot.lost = None
         if hasattr(block.raw, "__cuda_array_interface__"):
             slot.given = self.device.own(block.raw)
         elif n:
             with self.clock.step(READ):
                 out = slot.raw[:n].reshape(n, *self.frame_shape)
                 block.read(slot.shots_in, out)
+            if isinstance(block, _Read):
+                slot.lose(block.lost(slot.shots_in))
             self.leave_out(slot, out)
 
     def _table_of(self, block: Block) -> Table:

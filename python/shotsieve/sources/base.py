@@ -242,6 +242,15 @@ class Source(Protocol):
         ...
 
 
+def lost_of(source: Any, rows: np.ndarray) -> np.ndarray | None:
+    """Return which frames of some shots could not be read, bool (n, M), once they were asked for.
+
+    None for a source to which that is an error; only runs that were opened as tolerant know losses.
+    """
+    losses = getattr(source, "losses", None)
+    return None if losses is None else losses.frames[rows]
+
+
 def cut_ranges(
     train_id: np.ndarray, row: np.ndarray, shot_bytes: int, max_bytes: int
 ) -> list[tuple[int, int]]:

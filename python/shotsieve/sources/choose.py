@@ -83,3 +83,11 @@ def _what_is_there(names: list[str]) -> str:
     if not names:
         return "It has no instrument sources at all: are the detector's files there?"
     return f"Its {len(names)} instrument sources: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+
+
+def modules_text(numbers: list[int]) -> str:
+    """Ascending module numbers in words: ``modules 0-2, 5``."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    stops = [n for n in numbers if n + 1 not in numbers]
+    ranges = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))
+    return f"module{'s' * (len(numbers) > 1)} {', '.join(ranges)}"

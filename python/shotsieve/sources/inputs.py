@@ -47,7 +47,7 @@ class Inputs:
     notes: list[str] = field(default_factory=list)
 
 
-def find_inputs(run) -> Inputs:
+def find_inputs(run, tolerant: bool = False) -> Inputs:
     """Find the files behind a run folder, a list of files, an EXtra-data collection or detector component.
 
     Of EXtra-data objects only the file names and the selected trains (and modules) are used. The other
@@ -57,6 +57,8 @@ def find_inputs(run) -> Inputs:
     Parameters
     ----------
     run : path-like, sequence of path-like, DataCollection or detector component
+    tolerant : bool
+        Files that cannot be read are left out, with a note.
 
     Returns
     -------
@@ -76,30 +78,32 @@ def find_inputs(run) -> Inputs:
     """
     if isinstance(run, str | os.PathLike):
         path = Path(run)
-        return _load([path] if path.is_file() else list_run(path), str(path))
+        return _load([path] if path.is_file() else list_run(path), str(path), tolerant)
     if hasattr(run, "source_to_modno") and hasattr(run, "data"):
-        inputs = _from_collection(run.data, type(run).__name__)
+        inputs = _from_collection(run.data, type(run).__name__, tolerant)
         inputs.sources = set(run.source_to_modno)
         inputs.name = str(getattr(run, "detector_name", ""))
         inputs.parallel_gain = bool(getattr(run, "parallel_gain", False))
         return inputs
     if hasattr(run, "train_ids") and hasattr(run, "files"):
-        return _from_collection(run, type(run).__name__)
+        return _from_collection(run, type(run).__name__, tolerant)
     if isinstance(run, Sequence) and run and all(isinstance(p, str | os.PathLike) for p in run):
-        return _load([Path(p) for p in run], f"{len(run)} files")
+        return _load([Path(p) for p in run], f"{len(run)} files", tolerant)
     raise BadInput(
         f"a run is a folder, a file, a list of files, an EXtra-data DataCollection or detector component, "
         f"not {type(run).__name__}"
     )
 
 
-def _from_collection(collection, kind: str) -> Inputs:
+def _from_collection(collection, kind: str, tolerant: bool) -> Inputs:
     own: set[Path] = set()
     for access in collection.files:
         path = Path(access.filename)
         own.update(_behind_overview(path) if _is_overview(path) else [path])
     folders = sorted({p.parent for p in own})
-    inputs = _load(sorted({p for folder in folders for p in list_run(folder)} | own), f"this {kind}")
+    inputs = _load(
+        sorted({p for folder in folders for p in list_run(folder)} | own), f"this {kind}", tolerant
+    )
     inputs.detector_files = own
     chosen = np.asarray(collection.train_ids, np.uint64)
     # EXtra-data leaves out suspect and empty trains by itself: only leaving out others is a choice.
@@ -123,7 +127,7 @@ def _behind_overview(path: Path) -> list[Path]:
     )
 
 
-def _load(paths: list[Path], label: str) -> Inputs:
+def _load(paths: list[Path], label: str, tolerant: bool = False) -> Inputs:
     files: list[RunFile] = []
     broken: list[tuple[Path, UnreadableData]] = []
     inputs = Inputs(label, files)
@@ -136,7 +140,12 @@ def _load(paths: list[Path], label: str) -> Inputs:
             if FILE_NAME.fullmatch(path.name):
                 raise UnreadableData(f"{e}, though it is named so: was it written to its end?") from e
             inputs.notes.append(f"{path.name} is no file of the European XFEL format and was not used")
-    if broken:
+    if tolerant:
+        inputs.notes += [
+            f"{without_folder(error, path)}. {_affected(path, files)} It was left out"
+            for path, error in broken
+        ]
+    elif broken:
         path, error = broken[0]
         others = f" {len(broken) - 1} more files cannot be read either." if len(broken) > 1 else ""
         raise UnreadableData(f"{error}. {_affected(path, files)}{others}") from error
@@ -150,6 +159,11 @@ def _load(paths: list[Path], label: str) -> Inputs:
         named = ", ".join(f"p{p:06d} r{r:04d}" for p, r in runs)
         raise BadInput(f"{label} holds files of several runs ({named}): give those of one run")
     return inputs
+
+
+def without_folder(error: Exception, path: Path) -> str:
+    """Return the text of an error, in which a file goes by its name alone: notes are the same everywhere."""
+    return str(error).replace(str(path), path.name)
 
 
 def _affected(path: Path, files: list[RunFile]) -> str:

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,14 +18,15 @@ from ..errors import BadInput, UnreadableData
 from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_together
 from .beside import Beside
-from .choose import choose
+from .choose import choose, modules_text
 from .corrected import check_exact, corrected_targets, form_of
 from .corrected_files import PartForm
 from .exdf import RunFile, train_text
 from .extents import FrameMap, map_frames, read_frames
 from .frame_status import odd_frames
-from .inputs import Inputs, find_inputs
+from .inputs import Inputs, find_inputs, without_folder
 from .litframes import LitFrames
+from .losses import Frames, Losses
 from .memory import check_out, places_of
 from .mode import read_dark_stage, read_mode
 from .parallel_gain import first_thirds
@@ -46,6 +48,7 @@ def open_run(
     data: str | None = None,
     threads: int | None = None,
     parallel_gain: bool | None = None,
+    tolerant: bool = False,
 ) -> Source:
     """Open a run of raw words or of corrected frames.
 
@@ -65,6 +68,9 @@ def open_run(
     parallel_gain : bool, optional
         Of LPD: whether every pulse stands in the file three times, in high, medium and low gain; by default
         what a component of EXtra-data, or the run, says.
+    tolerant : bool
+        What cannot be read is no error but a loss: files are left out, with a note, and a module of which a
+        frame of a train is damaged, cut off or was never written has no data in that train (`losses`).
 
     Returns
     -------
@@ -89,11 +95,11 @@ def open_run(
     >>> len(run.shots), run.notes    # doctest: +SKIP
     (3520, [])
     """
-    inputs = find_inputs(run)
+    inputs = find_inputs(run, tolerant)
     found = choose(inputs, detector, source, data)
     if parallel_gain is None and inputs.parallel_gain:
         parallel_gain = True
-    return RunSource(inputs, found, threads or usable_cpus(), parallel_gain)
+    return RunSource(inputs, found, threads or usable_cpus(), parallel_gain, tolerant)
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,12 @@ class RunSource:
     """The shots of one detector in a run; made by `open_run`. See `Source` for what it offers."""
 
     def __init__(
-        self, inputs: Inputs, found: detectors.Found, threads: int, parallel_gain: bool | None = None
+        self,
+        inputs: Inputs,
+        found: detectors.Found,
+        threads: int,
+        parallel_gain: bool | None = None,
+        tolerant: bool = False,
     ) -> None:
         self.mode, mode_notes = read_mode(inputs.files, found.detector, found.name, found.modules.values())
         parallel = self.mode.parallel_gain if parallel_gain is None else parallel_gain
@@ -141,7 +152,13 @@ class RunSource:
                 if name in file.instrument and (
                     inputs.detector_files is None or file.path in inputs.detector_files
                 ):
-                    part, form = read_part(d, file, name, at, inputs.trains)
+                    try:
+                        part, form = read_part(d, file, name, at, inputs.trains)
+                    except UnreadableData as e:
+                        if not tolerant:
+                            raise
+                        self.notes.append(f"{without_folder(e, file.path)}: module {module} left out of it")
+                        continue
                     step = None
                     if parallel:
                         part, step = first_thirds(part, self.notes, file.path)
@@ -182,6 +199,7 @@ class RunSource:
         self._maps: OrderedDict[tuple[str, str], FrameMap] = OrderedDict()
         self._slow: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
+        self.losses = Losses(self.shots) if tolerant else None
 
     def columns(
         self, params: AnnotateParams | None = None, mode: OperatingMode | None = None
@@ -237,6 +255,7 @@ class RunSource:
             plan, where=np.ascontiguousarray(plan.where[:, at]), base=[plan.base[i] for i in at]
         )
         other.shots = dataclasses.replace(self.shots, present=self.shots.present[:, at])
+        other.losses = None if self.losses is None else Losses(other.shots)
         return other
 
     @property
@@ -274,18 +293,36 @@ class RunSource:
         index = self.readable[start:stop]
         d = self.detector
         check_out(out, (len(index), len(self.modules), d.plane_count, *d.frame_shape))
+        lost = None if self.losses is None else self.losses.look(index, self._every_frame)
+        for module, piece, shots, frames in self._frames_of(index, lost):
+            try:
+                self._read_piece(piece, frames, out, shots * len(self.modules) + module)
+            except UnreadableData as e:
+                trains = train_text(self.shots.train_id[index[shots]])
+                raise UnreadableData(f"{e}; this affects trains {trains}") from e
+
+    def _frames_of(
+        self, index: np.ndarray, lost: np.ndarray | None
+    ) -> Iterator[tuple[int, _Piece, np.ndarray, np.ndarray]]:
+        """Yield module, file, positions in `index` and frames of the file, of what some shots have."""
         for module, (pieces, base) in enumerate(zip(self._pieces, self._plan.base, strict=True)):
             where = self._plan.where[index, module].astype(np.int64)
-            have = np.flatnonzero(where >= 0)
+            have = np.flatnonzero((where >= 0) if lost is None else (where >= 0) & ~lost[:, module])
             piece_of = np.searchsorted(base, where[have], side="right") - 1
             for number in np.unique(piece_of):
                 shots = have[piece_of == number]
-                piece, frames = pieces[number], where[shots] - base[number]
-                try:
-                    self._read_piece(piece, frames, out, shots * len(self.modules) + module)
-                except UnreadableData as e:
-                    trains = train_text(self.shots.train_id[index[shots]])
-                    raise UnreadableData(f"{e}; this affects trains {trains}") from e
+                yield module, pieces[number], shots, where[shots] - base[number]
+
+    def _every_frame(self, rows: np.ndarray) -> Iterator[Frames]:
+        """Yield where the frames of some shots are, of those that are not rejected; for `Losses`."""
+        index = rows[self.shots.status[rows] == ShotStatus.OK]
+        for module, piece, _, frames in self._frames_of(index, None):
+            lead = self._lead if piece.form is None else piece.form.lead
+            lacking = () if piece.form is None else piece.form.lacking
+            for _, key, which in self._planes(piece, frames):
+                if key not in lacking:
+                    name = f"{piece.file.path.name}: {self.detector.group}.{key}"
+                    yield Frames(module, name, which, partial(self._map, piece, key, lead))
 
     def _read_piece(self, piece: _Piece, frames: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
         """Read frames of a file into the frames `at` of a buffer."""
@@ -293,7 +330,7 @@ class RunSource:
         if piece.form is None:
             # Several datasets fill one plane each; a single one fills all planes of a frame at once.
             step = d.pixels if len(d.planes) > 1 or d.encoding == "parallel" else 0
-            begin, lead = at * d.plane_count * d.pixels, 1 if d.layout == "frames" else 2
+            begin, lead = at * d.plane_count * d.pixels, self._lead
             readings = [
                 (key, which, out, begin + plane * step) for plane, key, which in self._planes(piece, frames)
             ]
@@ -306,6 +343,11 @@ class RunSource:
                 self._read_bytes[0] += got
         if piece.form is not None:
             check_exact(d, out, at, piece.form.dtype, piece.form.name)
+
+    @property
+    def _lead(self) -> int:
+        """Axes of raw words that count frames."""
+        return 1 if self.detector.layout == "frames" else 2
 
     def _planes(self, piece: _Piece, frames: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
         """Yield number and dataset of each reading of some frames, and what is read there."""
@@ -362,10 +404,10 @@ class RunSource:
         there = {m for f in recorded if f.raw == found.raw and f.name == found.name for m in f.modules}
         gone = [m for m in self.modules if m not in found.modules]
         if absent := [m for m in gone if m not in there]:
-            self.notes.append(f"no file has data of {_modules_text(absent)}: absent in all shots")
+            self.notes.append(f"no file has data of {modules_text(absent)}: absent in all shots")
         if unselected := [m for m in gone if m in there]:
             self.notes.append(
-                f"{_modules_text(unselected)} of the run not selected by the caller: absent in all shots"
+                f"{modules_text(unselected)} of the run not selected by the caller: absent in all shots"
             )
 
     def _note_trains(self, inputs: Inputs, used: list[RunFile]) -> None:
@@ -386,11 +428,3 @@ class RunSource:
             self.notes.append(
                 f"trains {train_text(unseen)} are in other files of the run, in none of the detector's"
             )
-
-
-def _modules_text(numbers: list[int]) -> str:
-    """Ascending module numbers in words: ``modules 0-2, 5``."""
-    starts = [n for n in numbers if n - 1 not in numbers]
-    stops = [n for n in numbers if n + 1 not in numbers]
-    ranges = (str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, stops, strict=True))
-    return f"module{'s' * (len(numbers) > 1)} {', '.join(ranges)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..keep import kept_misses, unread
-from ..table import FATES
+from ..table import FATES, ModuleStatus
 from .checksums import CHUNK_BYTES
 from .litpx import counts_per_train
 
@@ -58,8 +58,9 @@ def write_trains(
     """
     trains = file.train_ids
     group = file.auxiliary("REDUCTION", name, detector.group, np.ones(len(trains)))
+    lost = None if table is None else table.module_status[:, m] == ModuleStatus.UNREADABLE
     numbers = numbers_of_trains(
-        trains, detector.max_cells, shots.train_id, shots.cell_id, shots.present[:, m], kept, table
+        trains, detector.max_cells, shots.train_id, shots.cell_id, shots.present[:, m], kept, table, lost
     )
     for key, values in numbers.items():
         group[key] = values
@@ -73,6 +74,7 @@ def numbers_of_trains(
     present: np.ndarray,
     kept: np.ndarray,
     table: Table | None,
+    lost: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Return what a file of a module tells of its frames for every train. Promise: exact.
 
@@ -90,6 +92,8 @@ def numbers_of_trains(
         Rows of the shots that are in the file.
     table : Table or None
         Row for row the shots; without it only what is before and after is told.
+    lost : ndarray of bool, shape (S,), optional
+        Whether the module's frame could not be read.
 
     Returns
     -------
@@ -107,7 +111,7 @@ def numbers_of_trains(
     counted = train_id > 0
     which = {"framesBefore": counted & present, "framesKept": kept}
     if table is not None:
-        which |= accounts_of_frames(table, present, counted)
+        which |= accounts_of_frames(table, present, counted, lost)
     numbers = {key: counts_per_train(trains, train_id[chosen]).astype("u4") for key, chosen in which.items()}
     pattern = np.zeros((len(trains), max_cells), "u1")
     cell = cell_id[kept]
@@ -174,7 +178,9 @@ def stored_frames(file: h5py.File, name: str, labels: Labels) -> tuple[np.ndarra
     return rows, slots
 
 
-def accounts_of_frames(table: Table, present: np.ndarray, counted: np.ndarray) -> dict[str, np.ndarray]:
+def accounts_of_frames(
+    table: Table, present: np.ndarray, counted: np.ndarray, lost: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Return what became of the frames of a module, beside being kept: a bool array (S,) for each key.
 
     ``framesBefore = framesKept + framesDropped + framesRejected + framesUnreadable`` for every train;
@@ -187,14 +193,17 @@ def accounts_of_frames(table: Table, present: np.ndarray, counted: np.ndarray) -
         Of all shots.
     present, counted : ndarray of bool, shape (S,)
         Whether the module has a frame of the shot; whether the shot has a place in the index.
+    lost : ndarray of bool, shape (S,), optional
+        Whether that frame could not be read.
     """
     here = counted & present
     asked = table.fate <= FATES.index("dropped")
     unreadable = table.fate == FATES.index("unreadable")
+    lost = unreadable if lost is None else unreadable | (lost & asked)
     return {
-        "framesDropped": here & (table.fate == FATES.index("dropped")),
+        "framesDropped": here & (table.fate == FATES.index("dropped")) & ~lost,
         "framesRejected": here & ~asked & ~unreadable,
-        "framesUnreadable": here & unreadable,
+        "framesUnreadable": here & lost,
         "framesMissing": counted & ~present & asked,
         "framesUndecided": here & asked & (table.verdict == -1) & ~unread(table),
         "framesByChance": here & kept_misses(table),

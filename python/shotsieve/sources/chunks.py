@@ -1,0 +1,175 @@
+"""Frames of a compressed dataset: threads read chunks, unpack them, and put their frames into a block."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from enum import IntEnum
+
+import numpy as np
+
+from ..errors import UnreadableData
+from ..unpack import native
+from .frame_map import FrameMap
+
+# Unpacked bytes of the chunks that a thread takes at once: small enough that they spread over threads and
+# that what they are unpacked from stays in its cache, large enough that neighbours are read together.
+BATCH_BYTES = 2 << 20
+
+
+class Loss(IntEnum):
+    """Why a frame could not be read."""
+
+    NONE = 0
+    NEVER_WRITTEN = 1
+    UNREADABLE = 2
+    DAMAGED = 3
+
+
+def read_chunks(
+    where: FrameMap,
+    frames: np.ndarray,
+    out: np.ndarray,
+    at: np.ndarray,
+    threads: int,
+    lost: np.ndarray | None = None,
+) -> int:
+    """Read frames of a dataset with filters; see `extents.read_frames`, whose parameters these are.
+
+    Notes
+    -----
+    Promise: exact. A chunk is unpacked once, whatever number of its frames are wanted. Beside `out` every
+    thread uses the stored bytes of a batch of chunks and one unpacked chunk.
+    """
+    work = _Work(where, frames, out, at, lost)
+    helpers = [threading.Thread(target=work.run) for _ in range(min(threads, len(work.batches)) - 1)]
+    try:
+        try:
+            for helper in helpers:
+                helper.start()
+        except RuntimeError:
+            pass  # the system gives no more threads: those that run, and this one, do the work
+        work.run()
+    finally:
+        work.todo.clear()
+        for helper in helpers:
+            if helper.ident is not None:
+                helper.join()
+        os.close(work.file)
+    if work.errors:
+        raise work.errors[min(work.errors)]
+    good = len(frames) if lost is None else int((lost == 0).sum())
+    return good * where.frame_bytes
+
+
+class _Work:
+    """The chunks of one call, in the order of the file, and the batches of them that are still to be done."""
+
+    def __init__(self, where: FrameMap, frames: np.ndarray, out: np.ndarray, at: np.ndarray, lost) -> None:
+        self.where, self.frames, self.lost = where, frames, lost
+        chunk, inner = where.chunks_of(frames)
+        offset = where.offset.reshape(-1)[chunk]
+        self.order = np.argsort(offset, kind="stable")
+        first = np.flatnonzero(np.diff(offset[self.order], prepend=-1))
+        self.bounds = [*first.tolist(), len(frames)]
+        which = chunk[self.order[first]]
+        self.offset = where.offset.reshape(-1)[which]
+        self.stored, self.skipped = where.stored.reshape(-1)[which], where.skipped.reshape(-1)[which]
+        # Asked for every chunk: plain numbers cost less than arrays and properties do.
+        self.itemsize, self.size = where.dtype.itemsize, where.frame_bytes
+        self.elements = self.size // self.itemsize
+        self.members = list(zip(inner[self.order].tolist(), at[self.order].tolist(), strict=True))
+        self.flat = out.reshape(-1)
+        self.same = where.dtype == out.dtype
+        self.straight = self.same and where.unpacker.nbytes == self.size
+        self.bytes = self.flat.view(np.uint8)
+        per = max(1, BATCH_BYTES // where.unpacker.nbytes)
+        self.batches = [slice(i, i + per) for i in range(0, len(which), per)]
+        self.todo = deque(enumerate(self.batches))
+        self.errors: dict[int, BaseException] = {}
+        try:
+            self.file = os.open(where.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as e:
+            raise UnreadableData(f"{where.path} cannot be opened: {e.strerror}") from e
+        self.unshuffle = native().unshuffle
+        self.file_bytes = os.fstat(self.file).st_size
+
+    def run(self) -> None:
+        """Take batches until there is none; what a thread of this class does."""
+        packed = np.empty(0, np.uint8)
+        room = np.empty(self.where.unpacker.nbytes, np.uint8)
+        while self.todo:
+            try:
+                number, batch = self.todo.popleft()
+            except IndexError:
+                return  # another thread was faster
+            try:
+                packed = self._batch(batch, packed, room)
+            except BaseException as e:
+                self.errors[number] = e
+                self.todo.clear()
+
+    def _batch(self, batch: slice, packed: np.ndarray, room: np.ndarray) -> np.ndarray:
+        """Read some chunks and unpack them; return the buffer, which may be a larger one."""
+        chunks = range(len(self.stored))[batch]
+        offset, stored = self.offset[batch], self.stored[batch]
+        ends = np.cumsum(stored)
+        # A damaged index may tell any length: nothing is made room for that the file does not have.
+        try:
+            if int((offset + stored).max()) > self.file_bytes:
+                raise OSError("its end is behind the end of the file, which is truncated or damaged")
+            if len(packed) < ends[-1]:
+                packed = np.empty(int(ends[-1]), np.uint8)
+            native().read_extents(self.file, offset, ends - stored, stored, packed, 1, str(self.where.path))
+        except OSError as e:
+            if len(chunks) == 1:
+                self._lose(chunks[0], Loss.UNREADABLE, f"cannot be read: {e.strerror or e}", e)
+                return packed
+            for one in chunks:
+                packed = self._batch(slice(one, one + 1), packed, room)
+            return packed
+        for one, end, size in zip(chunks, ends.tolist(), stored.tolist(), strict=True):
+            self._unpack(one, packed[end - size : end], room)
+        return packed
+
+    def _unpack(self, one: int, stored: np.ndarray, room: np.ndarray) -> None:
+        """Unpack a chunk and put those of its frames that are wanted where they belong."""
+        members, itemsize, size = (
+            self.members[self.bounds[one] : self.bounds[one + 1]],
+            self.itemsize,
+            self.size,
+        )
+        if self.straight:
+            begin = members[0][1] * itemsize
+            room = self.bytes[begin : begin + size]
+        try:
+            chunk, shuffled = self.where.unpacker.unpack(stored, int(self.skipped[one]), room)
+        except ValueError as e:
+            self._lose(one, Loss.DAMAGED, f"is damaged: {e}", e)
+            return
+        if self.straight and chunk is room:
+            members = members[1:]
+        for inner, begin in members:
+            target, to = self.bytes, begin * itemsize
+            if not self.same:
+                target, to = np.empty(size, np.uint8), 0
+            if shuffled:
+                self.unshuffle(chunk, itemsize, inner * self.elements, self.elements, target, to)
+            else:
+                target[to : to + size] = chunk[inner * size : (inner + 1) * size]
+            if not self.same:
+                self.flat[begin : begin + self.elements] = target.view(self.where.dtype)
+
+    def _lose(self, one: int, why: Loss, text: str, error: Exception) -> None:
+        """Refuse a chunk, or note that its frames are lost."""
+        members = self.order[self.bounds[one] : self.bounds[one + 1]]
+        if self.lost is not None:
+            self.lost[members] = why
+            return
+        frames, where = self.frames[members], self.where
+        raise UnreadableData(
+            f"{where.path}: dataset {where.dataset}: the chunk of {int(self.stored[one])} bytes at byte "
+            f"{int(self.offset[one])} of the file, with frames {int(frames.min())} to {int(frames.max())}, "
+            f"{text}"
+        ) from error
