@@ -15,13 +15,13 @@ from .calibrate import (
     STAGE_BITS,
     CalibrateParams,
     list_frames,
-    make_masks,
     make_tables,
     queue_calibration,
 )
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
+from .frame_masks import make_masks
 from .linearise import Lineariser
 from .measure.arrays import check_raw, chosen_backend
 from .measure.lit import lit_measures, photons_per_unit

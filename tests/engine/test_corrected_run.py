@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import h5py
 import numpy as np
 import pytest
@@ -11,58 +9,13 @@ import shotsieve
 from shotsieve.check import check
 from shotsieve.constants.bad_pixels import DEFAULT_BAD_BITS
 from shotsieve.engine.against import check_against
-from shotsieve.errors import BadInput
 from shotsieve.peak_list import PeakList
 from shotsieve.sources.run import open_run
 
+from .corrected_case import ALL, DET, KEEP, contents, facility, planes_of, same_tables, whole
 from .spots import PEAKS
 
-DET = "SPB_DET_AGIPD1M-1"
-KEEP = {"rule": "lit_pixels[3] > 1000"}
-ALL = {"content": "corrected", "others": True}
-
-
-@pytest.fixture(scope="session")
-def whole(simulated, make_recipe, tmp_path_factory):
-    """``whole(name)``: a simulated run as corrected files, all shots, with what stands beside the frames."""
-    made = {}
-
-    def get(name="usual", **write):
-        key = (name, *sorted(write.items()))
-        if key not in made:
-            out = tmp_path_factory.mktemp(f"whole-{name}") / "r0001"
-            recipe = make_recipe(keep=None, write={**ALL, **write})
-            shotsieve.reduce(simulated(name).raw, recipe, out, simulated(name).constants, "cpu")
-            made[key] = out
-        return made[key]
-
-    return get
-
-
-def same_tables(one, other):
-    for name in ("fate", "verdict", "module_status", "train_id", "pulse_id", "cell_id"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-    assert one.measures.keys() == other.measures.keys()
-    for name, values in one.measures.items():
-        np.testing.assert_array_equal(values, other.measures[name], err_msg=name)
-    assert one.columns.keys() == other.columns.keys()
-    for name, values in one.columns.items():
-        np.testing.assert_array_equal(values, other.columns[name], err_msg=name)
-
-
-def contents(result):
-    """Every dataset of the frames and of lit pixels, as bytes, by file and path."""
-    found = {}
-
-    def take(name, item):
-        if isinstance(item, h5py.Dataset) and name.startswith(("INSTRUMENT/", "INDEX/")):
-            found[path.name, name] = (item.dtype.str, item.shape, item[()].tobytes())
-
-    for path in sorted(result.out.glob("CORR-*.h5")):
-        with h5py.File(path) as file:
-            file.visititems(take)
-    return found
-
+__all__ = ["facility", "whole"]
 
 # ---------------------------------------------------------------------- the same as from raw words
 
@@ -153,46 +106,6 @@ def compare(one, other):
 
 
 # ---------------------------------------------------------------------- frames as they came
-
-
-@pytest.fixture
-def facility(tmp_path, rng):
-    """``facility(dtype)``: two modules of EXtra-data's own example files, with frames of ours in them."""
-    from extra_data.tests.mockdata import write_file
-    from extra_data.tests.mockdata.detectors import AGIPDModule
-
-    def make(dtype="f4", mask=True, gain=True):
-        folder = tmp_path / "proc" / f"r{len(list(tmp_path.glob('proc/*'))):04d}"
-        folder.mkdir(parents=True)
-        for module in (3, 4):
-            path = folder / f"CORR-R0001-AGIPD{module:02d}-S00000.h5"
-            source = f"{DET}/CORR/{module}CH0:output"
-            old = f"{DET}/DET/{module}CH0"
-            device = AGIPDModule(source[:-7], 3, raw=False, channel_name="output", legacy_name=old)
-            write_file(path, [device], 2, chunksize=32)
-            with h5py.File(path, "r+") as file:
-                group = file[f"INSTRUMENT/{source}/image"]
-                data = rng.poisson(0.3, (6, 512, 128)).astype(dtype)
-                if np.dtype(dtype).kind == "f":
-                    data[rng.random(data.shape) < 0.01] = np.nan
-                masks = np.where(rng.random(data.shape) < 0.02, 1 << rng.integers(0, 24, data.shape), 0)
-                data[4:, 5:100, :64] += np.array(9, dtype)
-                planes = {"data": data, "mask": masks.astype("u4"), "gain": rng.integers(0, 3, data.shape)}
-                for name, there in (("data", True), ("mask", mask), ("gain", gain)):
-                    del group[name]
-                    if there:
-                        how = {"compression": "gzip", "shuffle": True} if name != "data" else {}
-                        plane = planes[name].astype("u1") if name == "gain" else planes[name]
-                        group.create_dataset(name, data=plane, chunks=(1, 512, 128), **how)
-        return folder
-
-    return make
-
-
-def planes_of(folder, module, name):
-    [path] = folder.glob(f"CORR-*AGIPD{module:02d}-S00000.h5")
-    with h5py.File(path) as file:
-        return file[f"INSTRUMENT/{DET}/CORR/{module}CH0:output/image/{name}"][()]
 
 
 @pytest.mark.parametrize("dtype", ["f4", "i2", "u1", "f2"])
@@ -319,104 +232,3 @@ def test_an_interrupted_reduction_goes_on(whole, make_recipe, tmp_path, interrup
         shotsieve.reduce(whole(), recipe, tmp_path / "two", backend="cpu")
     two = shotsieve.reduce(whole(), recipe, tmp_path / "two", backend="cpu", resume=True)
     assert digest(one.out) == digest(two.out)
-
-
-def test_raw_and_corrected_in_one_folder(simulated, whole, make_recipe, link_run, tmp_path):
-    sim, recipe = simulated("usual"), make_recipe(keep=KEEP)
-    both = link_run(sim.raw, tmp_path / "both")
-    for path in whole().glob("CORR-*AGIPD*.h5"):
-        (both / path.name).symlink_to(path)
-    raw = shotsieve.reduce(both, recipe, tmp_path / "raw", constants=sim.constants, backend="cpu")
-    assert any("raw is taken" in note for note in raw.accounts.notes)
-    recipe["detector"] = [{"data": "corrected"}]
-    found = shotsieve.reduce(both, recipe, tmp_path / "corrected", backend="cpu")
-    same_tables(raw.table, found.table)
-    assert contents(raw) == contents(found)
-    with pytest.raises(BadInput, match="corrected data is asked for"):
-        shotsieve.reduce(sim.raw, recipe, tmp_path / "none", backend="cpu")
-
-
-def test_links_under_the_raw_names(whole, make_recipe, tmp_path):
-    write = {"content": "corrected", "legacy_names": True}
-    result = shotsieve.reduce(whole(), make_recipe(keep=None, write=write), tmp_path / "r", backend="cpu")
-    with h5py.File(result.out / "CORR-R0001-AGIPD03-S00000.h5") as file:
-        assert isinstance(file.get(f"INSTRUMENT/{DET}/DET/3CH0:xtdf", getlink=True), h5py.SoftLink)
-
-
-def test_an_engine_for_corrected_frames(whole, make_recipe, backend_name, tmp_path):
-    recipe = make_recipe(detector=[{"name": "AGIPD1M", "data": "corrected"}], keep=KEEP)
-    recipe["calibrate"] = {"unit": "keV", "photon_energy": "9.3 keV"}
-    one = shotsieve.reduce(whole(), recipe, tmp_path / "r", backend="cpu")
-    source = open_run(whole())
-    cells = np.unique(source.shots.cell_id)
-    data, mask, gain = (planes_of(whole(), 3, name)[:, None] for name in ("data", "mask", "gain"))
-    shots = source.shots
-    with shotsieve.Engine(recipe, cells=cells, backend=backend_name, block_shots=12) as engine:
-        results = list(engine.run(whole()))
-        lit = np.concatenate([result.table.measures["lit_pixels"] for result in results])
-        assert np.array_equal(lit, one.table.measures["lit_pixels"])
-        kept = np.concatenate([result.frames["data"][:, 3] for result in results])
-        assert kept.tobytes() == planes_of(one.out, 3, "data").tobytes()
-    with shotsieve.Engine(recipe, cells=cells, modules=[3], backend=backend_name, block_shots=12) as engine:
-        raw = shotsieve.pack_corrected(data, mask, gain)
-        result = engine.submit(shotsieve.Block(raw, shots.train_id, shots.pulse_id, shots.cell_id)).result()
-        assert np.array_equal(result.table.measures["lit_pixels"], one.table.measures["lit_pixels"][:, [3]])
-        assert result.frames["mask"][:, 0].tobytes() == planes_of(one.out, 3, "mask").tobytes()
-
-
-def test_an_engine_for_other_frames(simulated, whole, make_recipe):
-    recipe = make_recipe(detector=[{"name": "AGIPD1M", "data": "corrected"}], keep=None)
-    recipe["calibrate"] = {"unit": "photon"}
-    with shotsieve.Engine(recipe, cells=[0], backend="cpu", block_shots=12) as engine:
-        with pytest.raises(BadInput, match="values are in keV, and this engine was made for photon"):
-            next(engine.run(whole()))
-        with pytest.raises(BadInput, match=r"holds raw data of .* and corrected data is asked for"):
-            next(engine.run(simulated("usual").raw))
-        with pytest.raises(BadInput, match="holds raw data, and this engine was made for corrected data"):
-            next(engine.run(open_run(simulated("usual").raw)))
-
-
-# ---------------------------------------------------------------------- what does not go
-
-
-def test_what_a_corrected_run_cannot_be_asked(simulated, whole, facility, make_recipe, tmp_path):
-    def refused(text, run=None, constants=None, **sections):
-        recipe = make_recipe(**{"keep": None, **sections})
-        with pytest.raises(BadInput, match=text):
-            shotsieve.reduce(whole() if run is None else run, recipe, tmp_path / "r", constants, "cpu")
-        assert not (tmp_path / "r").exists()
-
-    refused("leave --constants .* out", constants=simulated("usual").constants)
-    refused("there are no raw words. Set content", write={"content": "raw"})
-    refused(
-        "values are in keV, as the files of the run say, and .* asks for photon", calibrate={"unit": "photon"}
-    )
-    refused("asks for ADU", calibrate={"unit": "ADU", "xray_gain": False})
-    refused("constants hold no noise", measure={"lit": {"threshold": "5 sigma"}})
-    bare = facility("i2")
-    refused("files do not say the unit of the values", run=bare)
-    refused("needs the photon energy", run=bare, calibrate={"unit": "keV"})
-    refused("cannot be compared with values in ADU", run=bare, calibrate={"xray_gain": False})
-    adu = {"calibrate": {"xray_gain": False}, "measure": {"lit": {"threshold": "5 ADU"}}}
-    refused("cannot be made of values in ADU", run=bare, **adu, write={"content": "photons"})
-
-
-def test_what_is_not_done_is_said(whole, make_recipe, tmp_path):
-    section = {"constants": "nowhere.h5", "gain_mode": "adaptive", "force_hg_if_below": "1000 ADU"}
-    result = shotsieve.reduce(
-        whole(), make_recipe(calibrate=section, keep=None, write=None), tmp_path / "r", backend="cpu"
-    )
-    [note] = [note for note in result.accounts.notes if "not used, since the run holds corrected" in note]
-    assert note.startswith("[calibrate] force_hg_if_below, constants, gain_mode: ")
-
-
-def test_a_file_that_is_cut_off(whole, make_recipe, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(whole(), run, ignore=shutil.ignore_patterns("shotsieve"))
-    with h5py.File(run / "CORR-R0001-AGIPD03-S00000.h5", "r+") as file:
-        group = file[f"INSTRUMENT/{DET}/CORR/3CH0:output/image"]
-        short = group["mask"][:-1]
-        del group["mask"]
-        group["mask"] = short
-    with pytest.raises(BadInput, match=r"AGIPD03.*image/mask has shape \(11, 512, 128\).*expected \(12, 512"):
-        shotsieve.reduce(run, make_recipe(), tmp_path / "r", backend="cpu")

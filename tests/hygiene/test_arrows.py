@@ -133,6 +133,7 @@ LAYERS = [
     (
         "linearise",
         "calibrate",
+        "frame_masks",
         "bank_mode",
         "baseline",
         "calibrator",

@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 from kernels import Case, calibrate
-from shotsieve.calibrate import CalibrateParams, make_masks, make_tables
+from shotsieve.calibrate import CalibrateParams, make_tables
 from shotsieve.constants import Steps
+from shotsieve.frame_masks import make_masks
 from shotsieve.reference.calibrate import calibrate_count_folded, calibrate_unfolded
 
 # Cells 5, 7 and 250 of the run have constants; 351 lies beyond them and must never pass through.

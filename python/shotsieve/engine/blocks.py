@@ -11,12 +11,11 @@ from ..calibrate import (
     CANDIDATES,
     COUNTS,
     STAGE_BITS,
-    flag_masks,
     list_frames,
-    make_masks,
     queue_calibration,
 )
 from ..constants.bad_pixels import BadPixels
+from ..frame_masks import flag_masks, make_masks
 from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE

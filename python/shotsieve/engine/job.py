@@ -8,33 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibrate import CalibrateParams, Tables, make_tables
+from ..calibrate import CalibrateParams, Tables
 from ..decide import Rule
 from ..derive import WHOLE_TABLE, declare
 from ..errors import BadInput
 from ..keep import Keeper, kept_misses
-from ..measure.lit import photons_per_unit
-from ..measure.threshold import median_noise, threshold_in_unit
-from ..shift_finder import mode_of
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
-from .averages import AverageJob, make_average_job
+from .averages import AverageJob
+from .calibration import set_calibration
 from .cell_rows import check_rows
 from .content import form_of, modules_with_pixels
-from .corrected import check_corrected, take_corrected
+from .corrected import check_corrected
 from .facility import check_redu
-from .masks import masks_of
 from .matching import declare_joined
-from .noise_counts import LitByNoise, by_pixel, make_lit_by_noise
-from .odd_constants import note_odd_constants
-from .peaks import PeakJob, make_peak_job
-from .profiles import ProfileJob, make_profile_job
-from .pump_probe import PumpProbeJob, make_pump_probe_job
-from .regions import RegionJob, make_region_job
+from .noise_counts import LitByNoise
+from .peaks import PeakJob
+from .profiles import ProfileJob
+from .pump_probe import PumpProbeJob
+from .regions import RegionJob
 from .selection import selection_of, whole_of
 from .settings import describe
-from .unknown import listed, note_unknown
+from .unknown import listed
 from .user import UserJob, UserStage, make_user_jobs
 
 if TYPE_CHECKING:
@@ -43,7 +39,6 @@ if TYPE_CHECKING:
     from ..bank_mode import BankModeParams
     from ..common_mode import CommonModeParams
     from ..constants.container import Constants
-    from ..constants.steps import Steps
     from ..recipe import Recipe
     from ..sources.base import OperatingMode, Source
     from ..write.content import FrameForm
@@ -248,7 +243,7 @@ def make_job(
                 "no constants: the recipe has [calibrate], so give them with --constants FILE or FOLDER, "
                 'or in the recipe as [calibrate] constants = "constants.h5".'
             )
-        _calibration(job, constants, force)
+        set_calibration(job, constants, force)
     written = next((part.written for part in job.pixel_jobs if isinstance(part, RegionJob)), None)
     job.form = form_of(recipe, job.unit, mode.photon_energy_kev, written)
     if job.form is not None and job.copies_frames and source.corrected is not None:
@@ -308,103 +303,6 @@ def _override(mode: OperatingMode, recipe: Recipe) -> OperatingMode:
     changes = recipe.calibrate.mode_overrides() if recipe.calibrate else {}
     origin = {**mode.origin, **dict.fromkeys(changes, "recipe")}
     return dataclasses.replace(mode, **changes, origin=origin)
-
-
-def _fold(job: Job, constants: Constants, force: bool) -> Steps:
-    """Check the constants against the run, and fold them; return the steps that they allow."""
-    source, mode, section = job.source, job.mode, job.recipe.calibrate
-    detector = source.detector
-    constants.check_detector(detector)
-    steps, without = section.steps.for_constants(detector, constants)
-    job.notes += without
-    if disagreements := constants.check_conditions(mode):
-        text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
-        if overridden := [name for name, origin in mode.origin.items() if origin == "recipe"]:
-            text += f" (the recipe sets {', '.join(overridden)})"
-        if not force:
-            raise BadInput(
-                f"{text}. Give the right constants, correct the run's values in [calibrate], or go on with "
-                "--force, which is then recorded in the output."
-            )
-        job.notes.append(f"forced: {text}")
-    if mode.gain_mode is None:
-        raise BadInput(
-            f"{source.name}: the run's control sources do not tell the gain mode: set [calibrate] "
-            'gain_mode = "adaptive" (or fixed_high, fixed_medium, fixed_low).'
-        )
-    energy = mode.photon_energy_kev
-    try:
-        job.unit = steps.unit(section.unit)
-    except BadInput as err:
-        raise BadInput("; ".join([*without, str(err)])) from None
-    shots = source.shots
-    job.tables = make_tables(
-        constants,
-        detector,
-        source.modules,
-        shots.cell_id[source.readable],
-        steps,
-        job.unit,
-        energy,
-        mode.gain_mode,
-        masks_of(job),
-    )
-    note_unknown(job, constants)
-    note_odd_constants(job)
-    return steps
-
-
-def _calibration(job: Job, constants: Constants | None, force: bool) -> None:
-    """Make what stands for the constants of every pixel, and set the kernel's parameters."""
-    if job.source.detector.is_corrected:
-        steps = take_corrected(job)
-    else:
-        steps = _fold(job, constants, force)
-    source, mode = job.source, job.mode
-    detector, energy = source.detector, mode.photon_energy_kev
-    # What is calibrated already says the stage of every pixel itself.
-    gain_mode = "adaptive" if detector.is_corrected else mode.gain_mode
-    threshold, to_photon, candidate = float("nan"), 0.0, float("nan")
-    unlit = max(detector.fixed_stage(gain_mode), 0)
-    sigma = float("nan")
-    if constants is not None and _uses_sigma(job.recipe):
-        sigma = median_noise(constants, job.tables, source.modules, unlit)
-    if job.recipe.measure.lit is not None:
-        asked = job.recipe.measure.lit.threshold
-        if not by_pixel(job.recipe):
-            threshold = threshold_in_unit(asked, job.unit, energy, sigma, option="[measure.lit] threshold")
-        to_photon = photons_per_unit(job.unit, energy)
-        for name in ("lit_pixels", "unmasked_pixels", "intensity", *(("photons",) if to_photon else ())):
-            job.table.declare_measure(name)
-        # The table says the unit that this run's intensities have.
-        meaning = job.table.meanings["intensity"]
-        job.table.meanings["intensity"] = dataclasses.replace(meaning, unit=job.unit)
-    if job.recipe.measure.peaks is not None:
-        job.peaks = make_peak_job(job, sigma)
-        job.table.declare_measure("n_peaks")
-        candidate = job.peaks.plan.params.threshold
-    if job.recipe.measure.pump_probe is not None:
-        job.pump = make_pump_probe_job(job)
-    if job.recipe.measure.azint is not None:
-        job.pixel_jobs.append(make_profile_job(job, sigma))
-    if job.recipe.measure.roi is not None:
-        job.pixel_jobs.append(make_region_job(job))
-    if job.recipe.measure.average is not None:
-        job.pixel_jobs.append(make_average_job(job))
-    params = CalibrateParams.from_steps(steps, detector, gain_mode, threshold, to_photon)
-    job.params = dataclasses.replace(params, candidate_threshold=candidate)
-    if not detector.is_corrected:
-        job.common_mode = mode_of(steps, detector, mode.gain_mode, constants, job.tables, source.modules)
-    job.lit_by_noise = make_lit_by_noise(job, constants)
-
-
-def _uses_sigma(recipe: Recipe) -> bool:
-    """Whether a threshold is a multiple of the noise, which then has to be looked up."""
-    lit, peaks, azint = recipe.measure.lit, recipe.measure.peaks, recipe.measure.azint
-    asked = [lit.threshold] if lit and not by_pixel(recipe) else []
-    asked += [peaks.threshold, peaks.noise_floor] if peaks else []
-    asked += [azint.read_noise] if azint else []
-    return any(quantity is not None and quantity.unit == "sigma" for quantity in asked)
 
 
 def module_status(present: np.ndarray, rows: np.ndarray | None, lost: np.ndarray | None = None) -> np.ndarray:

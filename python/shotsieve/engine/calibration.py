@@ -1,0 +1,125 @@
+"""How the frames of a job are calibrated and counted: constants folded, thresholds in one unit."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from ..calibrate import CalibrateParams, make_tables
+from ..errors import BadInput
+from ..measure.lit import photons_per_unit
+from ..measure.threshold import median_noise, threshold_in_unit
+from ..shift_finder import mode_of
+from .averages import make_average_job
+from .corrected import take_corrected
+from .masks import masks_of
+from .noise_counts import by_pixel, make_lit_by_noise
+from .odd_constants import note_odd_constants
+from .peaks import make_peak_job
+from .profiles import make_profile_job
+from .pump_probe import make_pump_probe_job
+from .regions import make_region_job
+from .unknown import note_unknown
+
+if TYPE_CHECKING:
+    from ..constants.container import Constants
+    from ..constants.steps import Steps
+    from ..recipe import Recipe
+    from .job import Job
+
+
+def _fold(job: Job, constants: Constants, force: bool) -> Steps:
+    """Check the constants against the run, and fold them; return the steps that they allow."""
+    source, mode, section = job.source, job.mode, job.recipe.calibrate
+    detector = source.detector
+    constants.check_detector(detector)
+    steps, without = section.steps.for_constants(detector, constants)
+    job.notes += without
+    if disagreements := constants.check_conditions(mode):
+        text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
+        if overridden := [name for name, origin in mode.origin.items() if origin == "recipe"]:
+            text += f" (the recipe sets {', '.join(overridden)})"
+        if not force:
+            raise BadInput(
+                f"{text}. Give the right constants, correct the run's values in [calibrate], or go on with "
+                "--force, which is then recorded in the output."
+            )
+        job.notes.append(f"forced: {text}")
+    if mode.gain_mode is None:
+        raise BadInput(
+            f"{source.name}: the run's control sources do not tell the gain mode: set [calibrate] "
+            'gain_mode = "adaptive" (or fixed_high, fixed_medium, fixed_low).'
+        )
+    energy = mode.photon_energy_kev
+    try:
+        job.unit = steps.unit(section.unit)
+    except BadInput as err:
+        raise BadInput("; ".join([*without, str(err)])) from None
+    shots = source.shots
+    job.tables = make_tables(
+        constants,
+        detector,
+        source.modules,
+        shots.cell_id[source.readable],
+        steps,
+        job.unit,
+        energy,
+        mode.gain_mode,
+        masks_of(job),
+    )
+    note_unknown(job, constants)
+    note_odd_constants(job)
+    return steps
+
+
+def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:
+    """Make what stands for the constants of every pixel, and set the kernel's parameters."""
+    if job.source.detector.is_corrected:
+        steps = take_corrected(job)
+    else:
+        steps = _fold(job, constants, force)
+    source, mode = job.source, job.mode
+    detector, energy = source.detector, mode.photon_energy_kev
+    # What is calibrated already says the stage of every pixel itself.
+    gain_mode = "adaptive" if detector.is_corrected else mode.gain_mode
+    threshold, to_photon, candidate = float("nan"), 0.0, float("nan")
+    unlit = max(detector.fixed_stage(gain_mode), 0)
+    sigma = float("nan")
+    if constants is not None and _uses_sigma(job.recipe):
+        sigma = median_noise(constants, job.tables, source.modules, unlit)
+    if job.recipe.measure.lit is not None:
+        asked = job.recipe.measure.lit.threshold
+        if not by_pixel(job.recipe):
+            threshold = threshold_in_unit(asked, job.unit, energy, sigma, option="[measure.lit] threshold")
+        to_photon = photons_per_unit(job.unit, energy)
+        for name in ("lit_pixels", "unmasked_pixels", "intensity", *(("photons",) if to_photon else ())):
+            job.table.declare_measure(name)
+        # The table says the unit that this run's intensities have.
+        meaning = job.table.meanings["intensity"]
+        job.table.meanings["intensity"] = dataclasses.replace(meaning, unit=job.unit)
+    if job.recipe.measure.peaks is not None:
+        job.peaks = make_peak_job(job, sigma)
+        job.table.declare_measure("n_peaks")
+        candidate = job.peaks.plan.params.threshold
+    if job.recipe.measure.pump_probe is not None:
+        job.pump = make_pump_probe_job(job)
+    if job.recipe.measure.azint is not None:
+        job.pixel_jobs.append(make_profile_job(job, sigma))
+    if job.recipe.measure.roi is not None:
+        job.pixel_jobs.append(make_region_job(job))
+    if job.recipe.measure.average is not None:
+        job.pixel_jobs.append(make_average_job(job))
+    params = CalibrateParams.from_steps(steps, detector, gain_mode, threshold, to_photon)
+    job.params = dataclasses.replace(params, candidate_threshold=candidate)
+    if not detector.is_corrected:
+        job.common_mode = mode_of(steps, detector, mode.gain_mode, constants, job.tables, source.modules)
+    job.lit_by_noise = make_lit_by_noise(job, constants)
+
+
+def _uses_sigma(recipe: Recipe) -> bool:
+    """Whether a threshold is a multiple of the noise, which then has to be looked up."""
+    lit, peaks, azint = recipe.measure.lit, recipe.measure.peaks, recipe.measure.azint
+    asked = [lit.threshold] if lit and not by_pixel(recipe) else []
+    asked += [peaks.threshold, peaks.noise_floor] if peaks else []
+    asked += [azint.read_noise] if azint else []
+    return any(quantity is not None and quantity.unit == "sigma" for quantity in asked)

@@ -1,0 +1,74 @@
+"""The mask of every pixel of a frame: what the constants say of it, and what was found in its words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .calibrate import NOT_FINITE, OUT_OF_RANGE, STAGE_BITS, WRONG_GAIN
+from .constants.bad_pixels import BadPixels
+
+if TYPE_CHECKING:
+    from .calibrate import Tables
+
+
+def make_masks(stage: np.ndarray, rows: np.ndarray, tables: Tables) -> np.ndarray:
+    """Put the full mask of kept frames together: the static bits of each pixel's stage and what was found
+    in it.
+
+    Parameters
+    ----------
+    stage : ndarray of uint8, shape (K, M, n_pixels)
+        As the kernel wrote it.
+    rows : ndarray of int32, shape (K, M)
+        Rows of the tables, -1 without constants.
+    tables : Tables
+
+    Returns
+    -------
+    ndarray of uint32, shape (K, M, n_pixels)
+        BadPixels bits. VALUE_IS_NAN is set only where no static bit explains the missing value.
+    """
+    mask = np.empty(stage.shape, "u4")
+    for shot, module in np.ndindex(*rows.shape):
+        found = stage[shot, module]
+        row = rows[shot, module]
+        if row < 0:
+            mask[shot, module] = BadPixels.NO_DARK_DATA
+            continue
+        planes, out = tables.mask[row], mask[shot, module]
+        np.copyto(out, planes[0])
+        # Nearly all pixels are in high gain; NumPy finds the others in a bool array many times as fast.
+        switched = np.flatnonzero((found & STAGE_BITS) != 0)
+        out[switched] = planes[found[switched] & STAGE_BITS, switched]
+        _flag(found, out, tables.bad_bits)
+    return mask
+
+
+def _flag(found: np.ndarray, mask: np.ndarray, bad_bits: int) -> None:
+    """Add to the mask of a frame, uint32 (n_pixels,), what was found in it."""
+    flagged = np.flatnonzero(found > STAGE_BITS)
+    flags = found[flagged]
+    unexplained = (flags & NOT_FINITE != 0) & (mask[flagged] & np.uint32(bad_bits) == 0)
+    mask[flagged] |= (
+        np.where(unexplained, np.uint32(BadPixels.VALUE_IS_NAN), np.uint32(0))
+        | np.where(flags & OUT_OF_RANGE, np.uint32(BadPixels.VALUE_OUT_OF_RANGE), np.uint32(0))
+        | np.where(flags & WRONG_GAIN, np.uint32(BadPixels.WRONG_GAIN_VALUE), np.uint32(0))
+    )
+
+
+def flag_masks(stage: np.ndarray, mask: np.ndarray, bad_bits: int) -> None:
+    """Add to the masks of frames that were calibrated before what was found in them.
+
+    Parameters
+    ----------
+    stage : ndarray of uint8, shape (K, M, n_pixels)
+        As the kernel wrote it.
+    mask : ndarray of uint32, shape (K, M, n_pixels), C-contiguous
+        As in the files; bits are added.
+    bad_bits : int
+        Bits that explain why a pixel has no value.
+    """
+    for shot, module in np.ndindex(*stage.shape[:2]):
+        _flag(stage[shot, module], mask[shot, module], bad_bits)
