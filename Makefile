@@ -27,7 +27,8 @@ $(VENV)/.tested: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
 demo: build
 	rm -rf demo
 	$(BIN)/shotsieve simulate spi demo
-	$(BIN)/shotsieve reduce demo/raw/r0001 -o demo/red/r0001 --recipe examples/spi.toml --constants demo/constants
+	$(BIN)/shotsieve reduce demo/raw/r0001 -o demo/red/r0001 --recipe examples/spi.toml --constants demo/constants \
+		--no-report
 	$(BIN)/python examples/compare_with_truth.py demo
 	$(BIN)/shotsieve report demo/red/r0001 --geometry demo/agipd.geom
 

@@ -29,6 +29,8 @@ if not ON_X86 and "cpu_v2" in REQUIRED:
     REQUIRED = REQUIRED - {"cpu_v2"} | {"cpu_baseline"}
 # In the environment, so that the workers of xdist and programs that tests start have the same.
 EMU_SEED = int(os.environ.setdefault("SHOTSIEVE_EMU_SEED", str(random.SystemRandom().randint(1, 1000))))
+# A page after every reduction of the command line would take longer than the reduction.
+os.environ.setdefault("SHOTSIEVE_REPORT", "0")
 EMU_SEED_TEXT = f"emulator seed {EMU_SEED}; repeat with SHOTSIEVE_EMU_SEED={EMU_SEED}"
 
 

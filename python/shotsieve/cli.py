@@ -242,6 +242,14 @@ def _versions() -> dict[str, str | None]:
     help="Table of an earlier reduction of RUN: nothing is measured, and only kept shots are read.",
 )
 @click.option("--profile", is_flag=True, help="Say where the time went.")
+@click.option(
+    "--report/--no-report",
+    default=True,
+    show_default=True,
+    envvar="SHOTSIEVE_REPORT",
+    show_envvar=True,
+    help="Draw OUTPUT/report.html, a page about the reduced run, which needs matplotlib.",
+)
 @click.option("--force", is_flag=True, help="Go on though constants and run disagree on their conditions.")
 @click.option(
     "--tolerant",
@@ -261,6 +269,7 @@ def reduce_command(
     resume: bool,
     table: Path | None,
     profile: bool,
+    report: bool,
     force: bool,
     tolerant: bool,
     as_json: bool,
@@ -293,6 +302,10 @@ def reduce_command(
             table=table,
             progress=progress,
         )
+    if report:
+        from .cli_report import draw_after
+
+        draw_after(out)
     if as_json:
         click.echo(json.dumps(_answer(result, out), indent=2, sort_keys=True))
         return

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from .errors import ShotsieveError
+
 
 @click.command(name="report")
 @click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -31,3 +33,13 @@ def report_command(out: Path, path: Path | None, geometry: Path | None) -> None:
     from .report import write_report
 
     click.echo(f"report        {write_report(out, path, geometry)}")
+
+
+def draw_after(out: Path) -> None:
+    """Draw the page of a run that was just reduced; what goes wrong here is no error of the reduction."""
+    from .report import write_report
+
+    try:
+        write_report(out)
+    except ShotsieveError as error:
+        click.echo(f"no page was drawn: {error}", err=True)

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -186,6 +187,22 @@ def test_the_command(reduced, tmp_path, capsys, simulated):
     assert main(["report", str(reduced), "-o", str(page), "--geometry", str(simulated.geometry)]) == 0
     assert str(page) in capsys.readouterr().out
     assert main(["report", str(tmp_path / "none")]) == 2
+
+
+def test_reduce_draws_the_page_at_its_end(simulated, tmp_path, capsys, monkeypatch):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[calibrate]\n")
+    words = ["reduce", str(simulated.raw), "--recipe", str(recipe), "--constants", str(simulated.constants)]
+    assert main([*words, "-o", str(tmp_path / "one"), "--report"]) == 0
+    assert "12 of 12 shots kept" in Page(tmp_path / "one" / "report.html").words
+    assert main([*words, "-o", str(tmp_path / "two"), "--no-report"]) == 0
+    assert not (tmp_path / "two" / "report.html").exists()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main([*words, "-o", str(tmp_path / "three"), "--report"]) == 0, (
+        "the reduction is complete all the same"
+    )
+    assert "no page was drawn: report: matplotlib is not installed" in capsys.readouterr().err
+    assert not (tmp_path / "three" / "report.html").exists()
 
 
 def test_a_browser_draws_every_picture(page, browser, tmp_path):
