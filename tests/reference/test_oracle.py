@@ -13,7 +13,7 @@ from shotsieve.constants.fold import gain_planes
 from shotsieve.reference.calibrate import calibrate_count_folded, calibrate_unfolded
 
 MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
-COUNTING = ("lit_threshold", "to_photon", "candidate_threshold")
+COUNTING = ("lit_threshold", "to_photon", "candidate_threshold", "mask_bad")
 CELLS, FRAMES = 3, 6
 QUIET = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
