@@ -366,7 +366,7 @@ def _check_frames(
     for plane, sums in list(checksums.items()):
         if plane == SLOT:
             continue
-        dataset = images[plane]
+        dataset = images[plane.replace(".", "/")]
         starts = np.zeros((len(sums), dataset.ndim), "i8")
         starts[:, 0] = np.arange(len(sums)) if stored is None else stored[0]
         if stored is not None:

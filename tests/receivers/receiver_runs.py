@@ -5,6 +5,8 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
+# A spot, or a line, lights more pixels than the background does.
+RULES = {"GOTTHARD2": "lit_pixels > 120", "EPIX100": "lit_pixels > 15000", "JUNGFRAU": "lit_pixels > 20000"}
 RECIPE = {
     "calibrate": {},
     "measure": {"lit": {"threshold": "0.7 photon"}},
@@ -15,7 +17,7 @@ RECIPE = {
 
 def recipe_of(run, **sections):
     """A recipe with the constants of a run; of the ePix100 with its common mode."""
-    recipe = {**RECIPE, **sections}
+    recipe = {**RECIPE, "keep": {"rule": RULES[run.parameters.detector]}, **sections}
     calibrate = {"constants": str(run.constants), **recipe["calibrate"]}
     if run.parameters.common_mode:
         calibrate.setdefault("common_mode", True)

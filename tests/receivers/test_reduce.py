@@ -6,9 +6,10 @@ import h5py
 import numpy as np
 import pytest
 import shotsieve
-from shotsieve.check import check, check_against
+from shotsieve.check import check
 from shotsieve.constants import Constants
 from shotsieve.constants.bad_pixels import BadPixels
+from shotsieve.engine.against import check_against
 from shotsieve.reference.calibrate_unfolded import calibrate_unfolded
 from shotsieve.simulate.receiver import receiver_constants
 
@@ -69,8 +70,9 @@ def test_photons_come_back(run, tmp_path):
 def test_the_common_mode_of_banks_is_removed(simulated, tmp_path):
     run = simulated("EPIX100")
     p = run.parameters
-    with_it = frames_of(reduced(run, tmp_path / "a", calibrate={"unit": None, "xray_gain": False}, **ALL).out)
-    sections = {"calibrate": {"unit": None, "xray_gain": False, "common_mode": False}, **ALL}
+    in_adu = {"measure": {"lit": {"threshold": "50 ADU"}}, **ALL}
+    with_it = frames_of(reduced(run, tmp_path / "a", calibrate={"xray_gain": False}, **in_adu).out)
+    sections = {"calibrate": {"xray_gain": False, "common_mode": False}, **in_adu}
     without = frames_of(reduced(run, tmp_path / "b", **sections).out)
     with h5py.File(run.truth) as file:
         injected = file["common_mode"][:]
@@ -151,7 +153,7 @@ def test_values_agree_with_an_independent_calculation(run, tmp_path):
         names = ("offset", "relative_gain", "adu_per_kev", "bad_pixels")
         given = {name: arrays.get(name) for name in names}
         oracle = calibrate_unfolded(words, rows, **given, encoding=1, signed_gain=family.signed_gain)
-        stage, pixel = oracle.stages, np.arange(family.pixels)
+        stage, pixel = oracle.stage, np.arange(family.pixels)
         gain = np.stack([arrays["adu_per_kev"][stage[k], row, pixel] for k, row in enumerate(rows)])
         bound = 2.0**-20 * 2 ** (family.adc_bits + 1) / np.abs(gain)
         mine = found[:, m].reshape(p.n_frames, -1)

@@ -48,9 +48,11 @@ class _File:
                 dataset = file["constants"][name]
                 _, gains, _, *shape = dataset.shape
                 out = np.empty((gains, len(rows), *shape), DTYPES[name])
-                for gain in range(gains):
+                step = dataset.chunks[1] if dataset.chunks else gains
+                for first in range(0, gains, step):
+                    planes = slice(first, min(first + step, gains))
                     for i, row in enumerate(rows):
-                        dataset.read_direct(out, np.s_[self._index[module], gain, row], np.s_[gain, i])
+                        dataset.read_direct(out, np.s_[self._index[module], planes, row], np.s_[planes, i])
                 return out
         except (OSError, KeyError) as error:
             raise UnreadableData(
@@ -182,7 +184,8 @@ def _write(constants: Constants, file: h5py.File, compression: str | None) -> No
                     name,
                     (len(present), gains, len(constants.cell_ids), *shape),
                     DTYPES[name],
-                    chunks=(1, 1, 1, *shape),
+                    # A table of words is read as a whole, so it is one chunk of each cell.
+                    chunks=(1, gains if name == "linearisation" else 1, 1, *shape),
                     **filters,
                 )
                 dataset.attrs["present"] = np.array(present, "u1")

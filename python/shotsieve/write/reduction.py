@@ -143,7 +143,8 @@ def write_checksums(
     """
     group = file.auxiliary("REDUCTION", name, CHECKSUMS, counts_per_train(file.train_ids, row_trains))
     for plane, found in digests.items():
-        group[plane] = np.frombuffer(b"".join(found), "u1").reshape(-1, CHUNK_BYTES)
+        # One dataset each, also of a plane that stands in a group of its own.
+        group[plane.replace("/", ".")] = np.frombuffer(b"".join(found), "u1").reshape(-1, CHUNK_BYTES)
     if slots is not None:
         group[SLOT] = np.asarray(slots, "u2")
 
