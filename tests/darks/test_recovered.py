@@ -140,3 +140,12 @@ def test_a_gate_keeps_outliers_out(dark_run, tmp_path, backend_name, block):
     assert noise[None] > 40
     assert noise[Gate()] == pytest.approx(7.0, rel=0.03)
     assert noise[Gate(widen=0.0)] == pytest.approx(0.8 * 7.0, rel=0.06)
+
+
+def test_runs_that_say_their_stage_may_come_in_any_order(jungfrau, made_once, tmp_path):
+    runs = [jungfrau.darks.runs[i] for i in (2, 0, 1)]
+    made = make_dark_constants(runs, tmp_path / "c.h5", OPTIONS, backend="cpu")
+    assert made.notes == ["the runs were put into order by their gain modes"]
+    found, want = Constants.open(made.path), Constants.open(made_once(jungfrau.darks))
+    for name in want.names:
+        np.testing.assert_array_equal(found.load(name, 1), want.load(name, 1), name)
