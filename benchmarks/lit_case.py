@@ -9,6 +9,7 @@ import numpy as np
 from shotsieve import detectors
 from shotsieve.backend import Backend
 from shotsieve.calibrate import COUNTS, CalibrateParams, list_frames, queue_calibration
+from shotsieve.shifts import Shifts
 
 PHOTON_KEV = 9.3
 ADU_PER_KEV = 7.2
@@ -159,7 +160,7 @@ class OnDevice:
         device.wait(device.record(self.stream))
         return target
 
-    def queue(self, params: CalibrateParams) -> None:
+    def queue(self, params: CalibrateParams, shifts: Shifts | None = None) -> None:
         """Queue one pass over all frames; counts only."""
         queue_calibration(
             self.backend,
@@ -169,13 +170,14 @@ class OnDevice:
             self.table,
             self.counts,
             params,
+            shifts=shifts,
             stream=self.stream,
         )
 
-    def run(self, params: CalibrateParams, repeats: int = 1) -> None:
+    def run(self, params: CalibrateParams, repeats: int = 1, shifts: Shifts | None = None) -> None:
         """Run some passes, one after the other, and wait for the last."""
         for _ in range(repeats):
-            self.queue(params)
+            self.queue(params, shifts)
         self.backend.device.wait(self.backend.device.record(self.stream))
 
     def result(self) -> np.ndarray:

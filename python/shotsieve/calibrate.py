@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .backend import Backend
     from .constants.container import Constants
+    from .constants.masks import StaticMask
     from .constants.steps import Steps
     from .detectors import Detector
     from .shifts import Shifts
@@ -175,6 +176,7 @@ def make_tables(
     unit: str,
     photon_energy_kev: float | None,
     gain_mode: str,
+    masks: StaticMask | None = None,
 ) -> Tables:
     """Fold the constants of a run, for the cells that occur and have constants.
 
@@ -192,6 +194,8 @@ def make_tables(
     photon_energy_kev : float or None
     gain_mode : str
         As in `OperatingMode`.
+    masks : StaticMask or None
+        Bits of bad pixels beside those of the constants.
 
     Returns
     -------
@@ -207,7 +211,15 @@ def make_tables(
     used = 0
     for at in holders:
         folded = fold(
-            constants, detector, modules[at], cells, steps, unit, photon_energy_kev, gain_mode=gain_mode
+            constants,
+            detector,
+            modules[at],
+            cells,
+            steps,
+            unit,
+            photon_energy_kev,
+            gain_mode=gain_mode,
+            masks=masks,
         )
         known = np.flatnonzero(folded.known)
         rows = np.arange(used, used + len(known))

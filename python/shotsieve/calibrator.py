@@ -31,6 +31,7 @@ from .units import parse_quantity
 
 if TYPE_CHECKING:
     from .backend import Backend
+    from .constants.masks import StaticMask
 
 OUTPUTS = ("data", "gain", "mask", "lit_pixels", "unmasked_pixels", "intensity", "photons")
 IMAGES = ("data", "gain", "mask")
@@ -93,6 +94,8 @@ class Calibrator:
         From where a pixel is lit: ``"0.7 photon"``, ``"4 keV"``, ``"5 sigma"``, or a number in `unit`.
         Sigma is the median noise of all `cells`; in `shotsieve.reduce` of those that the run has.
     backend : {"auto", "cpu", "cuda", "emu"} or Backend
+    masks : StaticMask or None
+        Bits of bad pixels beside those of the constants; see `shotsieve.constants.mask_file.read_mask`.
 
     Attributes
     ----------
@@ -128,6 +131,7 @@ class Calibrator:
         steps: Steps | None = None,
         lit_threshold: str | float = "0.7 photon",
         backend: str | Backend = "auto",
+        masks: StaticMask | None = None,
     ) -> None:
         family = None if detector is None else detectors.load(detector)
         if not isinstance(constants, Constants):
@@ -149,13 +153,14 @@ class Calibrator:
             self.unit,
             photon_energy_kev,
             gain_mode,
+            masks,
         )
         to_photon = photons_per_unit(self.unit, photon_energy_kev)
         self._threshold = self._lit(lit_threshold, photon_energy_kev, constants, gain_mode)
         self.params = CalibrateParams.from_steps(
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
-        self._mode = mode_of(steps, self.detector, gain_mode)
+        self._mode = mode_of(steps, self.detector, gain_mode, constants, self.tables, self.modules)
         if self._mode is not None and self._mode.cells:
             raise BadInput(
                 f"{WHO}: cell_common_mode needs whole rows of cells of a train, and frames do not say "

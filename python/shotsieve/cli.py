@@ -41,7 +41,7 @@ backend_option = click.option(
     help="Where to compute; auto takes the GPU if there is one. `shotsieve info` says what there is.",
 )
 
-_LATER = ("bench", "check", "decide", "ledger", "pulses", "table")
+_LATER = ("bench", "check", "decide", "ledger", "mask", "pulses", "table")
 
 
 class _Terminated(BaseException):

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .calibrate import ENCODINGS
+from .detectors import ENCODINGS
 from .errors import BadInput
 from .shifts import SHIFT_SCALE, Tiles
 
 if TYPE_CHECKING:
     from .backend import Backend
+    from .baseline import BaselineParams
     from .constants.steps import Steps
     from .detectors import Detector
 
@@ -43,13 +44,15 @@ class CommonModeParams:
     fraction : float
         A group is corrected if strictly more than this share of it is dark.
     n_itr : int
-        Iterations.
+        Iterations; 0 where the baseline alone is subtracted.
     cells : bool
         Whether pixels are corrected over rows of cells too, before their ASICs.
     tiles : Tiles
         ASICs.
     row_cells : int
         Cells of a row.
+    baseline : BaselineParams or None
+        What is subtracted before.
     """
 
     encoding: int
@@ -61,6 +64,7 @@ class CommonModeParams:
     cells: bool
     tiles: Tiles
     row_cells: int
+    baseline: BaselineParams | None = None
 
     @classmethod
     def from_steps(cls, steps: Steps, detector: Detector, gain_mode: str) -> CommonModeParams | None:
@@ -72,10 +76,10 @@ class CommonModeParams:
             If the run has no pixels in high gain.
         """
         steps = steps.for_detector(detector)
-        if not steps.common_mode:
+        if not (steps.common_mode or steps.blc_noise):
             return None
         stage = detector.fixed_stage(gain_mode)
-        if stage > 0:
+        if stage > 0 and steps.common_mode:
             raise BadInput(
                 f"common_mode = true looks at dark pixels in high gain, and the gain mode is {gain_mode}: "
                 "set [calibrate] common_mode = false"
@@ -83,12 +87,12 @@ class CommonModeParams:
         low, high = (round(bound * SHIFT_SCALE) for bound in steps.dark_range())
         rows, columns = detector.asic
         return cls(
-            encoding=ENCODINGS[detector.encoding],
+            encoding=ENCODINGS.index(detector.encoding),
             fixed_stage=stage,
             low=low,
             high=high,
             fraction=steps.cm_dark_fraction,
-            n_itr=steps.cm_n_itr,
+            n_itr=steps.cm_n_itr if steps.common_mode else 0,
             cells=steps.cell_common_mode,
             tiles=Tiles(rows, columns, detector.shape[1]),
             row_cells=detector.row_cells,

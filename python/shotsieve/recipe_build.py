@@ -78,6 +78,11 @@ def build_calibrate(values: dict[str, Any] | None, name: str) -> Calibrate | Non
         if plain["photon_energy_kev"] is not None:
             check_photon_energy(plain["photon_energy_kev"], option="[calibrate] photon_energy")
         steps = Steps(**{key: plain.pop(key) for key in STEP_KEYS})
+        if (plain["mask"] is None) != (plain["mask_bad"] is None):
+            raise BadInput(
+                'mask and mask_bad go together: say whether "zero" (False) or "nonzero" (True) marks a bad '
+                'pixel in the file, or whether it holds "bits" of bad pixels'
+            )
         steps.unit(plain["unit"])  # refuses a unit that these steps cannot give
     except BadInput as err:
         where = "" if str(err).startswith("[") else "[calibrate] "

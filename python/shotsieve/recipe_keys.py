@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
+from .constants.masks import MEANINGS as MASK_MEANINGS
 from .constants.steps import Steps
 from .detectors import GAIN_MODES
 from .filters import COMPRESSIONS
@@ -99,6 +100,9 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "distance": Key(Quantity, units=("m",)),
         "parallel_gain": Key(bool),
         "unit": Key(str, choices=("ADU", "keV", "photon")),
+        "mask": Key(str),
+        "mask_bad": Key(str, choices=MASK_MEANINGS),
+        "mask_zero_std": Key(str),
         **STEP_KEYS,
     },
     "measure.lit": {"threshold": Key(Quantity, "0.7 photon", units=PIXEL_UNITS)},

@@ -56,6 +56,10 @@ class Calibrate:
         What overrides the run's control sources, None where it does not; named as in `OperatingMode`.
     unit : str or None
         Unit of the output that was asked for; None leaves it to the steps.
+    mask, mask_bad : str or None
+        A user's mask as written, and what marks a bad pixel in it; see `shotsieve.constants.masks`.
+    mask_zero_std : str or None
+        A mask that `shotsieve mask` made, as written.
     steps : Steps
         Every switch of the calibration.
     """
@@ -69,6 +73,9 @@ class Calibrate:
     distance_m: float | None = None
     parallel_gain: bool | None = None
     unit: str | None = None
+    mask: str | None = None
+    mask_bad: str | None = None
+    mask_zero_std: str | None = None
     steps: Steps = field(default_factory=Steps)
 
     def mode_overrides(self) -> dict[str, Any]:

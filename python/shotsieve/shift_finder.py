@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .bank_mode import BankFinder, BankModeParams
+from .baseline import BaselineParams, find_baselines
 from .common_mode import CommonModeParams, list_units, queue_cell_common_mode, queue_common_mode
+from .errors import BadInput
 from .shifts import Shifts
 
 if TYPE_CHECKING:
     from .backend import Backend
+    from .calibrate import Tables
     from .common_mode import Units
+    from .constants.container import Constants
     from .constants.steps import Steps
     from .detectors import Detector
 
 __all__ = ["ShiftFinder", "make_finder", "mode_of"]
 
 
-def mode_of(steps: Steps, detector: Detector, gain_mode: str) -> CommonModeParams | BankModeParams | None:
+def mode_of(
+    steps: Steps,
+    detector: Detector,
+    gain_mode: str,
+    constants: Constants,
+    tables: Tables,
+    modules: tuple[int, ...],
+) -> CommonModeParams | BankModeParams | None:
     """Return the common mode that the switches of a recipe ask for; None without one.
 
     Parameters
@@ -28,15 +40,19 @@ def mode_of(steps: Steps, detector: Detector, gain_mode: str) -> CommonModeParam
     detector : Detector
         One with banks has its common mode by medians, others that of dark pixels.
     gain_mode : str
+    constants, tables, modules
+        Those of the run: a baseline is looked for with the noise of its cells.
 
     Raises
     ------
     BadInput
-        If the run has no pixels in high gain.
+        If the run has no pixels in high gain, or the constants no noise where it is needed.
     """
     if any(detector.bank):
         return BankModeParams.from_steps(steps, detector)
-    return CommonModeParams.from_steps(steps, detector, gain_mode)
+    mode = CommonModeParams.from_steps(steps, detector, gain_mode)
+    baseline = BaselineParams.make(steps, detector, gain_mode, constants, tables, modules)
+    return mode if baseline is None else dataclasses.replace(mode, baseline=baseline)
 
 
 def make_finder(
@@ -75,6 +91,11 @@ class ShiftFinder:
         device = backend.device
         self.backend, self.params, self.n_pixels = backend, params, n_pixels
         self.units: Units | None = None
+        if params.baseline is not None and backend.name != "cpu":
+            raise BadInput(
+                f"blc_noise = true is done on the CPU alone, and the backend is {backend.name}: ask for "
+                'backend "cpu", or leave it out'
+            )
         self._tile = device.empty((n_frames, params.tiles.count(n_pixels)), "i4")
         if params.cells:
             units = max(1, n_frames // params.row_cells)
@@ -122,8 +143,14 @@ class ShiftFinder:
         params, n = self.params, rows.size
         tile = self._tile[:n]
         words = (raw, frames, groups, table, tile, params)
+        add = params.baseline is not None
+        if add:
+            threads = self.backend.threads
+            tile[:] = find_baselines(raw, frames, groups, table, params.baseline, threads)[:, None]
+        if params.n_itr == 0:
+            return Shifts(tile, params.tiles)
         if not params.cells:
-            queue_common_mode(self.backend, *words, stream=stream)
+            queue_common_mode(self.backend, *words, add=add, stream=stream)
             return Shifts(tile, params.tiles)
         self.units = units = list_units(present, rows, train_id, cell_id, params.row_cells)
         number = len(units.frames)
@@ -135,7 +162,7 @@ class ShiftFinder:
         pixel, of_frame = self._pixel[: max(1, number)], self._device["of_frame"][:n]
         in_units = (self._device["frames"][:number], self._device["rows"][:number])
         if number == 0:
-            queue_common_mode(self.backend, *words, stream=stream)
+            queue_common_mode(self.backend, *words, add=add, stream=stream)
             return Shifts(tile, params.tiles)
         for itr in range(params.n_itr):
             queue_cell_common_mode(
@@ -145,7 +172,7 @@ class ShiftFinder:
                 table,
                 pixel,
                 params,
-                shift=tile if itr else None,
+                shift=tile if itr or add else None,
                 add=itr > 0,
                 stream=stream,
             )
@@ -155,7 +182,7 @@ class ShiftFinder:
                 n_itr=1,
                 pixel_shift=pixel,
                 pixel_shift_row=of_frame,
-                add=itr > 0,
+                add=itr > 0 or add,
                 stream=stream,
             )
         return Shifts(tile, params.tiles, pixel, of_frame)

@@ -21,6 +21,7 @@ from ..errors import BadInput
 from ..units import check_photon_energy
 from .bad_pixels import BadPixels
 from .container import Constants
+from .masks import StaticMask, flag_noisy, parse_block
 from .steps import Steps
 
 __all__ = [
@@ -170,6 +171,7 @@ def fold(
     photon_energy_kev: float | None = None,
     *,
     gain_mode: str = "adaptive",
+    masks: StaticMask | None = None,
 ) -> FoldedModule:
     """Fold the constants of one module for some memory cells.
 
@@ -190,6 +192,8 @@ def fold(
         In keV; needed for ``"photon"``.
     gain_mode : str
         ``"adaptive"`` or a fixed mode, for which thresholds and forced stages are left out.
+    masks : StaticMask or None
+        Bits of bad pixels beside those of the constants.
 
     Returns
     -------
@@ -233,7 +237,8 @@ def fold(
     loaded = {name: constants.load(name, module, cell_ids[rows]) for name in names if name != "linearisation"}
     if constants.has("bad_pixels", module):
         loaded["bad_pixels"] = constants.load("bad_pixels", module, cell_ids[rows])
-    wide_pixels = detector.wide_pixels()
+    marked = detector.wide_marked or steps.double_pixels != "keep"
+    wide_pixels = detector.wide_pixels() & marked
     for start in range(0, rows.size, _CHUNK):
         part = rows[start : start + _CHUNK]
         arrays = {
@@ -242,6 +247,11 @@ def fold(
         }
         bits = arrays.pop("bad_pixels", np.zeros((detector.stages, part.size, detector.pixels), np.uint32))
         bits = bits | np.where(wide_pixels, np.uint32(BadPixels.NON_STANDARD_SIZE), np.uint32(0))
+        if masks is not None:
+            bits = bits | masks.of(module, cell_ids[part])
+        if steps.mask_noisy_adc:
+            block = parse_block(steps.noisy_adc_block, detector.shape)
+            bits = flag_noisy(bits, detector.shape, block, steps.noisy_adc_threshold, steps.bad_bits)
         wide = {name: array.astype(np.float64) for name, array in arrays.items()}
         _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, detector.adc_max)
         mask[part] = bits.swapaxes(0, 1)

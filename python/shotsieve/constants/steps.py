@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput, nearest
 from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS, BadPixels
+from .masks import parse_block
 
 if TYPE_CHECKING:
     from ..detectors import Detector
@@ -40,6 +41,8 @@ _OFF = {
     "wrap256": False,
     "common_mode": False,
     "cell_common_mode": False,
+    "mask_noisy_adc": False,
+    "blc_noise": False,
 }
 
 
@@ -82,9 +85,9 @@ class Steps:
     wrap256 : bool
         Of detectors with eight bits: a stored 0 is 256, which did not fit. To be switched off for the mode
         with nine bits.
-    double_pixels : {"keep", "mask"}
+    double_pixels : {"keep", "mark", "mask"}
         Whether pixels that are larger than the others, at the edges of chips, count. They have the bit
-        NON_STANDARD_SIZE either way.
+        NON_STANDARD_SIZE in any case, or (AGIPD) where it is not ``"keep"``.
     common_mode : bool
         Subtract the mean of the dark pixels of each ASIC in each frame; see `shotsieve.common_mode`. Of a
         detector with banks: the medians of `shotsieve.bank_mode`.
@@ -100,6 +103,14 @@ class Steps:
         Of a detector with banks: which medians, of ``"banks rows columns"``.
     cm_limit : float or None
         Such a median counts if it is nearer to 0, in ADU; None: always.
+    blc_noise : bool
+        Before the common mode subtract the noise peak of each frame; see `shotsieve.baseline`.
+    blc_noise_threshold : float or None
+        A peak lower than minus this, in ADU, is none; None: any peak.
+    mask_noisy_adc : bool
+        Flag readout blocks with NOISY_ADC of which strictly more than `noisy_adc_threshold` is bad.
+    noisy_adc_block : str
+        Pixels of such a block, slow scan x fast scan.
     bad_bits : int
         Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
 
@@ -136,10 +147,16 @@ class Steps:
     cm_dark_fraction: float = 0.15
     cm_medians: str = "banks rows columns"
     cm_limit: float | None = 100.0
+    blc_noise: bool = False
+    blc_noise_threshold: float | None = 5000.0
+    mask_noisy_adc: bool = False
+    noisy_adc_threshold: float = 0.25
+    noisy_adc_block: str = "64x16"
     bad_bits: int = DEFAULT_BAD_BITS
 
     def __post_init__(self) -> None:
-        for name, allowed in (("force_hg_reference", ("hg", "mg")), ("double_pixels", ("keep", "mask"))):
+        words = {"force_hg_reference": ("hg", "mg"), "double_pixels": ("keep", "mark", "mask")}
+        for name, allowed in words.items():
             if getattr(self, name) not in allowed:
                 hint = nearest(str(getattr(self, name)), allowed)
                 raise BadInput(
@@ -163,6 +180,11 @@ class Steps:
         if not 0 <= self.bad_bits <= ALL_BITS:
             raise BadInput(f"bad_bits = {self.bad_bits} must be a mask of 32 bits (0 ... {ALL_BITS:#x}).")
         self._check_common_mode()
+        parse_block(self.noisy_adc_block)
+        if not 0 <= self.noisy_adc_threshold < 1:
+            raise BadInput(
+                f"noisy_adc_threshold = {self.noisy_adc_threshold} must be at least 0 and below 1."
+            )
         self._check_offset("relative_gain", "adjust_mg_baseline", "xray_gain")
 
     def _check_offset(self, *steps: str) -> None:
@@ -194,10 +216,11 @@ class Steps:
             raise BadInput(
                 "cell_common_mode = true takes turns with the common mode of ASICs: set common_mode = true."
             )
-        if self.common_mode and not self.offset:
-            raise BadInput(
-                "common_mode = true looks for dark pixels after the offset: set offset = true as well."
-            )
+        for name in ("common_mode", "blc_noise"):
+            if getattr(self, name) and not self.offset:
+                raise BadInput(f"{name} = true looks at values after the offset: set offset = true as well.")
+        if self.blc_noise_threshold is not None and not self.blc_noise_threshold > 0:
+            raise BadInput(f"blc_noise_threshold = {self.blc_noise_threshold} ADU must be above 0.")
 
     def dark_range(self) -> tuple[float, float]:
         """Return the ends of the dark range in ADU.

@@ -107,6 +107,8 @@ class Detector:
         (slow scan, fast scan) in pixels.
     dimensions : {2, 1}
         Pixel axes of a frame in files and arrays; with 1 the detector is a row of strips, and shape[0] is 1.
+    wide_marked : bool
+        Whether such pixels have the bit NON_STANDARD_SIZE even where a recipe does not ask for it.
     wide_edges : tuple of str
         Axes, ``"ss"`` and ``"fs"``, along which the pixels on both sides of a border of chips are longer.
     bank : tuple of int
@@ -199,6 +201,7 @@ class Detector:
     edge_rows: tuple[int, int] = (0, 0)
     plane_axis: bool = True
     wide_edges: tuple[str, ...] = ()
+    wide_marked: bool = True
     bank: tuple[int, int] = (0, 0)
     cell_cycle: int = 0
     optional_constants: tuple[str, ...] = ()

@@ -23,6 +23,7 @@ from .averages import AverageJob, make_average_job
 from .cell_rows import check_rows
 from .content import form_of, modules_with_pixels
 from .facility import check_redu
+from .masks import masks_of
 from .matching import declare_joined
 from .peaks import PeakJob, make_peak_job
 from .profiles import ProfileJob, make_profile_job
@@ -82,6 +83,8 @@ class Job:
         Numbers of the modules that are written.
     keeper : Keeper
         Decides which shots are kept.
+    mask_files : dict of str to str
+        SHA-256 of the files of masks, by key of the recipe.
     settings : dict
         What the output says of its making.
     notes : list of str
@@ -104,6 +107,7 @@ class Job:
     form: FrameForm | None = None
     modules: tuple[int, ...] = ()
     keeper: Keeper = field(default_factory=Keeper)
+    mask_files: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
@@ -327,6 +331,7 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         job.unit,
         energy,
         mode.gain_mode,
+        masks_of(job),
     )
     note_unknown(job, constants)
     threshold, to_photon, candidate = float("nan"), 0.0, float("nan")
@@ -357,7 +362,7 @@ def _calibration(job: Job, constants: Constants, force: bool) -> None:
         job.pixel_jobs.append(make_average_job(job))
     params = CalibrateParams.from_steps(steps, detector, mode.gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
-    job.common_mode = mode_of(steps, detector, mode.gain_mode)
+    job.common_mode = mode_of(steps, detector, mode.gain_mode, constants, job.tables, source.modules)
 
 
 def _uses_sigma(recipe: Recipe) -> bool:

@@ -48,6 +48,8 @@ def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) 
         settings[f"constants.{name}"] = text
     for name, value in constants.conditions.items():
         settings[f"constants_conditions.{name}"] = str(value)
+    for key, checksum in job.mask_files.items():
+        settings[f"calibrate.{key}_sha256"] = checksum
     if job.recipe.measure.lit is not None:
         settings["lit_threshold"] = job.params.lit_threshold
         settings["intensity_unit"] = job.unit

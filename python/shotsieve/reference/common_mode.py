@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .calibrate import _stages
+from .calibrate import _stages_by_level
 from .shift import SHIFT_SCALE, tile_of_pixel
 
 __all__ = ["NEVER_DARK", "cell_common_mode", "common_mode", "dark_values"]
@@ -43,7 +43,7 @@ def dark_values(words, planes, encoding, fixed_stage):
     if encoding == 1:
         high = (words[-1] == 0) & (fixed_stage <= 0)
     else:
-        stage, _ = _stages(adc, words[-1], planes, encoding, fixed_stage)
+        stage = _stages_by_level(adc, words[-1], planes, fixed_stage)
         high = stage == 0
     far = np.float32(NEVER_DARK)
     with np.errstate(invalid="ignore", over="ignore"):

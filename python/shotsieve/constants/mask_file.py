@@ -1,0 +1,137 @@
+"""Files of masks: a user's own as NumPy or HDF5, and those that `shotsieve mask` makes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from ..errors import BadInput, UnreadableData
+from .bad_pixels import BadPixels
+from .masks import MEANINGS, StaticMask
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..detectors import Detector
+
+__all__ = ["read_mask", "save_mask"]
+
+
+def read_mask(
+    written: str | os.PathLike[str], bad: str, detector: Detector, modules: Sequence[int]
+) -> StaticMask:
+    """Read a mask from a file.
+
+    Parameters
+    ----------
+    written : path
+        A NumPy file, or ``FILE:/DATASET`` in an HDF5 file. Of shape (ss, fs), the same for every module; or
+        (M, ss, fs), for all modules of the detector or for those given; or in HDF5 (M, C, ss, fs), beside
+        which ``modules`` and ``cellId`` stand in the same group.
+    bad : {"zero", "nonzero", "bits"}
+        What marks a bad pixel. The first two give it the bit USER1.
+    detector : Detector
+    modules : sequence of int
+        Modules that the mask is for.
+
+    Returns
+    -------
+    StaticMask
+
+    Raises
+    ------
+    BadInput
+        If shape, dtype or polarity are not such.
+    UnreadableData
+        If the file cannot be read.
+
+    Examples
+    --------
+    >>> read_mask("mask.npy", "zero", detector, range(16)).share()  # doctest: +SKIP
+    0.096
+    """
+    if bad not in MEANINGS:
+        raise BadInput(f"mask: {bad!r} must be one of {', '.join(MEANINGS)}")
+    values, numbers, cells = _load(os.fspath(written))
+    name, modules = os.fspath(written), tuple(int(m) for m in modules)
+    if values.shape[-2:] != detector.shape or values.ndim not in (2, 3, 4):
+        raise BadInput(
+            f"mask {name}: shape {values.shape}; expected {detector.shape}, with or without an axis of "
+            "modules before it"
+        )
+    if values.dtype.kind not in "biuf" or (values.dtype.kind == "f" and np.isnan(values).any()):
+        raise BadInput(f"mask {name}: dtype {values.dtype}; expected bool or whole numbers, and no NaN")
+    if values.ndim == 2:
+        values = np.broadcast_to(values, (len(modules), 1, *values.shape))
+    elif values.ndim == 3:
+        values = values[:, None]
+    if numbers is None:
+        numbers = modules if len(values) == len(modules) else detector.modules
+    if len(numbers) != len(values):
+        raise BadInput(
+            f"mask {name}: {len(values)} modules; expected {len(modules)} or {len(detector.modules)}"
+        )
+    if (cells is None and values.shape[1] != 1) or (cells is not None and len(cells) != values.shape[1]):
+        raise BadInput(
+            f"mask {name}: {values.shape[1]} memory cells, and no cellId of them beside it in the file"
+        )
+    if bad == "bits":
+        if values.dtype.kind not in "iu" or (values < 0).any():
+            raise BadInput(f"mask {name}: dtype {values.dtype}; bits of bad pixels are whole numbers from 0")
+        bits = values.astype("u4")
+    else:
+        marked = (values == 0) if bad == "zero" else (values != 0)
+        bits = np.where(marked, np.uint32(BadPixels.USER1), np.uint32(0))
+    return StaticMask(bits.reshape(*bits.shape[:2], -1), tuple(numbers), cells)
+
+
+def _load(name: str) -> tuple[np.ndarray, tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Return the values of a mask, and the modules and cells where the file says them."""
+    path, colon, dataset = name.rpartition(":")
+    try:
+        if not colon or Path(name).suffix == ".npy":
+            return np.load(name, allow_pickle=False), None, None
+        with h5py.File(path) as file:
+            group = file[dataset].parent
+            beside: list[Any] = [group[key][()] if key in group else None for key in ("modules", "cellId")]
+            numbers, cells = (None if v is None else tuple(int(one) for one in v) for v in beside)
+            return file[dataset][()], numbers, cells
+    except (OSError, ValueError) as error:
+        raise UnreadableData(
+            f"mask {name}: it cannot be read ({error}); expected a NumPy file, or FILE:/DATASET of HDF5"
+        ) from error
+    except KeyError:
+        raise BadInput(f"mask {name}: the file has no dataset {dataset}") from None
+
+
+def save_mask(path: str | os.PathLike[str], mask: StaticMask, shape: tuple[int, int], **about: Any) -> None:
+    """Write a mask as `read_mask` takes it with ``"bits"``, in the dataset ``/mask``.
+
+    Parameters
+    ----------
+    path : path
+    mask : StaticMask
+    shape : (int, int)
+        Pixels of a module.
+    **about
+        Attributes of the file.
+
+    Examples
+    --------
+    >>> save_mask("mask.h5", mask, (512, 128), trains=200)  # doctest: +SKIP
+    """
+    part = Path(f"{path}.part")
+    with h5py.File(part, "w", libver=("v110", "v110")) as file:
+        file.attrs.update(about)
+        bits = mask.bits.reshape(*mask.bits.shape[:2], *shape)
+        file.create_dataset(
+            "mask", data=bits, chunks=(1, 1, *shape), compression="gzip", compression_opts=1, shuffle=True
+        )
+        file["modules"] = np.array(mask.modules, "i4")
+        if mask.cell_ids is not None:
+            file["cellId"] = np.array(mask.cell_ids, "i4")
+    part.replace(path)
