@@ -150,6 +150,8 @@ def _read(
         for name, dataset in list(file.get(group, {}).items()):
             if name == "module_status" or (wanted is not None and name not in wanted):
                 continue
+            if dataset is None:  # what h5py lists of a damaged group
+                raise KeyError(f"{group}/{name} leads nowhere")
             unit, meaning = dataset.attrs["unit"], dataset.attrs["meaning"]
             if group == "columns":
                 table.add_column(name, values(dataset), unit, meaning)

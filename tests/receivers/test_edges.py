@@ -337,7 +337,7 @@ def test_double_pixels_are_flagged_and_masked_where_asked(name):
         np.testing.assert_array_equal(flagged, np.broadcast_to(wide.ravel(), flagged.shape))
         gains = folded.table[0, -stages:] if stages == 3 else folded.table[0, 1:]
         np.testing.assert_array_equal(np.isnan(gains), flagged & bad)
-    with pytest.raises(BadInput, match=r"double_pixels = 'maks' must be 'keep' or 'mask'.*'mask'"):
+    with pytest.raises(BadInput, match=r"double_pixels = 'maks' must be .*Did you mean 'mask'"):
         Steps(double_pixels="maks")
 
 
