@@ -112,8 +112,8 @@ def test_another_dtype_and_modules_without_frames_are_refused(tmp_path, make_sou
             writer.append([0], present, photons, encoded)
         with pytest.raises(BadInput, match="data is float32; expected photons as uint16"):
             writer.append([0], present, frames)
-    for content, dtype in (("photons", "f4"), ("corrected", "u2")):
-        with pytest.raises(BadInput, match="photons need uint8 or uint16, all others float32"):
+    for content, dtype in (("photons", "f4"), ("rounded", "u2")):
+        with pytest.raises(BadInput, match="photons need uint8 or uint16, rounded values float32"):
             ReducedRunWriter(tmp_path, source, content, "keV", {}, dtype=dtype)
     assert encoded.only("mask").compressed == {"mask": True}
     with pytest.raises(KeyError):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..calibrate import Tables
 from ..constants.steps import Steps
 from ..errors import BadInput
+from ..recipe_sections import Calibrate
 from ..sources.corrected import CorrectedForm
 
 if TYPE_CHECKING:
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 _MEANT = ("round_photons", "rounding_threshold", "value_limit", "bad_bits")
 _UNIT_SWITCH = "xray_gain"
 """Says whether values are in ADU, beside ``unit``: not a step that is asked for."""
+
+
+_OF_THE_RUN = (
+    "unit", "steps", "cells", "rate_mhz", "integration_time", "photon_energy_kev", "distance_m",
+)  # fmt: skip
+
+
+def _changed(section: object, usual: object, leave: tuple[str, ...]) -> list[str]:
+    """Return the keys that a recipe sets to something else than usual, without some of them."""
+    names = [field.name for field in dataclasses.fields(section) if field.name not in leave]
+    return [name for name in names if getattr(section, name) != getattr(usual, name)]
 
 
 def check_corrected(job: Job) -> None:
@@ -34,16 +46,8 @@ def check_corrected(job: Job) -> None:
         )
     if section is None:
         return
-    usual = Steps()
-    idle = [
-        field.name
-        for field in dataclasses.fields(Steps)
-        if field.name not in (*_MEANT, _UNIT_SWITCH)
-        and getattr(section.steps, field.name) != getattr(usual, field.name)
-    ]
-    idle += ["constants"] if section.constants is not None else []
-    idle += ["parallel_gain"] if section.parallel_gain is not None else []
-    idle += ["gain_mode"] if section.gain_mode is not None else []
+    idle = _changed(section.steps, Steps(), (*_MEANT, _UNIT_SWITCH))
+    idle += _changed(section, Calibrate(), _OF_THE_RUN)
     if idle:
         job.notes.append(
             f"[calibrate] {', '.join(idle)}: not used, since the run holds corrected data, of which nothing "

@@ -310,10 +310,10 @@ class ReducedRunWriter:
     def _recorded_name(self, module: int) -> str:
         """Recorded words keep the name they were recorded under, also where it is not the usual one."""
         usual = self.detector.raw_source.format(detector=self.source.name, module=module)
-        # Of a corrected run it is the name of the corrected frames.
         told = self.source.raw_names.get(module, usual)
-        names = told, told.replace("/CORR/", "/DET/"), usual
-        return next(name for name in names if re.fullmatch(self.detector.raw_source_pattern, name))
+        names = told, told.replace("/CORR/", "/DET/"), usual  # a corrected run may tell its corrected names
+        pattern = self.detector.raw_source_pattern if self.detector.is_corrected else ".*"
+        return next(name for name in names if re.fullmatch(pattern, name))
 
     def _open(self, folder: Path, m: int) -> None:
         number, detector = self.source.modules[m], self.detector
