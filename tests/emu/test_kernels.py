@@ -81,10 +81,12 @@ def test_planted_fault_is_noticed(programs, name):
 
 def test_every_barrier_is_tested():
     # The third of keep_list keeps apart lanes of one warp: ThreadSanitizer shows it, in test_sanitizers.py.
-    # Those of the sums over bins are planted in test_bins_kernels.py.
+    # Those of the sums over bins and of the common mode are planted in test_bins_kernels.py and
+    # test_common_mode_kernels.py.
     counts = {path.name: path.read_text().count(BARRIER) for path in (ROOT / "cuda").glob("*.cu*")}
     assert {name: n for name, n in counts.items() if n} == {
         "compact.cuh": 3,
         "calibrate.cuh": 2,
         "bins.cuh": 3,
+        "common_mode.cuh": 1,
     }, "plant a fault in the new barriers too"
