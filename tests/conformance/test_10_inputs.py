@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import shotsieve
 from shotsieve.errors import UnreadableData
-from shotsieve.sources import extents
+from shotsieve.sources import frame_map
 
 from ..sources.conftest import words
 
@@ -128,7 +128,7 @@ def compress(path, number):
 
 @pytest.mark.parametrize(("number", "called"), [(ZSTD, "zstd"), (300, "filter 300")])
 def test_compressed_by_a_plugin_that_is_not_there(number, called, full_maker, tmp_path, monkeypatch):
-    monkeypatch.setattr(extents, "register_plugins", lambda: False)  # as without hdf5plugin
+    monkeypatch.setattr(frame_map, "register_plugins", lambda: False)  # as without hdf5plugin
     if h5py.h5z.filter_avail(number):
         pytest.skip(f"the plugin {called} is loaded in this process")
     maker = full_maker()

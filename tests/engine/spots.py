@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import shotsieve
 from shotsieve.engine import BLOCK_BYTES
@@ -11,6 +13,7 @@ from shotsieve.simulate.frames import FrameMaker
 from shotsieve.simulate.geometry import write_geometry
 from shotsieve.simulate.memory import build
 from shotsieve.simulate.run import write_run
+from shotsieve.simulate.scenes import Spheres
 
 MODULES = (3, 4)
 SPOTS = 25  # on each module of a hit
@@ -18,11 +21,11 @@ RULE = "n_peaks >= 20"
 PEAKS = {"threshold": "4.3 photon", "min_snr": 5.0, "max_pix_count": 30}
 
 
-class SpotMaker(FrameMaker):
-    """Draws Bragg spots where the simulation has hits: Gaussians, away from the borders of the panels."""
+class Spots(Spheres):
+    """Bragg spots where the simulation has hits: Gaussians, away from the borders of the panels."""
 
-    def _hit(self, shot, row):
-        if self.schedule.strength[shot] == 0:
+    def hit(self, shot, row):
+        if self._schedule.strength[shot] == 0:
             return None
         expected = np.zeros((512, 128), np.float32)
         spots = np.random.default_rng((shot, row))
@@ -33,6 +36,14 @@ class SpotMaker(FrameMaker):
             shape = np.exp(-((y - spots.uniform(-0.5, 0.5)) ** 2 + (x - spots.uniform(-0.5, 0.5)) ** 2) / 1.0)
             expected[ss - 4 : ss + 5, fs - 4 : fs + 5] += spots.uniform(100, 2000) * shape / shape.sum()
         return expected.reshape(-1)
+
+
+class SpotMaker(FrameMaker):
+    """Draws them."""
+
+    def __init__(self, parameters, schedule, model):
+        super().__init__(parameters, schedule, model)
+        self.scene.hit = partial(Spots.hit, self.scene)
 
 
 class Run:

@@ -39,6 +39,8 @@ def _check_detector(p: SpiParameters) -> None:
         _refuse("detector_name", name, f"it must look like {kind.detector_name!r}")
     if p.parallel_gain and "parallel_gain" not in known.control:
         _refuse("parallel_gain", True, f"{p.detector} has no parallel gain")
+    if kind.chip is not None and p.common_mode_adu:
+        _refuse("common_mode_adu", p.common_mode_adu, f"{p.detector} is simulated without a common mode")
     if kind.chip is not None and p.gain_mode in STAGES and p.gain_mode != "adaptive":
         _refuse("gain_mode", p.gain_mode, f"{p.detector} is simulated with the gain that it chooses itself")
 
