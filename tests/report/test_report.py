@@ -101,7 +101,7 @@ def test_check_and_overwrite_know_the_page(reduced, page, simulated, tmp_path):
 
 def test_images_are_those_of_the_frames(reduced):
     run = Reduced.open(reduced)
-    frames, rows = run.frames, run.frames.shots_of(run.table)
+    frames, rows = run.frames, run.frames.rows
     np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(run.table.fate == FATES.index("kept")))
     lit = run.table.measures["lit_pixels"]
     ok = run.table.module_status == 0

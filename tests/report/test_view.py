@@ -14,7 +14,7 @@ from shotsieve.cli import main
 from shotsieve.errors import BadInput
 from shotsieve.report.reduced import Reduced
 from shotsieve.view.server import Viewer
-from shotsieve.view.shots import KeptShots
+from shotsieve.view.shots import KeptShots, _number
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_values_are_the_row_of_the_table_and_peaks_lie_on_their_pixels(viewer, r
     run = Reduced.open(reduced)
     about = json.loads(asked(viewer, "/about")[1])
     found = 0
-    for number, row in enumerate(run.frames.shots_of(run.table).tolist()):
+    for number, row in enumerate(run.frames.rows.tolist()):
         told = json.loads(asked(viewer, f"/values/{number}")[1])
         values = told["values"]
         assert (values["train"], values["cell"]) == (run.table.train_id[row], run.table.cell_id[row])
@@ -101,7 +101,9 @@ def test_resolution_rings_are_where_the_pixels_have_that_spacing(viewer, reduced
         assert f"{10 * spacing:g} \u00c5" == name or 10 * spacing == pytest.approx(float(name.split()[0]))
 
 
-@pytest.mark.parametrize("path", ["/picture/99999", "/values/-1", "/picture/x", "/../etc/passwd", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/picture/99999", "/values/-1", "/picture/x", "/../etc/passwd", "/nothing", f"/values/{9:05000}"]
+)
 def test_there_is_nothing_else(viewer, path):
     assert asked(viewer, path)[0] == 404
 
@@ -125,6 +127,24 @@ def test_runs_with_nothing_to_show_are_refused(simulated, tmp_path):
     with pytest.raises(BadInput, match="no calibrated frames: raw words were kept"):
         KeptShots(tmp_path / "out")
     assert main(["view", str(tmp_path / "out"), "--no-browser"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        ({"keep": {"rule": "lit_pixels[3] > 1e9"}, "write": {"content": "corrected"}}, "no shot was kept"),
+        ({}, "no frames were written"),
+    ],
+)
+def test_why_there_is_nothing_to_show(simulated, tmp_path, sections, why):
+    recipe = {"calibrate": {}, "measure": {"lit": {"threshold": "0.7 photon"}}, **sections}
+    shotsieve.reduce(simulated.raw, recipe, tmp_path / "out", constants=simulated.constants, backend="cpu")
+    with pytest.raises(BadInput, match=f"holds no calibrated frames: {why}"):
+        KeptShots(tmp_path / "out")
+
+
+def test_values_are_json_even_if_they_are_infinite():
+    assert [_number(*ends) for ends in ((2.0, 2.0), (np.inf, np.inf), (0.0, np.inf))] == [2.0, None, "0 to ?"]
 
 
 def test_a_port_in_use_is_said(viewer, reduced):

@@ -112,7 +112,7 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
     """Draw the mean of kept shots, the mean of misses kept by chance, and the strongest shots with peaks."""
     if run.frames is None:
         return []
-    rows = run.frames.shots_of(run.table)
+    rows = run.frames.rows
     chance = run.by_chance[rows]
     score = np.where(np.isfinite(run.score[1][rows]), run.score[1][rows], -np.inf)
     groups = [("mean of the shots kept", np.flatnonzero(~chance))]

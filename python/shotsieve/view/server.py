@@ -16,7 +16,7 @@ from ..errors import BadInput, ShotsieveError
 from .shots import KeptShots
 
 HOST = "127.0.0.1"
-_SHOT = re.compile(r"/(picture|values)/(\d+)")
+_SHOT = re.compile(r"/(picture|values)/(\d{1,9})")
 
 
 class Viewer(ThreadingHTTPServer):
