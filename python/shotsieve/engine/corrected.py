@@ -41,9 +41,8 @@ def check_corrected(job: Job) -> None:
         if field.name not in (*_MEANT, _UNIT_SWITCH)
         and getattr(section.steps, field.name) != getattr(usual, field.name)
     ]
-    idle += ["constants"] if section.constants is not None else []
-    idle += ["parallel_gain"] if section.parallel_gain is not None else []
-    idle += ["gain_mode"] if section.gain_mode is not None else []
+    own = ("constants", "parallel_gain", "gain_mode", "mask", "mask_zero_std")
+    idle += [name for name in own if getattr(section, name) is not None]
     if idle:
         job.notes.append(
             f"[calibrate] {', '.join(idle)}: not used, since the run holds corrected data, of which nothing "
