@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import struct
 import threading
 from http.client import HTTPConnection
 
@@ -106,6 +108,15 @@ def test_resolution_rings_are_where_the_pixels_have_that_spacing(viewer, reduced
 )
 def test_there_is_nothing_else(viewer, path):
     assert asked(viewer, path)[0] == 404
+
+
+def test_pages_that_went_away_are_no_error(viewer, capfd):
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", viewer.server_port)) as one:
+            one.sendall(b"GET /picture/0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close at once
+    assert asked(viewer, "/picture/0")[0] == 200  # one after the other: the others are over
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_only_this_machine_by_its_own_name_is_answered(viewer):
