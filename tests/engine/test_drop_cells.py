@@ -147,6 +147,14 @@ def test_dropped_cells_of_kept_trains_are_not_shown(make):
     assert all(np.isfinite(np.frombuffer(shown.picture(number), "<f4")).any() for number in range(len(shown)))
 
 
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_such_a_run_cannot_be_reduced_again(make, tmp_path, tolerant):
+    """Cells that were dropped are not cells that were lost."""
+    recipe = {key: value for key, value in RECIPE.items() if key != "calibrate"} | {"calibrate": {}}
+    with pytest.raises(BadInput, match=r"drop_cells.*reduce the run that it is of"):
+        shotsieve.reduce(make().out, recipe, tmp_path / "again", backend="cpu", tolerant=tolerant)
+
+
 def test_the_files_are_smaller_by_what_was_dropped(make):
     result, whole = make(), make(write=WHOLE)
     frame = 4 * 512 * 1024

@@ -18,11 +18,14 @@ def test_report_and_viewer_show_what_was_kept(run, tmp_path):
     if run.parameters.detector == "GOTTHARD2":  # drawing takes longer than all else here
         page = shotsieve.write_report(result.out).read_text("utf-8")
         assert f"mean of the shots kept ({len(kept)} of {len(kept)})" in page
-    shown, frames = KeptShots(result.out), Reduced.open(result.out).frames
+    shown, reduced = KeptShots(result.out), Reduced.open(result.out)
+    frames, threshold = reduced.frames, reduced.settings["lit_threshold"]
     trains = [shown.values(n)["values"]["train"] for n in range(len(shown))]
     assert trains == result.table.train_id[kept].tolist()
     for number in range(len(shown)):
         picture = np.frombuffer(shown.picture(number), "<f4")
         frame = frames.read(number)
-        assert np.isfinite(frame).mean() > 0.5
+        lit = result.table.measures["lit_pixels"][kept[number]]
+        assert [(np.nan_to_num(one) > threshold).sum() for one in frame] == lit.tolist()
+        assert lit.all()
         np.testing.assert_array_equal(np.sort(picture), np.sort(frame.ravel()))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .reduced import Reduced
 
 MOST_POINTS = 20_000
-"""Shots in a scatter plot; more are drawn by every n-th."""
+"""Shots of a colour in a scatter plot; of more, every n-th is drawn."""
 MOST_FRAMES = 100
 """Frames in a mean image."""
 STRONGEST = 4
@@ -54,7 +54,10 @@ def score_over_time(run: Reduced) -> Figure:
     drawn = figure(7, 3)
     ax = drawn.subplots()
     for which, colour, label in ((~kept, DROPPED, "not kept"), (kept, KEPT, "kept")):
-        ax.plot(train[which][every], score[which][every], ".", ms=2, color=colour, label=label)
+        # A few hits among very many shots are all drawn.
+        shown = np.flatnonzero(which)
+        shown = shown[:: -(-len(shown) // MOST_POINTS) or 1]
+        ax.plot(train[shown], score[shown], ".", ms=2, color=colour, label=label)
     if run.limit is not None:
         order = np.argsort(train, kind="stable")[every]
         constant = np.nanmin(run.limit) == np.nanmax(run.limit) if np.isfinite(run.limit).any() else False

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from .. import detectors
+from ..constants.bad_pixels import DEFAULT_BAD_BITS
 from ..decide import Comparison, Rule
 from ..errors import BadInput, ShotsieveError, UnreadableData
 from ..geometry import Geometry, PixelMap
@@ -154,7 +155,8 @@ class Reduced:
         detector = detectors.load(self.accounts["detector"])
         files = sorted(self.out.glob("CORR-*.h5"))
         found = KeptFrames.of(files, detector, self.accounts["source"], self.table.modules)
-        frames = StoredFrames(self.out, found, detector.shape, self.table)
+        bits = self.recipe.get("calibrate", {}).get("bad_bits", DEFAULT_BAD_BITS)
+        frames = StoredFrames(self.out, found, detector.shape, self.table, bits)
         if not len(frames):
             self.notes.append("no shot was kept: no images are drawn")
             return None
@@ -188,6 +190,8 @@ class StoredFrames:
     shape : (int, int)
         Of a module.
     table : Table
+    bad_bits : int
+        Bits of the mask that make a pixel bad.
 
     Attributes
     ----------
@@ -195,8 +199,10 @@ class StoredFrames:
         Row of the table of each.
     """
 
-    def __init__(self, out: Path, found: KeptFrames, shape: tuple[int, int], table: Table) -> None:
-        self._out, self.found, self._shape = out, found, shape
+    def __init__(
+        self, out: Path, found: KeptFrames, shape: tuple[int, int], table: Table, bad_bits: int
+    ) -> None:
+        self._out, self.found, self._shape, self._bad = out, found, shape, np.uint32(bad_bits)
         second = table.pulse_id
         if found.detector.layout == "trains":
             starts = np.searchsorted(table.train_id, table.train_id)
@@ -233,7 +239,7 @@ class StoredFrames:
                     values, mask = (file[f"{span.group}/{name}"][at] for name in names)
             except (OSError, KeyError) as err:
                 raise UnreadableData(f"{self._out / span.file}: a frame cannot be read ({err})") from err
-            image[span.module] = np.where(mask == 0, values, np.nan)
+            image[span.module] = np.where(mask & self._bad == 0, values, np.nan)
         return image
 
     def mean(self, shots: np.ndarray) -> np.ndarray:
