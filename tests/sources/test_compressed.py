@@ -361,3 +361,12 @@ def test_the_last_frame_of_a_file_with_rows_at_the_edges(tmp_path):
     assert find_losses(where, np.arange(4)).tolist() == [0] * 4
     os.truncate(path, int(where.offset.max()) + where.frame_bytes - where.edge_bytes[1] - 1)
     assert np.flatnonzero(find_losses(where, np.arange(4))).tolist() == [last]
+
+
+def test_a_virtual_dataset_that_shows_nothing(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        f.create_virtual_dataset("d", h5py.VirtualLayout((4, *FRAME), "u2"))
+    where = map_frames(tmp_path / "x.h5", "d", 1)
+    assert find_losses(where, np.arange(4)).tolist() == [Loss.NEVER_WRITTEN] * 4
+    with pytest.raises(UnreadableData, match="never written"):
+        read_frames(where, np.arange(2), np.zeros((2, *FRAME), "u2"), np.arange(2))

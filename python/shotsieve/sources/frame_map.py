@@ -303,7 +303,9 @@ def _map_virtual(path: Path, dataset: str, d: h5py.Dataset, lead_axes: int) -> F
         why = "it is virtual, and does not show whole rows of other datasets"
         return FrameMap(path, dataset, lead, frame, d.dtype, why, lead, None)
     slow = next((f"it shows data of which {p.where.why_h5py}" for p in pieces if p.where.why_h5py), "")
-    return FrameMap(path, dataset, lead, frame, d.dtype, slow, lead, None, pieces=tuple(pieces))
+    # One that shows nothing has no frame that was ever written.
+    offset = None if pieces else np.full((1,) * lead_axes, -1, np.int64)
+    return FrameMap(path, dataset, lead, frame, d.dtype, slow, lead, offset, pieces=tuple(pieces))
 
 
 def _rows_of(space: h5py.h5s.SpaceID, shape: tuple[int, ...]) -> range | None:
