@@ -182,7 +182,7 @@ class UnitCell:
         if (number := math.prod(2 * n + 1 for n in reach)) > _MOST_INDICES:
             raise BadInput(
                 f"unit cell {(self.a, self.b, self.c)}: {number:,} points of its lattice would have to be "
-                f"looked at for a resolution of {d_min} nm. Edges are in nm: or give a coarser resolution"
+                f"looked at for a resolution of {d_min} nm. Edges are in nm; or give a coarser resolution"
             )
         grids = np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij")
         indices = np.stack([grid.ravel() for grid in grids], axis=1)
