@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from ..errors import BadInput
+from ..errors import BadInput, UnreadableData
 from ..table import ModuleStatus
 from ..write.output import SIDE
 
@@ -162,12 +162,15 @@ def mean_profile(run: Reduced) -> Figure | None:
     path = run.out / SIDE / run.label / "profiles.h5"
     if not path.is_file():
         return None
-    with h5py.File(path) as file:
-        if "entry/average" not in file:
-            return None
-        group = file["entry/average"]
-        axis = str(group.attrs["axes"][-1] if np.ndim(group.attrs["axes"]) else group.attrs["axes"])
-        x, y, errors = group[axis][()], group["intensity"][()], group["intensity_errors"][()]
+    try:
+        with h5py.File(path) as file:
+            if "entry/average" not in file:
+                return None
+            group = file["entry/average"]
+            axis = str(group.attrs["axes"][-1] if np.ndim(group.attrs["axes"]) else group.attrs["axes"])
+            x, y, errors = group[axis][()], group["intensity"][()], group["intensity_errors"][()]
+    except (OSError, KeyError) as err:
+        raise UnreadableData(f"{path}: the profiles cannot be read ({err})") from err
     drawn = figure(5.5, 3)
     ax = drawn.subplots()
     ax.plot(x, y, color=LIMIT, lw=1)

@@ -16,7 +16,7 @@ import numpy as np
 from .. import detectors
 from ..constants.bad_pixels import DEFAULT_BAD_BITS
 from ..decide import Comparison, Rule
-from ..errors import BadInput, ShotsieveError, UnreadableData
+from ..errors import BadInput, OutputError, ShotsieveError, UnreadableData
 from ..geometry import Geometry, PixelMap
 from ..keep import kept_misses
 from ..peak_list import PeakList
@@ -154,12 +154,17 @@ class Reduced:
             return None
         detector = detectors.load(self.accounts["detector"])
         files = sorted(self.out.glob("CORR-*.h5"))
-        found = KeptFrames.of(files, detector, self.accounts["source"], self.table.modules)
+        try:
+            found = KeptFrames.of(files, detector, self.accounts["source"], self.table.modules)
+        except OutputError as err:  # of a writer; here it is what was written some time ago
+            raise UnreadableData(str(err).replace(" was just written and", "")) from err
         bits = self.recipe.get("calibrate", {}).get("bad_bits", DEFAULT_BAD_BITS)
         frames = StoredFrames(self.out, found, detector.shape, self.table, bits)
         if not len(frames):
             self.notes.append("no shot was kept: no images are drawn")
             return None
+        if lacking := int(self.kept.sum()) - len(frames):
+            self.notes.append(f"{lacking} kept shots have no frame in the files")
         return frames
 
     @cached_property
