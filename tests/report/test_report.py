@@ -178,10 +178,9 @@ def test_files_that_are_damaged_are_named(reduced, tmp_path, name):
     damaged = tmp_path / "damaged"
     shutil.copytree(reduced, damaged)
     os.truncate(damaged / name, (damaged / name).stat().st_size // 2)
+    run = Reduced.open(damaged)
     with pytest.raises(UnreadableData, match=Path(name).name):
-        run = Reduced.open(damaged)
-        assert run.frames is not None
-        pictures.mean_profile(run)
+        run.frames if name.startswith("CORR") else pictures.mean_profile(run)
 
 
 def test_a_geometry_that_went_away_is_said(reduced, tmp_path, simulated):
