@@ -97,12 +97,18 @@ def test_what_a_corrected_run_cannot_be_asked(simulated, whole, facility, make_r
 
 
 def test_what_is_not_done_is_said(whole, make_recipe, tmp_path):
-    section = {"constants": "nowhere.h5", "gain_mode": "adaptive", "force_hg_if_below": "1000 ADU"}
+    section = {
+        "constants": "nowhere.h5",
+        "gain_mode": "adaptive",
+        "mask": "no.npy",
+        "mask_bad": "nonzero",
+        "force_hg_if_below": "1000 ADU",
+    }
     result = shotsieve.reduce(
         whole(), make_recipe(calibrate=section, keep=None, write=None), tmp_path / "r", backend="cpu"
     )
     [note] = [note for note in result.accounts.notes if "not used, since the run holds corrected" in note]
-    assert note.startswith("[calibrate] force_hg_if_below, constants, gain_mode: ")
+    assert note.startswith("[calibrate] force_hg_if_below, constants, gain_mode, mask, mask_bad: ")
 
 
 def test_a_file_that_is_cut_off(whole, make_recipe, tmp_path):

@@ -14,6 +14,7 @@ from shotsieve.engine.against import check_against
 from shotsieve.errors import BadInput
 from shotsieve.sources.base import RunMeta
 from shotsieve.table import FATES
+from shotsieve.view.shots import KeptShots
 from shotsieve.write.exdf_file import ExdfFile
 from shotsieve.write.ledger import Ledger
 
@@ -137,6 +138,21 @@ def test_rows_are_trains_and_only_kept_cells_are_stored(make, module):
         assert checksum["slot"][:].tolist() == [p for _, p in kept]
         lit = f[f"INSTRUMENT/{DETECTOR}/CORR/JNGFR{module:02d}:daqOutput/litpx"]
         assert lit["litPixels"].shape == (5, 4)
+
+
+def test_dropped_cells_of_kept_trains_are_not_shown(make):
+    shown = KeptShots(make().out)
+    told = [shown.values(number)["values"] for number in range(len(shown))]
+    assert [(values["train"], values["pulse"]) for values in told] == sorted(KEPT)
+    assert all(np.isfinite(np.frombuffer(shown.picture(number), "<f4")).any() for number in range(len(shown)))
+
+
+@pytest.mark.parametrize("tolerant", [False, True])
+def test_such_a_run_cannot_be_reduced_again(make, tmp_path, tolerant):
+    """Cells that were dropped are not cells that were lost."""
+    recipe = {key: value for key, value in RECIPE.items() if key != "calibrate"} | {"calibrate": {}}
+    with pytest.raises(BadInput, match=r"drop_cells.*reduce the run that it is of"):
+        shotsieve.reduce(make().out, recipe, tmp_path / "again", backend="cpu", tolerant=tolerant)
 
 
 def test_the_files_are_smaller_by_what_was_dropped(make):

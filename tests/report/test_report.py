@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import sys
@@ -16,6 +17,7 @@ import shotsieve
 from shotsieve.check import check
 from shotsieve.cli import main
 from shotsieve.errors import BadInput, OutputError, UnreadableData
+from shotsieve.report import pictures
 from shotsieve.report.reduced import Reduced
 from shotsieve.simulate import SpiParameters, simulate_spi
 from shotsieve.table import FATES
@@ -101,7 +103,7 @@ def test_check_and_overwrite_know_the_page(reduced, page, simulated, tmp_path):
 
 def test_images_are_those_of_the_frames(reduced):
     run = Reduced.open(reduced)
-    frames, rows = run.frames, run.frames.shots_of(run.table)
+    frames, rows = run.frames, run.frames.rows
     np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(run.table.fate == FATES.index("kept")))
     lit = run.table.measures["lit_pixels"]
     ok = run.table.module_status == 0
@@ -169,6 +171,16 @@ def test_what_is_wrong_is_said(reduced, tmp_path):
     (damaged / "shotsieve/settings.json").write_text("{")
     with pytest.raises(UnreadableData, match="cannot be read"):
         shotsieve.write_report(damaged)
+
+
+@pytest.mark.parametrize("name", ["shotsieve/profiles.h5", "CORR-R0001-AGIPD03-S00000.h5"])
+def test_files_that_are_damaged_are_named(reduced, tmp_path, name):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(reduced, damaged)
+    os.truncate(damaged / name, (damaged / name).stat().st_size // 2)
+    run = Reduced.open(damaged)
+    with pytest.raises(UnreadableData, match=Path(name).name):
+        run.frames if name.startswith("CORR") else pictures.mean_profile(run)
 
 
 def test_a_geometry_that_went_away_is_said(reduced, tmp_path, simulated):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import struct
 import threading
 from http.client import HTTPConnection
 
@@ -14,7 +16,7 @@ from shotsieve.cli import main
 from shotsieve.errors import BadInput
 from shotsieve.report.reduced import Reduced
 from shotsieve.view.server import Viewer
-from shotsieve.view.shots import KeptShots
+from shotsieve.view.shots import KeptShots, _number
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,7 @@ def test_values_are_the_row_of_the_table_and_peaks_lie_on_their_pixels(viewer, r
     run = Reduced.open(reduced)
     about = json.loads(asked(viewer, "/about")[1])
     found = 0
-    for number, row in enumerate(run.frames.shots_of(run.table).tolist()):
+    for number, row in enumerate(run.frames.rows.tolist()):
         told = json.loads(asked(viewer, f"/values/{number}")[1])
         values = told["values"]
         assert (values["train"], values["cell"]) == (run.table.train_id[row], run.table.cell_id[row])
@@ -101,9 +103,20 @@ def test_resolution_rings_are_where_the_pixels_have_that_spacing(viewer, reduced
         assert f"{10 * spacing:g} \u00c5" == name or 10 * spacing == pytest.approx(float(name.split()[0]))
 
 
-@pytest.mark.parametrize("path", ["/picture/99999", "/values/-1", "/picture/x", "/../etc/passwd", "/nothing"])
+@pytest.mark.parametrize(
+    "path", ["/picture/99999", "/values/-1", "/picture/x", "/../etc/passwd", "/nothing", f"/values/{9:05000}"]
+)
 def test_there_is_nothing_else(viewer, path):
     assert asked(viewer, path)[0] == 404
+
+
+def test_pages_that_went_away_are_no_error(viewer, capfd):
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", viewer.server_port)) as one:
+            one.sendall(b"GET /picture/0 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close at once
+    assert asked(viewer, "/picture/0")[0] == 200  # one after the other: the others are over
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_only_this_machine_by_its_own_name_is_answered(viewer):
@@ -125,6 +138,24 @@ def test_runs_with_nothing_to_show_are_refused(simulated, tmp_path):
     with pytest.raises(BadInput, match="no calibrated frames: raw words were kept"):
         KeptShots(tmp_path / "out")
     assert main(["view", str(tmp_path / "out"), "--no-browser"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "why"),
+    [
+        ({"keep": {"rule": "lit_pixels[3] > 1e9"}, "write": {"content": "corrected"}}, "no shot was kept"),
+        ({}, "no frames were written"),
+    ],
+)
+def test_why_there_is_nothing_to_show(simulated, tmp_path, sections, why):
+    recipe = {"calibrate": {}, "measure": {"lit": {"threshold": "0.7 photon"}}, **sections}
+    shotsieve.reduce(simulated.raw, recipe, tmp_path / "out", constants=simulated.constants, backend="cpu")
+    with pytest.raises(BadInput, match=f"holds no calibrated frames: {why}"):
+        KeptShots(tmp_path / "out")
+
+
+def test_values_are_json_even_if_they_are_infinite():
+    assert [_number(*ends) for ends in ((2.0, 2.0), (np.inf, np.inf), (0.0, np.inf))] == [2.0, None, "0 to ?"]
 
 
 def test_a_port_in_use_is_said(viewer, reduced):

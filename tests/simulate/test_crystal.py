@@ -162,6 +162,28 @@ def test_deposited_light_is_the_gaussian_of_the_spot(ss, fs, width_ss, width_fs)
     assert (image * columns).sum() / 1000 == pytest.approx(fs, abs=0.51 if width_fs < 0.3 else 0.05)
 
 
+@pytest.mark.parametrize(("width_ss", "width_fs"), [(2.0, 2.0), (2.1, 0.8), (6.0, 12.0), (0.0, 40.0)])
+def test_no_light_of_wide_spots_is_lost(width_ss, width_fs):
+    """Mosaic crystals and pink beams give spots of many pixels."""
+    spot = np.zeros(1, SPOT_DTYPE)
+    spot["ss"], spot["fs"], spot["width_ss"], spot["width_fs"] = 120.3, 200.0, width_ss, width_fs
+    image = np.zeros((241, 401))
+    deposit(spot, np.array([1000.0]), image)
+    assert image.sum() == pytest.approx(1000, rel=1e-4)
+    at = np.arange(401)
+    assert (image.sum(0) * np.square(at - 200)).sum() / 1000 == pytest.approx(width_fs**2 + 1 / 12, rel=2e-3)
+    whole = image[100:, 180:230].copy()
+    part = np.zeros(whole.shape)
+    spot["ss"], spot["fs"] = spot["ss"] - 100, spot["fs"] - 180
+    deposit(spot, np.array([1000.0]), part)
+    np.testing.assert_allclose(part, whole, rtol=1e-6, atol=1e-9)
+
+
+def test_cells_given_in_angstrom_are_refused_and_not_tried():
+    with pytest.raises(BadInput, match="Edges are in nm"):
+        UnitCell(79.1, 79.1, 37.9).reflections(0.2)
+
+
 def test_light_beyond_the_edge_is_lost():
     spot = np.zeros(1, SPOT_DTYPE)
     spot["ss"], spot["fs"], spot["width_ss"], spot["width_fs"] = -0.5, 4, 0.5, 0.5

@@ -35,6 +35,8 @@ from shotsieve.simulate.schedule import make_schedule
         ({"missing_modules": (0,), "modules": (0,)}, "at least one module"),
         ({"missed_trains": ((0, 12),)}, "missed_trains"),
         ({"empty_trains": (-1,)}, "empty_trains"),
+        ({"n_trains": 2, "empty_trains": (0, 1)}, "at least one train must have frames"),
+        ({"detector": "LPD1M", "common_mode_adu": 5.0}, "common mode is simulated at AGIPD alone"),
         ({"short_trains": ((0, 1, 8),)}, "short_trains"),
         ({"split_at": (12,)}, "split_at"),
         ({"split_at": (0,)}, "split_at"),

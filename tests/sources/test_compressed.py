@@ -4,6 +4,7 @@ import os
 import sys
 import tracemalloc
 import zlib
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from shotsieve import unpack
 from shotsieve.errors import UnreadableData
 from shotsieve.sources import chunks
-from shotsieve.sources.extents import Loss, map_frames, read_frames
+from shotsieve.sources.extents import Loss, find_losses, map_frames, read_frames
 
 hdf5plugin = pytest.importorskip("hdf5plugin")
 
@@ -332,3 +333,40 @@ def test_a_user_block(tmp_path, options):
             f.create_dataset("d", data=data, chunks=(2, *FRAME), **options)
     assert not map_frames(tmp_path / "x.h5", "d", 1).why_h5py
     assert (read(tmp_path / "x.h5", [5, 0, 2]) == data[[5, 0, 2]]).all()
+
+
+@pytest.mark.parametrize("options", [*IN_THREADS.values(), BY_H5PY["checked"]], ids=[*IN_THREADS, "checked"])
+def test_rows_at_the_edges_are_left_out(tmp_path, options):
+    """Frames whose first and last rows are none of the sensor, into words of that size and larger."""
+    data = words((6, *FRAME), "u2")
+    for chunk in (1, 3):
+        path = store(tmp_path / "x.h5", data, (chunk, *FRAME), options)
+        where = replace(map_frames(path, "d", 1), edges=(1, 2))
+        frames, at = np.array([5, 0, 3]), np.arange(3) * 30
+        for dtype in ("u2", "u4"):
+            out = np.zeros((3, 6, 5), dtype)
+            read_frames(where, frames, out, at)
+            assert (out == data[frames, 1:7]).all()
+        assert find_losses(where, frames).tolist() == [0, 0, 0]
+
+
+def test_the_last_frame_of_a_file_with_rows_at_the_edges(tmp_path):
+    """A file may end with its last frame: nothing is looked for behind it."""
+    data = words((4, *FRAME), "u2")
+    path = store(tmp_path / "x.h5", data, (1, *FRAME), {})
+    where = map_frames(path, "d", 1)
+    last = int(where.offset.argmax())
+    os.truncate(path, int(where.offset.max()) + where.frame_bytes)
+    where = replace(where, edges=(1, 2))
+    assert find_losses(where, np.arange(4)).tolist() == [0] * 4
+    os.truncate(path, int(where.offset.max()) + where.frame_bytes - where.edge_bytes[1] - 1)
+    assert np.flatnonzero(find_losses(where, np.arange(4))).tolist() == [last]
+
+
+def test_a_virtual_dataset_that_shows_nothing(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as f:
+        f.create_virtual_dataset("d", h5py.VirtualLayout((4, *FRAME), "u2"))
+    where = map_frames(tmp_path / "x.h5", "d", 1)
+    assert find_losses(where, np.arange(4)).tolist() == [Loss.NEVER_WRITTEN] * 4
+    with pytest.raises(UnreadableData, match="never written"):
+        read_frames(where, np.arange(2), np.zeros((2, *FRAME), "u2"), np.arange(2))

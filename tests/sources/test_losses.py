@@ -123,3 +123,18 @@ def test_a_file_that_vanishes_is_lost_wholly(maker, opened, read_all):
     read_all(source)
     assert source.losses.frames[:, :2].tolist() == [[True, False]] * 10
     assert source.changed() == [path.name]
+
+
+@pytest.mark.parametrize("name", ["pulseId", "data"])
+def test_every_module_may_be_left_out_but_not_all(maker, opened, name):
+    """The first file too, by which raw words are told from corrected frames."""
+    paths = [maker.module(m, [(10, P), (11, P)]) for m in (0, 1)]
+    for module, path in enumerate(paths):
+        with h5py.File(path, "r+") as f:
+            del f[IMAGE.format(module)][name]
+        with pytest.raises(UnreadableData, match=f"image/{name} cannot be read"):
+            opened()
+        if module == 0:
+            assert opened(tolerant=True).shots.present[:, :2].tolist() == [[False, True]] * 10
+    with pytest.raises(UnreadableData, match=rf"{paths[0].name}.*image/{name} cannot be read"):
+        opened(tolerant=True)

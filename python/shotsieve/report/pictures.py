@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from ..errors import BadInput
+from ..errors import BadInput, UnreadableData
 from ..table import ModuleStatus
 from ..write.output import SIDE
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .reduced import Reduced
 
 MOST_POINTS = 20_000
-"""Shots in a scatter plot; more are drawn by every n-th."""
+"""Shots of a colour in a scatter plot; of more, every n-th is drawn."""
 MOST_FRAMES = 100
 """Frames in a mean image."""
 STRONGEST = 4
@@ -54,7 +54,10 @@ def score_over_time(run: Reduced) -> Figure:
     drawn = figure(7, 3)
     ax = drawn.subplots()
     for which, colour, label in ((~kept, DROPPED, "not kept"), (kept, KEPT, "kept")):
-        ax.plot(train[which][every], score[which][every], ".", ms=2, color=colour, label=label)
+        # A few hits among very many shots are all drawn.
+        shown = np.flatnonzero(which)
+        shown = shown[:: -(-len(shown) // MOST_POINTS) or 1]
+        ax.plot(train[shown], score[shown], ".", ms=2, color=colour, label=label)
     if run.limit is not None:
         order = np.argsort(train, kind="stable")[every]
         constant = np.nanmin(run.limit) == np.nanmax(run.limit) if np.isfinite(run.limit).any() else False
@@ -112,7 +115,7 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
     """Draw the mean of kept shots, the mean of misses kept by chance, and the strongest shots with peaks."""
     if run.frames is None:
         return []
-    rows = run.frames.shots_of(run.table)
+    rows = run.frames.rows
     chance = run.by_chance[rows]
     score = np.where(np.isfinite(run.score[1][rows]), run.score[1][rows], -np.inf)
     groups = [("mean of the shots kept", np.flatnonzero(~chance))]
@@ -159,12 +162,15 @@ def mean_profile(run: Reduced) -> Figure | None:
     path = run.out / SIDE / run.label / "profiles.h5"
     if not path.is_file():
         return None
-    with h5py.File(path) as file:
-        if "entry/average" not in file:
-            return None
-        group = file["entry/average"]
-        axis = str(group.attrs["axes"][-1] if np.ndim(group.attrs["axes"]) else group.attrs["axes"])
-        x, y, errors = group[axis][()], group["intensity"][()], group["intensity_errors"][()]
+    try:
+        with h5py.File(path) as file:
+            if "entry/average" not in file:
+                return None
+            group = file["entry/average"]
+            axis = str(group.attrs["axes"][-1] if np.ndim(group.attrs["axes"]) else group.attrs["axes"])
+            x, y, errors = group[axis][()], group["intensity"][()], group["intensity_errors"][()]
+    except (OSError, KeyError) as err:
+        raise UnreadableData(f"{path}: the profiles cannot be read ({err})") from err
     drawn = figure(5.5, 3)
     ax = drawn.subplots()
     ax.plot(x, y, color=LIMIT, lw=1)

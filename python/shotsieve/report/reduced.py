@@ -14,8 +14,9 @@ import h5py
 import numpy as np
 
 from .. import detectors
+from ..constants.bad_pixels import DEFAULT_BAD_BITS
 from ..decide import Comparison, Rule
-from ..errors import BadInput, ShotsieveError, UnreadableData
+from ..errors import BadInput, OutputError, ShotsieveError, UnreadableData
 from ..geometry import Geometry, PixelMap
 from ..keep import kept_misses
 from ..peak_list import PeakList
@@ -146,13 +147,25 @@ class Reduced:
     @cached_property
     def frames(self) -> StoredFrames | None:
         """The calibrated frames of the kept shots; None where there are none."""
-        if self.recipe.get("write", {}).get("content") == "raw":
-            self.notes.append("raw words were kept: no images are drawn")
+        write = self.recipe.get("write")
+        if write is None or write.get("content") == "raw":
+            why = "no frames were written" if write is None else "raw words were kept"
+            self.notes.append(f"{why}: no images are drawn")
             return None
         detector = detectors.load(self.accounts["detector"])
         files = sorted(self.out.glob("CORR-*.h5"))
-        found = KeptFrames.of(files, detector, self.accounts["source"], self.table.modules)
-        return StoredFrames(self.out, found, detector.shape) if len(found) else None
+        try:
+            found = KeptFrames.of(files, detector, self.accounts["source"], self.table.modules)
+        except OutputError as err:  # of a writer; here it is what was written some time ago
+            raise UnreadableData(str(err).replace(" was just written and", "")) from err
+        bits = self.recipe.get("calibrate", {}).get("bad_bits", DEFAULT_BAD_BITS)
+        frames = StoredFrames(self.out, found, detector.shape, self.table, bits)
+        if not len(frames):
+            self.notes.append("no shot was kept: no images are drawn")
+            return None
+        if lacking := int(self.kept.sum()) - len(frames):
+            self.notes.append(f"{lacking} kept shots have no frame in the files")
+        return frames
 
     @cached_property
     def peaks(self) -> PeakList | None:
@@ -181,39 +194,57 @@ class StoredFrames:
     found : KeptFrames
     shape : (int, int)
         Of a module.
+    table : Table
+    bad_bits : int
+        Bits of the mask that make a pixel bad.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (N,)
+        Row of the table of each.
     """
 
-    def __init__(self, out: Path, found: KeptFrames, shape: tuple[int, int]) -> None:
-        self._out, self.found, self._shape = out, found, shape
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def shots_of(self, table: Table) -> np.ndarray:
-        """Return the row of the table of each kept shot, int64 (N,); -1 where the table lacks it."""
+    def __init__(
+        self, out: Path, found: KeptFrames, shape: tuple[int, int], table: Table, bad_bits: int
+    ) -> None:
+        self._out, self.found, self._shape, self._bad = out, found, shape, np.uint32(bad_bits)
         second = table.pulse_id
-        if self.found.detector.layout == "trains":
+        if found.detector.layout == "trains":
             starts = np.searchsorted(table.train_id, table.train_id)
             second = (np.arange(len(table)) - starts).astype("u8")
-        row = {key: n for n, key in enumerate(zip(table.train_id.tolist(), second.tolist(), strict=True))}
-        keys = zip(self.found.train_id.tolist(), self.found.pulse_id.tolist(), strict=True)
-        return np.array([row.get(key, -1) for key in keys], np.int64)
+        kept = np.flatnonzero(table.fate == FATES.index("kept"))
+        row = dict(
+            zip(
+                zip(table.train_id[kept].tolist(), second[kept].tolist(), strict=True),
+                kept.tolist(),
+                strict=True,
+            )
+        )
+        # Rows that are trains have places for cells that were dropped, too.
+        keys = zip(found.train_id.tolist(), found.pulse_id.tolist(), strict=True)
+        rows = np.array([row.get(key, -1) for key in keys], np.int64)
+        self._places = np.flatnonzero(rows >= 0)
+        self.rows = rows[self._places]
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def read(self, shot: int) -> np.ndarray:
         """Return one kept shot, float32 (M, ss, fs); NaN where a pixel is masked or a module has no frame."""
         image = np.full((self.found.modules, *self._shape), np.nan, np.float32)
         for span in self.found.spans:
-            within = shot - span.shot
+            within = int(self._places[shot]) - span.shot
             if not 0 <= within < span.count * span.frames:
                 continue
             row, frame = divmod(within, span.frames)
             at = (span.first + row, frame) if self.found.detector.layout == "trains" else span.first + row
             try:
                 with h5py.File(self._out / span.file) as file:
-                    values, mask = (file[f"{span.group}/{name}"][at] for name in ("data", "mask"))
+                    names = (self.found.detector.planes[0], "mask")
+                    values, mask = (file[f"{span.group}/{name}"][at] for name in names)
             except (OSError, KeyError) as err:
                 raise UnreadableData(f"{self._out / span.file}: a frame cannot be read ({err})") from err
-            image[span.module] = np.where(mask == 0, values, np.nan)
+            image[span.module] = np.where(mask & self._bad == 0, values, np.nan)
         return image
 
     def mean(self, shots: np.ndarray) -> np.ndarray:

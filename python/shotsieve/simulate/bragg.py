@@ -28,7 +28,8 @@ SPOT_DTYPE = np.dtype(
 deviation in pixels, and its share of light."""
 
 REACH = 4.0  # of a Gaussian, in standard deviations: less than 1e-4 lies beyond
-WINDOW = 8  # pixels beside a spot that may get light of it
+WINDOW = 8  # pixels beside a narrow spot that may get light of it
+NARROW = 2.0  # standard deviation, in pixels, up to which that is nearly all
 _erf = np.frompyfunc(math.erf, 1, 1)
 
 
@@ -193,6 +194,10 @@ def deposit(spots: np.ndarray, photons: np.ndarray, image: np.ndarray) -> None:
     >>> round(float(image.sum()), 6), round(float(image[4, 4]), 1)
     (100.0, 81.8)
     """
+    wide = np.maximum(spots["width_ss"], spots["width_fs"]) > NARROW
+    for spot, light in zip(spots[wide], photons[wide], strict=True):
+        _deposit_wide(spot, light, image)
+    spots, photons = spots[~wide], photons[~wide]
     if not len(spots):
         return
     steps = np.arange(-WINDOW, WINDOW + 1)
@@ -207,3 +212,17 @@ def deposit(spots: np.ndarray, photons: np.ndarray, image: np.ndarray) -> None:
     rows, columns = np.broadcast_arrays(places[0][:, :, None], places[1][:, None, :])
     inside = (light > 0) & (rows >= 0) & (rows < image.shape[0]) & (columns >= 0) & (columns < image.shape[1])
     np.add.at(image, (rows[inside], columns[inside]), light[inside].astype(image.dtype))
+
+
+def _deposit_wide(spot: np.void, light: float, image: np.ndarray) -> None:
+    shares, places = [], []
+    for axis, length in zip(("ss", "fs"), image.shape, strict=True):
+        centre, width = float(spot[axis]), max(float(spot[f"width_{axis}"]), 1e-6)
+        reach = width * (WINDOW + 0.5) / NARROW
+        first, stop = max(0, round(centre - reach)), min(length, round(centre + reach) + 1)
+        if first >= stop:
+            return
+        scaled = (np.arange(first, stop + 1) - 0.5 - centre) / (width * math.sqrt(2))
+        shares.append(0.5 * np.diff(_erf(scaled).astype(np.float64)))
+        places.append(slice(first, stop))
+    image[tuple(places)] += (light * np.outer(*shares)).astype(image.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _CENTERING = {
     "R": (),
     "H": (((-1, 1, 1), 3),),
 }
+# Points of the reciprocal lattice that are looked at; beyond, the cell is hardly given in nm.
+_MOST_INDICES = 50_000_000
 _LENGTH_NM = {"A": 0.1, "nm": 1.0}
 
 
@@ -165,12 +168,22 @@ class UnitCell:
         ndarray of int64, shape (n, 3)
             Indices h, k, l; (0, 0, 0) and what the centering forbids are left out.
 
+        Raises
+        ------
+        BadInput
+            When there are too many for the memory, as for a cell that was given in Angstrom.
+
         Examples
         --------
         >>> len(UnitCell(1.0, 1.0, 1.0).reflections(0.9))
         6
         """
         reach = [int(edge / d_min) for edge in (self.a, self.b, self.c)]
+        if (number := math.prod(2 * n + 1 for n in reach)) > _MOST_INDICES:
+            raise BadInput(
+                f"unit cell {(self.a, self.b, self.c)}: {number:,} points of its lattice would have to be "
+                f"looked at for a resolution of {d_min} nm. Edges are in nm; or give a coarser resolution"
+            )
         grids = np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij")
         indices = np.stack([grid.ravel() for grid in grids], axis=1)
         length = np.linalg.norm(indices @ self.reciprocal(), axis=1)

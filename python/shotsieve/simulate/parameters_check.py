@@ -39,10 +39,10 @@ def _check_detector(p: SpiParameters) -> None:
         _refuse("detector_name", name, f"it must look like {kind.detector_name!r}")
     if p.parallel_gain and "parallel_gain" not in known.control:
         _refuse("parallel_gain", True, f"{p.detector} has no parallel gain")
-    if kind.chip is not None and p.common_mode_adu:
-        _refuse("common_mode_adu", p.common_mode_adu, f"{p.detector} is simulated without a common mode")
     if kind.chip is not None and p.gain_mode in STAGES and p.gain_mode != "adaptive":
         _refuse("gain_mode", p.gain_mode, f"{p.detector} is simulated with the gain that it chooses itself")
+    if kind.chip is not None and p.common_mode_adu:
+        _refuse("common_mode_adu", p.common_mode_adu, "a common mode is simulated at AGIPD alone")
 
 
 def check(p: SpiParameters) -> None:
@@ -159,5 +159,7 @@ def _check_modules_and_trains(p: SpiParameters) -> None:
             _refuse(
                 "short_trains", p.short_trains, f"the number of frames must be from 1 to {len(p.cells) - 1}"
             )
+    if len(set(p.empty_trains)) == p.n_trains:
+        _refuse("empty_trains", p.empty_trains, "at least one train must have frames")
     if sorted(set(p.split_at)) != list(p.split_at) or (p.split_at and p.split_at[-1] >= p.n_trains):
         _refuse("split_at", p.split_at, f"it must be ascending train numbers from 1 to {p.n_trains - 1}")

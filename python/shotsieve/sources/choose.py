@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .. import detectors
-from ..errors import BadInput, nearest
+from ..errors import BadInput, UnreadableData, nearest
 from .corrected import KINDS
 from .corrected_files import holds_corrected
 from .inputs import Inputs
@@ -51,9 +51,19 @@ def _as_it_is(inputs: Inputs, found: detectors.Found) -> detectors.Found:
     """Find out what the files hold: corrected frames may stand under the names of raw words."""
     d = found.detector
     if found.raw:
-        names = set(found.modules.values())
-        file = next((f for f in inputs.files if names & set(f.instrument)), None)
-        if file is None or not holds_corrected(d, file, sorted(names & set(file.instrument))[0]):
+        names, errors = set(found.modules.values()), []
+        for file in inputs.files:
+            if not names & set(file.instrument):
+                continue
+            try:
+                if not holds_corrected(d, file, sorted(names & set(file.instrument))[0]):
+                    return found
+                break
+            except UnreadableData as e:  # the next file may tell
+                errors.append(e)
+        else:
+            if errors:
+                raise errors[0]
             return found
     return replace(found, detector=d.corrected())
 

@@ -60,7 +60,7 @@ def read_chunks(
     if work.errors:
         raise work.errors[min(work.errors)]
     good = len(frames) if lost is None else int((lost == 0).sum())
-    return good * where.frame_bytes
+    return good * where.read_bytes
 
 
 class _Work:
@@ -78,11 +78,12 @@ class _Work:
         self.stored, self.skipped = where.stored.reshape(-1)[which], where.skipped.reshape(-1)[which]
         # Asked for every chunk: plain numbers cost less than arrays and properties do.
         self.itemsize, self.size = where.dtype.itemsize, where.frame_bytes
-        self.elements = self.size // self.itemsize
+        self.elements = where.read_bytes // self.itemsize
+        self.skip = where.edge_bytes[0] // self.itemsize
         self.members = list(zip(inner[self.order].tolist(), at[self.order].tolist(), strict=True))
         self.flat = out.reshape(-1)
         self.same = where.dtype == out.dtype
-        self.straight = self.same and where.unpacker.nbytes == self.size
+        self.straight = self.same and where.unpacker.nbytes == where.read_bytes
         self.bytes = self.flat.view(np.uint8)
         per = max(1, BATCH_BYTES // where.unpacker.nbytes)
         self.batches = [slice(i, i + per) for i in range(0, len(which), per)]
@@ -150,16 +151,17 @@ class _Work:
             return
         if self.straight and chunk is room:
             members = members[1:]
+        count, wanted = self.elements, self.elements * itemsize
         for inner, begin in members:
-            target, to = self.bytes, begin * itemsize
+            first, target, to = inner * (size // itemsize) + self.skip, self.bytes, begin * itemsize
             if not self.same:
-                target, to = np.empty(size, np.uint8), 0
+                target, to = np.empty(wanted, np.uint8), 0
             if shuffled:
-                self.unshuffle(chunk, itemsize, inner * self.elements, self.elements, target, to)
+                self.unshuffle(chunk, itemsize, first, count, target, to)
             else:
-                target[to : to + size] = chunk[inner * size : (inner + 1) * size]
+                target[to : to + wanted] = chunk[first * itemsize : first * itemsize + wanted]
             if not self.same:
-                self.flat[begin : begin + self.elements] = target.view(self.where.dtype)
+                self.flat[begin : begin + count] = target.view(self.where.dtype)
 
     def _lose(self, one: int, why: Loss, text: str, error: Exception) -> None:
         """Refuse a chunk, or note that its frames are lost."""

@@ -108,10 +108,10 @@ def find_losses(where: FrameMap, frames: np.ndarray, threads: int | None = None)
     frames, lost = np.asarray(frames, np.int64), np.zeros(len(frames), np.uint8)
     if not where.pieces and not where.why_h5py and where.unpacker is None:
         offsets = where.offsets(frames)
-        lost[offsets + where.frame_bytes > where.path.stat().st_size] = Loss.UNREADABLE
+        lost[offsets + where.read_bytes > where.path.stat().st_size] = Loss.UNREADABLE
         lost[offsets < 0] = Loss.NEVER_WRITTEN
         return lost
-    size = where.frame_bytes // where.dtype.itemsize
+    size = where.read_bytes // where.dtype.itemsize
     scratch = np.empty((min(len(frames), _TESTED), size), where.dtype)
     for first in range(0, len(frames), _TESTED):
         part = frames[first : first + _TESTED]
@@ -153,7 +153,7 @@ def _read_pieces(where: FrameMap, frames: np.ndarray, out, at, threads: int, los
 
 def _read_direct(where: FrameMap, frames, offsets, out, at, threads: int, lost: np.ndarray | None) -> int:
     """Read the bytes of frames where they lie."""
-    one, widens = where.frame_bytes - sum(where.edge_bytes), where.dtype != out.dtype
+    one, widens = where.read_bytes, where.dtype != out.dtype
     target, size = out, np.full(len(frames), one, np.int64)
     to = at * out.dtype.itemsize
     if widens:
@@ -215,8 +215,8 @@ def _read_rows(where: FrameMap, f, frames: np.ndarray, out: np.ndarray, at: np.n
         raise UnreadableData(
             f"{where.path}: dataset {where.dataset}: rows {first} to {last} cannot be read ({reason(e)})"
         ) from e
-    chosen = block.reshape(-1, *where.frame)[frames - first * where.row_frames]
+    total, block = block.nbytes, block.reshape(-1, *where.frame)
     if any(where.edges):
-        chosen = chosen[..., where.edges[0] : chosen.shape[-2] - where.edges[1], :]
-    _scatter(chosen, out, at)
-    return block.nbytes
+        block = block[..., where.edges[0] : block.shape[-2] - where.edges[1], :]
+    _scatter(block[frames - first * where.row_frames], out, at)
+    return total

@@ -81,14 +81,17 @@ class FrameMap:
         row = self.frame[-1] * self.dtype.itemsize
         return self.edges[0] * row, self.edges[1] * row
 
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of a frame that are read."""
+        return self.frame_bytes - sum(self.edge_bytes)
+
     def without_edges(self, detector: Detector) -> FrameMap:
         """Return this layout without the rows that are none of the detector's sensor, if it has them."""
         if self.frame == detector.recorded_shape or not any(detector.edge_rows):
             return self
-        if self.unpacker is None and not self.pieces:
-            return replace(self, edges=detector.edge_rows)
-        why = "it is compressed or virtual, and its frames have rows that are left out"
-        return replace(self, edges=detector.edge_rows, why_h5py=why, unpacker=None, pieces=())
+        pieces = tuple(replace(one, where=one.where.without_edges(detector)) for one in self.pieces)
+        return replace(self, edges=detector.edge_rows, pieces=pieces)
 
     def chunks_of(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the chunk of each frame, counted on the grid of chunks, and the frame's place in it."""
@@ -107,11 +110,9 @@ class FrameMap:
             return None
         chunk, inner = self.chunks_of(frames)
         at = self.offset.reshape(-1)[chunk]
-        return (
-            at
-            if self.unpacker is not None
-            else np.where(at < 0, -1, at + inner * self.frame_bytes + self.edge_bytes[0])
-        )
+        if self.unpacker is not None:
+            return at
+        return np.where(at < 0, -1, at + inner * self.frame_bytes + self.edge_bytes[0])
 
 
 @dataclass(frozen=True)
@@ -302,7 +303,9 @@ def _map_virtual(path: Path, dataset: str, d: h5py.Dataset, lead_axes: int) -> F
         why = "it is virtual, and does not show whole rows of other datasets"
         return FrameMap(path, dataset, lead, frame, d.dtype, why, lead, None)
     slow = next((f"it shows data of which {p.where.why_h5py}" for p in pieces if p.where.why_h5py), "")
-    return FrameMap(path, dataset, lead, frame, d.dtype, slow, lead, None, pieces=tuple(pieces))
+    # One that shows nothing has no frame that was ever written.
+    offset = None if pieces else np.full((1,) * lead_axes, -1, np.int64)
+    return FrameMap(path, dataset, lead, frame, d.dtype, slow, lead, offset, pieces=tuple(pieces))
 
 
 def _rows_of(space: h5py.h5s.SpaceID, shape: tuple[int, ...]) -> range | None:

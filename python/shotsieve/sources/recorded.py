@@ -13,6 +13,9 @@ from .plan import Part
 NO_CELL = 255
 """Memory cell of a place in a train that no shot has, in runs that were reduced cell by cell."""
 
+DROPPED = "REDUCTION/SHOTSIEVE/{}/checksum/slot"
+"""What files say the places of stored frames in, where cells of their trains were dropped."""
+
 
 def read_part(
     d: Detector, file: RunFile, source: str, module: int, trains: np.ndarray | None
@@ -74,9 +77,10 @@ def read_part(
             cell = file.label(f, f"{group}/{d.cell_key}", frames).astype(np.int32)
         else:
             cell = _cells_by_turns(first * per_row, count * per_row, frames, d.cell_cycle)
-    if form is not None and d.layout == "trains" and (cell[:frames] == NO_CELL).any():
+        dropped = (cell[:frames] == NO_CELL).any() or DROPPED.format(source) in f
+    if form is not None and d.layout == "trains" and dropped:
         raise BadInput(
-            f"{file.path}: {group}/{d.cell_key} has places without a frame ({NO_CELL}): the run was reduced "
+            f"{file.path}: {group} has places without a frame: the run was reduced "
             "with [write] drop_cells, and such runs cannot be reduced again; reduce the run that it is of"
         )
     use = slice(None) if trains is None else np.isin(file.train_id, trains)

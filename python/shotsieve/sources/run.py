@@ -166,6 +166,10 @@ class RunSource:
                     group = f"INSTRUMENT/{name}/{d.group}"
                     self._pieces[at].append(_Piece(file, group, part.frames, form, step))
                     used.append(file)
+        if not used:
+            raise UnreadableData(
+                f"{inputs.label}: no file has data of {self.name} that can be read: {'; '.join(self.notes)}"
+            )
         self.corrected = None
         if d.is_corrected:
             forms = (piece.form for pieces in self._pieces for piece in pieces)

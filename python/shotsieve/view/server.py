@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +17,7 @@ from ..errors import BadInput, ShotsieveError
 from .shots import KeptShots
 
 HOST = "127.0.0.1"
-_SHOT = re.compile(r"/(picture|values)/(\d+)")
+_SHOT = re.compile(r"/(picture|values)/(\d{1,9})")
 
 
 class Viewer(ThreadingHTTPServer):
@@ -45,6 +46,11 @@ class Viewer(ThreadingHTTPServer):
             raise BadInput(
                 f"port {port} cannot be used ({err}); choose another, or 0 for a free one"
             ) from err
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of pages that went away before they had their answer."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

@@ -36,11 +36,9 @@ class KeptShots:
     def __init__(self, out: str | os.PathLike, geometry: str | os.PathLike | None = None) -> None:
         self._run = Reduced.open(out, geometry=geometry)
         if self._run.frames is None:
-            raise BadInput(
-                f"{out} holds no calibrated frames: {(self._run.notes or ['no shot was kept'])[-1]}"
-            )
+            raise BadInput(f"{out} holds no calibrated frames: {self._run.notes[-1]}")
         self._frames = self._run.frames
-        self._rows = self._frames.shots_of(self._run.table)
+        self._rows = self._frames.rows
         self._index, self._extent = self._layout()
 
     def __len__(self) -> int:
@@ -120,7 +118,7 @@ class KeptShots:
 
 def _number(low: float, high: float) -> float | str | None:
     """A value as JSON has it: no NaN and no infinity."""
-    if low == high:
+    if low == high and math.isfinite(low):
         return float(low)
     ends = ["?" if not math.isfinite(end) else f"{end:g}" for end in (low, high)]
     return None if ends == ["?", "?"] else " to ".join(ends)
