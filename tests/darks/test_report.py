@@ -78,3 +78,18 @@ def test_errors_of_the_command_line(agipd, tmp_path, capsys):
     assert main(["dark", *runs, *out]) == 1
     assert "c.html exists" in capsys.readouterr().err
     assert (tmp_path / "c.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("out", "page", "text"),
+    [
+        ("c.h5", "nowhere/c.html", "expected the name of a file in a folder that exists"),
+        ("c.h5", "c.h5", "would be the constants and the report"),
+        ("c.html", None, "would be the constants and the report"),
+    ],
+)
+def test_places_for_the_page_are_looked_at_first(agipd, tmp_path, capsys, out, page, text):
+    more = [] if page is None else ["--report", str(tmp_path / page)]
+    assert main(["dark", *map(str, agipd.darks.runs), "-o", str(tmp_path / out), *more]) == 1
+    assert text in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
