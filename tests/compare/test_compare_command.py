@@ -12,7 +12,7 @@ from shotsieve import cli
 from shotsieve.cli_compare import compare_command
 from shotsieve.compare import DEFAULT_SAMPLE, compare_runs
 from shotsieve.compare.spread import EDGES, binned, quantiles
-from shotsieve.constants import Constants
+from shotsieve.constants import BadPixels, Constants
 from shotsieve.simulate import SpiParameters, simulate_spi
 from shotsieve.simulate.receiver import simulate_receiver
 from shotsieve.simulate.receiver_parameters import ReceiverParameters
@@ -121,7 +121,9 @@ def test_jungfrau(two_trains, tmp_path, wrong):
     folder = tmp_path / "corrected"
     folder.mkdir()
     cells = np.tile(np.array([15, 0], "u1"), (2, 1))
-    arrays = {"adc": values, "gain": gain, "mask": np.zeros(values.shape, "u4"), "memoryCell": cells}
+    mask = np.zeros(values.shape, "u4")  # larger pixels, at the edges of chips, have their bit
+    mask[:, :, [255, 256]] = mask[..., [255, 256, 511, 512, 767, 768]] = BadPixels.NON_STANDARD_SIZE
+    arrays = {"adc": values, "gain": gain, "mask": mask, "memoryCell": cells}
     name = f"{JF}/CORR/JNGFR01:daqOutput"
     facility_file(folder / "CORR-R0001-JNGFR01-S00000.h5", name, "data", [10, 11], [1, 1], arrays)
     recipe = {"calibrate": {"gain_mode": "adaptive"}}
