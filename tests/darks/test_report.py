@@ -35,6 +35,16 @@ def test_the_page_holds_everything_and_asks_the_network_for_nothing(constants):
         assert f"{name} module 3" in pictures
 
 
+def test_the_page_of_one_fixed_stage(agipd, tmp_path):
+    """Two stages have no dark data, and everything is drawn all the same."""
+    out = tmp_path / "c.h5"
+    command = ["dark", str(agipd.darks.runs[1]), "--fixed", "--stages", "medium", "-o", str(out)]
+    assert main(command) == 0
+    page = out.with_suffix(".html").read_text("utf-8")
+    assert "<td>3</td><td>low</td><td>-</td>" in page
+    assert "trends over memory cells of module 3" in page
+
+
 def test_the_same_picture_is_the_same_text():
     values = np.arange(24, dtype="f4").reshape(3, 1, 2, 4)
     texts = {figures.embedded(figures.maps(values, values > 20, "offset")) for _ in range(2)}
