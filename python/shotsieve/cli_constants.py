@@ -133,14 +133,20 @@ def convert(
     if recipe is not None:
         _check_metadata(inputs[0])
     found = read_any(list(inputs) if len(inputs) > 1 else inputs[0], detector, _options(**given))
+    names, left_out = found.names, []
     if layout == "own":
         found.save(out)
     else:
-        from .constants.to_facility import save_facility
+        from .constants.to_facility import LEFT_OUT, save_facility
 
         save_facility(found, out)
+        # The levels lie beside the thresholds.
+        left_out = [n for n in names if n in LEFT_OUT and not (n == "levels" and "thresholds" in names)]
+        names = [n for n in names if n not in left_out]
     modules = len(found.modules)
-    click.echo(f"{out}: {', '.join(found.names)}; {modules} modules, {len(found.cell_ids)} cells")
+    click.echo(f"{out}: {', '.join(names)}; {modules} modules, {len(found.cell_ids)} cells")
+    if left_out:
+        click.echo(f"  left out, since the layout has no name for them: {', '.join(left_out)}", err=True)
     _warn(found)
     if recipe is not None:
         _write_recipe(inputs[0], detector, recipe, out)

@@ -111,6 +111,10 @@ def dark_command(
     page = None if no_report else report or out.with_suffix(".html")
     if page is not None:
         need_matplotlib()
+        if page.resolve() == out.resolve():
+            raise BadInput(f"{page} would be the constants and the report: name the report with --report")
+        if report is not None and (page.is_dir() or not page.parent.is_dir()):
+            raise BadInput(f"--report {page}: expected the name of a file in a folder that exists")
         if page.exists() and not overwrite:
             raise BadInput(f"{page} exists; choose another name with --report, or say --overwrite")
     chosen = preset(rules)

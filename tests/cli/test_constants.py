@@ -240,6 +240,25 @@ def test_compare_refuses_other_detectors_and_cells(own, constants, tmp_path, cap
     assert "none in common" in capsys.readouterr().err
 
 
+def test_compare_refuses_what_has_no_constant_in_common(constants, tmp_path, capsys):
+    files = []
+    for name in ("offset", "bad_pixels"):
+        one = Constants.from_arrays(constants.detector, {name: {0: constants.load(name, 0)}})
+        files.append(one.save(tmp_path / f"{name}.h5", compression=None))
+    assert run("compare", *files) == 1
+    assert "A has offset, B has bad_pixels: no constant of modules [0] is in both" in capsys.readouterr().err
+
+
+def test_what_the_layout_of_the_store_has_no_name_for_is_said(constants, tmp_path, capsys):
+    arrays = {name: {0: constants.load(name, 0)} for name in ("offset", "thresholds")}
+    arrays |= {"levels": arrays["offset"], "level_noise": arrays["offset"]}
+    own = Constants.from_arrays(constants.detector, arrays).save(tmp_path / "own.h5", compression=None)
+    assert run("convert", own, "-o", tmp_path / "store", "--layout", "facility") == 0
+    told = capsys.readouterr()
+    assert "store: offset, thresholds, levels; 1 modules" in told.out
+    assert "left out, since the layout has no name for them: level_noise" in told.err
+
+
 def test_pictures(constants, tmp_path):
     pytest.importorskip("matplotlib")
     arrays = {name: {0: constants.load(name, 0)} for name in ("offset", "bad_pixels")}

@@ -8,6 +8,7 @@ from shotsieve.compare.told import as_dict, text_of
 from shotsieve.constants import Constants, Steps
 from shotsieve.errors import BadInput, UnreadableData
 from shotsieve.reference.calibrate import calibrate_unfolded
+from shotsieve.sources.run import open_run
 
 
 @pytest.fixture
@@ -174,6 +175,40 @@ def test_missing_frames_and_other_cells_are_named(compare, corrected):
     assert found.findings[1].text == "module 4: 2 frames of these trains are in the raw run only"
     assert found.findings[0].told == {"module": 3, "frames": 1}
     assert not found.within(1.0)
+
+
+def test_modules_and_trains_of_one_run_alone_are_said(sim, whole, tmp_path):
+    """A comparison of what both have must not look like one of all."""
+    for values in (whole.data, whole.gain, whole.mask, whole.train, whole.pulse, whole.cell):
+        values[4] = values[4][4:8]
+        values[3] = values[3][4:8]
+    whole.modules = [3]
+    folder = whole.write(tmp_path / "corrected")
+    found = compare_runs(sim.raw, folder, sim.constants, sample=0, backend="cpu")
+    assert (found.modules, found.shots) == ((3,), 4)
+    [one] = found.findings
+    assert one.told == {"module": 4, "side": "raw", "frames": 4}
+    assert not found.within(1.0)
+    first, last = sorted(
+        {int(train) for train in open_run(sim.raw).shots.train_id} - {int(whole.train[3][0])}
+    )
+    note = f"trains in the raw run only, which are not compared: {first} to {last} (2)"
+    assert note in found.notes
+    assert f"note: {note}" in text_of(found)
+    # Asked for, they are what is compared.
+    asked = compare_runs(sim.raw, folder, sim.constants, trains=found.trains, modules=[3], backend="cpu")
+    assert asked.findings == []
+    assert asked.within()
+    assert not any("not compared" in note for note in asked.notes)
+
+
+def test_nothing_to_compare_is_no_agreement(compare, corrected):
+    for module in corrected.modules:
+        corrected.mask[module][:] = 1
+    found = compare()
+    assert found.findings[0].kind == "nothing"
+    assert not found.within(1.0)
+    assert "nothing differs" not in text_of(found)
 
 
 def test_without_gain_and_mask(compare, corrected):

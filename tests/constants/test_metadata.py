@@ -235,6 +235,12 @@ def test_only_the_offset_is_only_the_offset():
         ({"photon-energy": 9.3}, {"photon_energy": "9.3 keV"}, "recipe"),
         ({"round-photons": True}, {"round_photons": True, "unit": "photon"}, "recipe"),
         ({"force-hg-if-below": False, "hg-hard-threshold": 1000}, {}, "no effect"),
+        (
+            {"blc-noise": True, "blc-noise-threshold": 4000},
+            {"blc_noise": True, "blc_noise_threshold": "4000 ADU"},
+            "recipe",
+        ),
+        ({"blc-noise": False, "blc-noise-threshold": 4000}, {"blc_noise": False}, "no effect"),
         ({"zero-nans": True}, {}, "not mapped"),
         ({"energy-threshold": 0}, {}, "not mapped"),
         ({"max-pulses": [0, 200, 1]}, {}, "not mapped"),

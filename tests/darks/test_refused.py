@@ -95,6 +95,63 @@ def test_fixed_gain_needs_to_know_its_stage(dark_run, tmp_path):
     assert (bad[1] & 8 == 0).all()
 
 
+def test_levels_of_fixed_gain_say_nothing(dark_run, tmp_path):
+    """Of all three stages the digital levels are the same: no thresholds, and nothing is bad by it."""
+
+    def level(raw):
+        raw[:, :, 1] = 5000
+
+    runs = [dark_run(stage=g, modules=(1,), change=level) for g in range(3)]
+    made = make(runs, tmp_path, dataclasses.replace(FEW, fixed=True, stages=("high", "medium", "low")))
+    constants = Constants.open(made.path, runs[0].detector)
+    assert not constants.has("thresholds")
+    assert not constants.has("levels")
+    assert np.isfinite(constants.load("offset", 1)).all()
+    assert (constants.load("bad_pixels", 1) != 0).mean() < 0.01
+
+
+def test_fixed_gain_that_the_runs_say(dark_run, tmp_path):
+    """Runs of fixed gain modes make no constants for switching gain."""
+    runs = three(dark_run, "JUNGFRAU", modules=(1,))
+    runs[1].mode = OperatingMode(gain_mode="fixed_medium")
+    with pytest.raises(BadInput, match=r"S1 was taken in the gain mode fixed_medium.*say --fixed"):
+        make(runs, tmp_path)
+    make(runs, tmp_path, dataclasses.replace(FEW, fixed=True, stages=("high", "medium", "low")))
+
+
+def test_one_run_twice(agipd, tmp_path):
+    first, last = agipd.darks.runs[0], agipd.darks.runs[2]
+    options = dataclasses.replace(FEW, fixed=True, stages=("high", "medium"))
+    with pytest.raises(BadInput, match="r0001 and r0001 are the same run"):
+        make([first, first], tmp_path, options)
+    with pytest.raises(BadInput, match="r0003 and r0003 are the same run"):
+        make([first, last, last], tmp_path)
+
+
+def test_a_module_that_stops_early_is_named(dark_run, tmp_path):
+    present = np.ones((80, 2), bool)
+    present[8:, 1] = False
+    with pytest.raises(BadInput, match="36 trains: a module missing; hardly anything is there of module 2"):
+        make(three(dark_run, present=present), tmp_path)
+
+
+def test_gains_are_looked_at_before_frames_are_read(dark_run, tmp_path):
+    detector = dark_run().detector
+
+    def gains(modules, cells):
+        arrays = {"relative_gain": {m: np.ones((3, len(cells), *detector.shape), "f4") for m in modules}}
+        return Constants.from_arrays(detector, arrays, modules=modules, cell_ids=cells)
+
+    told = []
+    cases = (((1,), (0, 3), "for module 2, of which"), ((1, 2), (0,), "no memory cell 3"))
+    for modules, cells, text in cases:
+        options = dataclasses.replace(FEW, gain_from=gains(modules, cells))
+        with pytest.raises(BadInput, match=text):
+            make(three(dark_run), tmp_path, options, told=told.append)
+    assert told == []
+    assert not list(tmp_path.iterdir())
+
+
 def test_too_few_frames(dark_run, tmp_path):
     with pytest.raises(
         BadInput, match="a memory cell has 40 frames in the 40 trains that can be used, and at least 100"
@@ -119,6 +176,8 @@ def test_places_that_are_taken_and_folders_that_are_not_there(dark_run, tmp_path
     make(three(dark_run), tmp_path)
     with pytest.raises(BadInput, match="exists; choose another name"):
         make(three(dark_run), tmp_path)
+    with pytest.raises(BadInput, match="is a folder"):
+        make_dark_constants(three(dark_run), tmp_path, FEW, backend="cpu", overwrite=True)
     with pytest.raises(OutputError, match="does not exist"):
         make_dark_constants(three(dark_run), tmp_path / "no" / "c.h5", FEW, backend="cpu")
 

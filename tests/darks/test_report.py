@@ -35,6 +35,16 @@ def test_the_page_holds_everything_and_asks_the_network_for_nothing(constants):
         assert f"{name} module 3" in pictures
 
 
+def test_the_page_of_one_fixed_stage(agipd, tmp_path):
+    """Two stages have no dark data, and everything is drawn all the same."""
+    out = tmp_path / "c.h5"
+    command = ["dark", str(agipd.darks.runs[1]), "--fixed", "--stages", "medium", "-o", str(out)]
+    assert main(command) == 0
+    page = out.with_suffix(".html").read_text("utf-8")
+    assert "<td>3</td><td>low</td><td>-</td>" in page
+    assert "trends over memory cells of module 3" in page
+
+
 def test_the_same_picture_is_the_same_text():
     values = np.arange(24, dtype="f4").reshape(3, 1, 2, 4)
     texts = {figures.embedded(figures.maps(values, values > 20, "offset")) for _ in range(2)}
@@ -78,3 +88,18 @@ def test_errors_of_the_command_line(agipd, tmp_path, capsys):
     assert main(["dark", *runs, *out]) == 1
     assert "c.html exists" in capsys.readouterr().err
     assert (tmp_path / "c.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("out", "page", "text"),
+    [
+        ("c.h5", "nowhere/c.html", "expected the name of a file in a folder that exists"),
+        ("c.h5", "c.h5", "would be the constants and the report"),
+        ("c.html", None, "would be the constants and the report"),
+    ],
+)
+def test_places_for_the_page_are_looked_at_first(agipd, tmp_path, capsys, out, page, text):
+    more = [] if page is None else ["--report", str(tmp_path / page)]
+    assert main(["dark", *map(str, agipd.darks.runs), "-o", str(tmp_path / out), *more]) == 1
+    assert text in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

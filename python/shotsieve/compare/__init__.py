@@ -21,7 +21,7 @@ from ..recipe_sections import Calibrate, Write
 from ..sources.base import Source
 from ..table import Table
 from .corrected import CorrectedRun, Frames
-from .findings import Finding, findings
+from .findings import Finding, findings, frames_alone
 from .statistics import Statistics
 
 __all__ = ["DEFAULT_SAMPLE", "TOLERANCES", "RunComparison", "compare_runs"]
@@ -83,8 +83,8 @@ class RunComparison:
         }
 
     def within(self, share: float = 0.0) -> bool:
-        """Whether no larger share differs: of values, of gains, of bad pixels; and no shot is missing."""
-        missing = any(one.kind in ("shots", "cells") for one in self.findings)
+        """Whether no larger share differs: of values, of gains, of bad pixels; and nothing is missing."""
+        missing = any(one.kind in ("shots", "cells", "nothing") for one in self.findings)
         return not missing and all(value <= share for value in self.shares().values())
 
 
@@ -160,6 +160,7 @@ def compare_runs(
         what = f"module {absent[0]}" if wanted else "any module"
         raise BadInput(f"{source.name}: {what} is not in both runs; those in both: {both or 'none'}")
     chosen = _chosen(source, there, trains, sample)
+    source_trains = np.unique(source.shots.train_id[source.readable])
     shots = np.isin(source.shots.train_id, chosen)
     source = source.selected(shots)
     if not len(source.readable):
@@ -190,9 +191,15 @@ def compare_runs(
             done += len(result.table)
             if progress is not None:
                 progress(done, len(source.readable), 0)
-        notes = [*source.notes, *(f"corrected run: {note}" for note in there.notes), *engine.notes]
+        notes = [
+            *_alone(source_trains, there.trains, trains),
+            *source.notes,
+            *(f"corrected run: {note}" for note in there.notes),
+            *engine.notes,
+        ]
     told = {"dtype": str(there.dtype), "gain": there.has_gain, "mask": there.has_mask}
-    named = [*pairs.findings(chosen), *findings(found, unit)]
+    missing = [] if modules is not None else _modules_alone(source, there, both, chosen)
+    named = [*missing, *pairs.findings(chosen), *findings(found, unit)]
     return RunComparison(
         source.detector.name,
         source.name,
@@ -235,6 +242,26 @@ def _chosen(source: Source, there: CorrectedRun, trains: Sequence[int] | None, s
     if sample <= 0 or sample >= len(both):
         return both
     return both[np.linspace(0, len(both) - 1, sample).round().astype(int)]
+
+
+def _alone(ours: np.ndarray, theirs: np.ndarray, asked: Sequence[int] | None) -> list[str]:
+    """Say how many trains are in one run alone, unless some were asked for."""
+    sides = (("raw", np.setdiff1d(ours, theirs)), ("corrected", np.setdiff1d(theirs, ours)))
+    return [
+        f"trains in the {side} run only, which are not compared: {_span(trains)}"
+        for side, trains in sides
+        if len(trains) and asked is None
+    ]
+
+
+def _modules_alone(
+    source: Source, there: CorrectedRun, both: Sequence[int], chosen: np.ndarray
+) -> list[Finding]:
+    """Name modules that one run alone has, with their frames of the chosen trains."""
+    held = source.shots.present[source.readable].sum(axis=0).tolist()
+    counts = [(module, "raw", n) for module, n in zip(source.modules, held, strict=True)]
+    counts += [(module, "corrected", there.count(module, chosen)) for module in there.modules]
+    return [frames_alone(*one) for one in counts if one[0] not in both and one[2]]
 
 
 def _span(trains: np.ndarray) -> str:
@@ -303,8 +330,7 @@ class _Pairs:
             theirs = self.there.count(module, trains) - int(self.matched[at])
             for number, side in ((int(self.alone[at]), "raw"), (theirs, "corrected")):
                 if number:
-                    text = f"module {module}: {number:,} frames of these trains are in the {side} run only"
-                    result.append(Finding("shots", text, {"module": module, "side": side, "frames": number}))
+                    result.append(frames_alone(module, side, number))
             if number := int(self.other_cells[at]):
                 text = f"module {module}: {number:,} frames are of another memory cell in the corrected run"
                 result.append(Finding("cells", text, {"module": module, "frames": number}))

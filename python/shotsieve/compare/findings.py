@@ -11,7 +11,7 @@ import numpy as np
 from ..constants.examine import bit_name
 from .statistics import MOMENTS, OTHER, STAGES, Statistics
 
-__all__ = ["STAGE_NAMES", "Finding", "findings"]
+__all__ = ["STAGE_NAMES", "Finding", "findings", "frames_alone"]
 
 STAGE_NAMES = ("high gain", "medium gain", "low gain")
 MOST = 0.5
@@ -27,7 +27,7 @@ class Finding:
 
     Attributes
     ----------
-    kind : {"offset", "scale", "values", "pixels", "gain", "bit", "bad", "shots", "cells"}
+    kind : {"offset", "scale", "values", "pixels", "gain", "bit", "bad", "shots", "cells", "nothing"}
     text : str
         A sentence.
     told : dict
@@ -54,7 +54,32 @@ def findings(found: Statistics, unit: str) -> list[Finding]:
         What changes most pixels first, within each kind.
     """
     groups, named = _groups(found, unit)
+    if not found.moments[..., 0].any():
+        text = "no value was compared: no pixel is good and of the same stage in both"
+        groups.insert(0, Finding("nothing", text, {}))
     return [*groups, *_pixels(found, named), *_gains(found), *_bits(found), *_bad(found)]
+
+
+def frames_alone(module: int, side: str, number: int) -> Finding:
+    """Name frames of a module that are in one run alone.
+
+    Parameters
+    ----------
+    module : int
+    side : {"raw", "corrected"}
+    number : int
+
+    Returns
+    -------
+    Finding
+
+    Examples
+    --------
+    >>> frames_alone(4, "raw", 2).text
+    'module 4: 2 frames of these trains are in the raw run only'
+    """
+    text = f"module {module}: {number:,} frames of these trains are in the {side} run only"
+    return Finding("shots", text, {"module": module, "side": side, "frames": number})
 
 
 # ------------------------------------------------------------------ values

@@ -132,7 +132,7 @@ def text_of(found: RunComparison) -> str:
     for row in told["stages"]:
         lines += _stage_lines(row)
     lines += ["", *_gain_lines(told), "", *_mask_lines(told), ""]
-    return "\n".join([*lines, *_finding_lines(found)])
+    return "\n".join([*lines, *_finding_lines(found), *(f"note: {note}" for note in found.notes)])
 
 
 def _counted(number: int, word: str) -> str:

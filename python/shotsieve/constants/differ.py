@@ -130,7 +130,7 @@ def compare(a: Constants, b: Constants, modules: Iterable[int] | None = None) ->
     Raises
     ------
     BadInput
-        If they are of two detectors, or have no module or cell in common.
+        If they are of two detectors, or have no module, cell or constant in common.
     UnreadableData
         If a file is damaged.
 
@@ -167,6 +167,11 @@ def compare(a: Constants, b: Constants, modules: Iterable[int] | None = None) ->
                 planes += [
                     make(name, module, gain, *pair) for gain, pair in enumerate(zip(one, two, strict=True))
                 ]
+    if not planes:
+        raise BadInput(
+            f"A has {_listed(a.names) or 'nothing'}, B has {_listed(b.names) or 'nothing'}: no constant of "
+            f"modules {wanted} is in both."
+        )
     planes = [_by_cell(one, len(cells)) for one in planes]
     return Comparison(planes, cells, _others(a, b, wanted))
 

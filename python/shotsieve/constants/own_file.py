@@ -154,7 +154,7 @@ def save(constants: Constants, path: Path, compression: str | None = "gzip") -> 
             temporary.unlink(missing_ok=True)
     except UnreadableData:
         raise  # the constants that are copied, not the file that is written
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py raises the latter where a file cannot be closed
         raise OutputError(f"The constants cannot be written to {path}: {error}.") from error
     return path
 
@@ -193,3 +193,5 @@ def _write(constants: Constants, file: h5py.File, compression: str | None) -> No
             if len(array) != gains:
                 raise BadInput(f"{name}: module {module} has {len(array)} gains, the others {gains}.")
             dataset[i] = array
+            # What HDF5 holds back would be written when the dataset goes away, where nobody hears of errors.
+            file.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -97,7 +98,8 @@ class ConstantsWriter:
                     name,
                     (len(self.modules), *array.shape),
                     DTYPES[name],
-                    chunks=(1, 1, 1, *shape),
+                    # A table of words is read as a whole, so it is one chunk of each cell.
+                    chunks=(1, array.shape[0] if name == "linearisation" else 1, 1, *shape),
                     compression="gzip",
                     compression_opts=1,
                     shuffle=True,
@@ -111,7 +113,9 @@ class ConstantsWriter:
             present = dataset.attrs["present"]
             present[at] = 1
             dataset.attrs["present"] = present
-        except OSError as error:
+            # What HDF5 holds back would be written when the dataset goes away, where nobody hears of errors.
+            self._file.flush()
+        except (OSError, RuntimeError) as error:
             raise OutputError(f"The constants cannot be written to {self.path}: {error}.") from error
 
     def __enter__(self) -> ConstantsWriter:
@@ -123,10 +127,12 @@ class ConstantsWriter:
         try:
             if kind is None:
                 self._finish()
-        except OSError as failed:
+        except (OSError, RuntimeError) as failed:
             raise OutputError(f"The constants cannot be written to {self.path}: {failed}.") from failed
         finally:
-            self._file.close()
+            # On a full disk closing fails too, and the file is given up.
+            with contextlib.suppress(OSError, RuntimeError):
+                self._file.close()
             self._temporary.unlink(missing_ok=True)
 
     def _finish(self) -> None:

@@ -166,6 +166,8 @@ def make_dark_constants(
     """
     options, out = options or DarkOptions(), Path(out)
     rules = preset(options.rules) if isinstance(options.rules, str) else options.rules
+    if out.is_dir():
+        raise BadInput(f"{out} is a folder: give the name of a file")
     if out.exists() and not overwrite:
         raise BadInput(f"{out} exists; choose another name, or say --overwrite")
     if not out.parent.is_dir():
@@ -181,6 +183,8 @@ def make_dark_constants(
         for module in modules
         if module not in run.modules
     ]
+    if gains is not None:
+        gains.check(modules, cells)
     linear = None if gains is None else gains.linear()
     if "linearise" in family.steps and linear is None:
         notes.append("words are summed as they are: --gain-from has no table that makes them linear")
@@ -210,7 +214,7 @@ def make_dark_constants(
                     stages[run.stage] = one = of_group[at]
                     if one is not None:
                         run.samples += one.samples()
-                made = finish_module(stages, family, rules, len(cells))
+                made = finish_module(stages, family, rules, len(cells), options.fixed)
                 extra = {} if gains is None else gains.add_to(made, module, cells)
                 _write(file, module, made, extra)
                 bad += np.count_nonzero(made.bad_pixels, axis=(1, 2))

@@ -137,7 +137,7 @@ def trends(arrays: dict[str, np.ndarray], bad: np.ndarray, cell_ids: np.ndarray)
             known = np.isfinite(flat).any(axis=1)
             middle = [np.nanmedian(row) if there else np.nan for row, there in zip(flat, known, strict=True)]
             reference = np.nanmean(middle) if known.any() else 0.0
-            ax.plot(cell_ids, middle - reference, ".-", color=COLOURS[g], ms=3, lw=0.8)
+            ax.plot(cell_ids, np.array(middle) - reference, ".-", color=COLOURS[g], ms=3, lw=0.8)
         ax.set(xlabel="memory cell", ylabel=f"{LABELS[name]} - mean", title=f"median {name}")
     for g, plane in enumerate(bad):
         axes[0, -1].plot(

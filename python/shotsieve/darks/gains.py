@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,28 @@ class Gains:
         label = "constants in memory" if own else Path(os.fspath(given)).name
         return cls(constants, {"from": label, "names": names, "provenance": constants.provenance})
 
+    def check(self, modules: Sequence[int], cells: np.ndarray) -> None:
+        """Check that they are there for all modules and cells of the darks, before any frame is read.
+
+        Raises
+        ------
+        BadInput
+            If a module or a cell is not there.
+        """
+        for name in self.told["names"]:
+            without = [str(module) for module in modules if not self.constants.has(name, module)]
+            if without:
+                raise BadInput(
+                    f"--gain-from: the constants have no {name!r} for module {', '.join(without)}, of which "
+                    f"there are darks"
+                )
+        absent = cells[self.constants.row_of_cell(cells) < 0]
+        if len(absent):
+            raise BadInput(
+                f"--gain-from: the constants have no memory cell {absent[0]}, of which there are darks "
+                f"({len(absent)} of {len(cells)} cells lack)"
+            )
+
     def linear(self) -> Callable[[int, np.ndarray], np.ndarray] | None:
         """Return what gives the tables of linearisation of a module and cells; None where there are none."""
         if "linearisation" not in self.told["names"]:
@@ -80,20 +102,9 @@ class Gains:
         return of
 
     def add_to(self, made: ModuleConstants, module: int, cells: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the gains of a module for the cells of the darks, and add the bits that come with them.
-
-        Raises
-        ------
-        BadInput
-            If the module or a cell is not there.
-        """
+        """Return the gains of a module for the cells of the darks, and add the bits that come with them."""
         found = {}
         for name in self.told["names"]:
-            if not self.constants.has(name, module):
-                raise BadInput(
-                    f"--gain-from: the constants have no {name!r} for module {module}, of which "
-                    f"there are darks"
-                )
             found[name] = self.constants.load(name, module, cells)
         if self.constants.has("bad_pixels", module):
             bits = self.constants.load("bad_pixels", module, cells) & np.uint32(GAIN_BITS)

@@ -60,7 +60,7 @@ def stage_of(sums: DarkSums, modules: int, cells: int) -> list[StageData]:
 
 
 def finish_module(
-    stages: list[StageData | None], detector: Detector, rules: Rules, cells: int
+    stages: list[StageData | None], detector: Detector, rules: Rules, cells: int, fixed: bool = False
 ) -> ModuleConstants:
     """Return the constants of a module.
 
@@ -71,6 +71,8 @@ def finish_module(
     detector : Detector
     rules : Rules
     cells : int
+    fixed : bool
+        Whether the runs are of fixed gain modes: the digital level then says nothing of the stage.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def finish_module(
     if has_codes and any(one is not None for one in stages):
         bad |= stuck_bits(stages, rules)
     made = ModuleConstants(offset, noise, bad)
-    if any(one is not None and one.level is not None for one in stages) and all(stages):
+    if not fixed and all(one is not None and one.level is not None for one in stages):
         made.levels = np.stack([one.level for one in stages])
         made.level_noise = np.stack([one.level_noise for one in stages])
         middle = (made.levels[:-1].astype(np.float64) + made.levels[1:]) / 2

@@ -102,7 +102,7 @@ def open_dark_runs(
     Raises
     ------
     BadInput
-        If they are not of one detector, or were taken under different conditions.
+        If they are not of one detector, were taken under different conditions, or one is given twice.
     """
     if not runs:
         raise BadInput("dark: no run was given")
@@ -128,6 +128,12 @@ def open_dark_runs(
                 "--source which detector is meant"
             )
         _check_alike(first, other)
+    for number, one in enumerate(found):
+        for other in found[:number]:
+            if set(one.source.paths) & set(other.source.paths):
+                raise BadInput(
+                    f"{other.label} and {one.label} are the same run: each gain stage needs a run of its own"
+                )
     return found
 
 
@@ -212,11 +218,23 @@ def check_enough(runs: Sequence[DarkRun], least: int) -> None:
         fewest = int(held[held > 0].min(initial=10**9)) if len(cells) else 0
         if fewest < least:
             told = "; ".join(f"{count} trains: {reason}" for reason, count in run.dropped.items())
+            told += _seldom(run)
             raise BadInput(
                 f"{run.label}: a memory cell has {fewest} frames in the {run.trains} trains that "
                 f"can be used, and at "
                 f"least {least} are needed (--min-frames)" + (f". Dropped: {told}" if told else "")
             )
+
+
+def _seldom(run: DarkRun) -> str:
+    """Say which modules recorded something in less than half of the shots; empty where none did."""
+    held = run.source.shots.present.sum(axis=0)
+    seldom = [
+        str(module)
+        for module, n in zip(run.source.modules, held.tolist(), strict=True)
+        if 0 < n < held.max() / 2
+    ]
+    return f"; hardly anything is there of module {', '.join(seldom)}" if seldom else ""
 
 
 def conditions_of(runs: Sequence[DarkRun], fixed: bool) -> dict[str, Any]:

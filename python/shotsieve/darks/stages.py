@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import BadInput
 from .runs import STAGES, DarkRun
 
+_FIXED = ("fixed_high", "fixed_medium", "fixed_low")
 LOOK_SHOTS = 4
 """Shots of a run that are looked at before all of them are read."""
 
@@ -192,6 +193,13 @@ def check_stages(runs: Sequence[DarkRun], fixed: bool = False) -> list[Seen]:
                 f"{run.name} should have the gain code {code} nearly everywhere. The runs show: "
                 f"{told}. Are they "
                 "in the wrong order, or of the same gain?"
+            )
+    for run in () if fixed else runs:
+        mode = run.source.mode.gain_mode
+        if run.stage > 0 and mode in _FIXED:
+            raise BadInput(
+                f"{run.label} was taken in the gain mode {mode}, and not forced to {STAGES[run.stage]} gain: "
+                f"for constants of fixed gain modes say --fixed"
             )
     if fixed or seen[0].codes is not None or np.isnan(seen[0].level):
         return seen
