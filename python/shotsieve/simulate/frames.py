@@ -182,10 +182,10 @@ class FrameMaker:
             pixels, counts = draw_photons(rng, hit)
         # Cells beyond the constants exist in the detector all the same; they behave like the last one.
         cell = min(cell, self.model.cells - 1)
-        common = None
+        more = {}
         if p.common_mode_adu:
-            common = common_mode_of(p, int(s.train[shot]), int(s.frame[shot]), module)
-        self.model.words(rng, module, cell, pixels, counts * p.photon_energy_kev, out, stage, common)
+            more["common"] = common_mode_of(p, int(s.train[shot]), int(s.frame[shot]), module)
+        self.model.words(rng, module, cell, pixels, counts * p.photon_energy_kev, out, stage, **more)
         return int(counts.sum())
 
 
