@@ -373,3 +373,11 @@ def test_frames_in_memory_have_the_shape_that_files_have(simulated):
     frames = shotsieve.calibrate_frames(words, shots.cell_id[:6], constants, outputs=["lit_pixels"],
                                         photon_energy_kev=9.0)  # fmt: skip
     assert frames.lit_pixels.shape == (6, 2)
+
+
+def test_a_cxi_file_of_strips_is_refused_before_anything_is_read(simulated, tmp_path):
+    run = simulated("GOTTHARD2")
+    recipe = recipe_of(run, detector=[{"geometry": "strips.geom"}], write={"cxi": True})
+    recipe["measure"] = {**recipe["measure"], "peaks": {"threshold": "2 photon"}}
+    with pytest.raises(BadInput, match="GOTTHARD2 has strips in one dimension"):
+        shotsieve.reduce(run.raw, recipe, tmp_path / "out", backend="cpu")
