@@ -16,6 +16,7 @@ from shotsieve.errors import BadInput
 from shotsieve.simulate.receiver import ReceiverParameters, receiver_constants, simulate_receiver
 from shotsieve.sources.memory import MemorySource
 from shotsieve.sources.run import open_run
+from shotsieve.zero_std import find_zero_std
 
 from .receiver_runs import RECIPE, recipe_of
 
@@ -381,3 +382,9 @@ def test_a_cxi_file_of_strips_is_refused_before_anything_is_read(simulated, tmp_
     recipe["measure"] = {**recipe["measure"], "peaks": {"threshold": "2 photon"}}
     with pytest.raises(BadInput, match="GOTTHARD2 has strips in one dimension"):
         shotsieve.reduce(run.raw, recipe, tmp_path / "out", backend="cpu")
+
+
+def test_strips_that_never_change_are_found(simulated):
+    source = open_run(simulated("GOTTHARD2").raw)
+    mask, _ = find_zero_std(source, 4)
+    assert (mask.bits.shape, mask.cell_ids) == ((2, 2, 1280), (0, 1))

@@ -34,6 +34,11 @@ def check_corrected(job: Job) -> None:
         )
     if section is None:
         return
+    if masks := [name for name in ("mask", "mask_zero_std") if getattr(section, name) is not None]:
+        raise BadInput(
+            f"{job.source.name}: [calibrate] {', '.join(masks)} goes with raw words, and the run holds "
+            "corrected data, whose own masks count: leave it out, or give the raw run"
+        )
     usual = Steps()
     idle = [
         field.name
