@@ -113,6 +113,8 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
     if run.frames is None:
         return []
     rows = run.frames.shots_of(run.table)
+    frames = np.flatnonzero(rows >= 0)
+    rows = rows[frames]
     chance = run.by_chance[rows]
     score = np.where(np.isfinite(run.score[1][rows]), run.score[1][rows], -np.inf)
     groups = [("mean of the shots kept", np.flatnonzero(~chance))]
@@ -121,14 +123,14 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
     for title, shots in groups:
         if len(shots):
             some = shots[np.unique(np.linspace(0, len(shots) - 1, MOST_FRAMES).astype(int))]
-            found.append((f"{title} ({len(some)} of {len(shots)})", _image(run, run.frames.mean(some), None)))
+            mean = run.frames.mean(frames[some])
+            found.append((f"{title} ({len(some)} of {len(shots)})", _image(run, mean, None)))
     for shot in np.argsort(-score, kind="stable")[:STRONGEST].tolist():
         row = int(rows[shot])
         where = f"train {run.table.train_id[row]}, cell {run.table.cell_id[row]}"
         peaks = None if run.peaks is None else run.peaks.records(row)
-        found.append(
-            (f"{where}: {run.score[0]} {score[shot]:.4g}", _image(run, run.frames.read(shot), peaks))
-        )
+        image = run.frames.read(int(frames[shot]))
+        found.append((f"{where}: {run.score[0]} {score[shot]:.4g}", _image(run, image, peaks)))
     return found
 
 

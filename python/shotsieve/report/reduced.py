@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from .. import detectors
+from ..constants.bad_pixels import DEFAULT_BAD_BITS
 from ..decide import Comparison, Rule
 from ..errors import BadInput, ShotsieveError, UnreadableData
 from ..geometry import Geometry, PixelMap
@@ -190,12 +191,17 @@ class StoredFrames:
         return len(self.found)
 
     def shots_of(self, table: Table) -> np.ndarray:
-        """Return the row of the table of each kept shot, int64 (N,); -1 where the table lacks it."""
+        """Return the row of the table of each frame, int64 (N,); -1 where the table has no such kept shot.
+
+        Where single cells of a train were dropped, their places are among the frames.
+        """
         second = table.pulse_id
         if self.found.detector.layout == "trains":
             starts = np.searchsorted(table.train_id, table.train_id)
             second = (np.arange(len(table)) - starts).astype("u8")
-        row = {key: n for n, key in enumerate(zip(table.train_id.tolist(), second.tolist(), strict=True))}
+        kept = table.fate == FATES.index("kept")
+        every = enumerate(zip(table.train_id.tolist(), second.tolist(), strict=True))
+        row = {key: n for n, key in every if kept[n]}
         keys = zip(self.found.train_id.tolist(), self.found.pulse_id.tolist(), strict=True)
         return np.array([row.get(key, -1) for key in keys], np.int64)
 
@@ -208,12 +214,14 @@ class StoredFrames:
                 continue
             row, frame = divmod(within, span.frames)
             at = (span.first + row, frame) if self.found.detector.layout == "trains" else span.first + row
+            names = self.found.detector.planes[0], "mask"
             try:
                 with h5py.File(self._out / span.file) as file:
-                    values, mask = (file[f"{span.group}/{name}"][at] for name in ("data", "mask"))
+                    values, mask = (file[f"{span.group}/{name}"][at] for name in names)
             except (OSError, KeyError) as err:
                 raise UnreadableData(f"{self._out / span.file}: a frame cannot be read ({err})") from err
-            image[span.module] = np.where(mask == 0, values, np.nan)
+            # Bits that tell of a pixel and do not make it bad, such as its size, hide nothing.
+            image[span.module] = np.where(mask & np.uint32(DEFAULT_BAD_BITS) == 0, values, np.nan)
         return image
 
     def mean(self, shots: np.ndarray) -> np.ndarray:

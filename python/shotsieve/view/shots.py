@@ -40,7 +40,9 @@ class KeptShots:
                 f"{out} holds no calibrated frames: {(self._run.notes or ['no shot was kept'])[-1]}"
             )
         self._frames = self._run.frames
-        self._rows = self._frames.shots_of(self._run.table)
+        rows = self._frames.shots_of(self._run.table)
+        self._shots = np.flatnonzero(rows >= 0)
+        self._rows = rows[self._shots]
         self._index, self._extent = self._layout()
 
     def __len__(self) -> int:
@@ -88,7 +90,7 @@ class KeptShots:
 
     def picture(self, shot: int) -> bytes:
         """Return float32 little-endian points of a picture, row by row; NaN where there is no value."""
-        frame = np.append(self._frames.read(shot).ravel(), np.float32(np.nan))
+        frame = np.append(self._frames.read(int(self._shots[shot])).ravel(), np.float32(np.nan))
         return frame[self._index].astype("<f4").tobytes()
 
     def values(self, shot: int) -> dict[str, Any]:
