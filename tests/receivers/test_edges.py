@@ -142,11 +142,15 @@ def test_missing_dark_constants_or_tables_are_errors(simulated, tmp_path):
             shotsieve.reduce(run.raw, RECIPE, tmp_path / lacking, constants=less, backend="cpu")
 
 
-def test_a_module_without_constants_leaves_its_shots_undecided(simulated, tmp_path):
+@pytest.mark.parametrize("lacking", ["linearisation", "all"])
+def test_a_module_without_constants_leaves_its_shots_undecided(simulated, tmp_path, lacking):
     run = simulated("GOTTHARD2")
     whole = Constants.open(run.constants)
-    arrays = {name: {1: whole.load(name, 1)} for name in whole.names}
-    one = Constants.from_arrays(whole.detector, arrays, cell_ids=whole.cell_ids, modules=[1])
+    arrays = {
+        name: {m: whole.load(name, m) for m in (1, 2) if m == 1 or lacking not in (name, "all")}
+        for name in whole.names
+    }
+    one = Constants.from_arrays(whole.detector, arrays, cell_ids=whole.cell_ids)
     recipe = {**RECIPE, "keep": {"rule": "lit_pixels > 100000"}}
     result = shotsieve.reduce(run.raw, recipe, tmp_path / "o", constants=one, backend="cpu")
     assert any("no constants for module 2" in note for note in result.accounts.notes)
