@@ -248,6 +248,10 @@ def test_a_run_of_another_mode_and_one_that_does_not_fit_a_slot(embedded, embedd
     options = {"mode": mode, "recipe": plain, "force": True}
     with make(embedded, embedded_source, **options) as engine:
         assert len(list(engine.run(embedded_source))) > 0
+        other = embedded_source.selected(np.ones(len(embedded_source.shots), bool))
+        other.modules = tuple(m + 1 for m in other.modules)
+        with pytest.raises(BadInput, match="this engine was made for AGIPD1M with"):
+            next(engine.run(other))
     with make(embedded, embedded_source, recipe=plain) as engine:
         other = embedded_source.selected(np.ones(len(embedded_source.shots), bool))
         other.mode = mode

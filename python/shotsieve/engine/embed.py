@@ -382,8 +382,7 @@ class Engine:
 
     def _columns_of(self, source: Source) -> dict[str, np.ndarray]:
         """Return the columns of a run that the engine was told of, after a look at what run it is."""
-        if not self._force:
-            check_run(source, self._source, self._mode)
+        check_run(source, self._source, self._mode, self._force)
         found = source.columns(self._recipe.annotate, source.mode)
         if missing := [name for name in self.columns if name not in found]:
             raise BadInput(f"{source.name} has no column {missing[0]!r}; it has {', '.join(found) or 'none'}")

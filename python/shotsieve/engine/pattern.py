@@ -121,7 +121,7 @@ def refuse_undeclared(job: Job, selection: Selection | None, columns: tuple[str,
             )
 
 
-def check_run(source: Source, mine: MemorySource, mode: OperatingMode) -> None:
+def check_run(source: Source, mine: MemorySource, mode: OperatingMode, force: bool = False) -> None:
     """Refuse a run of another detector, or one that was taken in another mode.
 
     Parameters
@@ -131,6 +131,8 @@ def check_run(source: Source, mine: MemorySource, mode: OperatingMode) -> None:
         What the engine was made for.
     mode : OperatingMode
         The same, with what the recipe says.
+    force : bool
+        Take a run of another mode; what does not fit is refused all the same.
 
     Raises
     ------
@@ -154,7 +156,7 @@ def check_run(source: Source, mine: MemorySource, mode: OperatingMode) -> None:
             f"{source.name}: values are in {theirs.unit}, and this engine was made for {ours.unit}: set "
             f'[calibrate] unit = "{theirs.unit}" in its recipe'
         )
-    for name in MODE_FIELDS:
+    for name in () if force else MODE_FIELDS:
         theirs, ours = getattr(source.mode, name), getattr(mode, name)
         if theirs is None or ours is None or mode.origin.get(name) == "recipe":
             continue
