@@ -21,6 +21,10 @@ PEAKS = {"threshold": "4.3 photon", "min_snr": 5.0, "max_pix_count": 30}
 class SpotMaker(FrameMaker):
     """Draws Bragg spots where the simulation has hits: Gaussians, away from the borders of the panels."""
 
+    def __init__(self, parameters, schedule, model):
+        super().__init__(parameters, schedule, model)
+        self.scene.hit = self._hit
+
     def _hit(self, shot, row):
         if self.schedule.strength[shot] == 0:
             return None
