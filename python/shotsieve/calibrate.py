@@ -256,7 +256,7 @@ def make_tables(
         table[rows], mask[rows] = folded.table[known], folded.mask[known]
         row_of[at, known] = rows
         used += len(known)
-        if wanted:
+        if wanted and known.size:
             linear.append(linear_rows(constants, detector, modules[at], cells[known]))
     made = Tables(table[:used], mask[:used], row_of, cells, steps.all_bad_bits())
     return replace(made, linear=np.concatenate(linear)) if wanted and used else made

@@ -29,6 +29,8 @@ def mask_command(run: Path, output: Path, detector: str | None, source: str | No
 
     if output.exists():
         raise BadInput(f"{output} exists already: give another name, or remove it")
+    if not output.parent.is_dir():
+        raise BadInput(f"{output.parent} is no folder: make it first, or give another name")
     opened = open_run(run, detector=detector, source=source)
     mask, notes = find_zero_std(opened, min_trains)
     save_mask(output, mask, opened.detector.shape, source=opened.name, min_trains=min_trains)

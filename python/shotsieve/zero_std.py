@@ -47,19 +47,24 @@ def find_zero_std(
     Raises
     ------
     BadInput
-        If no cell has so many trains.
+        If no cell has so many trains, or the run holds corrected data.
 
     Examples
     --------
     >>> mask, notes = find_zero_std(open_run("raw/r0001"))  # doctest: +SKIP
     """
     detector, shots, readable = source.detector, source.shots, source.readable
+    if detector.is_corrected:
+        raise BadInput(
+            f"{source.name}: it holds corrected data, and this asks for raw words: give the raw run"
+        )
     cells = np.unique(shots.cell_id[readable])
     shape = (len(source.modules), len(cells), detector.pixels)
     first, differs = np.zeros(shape, "u2"), np.zeros(shape, bool)
     number = np.zeros(shape[:2], np.int64)
     for start, stop in source.cuts(BLOCK_BYTES):
-        words = np.empty((stop - start, len(source.modules), detector.plane_count, *detector.shape), "u2")
+        shape = (stop - start, len(source.modules), detector.plane_count, *detector.frame_shape)
+        words = np.empty(shape, "u2")
         source.read(start, stop, words)
         at = readable[start:stop]
         for shot, module in zip(*np.nonzero(shots.present[at]), strict=True):

@@ -193,3 +193,21 @@ def test_seams_of_asics_are_computed(constants, choice, marked, bad):
     newly = np.isnan(folded.table[0, 5]) & np.isfinite(plain.table[0, 5])
     assert set(np.flatnonzero(newly) // 128) <= set(rows if bad else [])
     assert newly.any() == bool(bad)
+
+
+def test_files_that_are_no_masks_are_refused_by_name(tmp_path):
+    np.savez(tmp_path / "m.npz", good=np.ones((512, 128)))
+    with pytest.raises(BadInput, match="archive of several arrays"):
+        read_mask(tmp_path / "m.npz", "zero", AGIPD, (3, 4))
+    np.save(tmp_path / "large.npy", np.full((512, 128), 2**33))
+    with pytest.raises(BadInput, match="32 bits"):
+        read_mask(tmp_path / "large.npy", "bits", AGIPD, (3, 4))
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file["in/mask"] = np.zeros((1, 512, 128), "u4")
+        file["in/modules"] = 4
+    with pytest.raises(BadInput, match="/in is a group"):
+        read_mask(f"{tmp_path / 'm.h5'}:/in", "bits", AGIPD, (3, 4))
+    assert read_mask(f"{tmp_path / 'm.h5'}:/in/mask", "bits", AGIPD, (3, 4)).modules == (4,)
+    one, other = (StaticMask(np.zeros((1, 1, 8), "u4"), (m,), None) for m in (3, 4))
+    with pytest.raises(BadInput, match="no module in common"):
+        one | other

@@ -10,6 +10,7 @@ import pytest
 import shotsieve
 from shotsieve.errors import BadInput
 from shotsieve.sources.run import open_run
+from shotsieve.zero_std import find_zero_std
 
 from .corrected_case import DET, KEEP, contents, facility, planes_of, same_tables, whole
 
@@ -87,6 +88,10 @@ def test_what_a_corrected_run_cannot_be_asked(simulated, whole, facility, make_r
         "values are in keV, as the files of the run say, and .* asks for photon", calibrate={"unit": "photon"}
     )
     refused("asks for ADU", calibrate={"unit": "ADU", "xray_gain": False})
+    masks = {"mask": "m.npy", "mask_bad": "zero", "mask_zero_std": "zero.h5"}
+    refused("mask, mask_zero_std goes with raw words", calibrate=masks)
+    with pytest.raises(BadInput, match="it holds corrected data, and this asks for raw words"):
+        find_zero_std(open_run(whole()))
     refused("constants hold no noise", measure={"lit": {"threshold": "5 sigma"}})
     bare = facility("i2")
     refused("files do not say the unit of the values", run=bare)

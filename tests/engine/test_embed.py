@@ -233,12 +233,25 @@ def test_what_is_not_known_is_not_left_out(embedded, embedded_source):
     assert result.table.columns["keep_probability"][0] == 0
 
 
+def test_a_mode_may_be_a_mapping(embedded, embedded_source):
+    mode = {"gain_mode": "adaptive", "photon_energy_kev": embedded_source.mode.photon_energy_kev}
+    recipe = embedded.recipe(**(SECTIONS | {"measure": {"lit": {"threshold": "15 photon"}}, "keep": None}))
+    with make(embedded, embedded_source, recipe=recipe, mode=mode, force=True) as engine:
+        assert len(list(engine.run(embedded_source))) > 0
+    with pytest.raises(BadInput, match=r"mode: no 'gain'.*'gain_mode'"):
+        make(embedded, embedded_source, recipe=recipe, mode={"gain": "adaptive"})
+
+
 def test_a_run_of_another_mode_and_one_that_does_not_fit_a_slot(embedded, embedded_source):
     mode = dataclasses.replace(embedded_source.mode, gain_mode="fixed_medium")
     plain = embedded.recipe(**(SECTIONS | {"measure": {"lit": {"threshold": "15 photon"}}, "keep": None}))
     options = {"mode": mode, "recipe": plain, "force": True}
     with make(embedded, embedded_source, **options) as engine:
         assert len(list(engine.run(embedded_source))) > 0
+        other = embedded_source.selected(np.ones(len(embedded_source.shots), bool))
+        other.modules = tuple(m + 1 for m in other.modules)
+        with pytest.raises(BadInput, match="this engine was made for AGIPD1M with"):
+            next(engine.run(other))
     with make(embedded, embedded_source, recipe=plain) as engine:
         other = embedded_source.selected(np.ones(len(embedded_source.shots), bool))
         other.mode = mode

@@ -84,6 +84,9 @@ def test_it_goes_with_sigma_and_noise_only(run, tmp_path: Path) -> None:
     recipe = {**RECIPE, "measure": {"lit": {"threshold": "4 keV", "noise": "pixel"}}}
     with pytest.raises(BadInput, match='goes with a threshold in sigma, such as "5 sigma"; it is 4 keV'):
         shotsieve.reduce(source, recipe, tmp_path / "out", constants=constants, backend="cpu")
+    limited = {**RECIPE, "calibrate": {**RECIPE["calibrate"], "value_limit": 12.0}}
+    with pytest.raises(BadInput, match="value_limit = 12 is in keV"):
+        shotsieve.reduce(source, limited, tmp_path / "out", constants=constants, backend="cpu")
     names = ("offset", "adu_per_kev")
     without = Constants.from_arrays(
         constants.detector,

@@ -77,6 +77,8 @@ def test_a_mask_is_not_written_over(stuck, tmp_path, capsys):
     assert main(["mask", str(stuck), "-o", str(tmp_path / "zero.h5")]) != 0
     assert (tmp_path / "zero.h5").read_text() == "precious"
     assert "exists already" in capsys.readouterr().err
+    assert main(["mask", str(stuck), "-o", str(tmp_path / "none" / "zero.h5")]) != 0
+    assert "is no folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bad", ["zero", "nonzero"])

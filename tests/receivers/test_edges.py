@@ -16,6 +16,7 @@ from shotsieve.errors import BadInput
 from shotsieve.simulate.receiver import ReceiverParameters, receiver_constants, simulate_receiver
 from shotsieve.sources.memory import MemorySource
 from shotsieve.sources.run import open_run
+from shotsieve.zero_std import find_zero_std
 
 from .receiver_runs import RECIPE, recipe_of
 
@@ -141,11 +142,15 @@ def test_missing_dark_constants_or_tables_are_errors(simulated, tmp_path):
             shotsieve.reduce(run.raw, RECIPE, tmp_path / lacking, constants=less, backend="cpu")
 
 
-def test_a_module_without_constants_leaves_its_shots_undecided(simulated, tmp_path):
+@pytest.mark.parametrize("lacking", ["linearisation", "all"])
+def test_a_module_without_constants_leaves_its_shots_undecided(simulated, tmp_path, lacking):
     run = simulated("GOTTHARD2")
     whole = Constants.open(run.constants)
-    arrays = {name: {1: whole.load(name, 1)} for name in whole.names}
-    one = Constants.from_arrays(whole.detector, arrays, cell_ids=whole.cell_ids, modules=[1])
+    arrays = {
+        name: {m: whole.load(name, m) for m in (1, 2) if m == 1 or lacking not in (name, "all")}
+        for name in whole.names
+    }
+    one = Constants.from_arrays(whole.detector, arrays, cell_ids=whole.cell_ids)
     recipe = {**RECIPE, "keep": {"rule": "lit_pixels > 100000"}}
     result = shotsieve.reduce(run.raw, recipe, tmp_path / "o", constants=one, backend="cpu")
     assert any("no constants for module 2" in note for note in result.accounts.notes)
@@ -373,3 +378,17 @@ def test_frames_in_memory_have_the_shape_that_files_have(simulated):
     frames = shotsieve.calibrate_frames(words, shots.cell_id[:6], constants, outputs=["lit_pixels"],
                                         photon_energy_kev=9.0)  # fmt: skip
     assert frames.lit_pixels.shape == (6, 2)
+
+
+def test_a_cxi_file_of_strips_is_refused_before_anything_is_read(simulated, tmp_path):
+    run = simulated("GOTTHARD2")
+    recipe = recipe_of(run, detector=[{"geometry": "strips.geom"}], write={"cxi": True})
+    recipe["measure"] = {**recipe["measure"], "peaks": {"threshold": "2 photon"}}
+    with pytest.raises(BadInput, match="GOTTHARD2 has strips in one dimension"):
+        shotsieve.reduce(run.raw, recipe, tmp_path / "out", backend="cpu")
+
+
+def test_strips_that_never_change_are_found(simulated):
+    source = open_run(simulated("GOTTHARD2").raw)
+    mask, _ = find_zero_std(source, 4)
+    assert (mask.bits.shape, mask.cell_ids) == ((2, 2, 1280), (0, 1))

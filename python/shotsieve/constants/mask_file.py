@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from ..errors import BadInput, UnreadableData
-from .bad_pixels import BadPixels
+from .bad_pixels import ALL_BITS, BadPixels
 from .masks import MEANINGS, StaticMask
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def read_mask(
     if bad == "bits":
         if values.dtype.kind not in "iu" or (values < 0).any():
             raise BadInput(f"mask {name}: dtype {values.dtype}; bits of bad pixels are whole numbers from 0")
+        if (values > ALL_BITS).any():
+            raise BadInput(f"mask {name}: a value is above {ALL_BITS:#x}; bits of bad pixels have 32 bits")
         bits = values.astype("u4")
     else:
         marked = (values == 0) if bad == "zero" else (values != 0)
@@ -94,12 +96,22 @@ def _load(name: str) -> tuple[np.ndarray, tuple[int, ...] | None, tuple[int, ...
     path, colon, dataset = name.rpartition(":")
     try:
         if not colon or Path(name).suffix == ".npy":
-            return np.load(name, allow_pickle=False), None, None
+            values = np.load(name, allow_pickle=False)
+            if not isinstance(values, np.ndarray):
+                raise BadInput(f"mask {name}: an archive of several arrays; save one array with numpy.save")
+            return values, None, None
         with h5py.File(path) as file:
-            group = file[dataset].parent
-            beside: list[Any] = [group[key][()] if key in group else None for key in ("modules", "cellId")]
+            found = file[dataset]
+            if not isinstance(found, h5py.Dataset):
+                raise BadInput(f"mask {name}: {dataset} is a group; name a dataset in it")
+            beside: list[Any] = [
+                np.ravel(found.parent[key][()]) if key in found.parent else None
+                for key in ("modules", "cellId")
+            ]
             numbers, cells = (None if v is None else tuple(int(one) for one in v) for v in beside)
-            return file[dataset][()], numbers, cells
+            return found[()], numbers, cells
+    except BadInput:  # a ValueError too
+        raise
     except (OSError, ValueError) as error:
         raise UnreadableData(
             f"mask {name}: it cannot be read ({error}); expected a NumPy file, or FILE:/DATASET of HDF5"

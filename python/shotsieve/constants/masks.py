@@ -66,6 +66,8 @@ class StaticMask:
         if other is None:
             return self
         modules = tuple(m for m in self.modules if m in other.modules)
+        if not modules:
+            raise BadInput(f"two masks have no module in common: {self.modules} and {other.modules}")
         if self.cell_ids is not None and other.cell_ids is not None:
             cells = tuple(sorted(set(self.cell_ids) & set(other.cell_ids)))
         else:

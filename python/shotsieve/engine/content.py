@@ -15,8 +15,24 @@ from ..write.photons import PhotonCounts
 from ..write.rounding import Rounding
 
 if TYPE_CHECKING:
+    from ..detectors import Detector
     from ..recipe import Recipe
     from ..sources.base import Source
+
+
+def check_cxi(recipe: Recipe, detector: Detector) -> None:
+    """Refuse a CXI file of strips: what reads it wants images.
+
+    Raises
+    ------
+    BadInput
+        If the recipe asks for one, and the detector has one dimension.
+    """
+    if recipe.write is not None and recipe.write.cxi and detector.dimensions == 1:
+        raise BadInput(
+            f"[write] cxi = true is for images, and {detector.name} has strips in one dimension: "
+            "leave it out; the peaks stand in shotsieve/peaks.h5"
+        )
 
 
 def form_of(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import backend as backends
-from .. import detectors
 from ..constants.container import Constants
 from ..errors import BadInput
 from ..recipe import Recipe
@@ -23,6 +22,8 @@ from .job import make_job
 from .passes import SLOTS
 from .pattern import (
     check_run,
+    family_of,
+    mode_told,
     one_train,
     refuse_undeclared,
     refuse_whole_runs,
@@ -158,11 +159,8 @@ class Engine:
         name = detector or recipe.detector.name
         if name is None:
             raise BadInput('no detector: name it in the recipe ([detector] name) or as detector="AGIPD1M"')
-        family = detectors.load(name)
-        if recipe.detector.data == "corrected":
-            family = family.corrected()
-        elif (recipe.calibrate and recipe.calibrate.parallel_gain) or (mode and mode.parallel_gain):
-            family = family.in_parallel_gain()
+        mode = mode_told(mode)
+        family = family_of(name, recipe, mode)
         constants = open_constants(recipe, constants, family)
         if cells is None:
             cells = [0] if constants is None else constants.cell_ids
@@ -384,8 +382,7 @@ class Engine:
 
     def _columns_of(self, source: Source) -> dict[str, np.ndarray]:
         """Return the columns of a run that the engine was told of, after a look at what run it is."""
-        if not self._force:
-            check_run(source, self._source, self._mode)
+        check_run(source, self._source, self._mode, self._force)
         found = source.columns(self._recipe.annotate, source.mode)
         if missing := [name for name in self.columns if name not in found]:
             raise BadInput(f"{source.name} has no column {missing[0]!r}; it has {', '.join(found) or 'none'}")

@@ -19,7 +19,7 @@ from ..write.modules import written_modules
 from .averages import AverageJob
 from .calibration import set_calibration
 from .cell_rows import check_rows
-from .content import form_of, modules_with_pixels
+from .content import check_cxi, form_of, modules_with_pixels
 from .corrected import check_corrected
 from .facility import check_redu
 from .matching import declare_joined
@@ -233,6 +233,7 @@ def make_job(
         declare_joined(table, label, other, recipe)
     job = Job(source, recipe, mode, table)
     recorded = source.readable
+    check_cxi(recipe, source.detector)
     if recipe.select is not None:
         _select(job)
     if source.detector.is_corrected:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibrate import COUNTS, CalibrateParams, queue_calibration
+from ..constants.steps import Steps
 from ..errors import BadInput
 from ..measure.lit_noise import noise_params, noise_table
 
@@ -58,6 +59,11 @@ def make_lit_by_noise(job: Job, constants: Constants | None) -> LitByNoise | Non
         raise BadInput(
             '[measure.lit] noise = "pixel" needs the noise of the constants; frames that are corrected '
             "already have none: take a threshold in photons or keV"
+        )
+    if job.params.value_limit < Steps.value_limit:
+        raise BadInput(
+            f'[measure.lit] noise = "pixel" counts in sigma, and [calibrate] value_limit = '
+            f"{job.params.value_limit:g} is in {job.unit}: leave one of them out"
         )
     table = noise_table(constants, job.tables, job.source.modules)
     return LitByNoise(table, noise_params(job.params, job.recipe.measure.lit.threshold.value))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadInput
+from .. import detectors
+from ..errors import BadInput, nearest
 from ..select import LIT_COLUMN
 from ..sources.base import OperatingMode
 from ..sources.corrected import KINDS
@@ -48,11 +50,37 @@ def refuse_whole_runs(recipe: Recipe) -> None:
         )
 
 
+def mode_told(mode: OperatingMode | Mapping[str, Any] | None) -> OperatingMode:
+    """Return the mode that a user tells, whether as it is or as a mapping.
+
+    Raises
+    ------
+    BadInput
+        If a name is not one of it.
+    """
+    if isinstance(mode, OperatingMode):
+        return mode
+    names = [field.name for field in dataclasses.fields(OperatingMode)]
+    for name in mode or {}:
+        if name not in names:
+            raise BadInput(f"mode: no {name!r}.{nearest(name, names)} There are {', '.join(names)}")
+    return OperatingMode(**(mode or {}))
+
+
+def family_of(name: str, recipe: Recipe, mode: OperatingMode) -> Detector:
+    """Return the detector of the frames that come: calibrated already, in parallel gain, or neither."""
+    family = detectors.load(name)
+    if recipe.detector.data == "corrected":
+        return family.corrected()
+    asked = None if recipe.calibrate is None else recipe.calibrate.parallel_gain
+    return family.in_parallel_gain() if (mode.parallel_gain if asked is None else asked) else family
+
+
 def one_train(
     detector: Detector,
     modules: Sequence[int] | None,
     cells: np.ndarray,
-    mode: OperatingMode | Mapping[str, Any] | None,
+    mode: OperatingMode,
     columns: tuple[str, ...],
 ) -> MemorySource:
     """Return a source of one shot per memory cell, whose frames nobody reads: what a job is made for."""
@@ -60,8 +88,6 @@ def one_train(
     def never(index: np.ndarray, out: np.ndarray) -> None:
         raise AssertionError("frames of the pattern are never read")
 
-    if isinstance(mode, Mapping):
-        mode = OperatingMode(**mode)
     return MemorySource(
         detector,
         never,
@@ -95,7 +121,7 @@ def refuse_undeclared(job: Job, selection: Selection | None, columns: tuple[str,
             )
 
 
-def check_run(source: Source, mine: MemorySource, mode: OperatingMode) -> None:
+def check_run(source: Source, mine: MemorySource, mode: OperatingMode, force: bool = False) -> None:
     """Refuse a run of another detector, or one that was taken in another mode.
 
     Parameters
@@ -105,6 +131,8 @@ def check_run(source: Source, mine: MemorySource, mode: OperatingMode) -> None:
         What the engine was made for.
     mode : OperatingMode
         The same, with what the recipe says.
+    force : bool
+        Take a run of another mode; what does not fit is refused all the same.
 
     Raises
     ------
@@ -128,7 +156,7 @@ def check_run(source: Source, mine: MemorySource, mode: OperatingMode) -> None:
             f"{source.name}: values are in {theirs.unit}, and this engine was made for {ours.unit}: set "
             f'[calibrate] unit = "{theirs.unit}" in its recipe'
         )
-    for name in MODE_FIELDS:
+    for name in () if force else MODE_FIELDS:
         theirs, ours = getattr(source.mode, name), getattr(mode, name)
         if theirs is None or ours is None or mode.origin.get(name) == "recipe":
             continue

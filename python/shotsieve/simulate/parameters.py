@@ -77,7 +77,7 @@ class SpiParameters:
     mg_baseline : float
         Step between high and medium gain in high-gain ADU, which adjust_mg_baseline puts right; 0 = none.
     common_mode_adu : float
-        rms of what all pixels of an ASIC have more in one frame, ADU; 0 = none.
+        AGIPD: rms of what all pixels of an ASIC have more in one frame, ADU; 0 = none.
     seed : int
         Same seed and NumPy version, same bytes.
     proposal, run, first_train : int
