@@ -88,8 +88,6 @@ def test_what_a_corrected_run_cannot_be_asked(simulated, whole, facility, make_r
         "values are in keV, as the files of the run say, and .* asks for photon", calibrate={"unit": "photon"}
     )
     refused("asks for ADU", calibrate={"unit": "ADU", "xray_gain": False})
-    masks = {"mask": "m.npy", "mask_bad": "zero", "mask_zero_std": "zero.h5"}
-    refused("mask, mask_zero_std goes with raw words", calibrate=masks)
     with pytest.raises(BadInput, match="it holds corrected data, and this asks for raw words"):
         find_zero_std(open_run(whole()))
     refused("constants hold no noise", measure={"lit": {"threshold": "5 sigma"}})

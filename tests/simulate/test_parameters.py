@@ -20,7 +20,6 @@ from shotsieve.simulate.schedule import make_schedule
         ({"rate_mhz": 0.5, "n_cells": 352}, "do not fit into a train"),
         ({"gain_mode": "adaptiv"}, "Did you mean 'adaptive'?"),
         ({"hit_rate": 1.5}, "hit_rate"),
-        ({"detector": "DSSC1M", "common_mode_adu": 3.0}, "only an AGIPD has one"),
         ({"photons_per_hit": (10, 1)}, "photons_per_hit"),
         ({"dark_cells": (1,)}, "cell 1 holds the first pulse"),
         ({"dark_cells": (99,)}, "cell 99 is not recorded"),

@@ -101,8 +101,6 @@ def check(p: SpiParameters) -> None:
             _refuse(name, value, f"it must be one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
     if p.constants_dtype not in ("f4", "f8"):
         _refuse("constants_dtype", p.constants_dtype, "it must be 'f4' or 'f8'")
-    if p.common_mode_adu and detectors.load(p.detector).encoding != "threshold":
-        _refuse("common_mode_adu", p.common_mode_adu, f"only an AGIPD has one, and this is {p.detector}")
     low, high = p.photons_per_hit if len(p.photons_per_hit) == 2 else (math.nan, math.nan)
     if not 0 < low <= high < 1e9:
         _refuse("photons_per_hit", p.photons_per_hit, "it must be two numbers 0 < low <= high < 1e9")
