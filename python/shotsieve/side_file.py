@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .cpus import usable_cpus
-from .errors import BadInput, OutputError, UnreadableData
+from .errors import BadInput, OutputError, ShotsieveError, UnreadableData
 
 if TYPE_CHECKING:
     import h5py
@@ -243,5 +243,7 @@ def opened(
                     f"{found!r}, version {its_version}"
                 )
             yield file
+    except ShotsieveError:
+        raise  # also of another file, which is written from this one
     except (OSError, KeyError) as err:
         raise UnreadableData(f"{what} {path} cannot be read: {err}") from err

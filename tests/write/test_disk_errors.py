@@ -7,9 +7,12 @@ import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 from shotsieve.errors import OutputError
 from shotsieve.write.disk_errors import disk_error, reason_of
+from shotsieve.write.nxdata import KEYS
+from shotsieve.write.profiles import ProfileFile
 
 FLUSH = "Unable to flush file (file write failed: errno = 28, error message = 'No space left on device')"
 
@@ -58,3 +61,22 @@ def test_a_file_that_meets_its_limit_is_an_error_and_no_crash(tmp_path, limit):
     assert done.returncode == 1, done
     assert f"errno = {errno.EFBIG}" in done.stderr
     assert "told: " in done.stderr
+
+
+def test_a_disk_that_refuses_rows_of_another_file_is_no_damage_of_that_file(tmp_path, monkeypatch):
+    """Rows are taken over from the file of a part: the error is of the one that is written."""
+    bins = np.arange(3.0), np.arange(4.0) - 0.5
+    keys = {name: np.ones(1, dtype) for name, dtype in KEYS.items()}
+    files = [tmp_path / name for name in ("part.h5", "whole.h5")]
+    with ProfileFile(files[0], "q", "1/nm", "keV", *bins, {}) as part:
+        part.append(keys, *np.ones((3, 1, 3)))
+
+    def refused(self, group, values):
+        raise OSError(errno.EIO, "file write failed")
+
+    monkeypatch.setattr(ProfileFile, "extend", refused)
+    with (
+        pytest.raises(OutputError, match=r"whole\.h5.*rows could not be written.*file write failed"),
+        ProfileFile(files[1], "q", "1/nm", "keV", *bins, {}) as whole,
+    ):
+        whole.take(files[0])

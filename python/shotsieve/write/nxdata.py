@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import OutputError
 from ..side_file import created
 
 if TYPE_CHECKING:
@@ -99,7 +100,11 @@ class NxFile:
         """Add all rows that a group of the same kind in another file has."""
         growing = [name for name, dataset in group.items() if dataset.maxshape[0] is None]
         for start in range(0, len(other[growing[0]]), ROWS_AT_ONCE):
-            self.extend(group, {name: other[name][start : start + ROWS_AT_ONCE] for name in growing})
+            rows = {name: other[name][start : start + ROWS_AT_ONCE] for name in growing}
+            try:
+                self.extend(group, rows)
+            except (OSError, RuntimeError) as err:
+                raise OutputError(f"{group.file.filename}: rows could not be written ({err})") from err
 
     @staticmethod
     def _describe(dataset: h5py.Dataset, unit: str, meaning: str) -> None:
