@@ -14,6 +14,8 @@ TOOLS = ["build", "scikit-build-core>=0.10,<2", "pybind11>=2.13,<4", "cmake>=3.2
 NEEDED = [
     "detectors/agipd1m.toml",
     "detectors/jungfrau.toml",
+    "darks/presets.toml",
+    "view/page.html",
     "_native.pyi",
     "py.typed",
     "_io.",
