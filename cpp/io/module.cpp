@@ -87,7 +87,7 @@ void unshuffle(const py::buffer& chunk, std::int64_t size, std::int64_t first, s
   const std::int64_t total = from.view.len / size;
   if (first < 0 || count < 0 || count > total || first > total - count || dest_offset < 0 ||
       count > to.view.len / size || dest_offset > to.view.len - count * size)
-    throw py::value_error("elements " + std::to_string(first) + " to " + std::to_string(first + count) +
+    throw py::value_error(std::to_string(count) + " elements from " + std::to_string(first) +
                           " of a chunk of " + std::to_string(total) + " do not fit at byte " +
                           std::to_string(dest_offset) + " of a destination of " +
                           std::to_string(to.view.len) + " bytes");
