@@ -101,6 +101,6 @@ def test_an_engine_needs_room_for_whole_trains(run):
     recipe = ROWS | {"keep": {"rule": "lit_pixels[3] > 1000", "whole": "train"}}
     recipe["calibrate"] = {"gain_mode": "adaptive", "photon_energy": "9.3 keV"}
     with shotsieve.Engine(recipe, constants=constants, detector="AGIPD1M", backend="cpu", block_shots=3,
-                          modules=(3,), cells=(0,), force=True) as engine:  # fmt: skip
+                          modules=range(16), cells=(0,), force=True) as engine:  # fmt: skip
         with pytest.raises(BadInput, match="stay together"):
             list(engine.run(raw))
