@@ -63,7 +63,8 @@ def test_a_file_that_meets_its_limit_is_an_error_and_no_crash(tmp_path, limit):
     assert "told: " in done.stderr
 
 
-def test_a_disk_that_refuses_rows_of_another_file_is_no_damage_of_that_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize("method", ["extend", "grow"])
+def test_a_disk_that_refuses_rows_of_another_file_is_no_damage_of_that_file(tmp_path, monkeypatch, method):
     """Rows are taken over from the file of a part: the error is of the one that is written."""
     bins = np.arange(3.0), np.arange(4.0) - 0.5
     keys = {name: np.ones(1, dtype) for name, dtype in KEYS.items()}
@@ -71,10 +72,10 @@ def test_a_disk_that_refuses_rows_of_another_file_is_no_damage_of_that_file(tmp_
     with ProfileFile(files[0], "q", "1/nm", "keV", *bins, {}) as part:
         part.append(keys, *np.ones((3, 1, 3)))
 
-    def refused(self, group, values):
+    def refused(self, *_):
         raise OSError(errno.EIO, "file write failed")
 
-    monkeypatch.setattr(ProfileFile, "extend", refused)
+    monkeypatch.setattr(ProfileFile, method, refused)
     with (
         pytest.raises(OutputError, match=r"whole\.h5.*rows could not be written.*file write failed"),
         ProfileFile(files[1], "q", "1/nm", "keV", *bins, {}) as whole,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -96,15 +96,21 @@ class NxFile:
             group[name].resize(start + len(rows), axis=0)
             group[name][start:] = rows
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tell what the disk refuses as an error of this file, also while another one is read."""
+        try:
+            yield
+        except (OSError, RuntimeError) as err:
+            raise OutputError(f"{self.entry.file.filename}: rows could not be written ({err})") from err
+
     def take_rows(self, group: h5py.Group, other: h5py.Group) -> None:
         """Add all rows that a group of the same kind in another file has."""
         growing = [name for name, dataset in group.items() if dataset.maxshape[0] is None]
         for start in range(0, len(other[growing[0]]), ROWS_AT_ONCE):
             rows = {name: other[name][start : start + ROWS_AT_ONCE] for name in growing}
-            try:
+            with self.writing():
                 self.extend(group, rows)
-            except (OSError, RuntimeError) as err:
-                raise OutputError(f"{group.file.filename}: rows could not be written ({err})") from err
 
     @staticmethod
     def _describe(dataset: h5py.Dataset, unit: str, meaning: str) -> None:

@@ -90,7 +90,9 @@ class ProfileFile(NxFile):
         """Add the profiles of another such file."""
         with opened(path, path.name, FORMAT, VERSION, "the file of profiles") as other:
             if "profiles" in other["entry"]:
-                self.take_rows(self._shots(), other["entry/profiles"])
+                with self.writing():
+                    rows = self._shots()
+                self.take_rows(rows, other["entry/profiles"])
 
     def _shots(self) -> h5py.Group:
         """Return the group that has a row for every shot; it begins with the first."""
