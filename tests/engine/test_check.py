@@ -204,6 +204,11 @@ def test_a_dropped_hit(simulated, reduced, make_recipe, tmp_path):
     lost = int(((right.table.fate == 0) & (right.table.train_id == train)).sum())
     assert f"{lost} of them should have been kept" in report.notes[-1]
     assert "is kept by the rule, and is not in the output" in " ".join(report.faults)
+    # A sample that holds some of them tells of them too, and says how many there may be.
+    sampled = against(out, sim, sample=0.9, seed=2)
+    assert "should have been kept" in sampled.notes[-1]
+    assert not sampled.notes[-1].split(" of them should")[0].endswith(" 0")
+    assert not sampled.ok
 
 
 def test_swapped_constants(simulated, reduced, tmp_path):
@@ -215,6 +220,25 @@ def test_swapped_constants(simulated, reduced, tmp_path):
                 dataset[...] += 1
     faults = " ".join(against(reduced("usual").out, sim, constants=other).faults)
     assert "data is not what its source gives" in faults
+    command = ["check", str(reduced("usual").out), "--against", str(sim.raw), "--backend", "cpu"]
+    assert main([*command, "--constants", str(other)]) == 1
+
+
+def test_a_lit_threshold_that_was_changed_everywhere(simulated, copied):
+    """The output agrees with itself; measuring again tells."""
+    out, _ = copied
+    was = json.loads((out / "shotsieve/settings.json").read_text())["lit_threshold"]
+    now = was / 0.7 * 0.9
+    for path in out.glob("*.h5"):
+        with h5py.File(path, "r+") as file:
+            for dataset in datasets(file["RUN"]):
+                if dataset.name.endswith("lit_threshold/value"):
+                    dataset[...] = now
+            file.attrs.modify("lit_threshold", now)
+    swap_words(out, ("0.7 photon", "0.9 photon"), (f'"lit_threshold": {was!r}', f'"lit_threshold": {now!r}'))
+    report = against(out, simulated("usual"))
+    assert not report.ok
+    assert "lit_pixels" in " ".join(report.faults)
 
 
 def test_a_changed_threshold(simulated, copied):
@@ -319,6 +343,20 @@ def test_the_commands(reduced, simulated, copied, capsys):
     assert "not compared with the raw run" in told["notes"][0]
     assert main(["check", str(out), "--sample", "0.5"]) == 1
     assert "go with --against" in capsys.readouterr().err
+
+
+def test_a_table_instead_of_measuring_by_the_command(reduced, simulated, tmp_path, capsys):
+    first, sim = reduced("usual"), simulated("usual")
+    recipe = first.out / "shotsieve/recipe.toml"
+    words = ["--recipe", str(recipe), "--constants", str(sim.constants), "--backend", "cpu"]
+    table = first.out / "shotsieve/table.h5"
+    assert main(["reduce", str(sim.raw), "-o", str(tmp_path / "r"), *words, "--table", str(table)]) == 0
+    assert "kept" in capsys.readouterr().out
+    again = shotsieve.Table.open(tmp_path / "r")
+    np.testing.assert_array_equal(again.fate, first.table.fate)
+    with h5py.File(first.out / MODULE_3) as one, h5py.File(tmp_path / "r" / MODULE_3) as two:
+        name = f"INSTRUMENT/{SOURCE_3}/image/data"
+        np.testing.assert_array_equal(one[name][()].view("u4"), two[name][()].view("u4"))
 
 
 def test_what_is_no_output_of_ours(tmp_path):

@@ -194,12 +194,12 @@ class Factory:
             server.close()
 
 
-def build_shim(folder: Path) -> Path | None:
-    """Make the library that stands between a process and the system; None where there is no compiler."""
+def build_shim(folder: Path, name: str = "shim") -> Path | None:
+    """Make a library that stands between a process and the system; None where there is no compiler."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "c++", "g++", "clang"))), None)
     if compiler is None or sys.platform != "linux":
         return None
-    made, source = folder / "shim.so", HERE / "shim.c"
+    made, source = folder / f"{name}.so", HERE / f"{name}.c"
     words = ["-shared", "-fPIC", "-O1", "-x", "c", str(source), "-o", str(made), "-ldl"]
     subprocess.run([compiler, *words], check=True)
     return made

@@ -26,16 +26,21 @@ def choose(inputs: Inputs, detector, source: str | None, data: str | None = None
         wanted = detectors.load(detector) if isinstance(detector, str) else detector
         found = [replace(f, detector=wanted) for f in found if f.detector.name == wanted.name]
         if not found:
-            raise BadInput(f"{inputs.label} holds no data of a {wanted.name}. {_what_is_there(names)}")
+            raise BadInput(
+                f"{inputs.label} holds no data of a {wanted.name}. {_what_is_there(names, inputs)}"
+            )
     if source is not None:
         there = sorted({f.name for f in found})
         found = [f for f in found if f.name == source]
         if not found:
             hint = nearest(source, there)
-            raise BadInput(f"{inputs.label} holds no detector {source!r}.{hint} {_what_is_there(names)}")
+            raise BadInput(
+                f"{inputs.label} holds no detector {source!r}.{hint} {_what_is_there(names, inputs)}"
+            )
     if not found:
         raise BadInput(
-            f"{inputs.label} holds no data of a detector that shotsieve knows. {_what_is_there(names)}"
+            f"{inputs.label} holds no data of a detector that shotsieve knows. "
+            f"{_what_is_there(names, inputs)}"
         )
     meant = _of_kind(inputs, [_as_it_is(inputs, f) for f in found], data)
     if len(meant) > 1:
@@ -89,10 +94,13 @@ def _of_kind(inputs: Inputs, found: list[detectors.Found], data: str | None) -> 
     return [f for f in found if f not in beside]
 
 
-def _what_is_there(names: list[str]) -> str:
+def _what_is_there(names: list[str], inputs: Inputs) -> str:
+    """Say what the run holds, and which of its files were left out because they cannot be read."""
+    lost = " ".join(note for note in inputs.notes if "left out" in note)
     if not names:
-        return "It has no instrument sources at all: are the detector's files there?"
-    return f"Its {len(names)} instrument sources: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+        return f"It has no instrument sources at all: are the detector's files there? {lost}".rstrip()
+    shown = f"{', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+    return f"Its {len(names)} instrument sources: {shown}{f'. {lost}' if lost else ''}"
 
 
 def modules_text(numbers: list[int]) -> str:
