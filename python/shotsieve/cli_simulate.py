@@ -156,31 +156,20 @@ def scene_command(name: str, progress_bar: Callable[[], Any]) -> click.Command:
     """
     kind, function, what = SCENES[name]()
 
-    def simulate(out: Path, overwrite: bool, **values: Any) -> None:
-        parameters = kind(**values)
-        with progress_bar() as update:
-            progress = None if update is None else lambda doing, done, total: update(done, total, 0, doing)
-            made = function(out, parameters, overwrite=overwrite, progress=progress)
-        click.echo(f"raw run    {made.raw}: {parameters.n_trains} trains, {len(made.files)} files")
+    def tell(p: Any, made: Any) -> None:
+        click.echo(f"raw run    {made.raw}: {p.n_trains} trains, {len(made.files)} files")
         click.echo(f"constants  {made.constants}\ngeometry   {made.geometry or 'none'}")
         click.echo(f"truth      {made.truth_file}")
 
-    return click.Command(
+    return _command(
         name,
-        callback=simulate,
-        params=[
-            click.Argument(["out"], type=click.Path(path_type=Path)),
-            click.Option(
-                ["--overwrite"],
-                is_flag=True,
-                help="Replace what an earlier simulation of this run number left in OUT; refused where"
-                " OUT/truth.h5 is missing or one of the folders holds anything that the simulation did not"
-                " make.",
-            ),
-            *options_of(kind),
-        ],
-        help=f"{what}: raw run, constants, geometry, truth in OUT.\n\n"
-        "Trains are counted from 0. Lists are written 0,2,5-8; entries of several numbers 3:0,5:1.",
+        f"{what}: raw run, constants, geometry, truth in OUT.",
+        kind,
+        function,
+        tell,
+        progress_bar,
+        overwrite="Replace what an earlier simulation of this run number left in OUT; refused where"
+        " OUT/truth.h5 is missing or one of the folders holds anything that the simulation did not make.",
     )
 
 
@@ -190,36 +179,30 @@ def dark_command(progress_bar: Callable[[], Any]) -> click.Command:
     Parameters
     ----------
     progress_bar : callable
-        As for `spi_command`.
+        As for `scene_command`.
     """
     from .simulate.dark_parameters import DarkParameters
 
-    def simulate(out: Path, overwrite: bool, **values: Any) -> None:
+    def make(*given: Any, progress: Any, **how: Any) -> Any:
         from .simulate.darks import simulate_darks
 
-        parameters = DarkParameters(**values)
-        with progress_bar() as update:
-            progress = None if update is None else lambda done, total: update(done, total, 0, "trains")
-            made = simulate_darks(out, parameters, overwrite=overwrite, progress=progress)
-        for name, run in zip(parameters.stage_names, made.runs, strict=True):
-            click.echo(f"{name:<8}{run}: {parameters.n_trains} trains")
+        told = None if progress is None else lambda done, total: progress("trains", done, total)
+        return simulate_darks(*given, progress=told, **how)
+
+    def tell(p: Any, made: Any) -> None:
+        for name, run in zip(p.stage_names, made.runs, strict=True):
+            click.echo(f"{name:<8}{run}: {p.n_trains} trains")
         click.echo(f"truth   {made.truth_file}")
 
-    return click.Command(
+    return _command(
         "dark",
-        callback=simulate,
-        params=[
-            click.Argument(["out"], type=click.Path(path_type=Path)),
-            click.Option(
-                ["--overwrite"],
-                is_flag=True,
-                help="Replace what an earlier simulation left in OUT; refused where OUT/darks.h5 is missing.",
-            ),
-            *options_of(DarkParameters),
-        ],
-        help="Simulate dark runs with known offset, noise and bad pixels: a raw run for each gain stage, and"
-        " the truth, in OUT.\n\nTrains are counted from 0. Lists are written 0,2,5-8; entries of several"
-        " numbers 3:0,5:1.",
+        "Simulate dark runs with known offset, noise and bad pixels: a raw run for each gain stage, and the"
+        " truth, in OUT.",
+        DarkParameters,
+        make,
+        tell,
+        progress_bar,
+        overwrite="Replace what an earlier simulation left in OUT; refused where OUT/darks.h5 is missing.",
     )
 
 
@@ -229,26 +212,59 @@ def receiver_command(progress_bar: Callable[[], Any]) -> click.Command:
     Parameters
     ----------
     progress_bar : callable
-        As for `spi_command`.
+        As for `scene_command`.
     """
     from .simulate.receiver_parameters import ReceiverParameters
 
-    def simulate(out: Path, **values: Any) -> None:
+    def make(*given: Any, **how: Any) -> Any:
         from .simulate.receiver import simulate_receiver
 
-        parameters = ReceiverParameters(**values)
-        with progress_bar() as update:
-            progress = None if update is None else lambda doing, done, total: update(done, total, 0, doing)
-            made = simulate_receiver(out, parameters, progress=progress)
-        click.echo(f"raw run    {made.raw}: {parameters.n_trains} trains, {len(made.files)} files")
+        return simulate_receiver(*given, **how)
+
+    def tell(p: Any, made: Any) -> None:
+        click.echo(f"raw run    {made.raw}: {p.n_trains} trains, {len(made.files)} files")
         click.echo(f"constants  {made.constants}\ntruth      {made.truth}")
 
-    return click.Command(
+    return _command(
         "receiver",
+        "Simulate a run of JUNGFRAU, ePix100 or Gotthard-II: raw run, constants, truth in OUT.",
+        ReceiverParameters,
+        make,
+        tell,
+        progress_bar,
+    )
+
+
+def _command(
+    name: str,
+    what: str,
+    kind: type,
+    make: Callable[..., Any],
+    tell: Callable[[Any, Any], None],
+    progress_bar: Callable[[], Any],
+    overwrite: str = "",
+) -> click.Command:
+    """Return a command that makes parameters of its options, simulates, and tells what there is then.
+
+    `make` takes folder, parameters, ``progress(doing, done, total)``, and ``overwrite`` where that is
+    described; `tell` gets the parameters and what was made.
+    """
+
+    def simulate(out: Path, **values: Any) -> None:
+        how = {"overwrite": values.pop("overwrite")} if overwrite else {}
+        parameters = kind(**values)
+        with progress_bar() as update:
+            progress = None if update is None else lambda doing, done, total: update(done, total, 0, doing)
+            made = make(out, parameters, progress=progress, **how)
+        tell(parameters, made)
+
+    switch = [click.Option(["--overwrite"], is_flag=True, help=overwrite)] if overwrite else []
+    return click.Command(
+        name,
         callback=simulate,
-        params=[click.Argument(["out"], type=click.Path(path_type=Path)), *options_of(ReceiverParameters)],
-        help="Simulate a run of JUNGFRAU, ePix100 or Gotthard-II: raw run, constants, truth in OUT.\n\n"
-        "Trains are counted from 0. Lists are written 0,2,5-8; entries of several numbers 3:0,5:1.",
+        params=[click.Argument(["out"], type=click.Path(path_type=Path)), *switch, *options_of(kind)],
+        help=f"{what}\n\nTrains are counted from 0. Lists are written 0,2,5-8; entries of several numbers"
+        " 3:0,5:1.",
     )
 
 

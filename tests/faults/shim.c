@@ -159,30 +159,20 @@ ssize_t copy_file_range(int from, off64_t *a, int to, off64_t *b, size_t n, unsi
     return meet_fd("write", to, 1) ? -1 : real(from, a, to, b, n, flags);
 }
 
-#define OPEN(name)                                                             \
-    int name(const char *path, int flags, ...)                                 \
-    {                                                                          \
-        REAL(name);                                                            \
-        va_list more;                                                          \
-        va_start(more, flags);                                                 \
-        mode_t how = flags & O_CREAT ? va_arg(more, mode_t) : 0;               \
-        va_end(more);                                                          \
-        return meet_open(AT_FDCWD, path, flags) ? -1 : real(path, flags, how); \
+#define OPEN(name, folder, parameters, ...)                                  \
+    int name parameters                                                      \
+    {                                                                        \
+        REAL(name);                                                          \
+        va_list more;                                                        \
+        va_start(more, flags);                                               \
+        mode_t how = flags & O_CREAT ? va_arg(more, mode_t) : 0;             \
+        va_end(more);                                                        \
+        return meet_open(folder, path, flags) ? -1 : real(__VA_ARGS__, how); \
     }
-#define OPENAT(name)                                                                 \
-    int name(int folder, const char *path, int flags, ...)                           \
-    {                                                                                \
-        REAL(name);                                                                  \
-        va_list more;                                                                \
-        va_start(more, flags);                                                       \
-        mode_t how = flags & O_CREAT ? va_arg(more, mode_t) : 0;                     \
-        va_end(more);                                                                \
-        return meet_open(folder, path, flags) ? -1 : real(folder, path, flags, how); \
-    }
-OPEN(open)
-OPEN(open64)
-OPENAT(openat)
-OPENAT(openat64)
+OPEN(open, AT_FDCWD, (const char *path, int flags, ...), path, flags)
+OPEN(open64, AT_FDCWD, (const char *path, int flags, ...), path, flags)
+OPEN(openat, folder, (int folder, const char *path, int flags, ...), folder, path, flags)
+OPEN(openat64, folder, (int folder, const char *path, int flags, ...), folder, path, flags)
 
 int ftruncate(int fd, off_t n)
 {

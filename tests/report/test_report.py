@@ -11,6 +11,7 @@ import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import shotsieve
@@ -116,6 +117,40 @@ def test_images_are_those_of_the_frames(reduced):
     count = np.isfinite(stack).sum(axis=0)
     expected = np.divide(np.nansum(stack, axis=0), count, out=np.full(count.shape, np.nan), where=count > 0)
     np.testing.assert_allclose(frames.mean(np.arange(len(frames))), expected, rtol=1e-6)
+
+
+def test_a_mean_opens_every_file_once(reduced, monkeypatch):
+    frames = Reduced.open(reduced).frames
+    shots = np.arange(len(frames))
+    total, count = np.zeros((2, *frames.read(0).shape))
+    for shot in shots.tolist():
+        image = frames.read(shot)
+        total += np.nan_to_num(image)
+        count += np.isfinite(image)
+    opened = []
+
+    class File(h5py.File):
+        def __init__(self, path):
+            opened.append(path.name)
+            super().__init__(path)
+
+    monkeypatch.setattr(h5py, "File", File)
+    mean = frames.mean(shots[::-1])
+    assert sorted(opened) == sorted(path.name for path in reduced.glob("CORR-*.h5"))
+    np.testing.assert_array_equal(mean, np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def test_files_that_are_gone_are_said(reduced, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(reduced, out)
+    (out / "CORR-R0001-AGIPD04-S00000.h5").unlink()
+    run = Reduced.open(out)
+    assert np.isnan(run.frames.mean(np.arange(len(run.frames)))[1]).all()
+    assert run.notes == ["no file has the frames of module 4: images are empty there"]
+    (out / "CORR-R0001-AGIPD03-S00000.h5").unlink()
+    run = Reduced.open(out)
+    assert run.frames is None
+    assert run.notes == ["the files of the kept shots are not there: no images are drawn"]
 
 
 def test_scores_and_limits_are_those_of_the_rule(reduced):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from shotsieve.errors import BadInput
 from shotsieve.simulate.beam import BUNCH
+from shotsieve.simulate.dark_parameters import DarkParameters
 from shotsieve.simulate.parameters import SpiParameters
 from shotsieve.simulate.schedule import make_schedule
 
@@ -55,6 +56,24 @@ def test_wrong_wishes_are_refused_by_name(options, words):
     with pytest.raises(BadInput, match="simulate option") as error:
         SpiParameters(**options)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"detector": "AGIPD"}, "detector: 'AGIPD' was given, but darks are simulated of"),
+        ({"detector": "EPIX100", "stages": "low"}, "stages: 'low' was given, but EPIX100 has one gain stage"),
+        ({"n_cells": 0}, "n_cells: 0 was given, but it must be a whole number from 1 to 352"),
+        ({"detector": "JUNGFRAU", "n_cells": 2}, "n_cells: 2 was given, but JUNGFRAU has 1 or 16"),
+        ({"noisy": 0.3}, "noisy: 0.3 was given, but it must be a number from 0 to 0.2"),
+        ({"run": -1}, "run: -1 was given"),
+        ({"detector": "JUNGFRAU", "split_at": [1]}, r"split_at: \(1,\) was given, but it is not simulated"),
+        ({"modules": [16]}, r"modules: \(16,\) was given, but AGIPD1M has no module 16"),
+    ],
+)
+def test_darks_that_cannot_be_simulated(options, words):
+    with pytest.raises(BadInput, match=f"simulate option {words}"):
+        DarkParameters.from_dict(options)
 
 
 def test_unknown_option_names_the_nearest():

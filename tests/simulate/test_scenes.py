@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import h5py
 import numpy as np
 import pytest
 import shotsieve
+from shotsieve import detectors
 from shotsieve.cli import main
 from shotsieve.errors import BadInput
 from shotsieve.simulate import SaxsParameters, SfxParameters, simulate_saxs, simulate_sfx
+from shotsieve.simulate.bragg import SPOT_DTYPE
 from shotsieve.simulate.crystal import HEWL
+from shotsieve.simulate.kinds import geometry_of_detector
 from shotsieve.simulate.memory import build
 from shotsieve.table import FATES
 
@@ -102,6 +107,25 @@ def test_other_detectors_and_cells():
     assert SfxParameters().cell == HEWL
 
 
+@pytest.mark.parametrize(("detector", "ss", "fs"), [("AGIPD1M", 64, 128), ("LPD1M", 32, 128)])
+def test_a_spot_is_cut_at_the_edge_of_its_panel(detector, ss, fs):
+    """The next chip of the array is not the next one in space: it gets nothing of the light."""
+    p = SfxParameters(detector=detector, n_trains=1, n_cells=2, modules=(0, 3), hit_rate=1.0)
+    scene, shape = build(p)[2].scene, detectors.load(detector).shape
+    widths = np.array([0.5, 6.0])
+    spots = np.zeros(2, SPOT_DTYPE)
+    spots["tile"] = len(geometry_of_detector(detector).panels) // len(detectors.load(detector).modules)
+    spots["ss"], spots["fs"], spots["width_ss"], spots["width_fs"] = (
+        3 * shape[0] + ss - 0.6, fs - 0.6, widths, widths
+    )  # fmt: skip
+    scene.spots = lambda shot: (spots, np.array([1000.0, 1000.0]))
+    image = scene.hit(1, 1).reshape(shape)
+    share = [0.5 + 0.5 * math.erf(0.1 / width / math.sqrt(2)) for width in widths]
+    assert image.sum() == pytest.approx(1000 * np.square(share).sum(), rel=1e-3)
+    assert image[:ss, :fs].sum() == image.sum()
+    assert not scene.hit(1, 0).any()
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -158,3 +182,4 @@ def test_the_commands(kind, tmp_path, capsys):
     assert main(["simulate", kind, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert "Half the edge of the crystals" in text if kind == "sfx" else "powder rings" in text
+    assert ("DSSC1M" in text) is (kind == "saxs")

@@ -298,7 +298,8 @@ class TestVirtual:
             layout[10:15] = two[::2]
 
         def columns(layout, one, two):
-            layout[:10, :, :3] = one[:, :, :3]
+            layout[:10, :, :3], layout[:10, :, 3:] = one[:, :, :3], two[:, :, 3:]
+            layout[10:, :, :3], layout[10:, :, 3:] = two[:, :, :3], one[:, :, 3:]
 
         for show in (backwards, every_second, columns):
             path, wanted = self.make(tmp_path, show)

@@ -104,7 +104,7 @@ def test_a_mask_for_each_gain_stage(maker, opened, planes):
             r"shape \(5, 4, 8\).*corrected data of AGIPD1M has \(rows, 8, 4\)",
         ),
         ("data", np.zeros((5, 2, 8, 4), "f4"), "corrected data of AGIPD1M has"),
-        ("mask", np.zeros((4, 8, 4), "u4"), r"image/mask has shape \(4, 8, 4\).*expected \(5, 8, 4\)"),
+        ("mask", np.zeros((5, 4, 8), "u4"), r"image/mask has shape \(5, 4, 8\).*expected \(5, 8, 4\)"),
         ("mask", np.zeros((5, 8, 4), "u8"), "and uint32"),
         ("mask", np.zeros((5, 8, 4), "f4"), "and uint32"),
         ("gain", np.zeros((5, 8, 4), "u2"), "and uint8"),
@@ -114,6 +114,18 @@ def test_what_is_no_corrected_data(maker, opened, planes, plane, values, text):
     maker.corrected(0, TRAINS, planes | {plane: values})
     with pytest.raises(BadInput, match=text):
         opened()
+
+
+@pytest.mark.parametrize("plane", ["data", "mask", "gain"])
+def test_a_plane_that_is_shorter_than_another_is_damage(maker, opened, planes, plane):
+    maker.corrected(0, TRAINS, planes)
+    path = maker.corrected(1, TRAINS, planes | {plane: planes[plane][:-1]})
+    with pytest.raises(UnreadableData, match=r"AGIPD01.*has 4 rows.*damaged.*trains 10|has 5 rows, but data"):
+        opened()
+    source = opened(tolerant=True)
+    assert not source.shots.present[:, 1].any()
+    assert source.shots.present[:, 0].all()
+    assert any(n.startswith(path.name) and "module 1 left out of it" in n for n in source.notes)
 
 
 def test_files_that_disagree(maker, opened, planes):

@@ -104,6 +104,22 @@ def test_an_index_that_is_damaged(maker, opened, read_all):
     read_all(source)
 
 
+def test_a_plane_of_raw_words_that_is_cut_off(maker, opened, read_all):
+    path = maker.jungfrau(1, [(10, 1), (11, 1), (12, 1)], list(range(4)))
+    maker.jungfrau(2, [(10, 1), (11, 1), (12, 1)], list(range(4)))
+    with h5py.File(path, "r+") as f:
+        group = f["INSTRUMENT/SPB_IRDA_JF4M/DET/JNGFR01:daqOutput/data"]
+        short = group["gain"][:-1]
+        del group["gain"]
+        group["gain"] = short
+    with pytest.raises(UnreadableData, match=r"speaks of 3 rows, but .*/gain has 2: the data of trains 12"):
+        opened(name="JUNGFRAU")
+    source = opened(name="JUNGFRAU", tolerant=True)
+    assert not source.shots.present[:, 0].any()
+    assert source.shots.present[:, 1].all()
+    read_all(source)
+
+
 def test_files_that_cannot_be_opened(maker, opened):
     path = maker.module(0, [(10, P), (11, P)], sequence=3)
     maker.module(1, [(10, P), (11, P)], sequence=3)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from ..errors import BadInput, nearest
 from .check import ENCODINGS, GAIN_MODES
-from .descriptor import CONTROL_FIELDS, ControlKey, Detector
+from .control import CONTROL_FIELDS, ControlKey
+from .descriptor import Detector
 from .reader import read
 
 __all__ = [

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..errors import BadInput, nearest
 from .check import check
-from .descriptor import CONTROL_FIELDS, ControlKey, Detector
+from .control import CONTROL_FIELDS, ControlKey
+from .descriptor import Detector
 
 
 def read(path: Path) -> Detector:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +25,9 @@ from ..keep import kept_misses
 from ..peak_list import PeakList
 from ..recipe_check import sections
 from ..recipe_keys import SECTIONS
-from ..table import FATES, Table
-from ..write.kept_frames import KeptFrames
+from ..sources.choose import modules_text
+from ..table import FATES, ModuleStatus, Table
+from ..write.kept_frames import KeptFrames, Span
 from ..write.output import SIDE
 
 SCORES = ("n_peaks", "lit_fraction", "lit_pixels", "photons", "intensity")
@@ -161,8 +165,14 @@ class Reduced:
         bits = self.recipe.get("calibrate", {}).get("bad_bits", DEFAULT_BAD_BITS)
         frames = StoredFrames(self.out, found, detector.shape, self.table, bits)
         if not len(frames):
-            self.notes.append("no shot was kept: no images are drawn")
+            why = "the files of the kept shots are not there" if self.kept.any() else "no shot was kept"
+            self.notes.append(f"{why}: no images are drawn")
             return None
+        there = {span.module for span in found.spans}
+        written = (self.table.module_status[self.kept] == ModuleStatus.OK).any(axis=0)
+        lost = [m for at, m in enumerate(self.table.modules) if written[at] and at not in there]
+        if lost:
+            self.notes.append(f"no file has the frames of {modules_text(lost)}: images are empty there")
         if lacking := int(self.kept.sum()) - len(frames):
             self.notes.append(f"{lacking} kept shots have no frame in the files")
         return frames
@@ -186,7 +196,7 @@ class Reduced:
 
 
 class StoredFrames:
-    """Kept frames, read one shot at a time.
+    """Kept frames, read one shot at a time, or summed file by file.
 
     Parameters
     ----------
@@ -232,32 +242,49 @@ class StoredFrames:
     def read(self, shot: int) -> np.ndarray:
         """Return one kept shot, float32 (M, ss, fs); NaN where a pixel is masked or a module has no frame."""
         image = np.full((self.found.modules, *self._shape), np.nan, np.float32)
+        place = int(self._places[shot])
         for span in self.found.spans:
-            within = int(self._places[shot]) - span.shot
-            if not 0 <= within < span.count * span.frames:
-                continue
-            row, frame = divmod(within, span.frames)
-            at = (span.first + row, frame) if self.found.detector.layout == "trains" else span.first + row
-            try:
-                with h5py.File(self._out / span.file) as file:
-                    names = (self.found.detector.planes[0], "mask")
-                    values, mask = (file[f"{span.group}/{name}"][at] for name in names)
-            except (OSError, KeyError) as err:
-                raise UnreadableData(f"{self._out / span.file}: a frame cannot be read ({err})") from err
-            image[span.module] = np.where(mask & self._bad == 0, values, np.nan)
+            if span.shot <= place < span.shot + span.count * span.frames:
+                with self._opened(span.file) as file:
+                    image[span.module] = self._frame(file, span, place)
         return image
 
     def mean(self, shots: np.ndarray) -> np.ndarray:
         """Return the mean of some kept shots, float64 (M, ss, fs); NaN where no shot has a value."""
         total = np.zeros((self.found.modules, *self._shape))
         count = np.zeros(total.shape, np.int64)
-        for shot in shots.tolist():
-            image = self.read(shot)
-            there = np.isfinite(image)
-            total[there] += image[there]
-            count += there
+        places = np.sort(self._places[shots])
+        wanted = []
+        for span in sorted(self.found.spans, key=lambda span: (span.module, span.shot)):
+            first, stop = np.searchsorted(places, [span.shot, span.shot + span.count * span.frames])
+            if first < stop:
+                wanted.append((span, places[first:stop].tolist()))
+        for name, spans in itertools.groupby(wanted, key=lambda one: one[0].file):
+            with self._opened(name) as file:
+                for span, its in spans:
+                    for place in its:
+                        image = self._frame(file, span, place)
+                        there = np.isfinite(image)
+                        total[span.module][there] += image[there]
+                        count[span.module] += there
         with np.errstate(invalid="ignore"):
             return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[h5py.File]:
+        try:
+            with h5py.File(self._out / name) as file:
+                yield file
+        except (OSError, KeyError) as err:
+            raise UnreadableData(f"{self._out / name}: a frame cannot be read ({err})") from err
+
+    def _frame(self, file: h5py.File, span: Span, place: int) -> np.ndarray:
+        """Read the frame of a module of the kept shot at some place among those of the files."""
+        row, frame = divmod(place - span.shot, span.frames)
+        at = (span.first + row, frame) if self.found.detector.layout == "trains" else span.first + row
+        names = (self.found.detector.planes[0], "mask")
+        values, mask = (file[f"{span.group}/{name}"][at] for name in names)
+        return np.where(mask & self._bad == 0, values, np.float32(np.nan))
 
 
 def labels(out: str | os.PathLike) -> list[str]:

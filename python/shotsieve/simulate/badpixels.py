@@ -115,6 +115,27 @@ class BadPixelMap:
         return self.dark_bits(cell, gain) | self.pc_bits() | self.ff_bits()
 
 
+class Flagged:
+    """A module whose constants know some of its pixels wrongly; `bad` says which.
+
+    A model gives `true_offset` and `true_noise`, what its pixels really do.
+    """
+
+    bad: BadPixelMap
+
+    def offset(self, gain: int, cell: int) -> np.ndarray:
+        """Return constant Offset in ADU, (pixels,) float32; NaN where it could not be evaluated."""
+        return np.where(self.bad.not_evaluated, np.float32(np.nan), self.true_offset(gain, cell))
+
+    def noise(self, gain: int, cell: int) -> np.ndarray:
+        """Return constant Noise in ADU rms, (pixels,) float32; NaN where it could not be evaluated."""
+        return np.where(self.bad.not_evaluated, np.float32(np.nan), self.true_noise(gain, cell))
+
+    def good(self, cell: int, gain: int = 0) -> np.ndarray:
+        """Return which pixels no constant flags in a stage, (pixels,) bool."""
+        return self.bad.bits(cell, gain) == 0
+
+
 def choose_bad_pixels(
     rng: np.random.Generator,
     pixels: int,

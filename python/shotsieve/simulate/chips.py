@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .badpixels import choose_bad_pixels
+from .badpixels import Flagged, choose_bad_pixels
 from .detector import DENSE_BYTES, steps
 from .noise import generator, normals
 
@@ -90,7 +90,7 @@ DSSC = Chip(
 )  # fmt: skip
 
 
-class ChipModule:
+class ChipModule(Flagged):
     """One module: its constants for every memory cell.
 
     Parameters
@@ -165,14 +165,6 @@ class ChipModule:
             g[bright[charge > self.chip.full]] = gain + 1
         return g
 
-    def offset(self, gain: int, cell: int) -> np.ndarray:
-        """Return constant Offset in ADU, (pixels,) float32; NaN where it could not be evaluated."""
-        return np.where(self.bad.not_evaluated, np.float32(np.nan), self.true_offset(gain, cell))
-
-    def noise(self, gain: int, cell: int) -> np.ndarray:
-        """Return constant Noise in ADU rms, (pixels,) float32; NaN where it could not be evaluated."""
-        return np.where(self.bad.not_evaluated, np.float32(np.nan), self.true_noise(gain, cell))
-
     def relative_gain(self, gain: int) -> np.ndarray:
         """Return constant RelativeGain of a stage, a factor, (pixels,) float32."""
         return self._relative[gain]
@@ -188,10 +180,6 @@ class ChipModule:
     def adu_per_kev(self) -> np.ndarray:
         """Return ADU per keV of high gain, (pixels,) float32."""
         return self._adu
-
-    def good(self, cell: int, gain: int = 0) -> np.ndarray:
-        """Return which pixels no constant flags in a stage, (pixels,) bool."""
-        return self.bad.bits(cell, gain) == 0
 
     def leaves(self, gain: int, cell: int) -> np.ndarray:
         """Return the signal above which parallel gain takes the next stage, (pixels,) float64."""

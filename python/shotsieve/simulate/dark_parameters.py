@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from .. import detectors
 from ..detectors import Detector
-from ..errors import BadInput, nearest
+from ..errors import nearest
 from .kinds import KINDS as KINDS_OF_DETECTORS
+from .options import RUN_RANGES, Options, check_numbers, check_whole, refuse
 from .parameters import SpiParameters
 from .receiver_model import NUMBERS
 
@@ -18,7 +19,7 @@ KINDS = ("dead", "hot", "noisy", "stuck")
 
 
 @dataclass(frozen=True)
-class DarkParameters:
+class DarkParameters(Options):
     """Simulated dark runs, one for each gain stage.
 
     Trains are counted from 0 in every option, modules and cells have their own numbers.
@@ -101,40 +102,29 @@ class DarkParameters:
     run: int = 1
     first_train: int = 1_500_000_001
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """See `Options`."""
         if self.detector not in DETECTORS:
-            raise BadInput(
-                f"detector = {self.detector!r}: darks are simulated of {', '.join(DETECTORS)}."
-                f"{nearest(self.detector, DETECTORS)}"
-            )
+            hint = nearest(self.detector, DETECTORS)
+            refuse("detector", self.detector, f"darks are simulated of {', '.join(DETECTORS)}.{hint}")
         names = self.stage_names
         if not names or len(set(names)) != len(names) or not set(names) <= set(STAGES):
-            raise BadInput(f"stages = {self.stages!r}: expected some of {', '.join(STAGES)}, each once")
+            refuse("stages", self.stages, f"it must be some of {', '.join(STAGES)}, each once")
         if set(names) - set(STAGES[: self.family.stages]):
-            raise BadInput(f"stages = {self.stages!r}: {self.detector} has one gain stage, high")
+            refuse("stages", self.stages, f"{self.detector} has one gain stage, high")
         family = self.family
         most = family.max_cells if family.cell_key or family.cell_cycle == 1 else 2700
-        if self.n_trains < 1 or not 1 <= self.n_cells <= most:
-            raise BadInput(
-                f"n_trains = {self.n_trains}, n_cells = {self.n_cells}: expected at least one "
-                f"train, and 1 to "
-                f"{most} frames in it of {self.detector}"
-            )
+        check_whole(self, (("n_trains", 1, 10**7), ("n_cells", 1, most), *RUN_RANGES))
         if family.cell_key and family.single_cell >= 0 and self.n_cells not in (1, most):
-            raise BadInput(f"n_cells = {self.n_cells}: {self.detector} has 1 or {most} cells in use")
-        for name in ("dead", "hot", "noisy", "stuck", "outliers", "bad_fraction"):
-            if not 0 <= getattr(self, name) <= 0.2:
-                raise BadInput(f"{name} = {getattr(self, name)}: expected a share of 0 to 0.2")
-        if self.is_receiver and (
-            self.missed_trains or self.short_trains or self.split_at or self.bad_fraction
-        ):
-            raise BadInput(
-                "missed_trains, short_trains, split_at and bad_fraction are not simulated for "
-                f"{self.detector}"
-            )
+            refuse("n_cells", self.n_cells, f"{self.detector} has 1 or {most} cells in use")
+        check_numbers(self, ((name, 0, 0.2) for name in (*KINDS, "outliers", "bad_fraction")))
+        if self.is_receiver:
+            for name in ("missed_trains", "short_trains", "split_at", "bad_fraction"):
+                if getattr(self, name):
+                    refuse(name, getattr(self, name), f"it is not simulated for {self.detector}")
         own = self.family.modules or range(self.family.first_module, self.family.first_module + 99)
         if unknown := [m for m in self.wanted_modules if m not in own]:
-            raise BadInput(f"modules: {self.detector} has no module {unknown[0]}")
+            refuse("modules", self.modules, f"{self.detector} has no module {unknown[0]}")
 
     @property
     def family(self) -> Detector:

@@ -11,7 +11,7 @@ import threading
 
 import numpy as np
 
-from .badpixels import choose_bad_pixels
+from .badpixels import Flagged, choose_bad_pixels
 from .geometry import SHAPE
 from .noise import generator, normals
 
@@ -39,7 +39,7 @@ def steps(rng: np.random.Generator, mean: float, sigma: float, step: float, size
     return (np.rint((mean + sigma * z) / step) * step).astype(np.float32)
 
 
-class ModuleModel:
+class ModuleModel(Flagged):
     """One module: its constants for every memory cell, and its words.
 
     Parameters
@@ -141,14 +141,6 @@ class ModuleModel:
         g[bright] += signal[bright] > full * self.true_ratio(pixels[bright])
         return g
 
-    def offset(self, gain: int, cell: int) -> np.ndarray:
-        """Return constant Offset in ADU, (pixels,) float32; NaN where it could not be evaluated."""
-        return np.where(self.bad.not_evaluated, np.float32(np.nan), self.true_offset(gain, cell))
-
-    def noise(self, gain: int, cell: int) -> np.ndarray:
-        """Return constant Noise in ADU rms, (pixels,) float32; NaN where it could not be evaluated."""
-        return np.where(self.bad.not_evaluated, np.float32(np.nan), self.true_noise(gain, cell))
-
     def thresholds(self, cell: int) -> np.ndarray:
         """Return constant ThresholdsDark, (5, pixels) float32: two mid-points and three levels, ADU."""
         low, mid, high = (self.level(g, cell) for g in range(3))
@@ -167,10 +159,6 @@ class ModuleModel:
         out = self.true_adu_per_kev(cell)
         out[self.bad.flat_field] *= np.float32(0.5)
         return out
-
-    def good(self, cell: int, gain: int = 0) -> np.ndarray:
-        """Return which pixels no constant flags in a stage, (pixels,) bool."""
-        return self.bad.bits(cell, gain) == 0
 
 
 class DetectorModel:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .. import detectors
-from ..errors import BadInput, nearest
 from ..sources.instruments import Instrument, instrument_of, laser_bit
+from .options import Options
 from .parameters_check import BUNCH_SLOTS, STRIDES, check
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ __all__ = ["BUNCH_SLOTS", "SpiParameters"]
 
 
 @dataclass(frozen=True)
-class SpiParameters:
+class SpiParameters(Options):
     """A simulated single-particle run at an area detector.
 
     Trains are counted from 0 in every option, modules and cells have their own numbers.
@@ -197,42 +196,9 @@ class SpiParameters:
     OWN_RANGES: ClassVar[tuple[tuple[str, float, float], ...]] = ()
     """Ranges of what a subclass adds."""
 
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, list | range):
-                value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
-                object.__setattr__(self, field.name, value)
+    def check(self) -> None:
+        """See `Options`."""
         check(self)
-
-    @classmethod
-    def from_dict(cls, options: dict[str, Any]) -> SpiParameters:
-        """Make parameters from options by name.
-
-        Parameters
-        ----------
-        options : dict
-            Names of the attributes and their values.
-
-        Returns
-        -------
-        SpiParameters
-
-        Raises
-        ------
-        BadInput
-            For an unknown name, with the nearest right one.
-
-        Examples
-        --------
-        >>> SpiParameters.from_dict({"n_trains": 3}).n_trains
-        3
-        """
-        names = [f.name for f in dataclasses.fields(cls)]
-        for name in options:
-            if name not in names:
-                raise BadInput(f"simulate: there is no option {name!r}.{nearest(name, names)}")
-        return cls(**options)
 
     def scene(self, schedule: Schedule, q: np.ndarray, weight: np.ndarray) -> Scene:
         """Return what the beam hits: spheres, one a hit."""

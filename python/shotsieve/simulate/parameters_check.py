@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .. import detectors
-from ..errors import BadInput, nearest
+from ..errors import nearest
 from .detector import STAGES
 from .kinds import KINDS
+from .options import RUN_RANGES, check_numbers, check_split_at, check_whole, refuse
 
 if TYPE_CHECKING:
     from .parameters import SpiParameters
@@ -20,14 +21,10 @@ PATTERN_SOURCES = ("pipeline", "control", "decoder")
 PUMPS = ("none", "every", "even_pulses", "odd_pulses", "even_trains")
 
 
-def _refuse(option: str, came: Any, expected: str) -> None:
-    raise BadInput(f"simulate option {option}: {came!r} was given, but {expected}")
-
-
 def _check_detector(p: SpiParameters) -> None:
     """Fill in name and modules where they are left to the detector, and check what it can do."""
     if p.detector not in KINDS:
-        _refuse(
+        refuse(
             "detector", p.detector, f"it must be one of {', '.join(KINDS)}.{nearest(str(p.detector), KINDS)}"
         )
     kind, known = KINDS[p.detector], detectors.load(p.detector)
@@ -36,13 +33,13 @@ def _check_detector(p: SpiParameters) -> None:
             object.__setattr__(p, option, usual)
     name = p.detector_name
     if p.instrument is None or "/" in name or not re.fullmatch(known.name_pattern, name):
-        _refuse("detector_name", name, f"it must look like {kind.detector_name!r}")
+        refuse("detector_name", name, f"it must look like {kind.detector_name!r}")
     if p.parallel_gain and "parallel_gain" not in known.control:
-        _refuse("parallel_gain", True, f"{p.detector} has no parallel gain")
+        refuse("parallel_gain", True, f"{p.detector} has no parallel gain")
     if kind.chip is not None and p.gain_mode in STAGES and p.gain_mode != "adaptive":
-        _refuse("gain_mode", p.gain_mode, f"{p.detector} is simulated with the gain that it chooses itself")
+        refuse("gain_mode", p.gain_mode, f"{p.detector} is simulated with the gain that it chooses itself")
     if kind.chip is not None and p.common_mode_adu:
-        _refuse("common_mode_adu", p.common_mode_adu, "a common mode is simulated at AGIPD alone")
+        refuse("common_mode_adu", p.common_mode_adu, "a common mode is simulated at AGIPD alone")
 
 
 def check(p: SpiParameters) -> None:
@@ -53,23 +50,18 @@ def check(p: SpiParameters) -> None:
     p : SpiParameters
     """
     _check_detector(p)
-    for name, low, high in (
+    whole = (
         ("n_trains", 1, 10**7),
         ("n_cells", 1, p.max_cells),
-        ("seed", 0, 2**63),
         ("reference_frame", 0, p.max_cells),
         ("integration_time", 1, 10**5),
-        ("proposal", 0, 999_999),
-        ("run", 0, 9999),
-        ("first_train", 1, 2**63),
         ("sequence_overlap", 0, 10**7),
         ("first_slot", 10, BUNCH_SLOTS),
         ("pulses_per_frame", 1, 8),
-    ):
-        value = getattr(p, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            _refuse(name, value, f"it must be a whole number from {low} to {high}")
-    for name, low, high in (
+        *RUN_RANGES,
+    )
+    check_whole(p, whole)
+    numbers = (
         ("hit_rate", 0, 1),
         ("bad_fraction", 0, 0.5),
         ("background", 1e-9, 1e3),
@@ -83,14 +75,12 @@ def check(p: SpiParameters) -> None:
         ("common_mode_adu", 0, 1000),
         ("pump_effect", -1, 10),
         *p.OWN_RANGES,
-    ):
-        value = getattr(p, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            _refuse(name, value, f"it must be a number from {low} to {high}")
+    )
+    check_numbers(p, numbers)
     if p.rate_mhz not in STRIDES:
-        _refuse("rate_mhz", p.rate_mhz, "the detector knows " + ", ".join(map(str, STRIDES)))
+        refuse("rate_mhz", p.rate_mhz, "the detector knows " + ", ".join(map(str, STRIDES)))
     if p.gain_mode not in STAGES:
-        _refuse(
+        refuse(
             "gain_mode",
             p.gain_mode,
             f"it must be one of {', '.join(STAGES)}.{nearest(str(p.gain_mode), STAGES)}",
@@ -98,12 +88,12 @@ def check(p: SpiParameters) -> None:
     for name, allowed in (("pattern_source", PATTERN_SOURCES), ("pump", PUMPS)):
         value = getattr(p, name)
         if value not in allowed:
-            _refuse(name, value, f"it must be one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
+            refuse(name, value, f"it must be one of {', '.join(allowed)}.{nearest(str(value), allowed)}")
     if p.constants_dtype not in ("f4", "f8"):
-        _refuse("constants_dtype", p.constants_dtype, "it must be 'f4' or 'f8'")
+        refuse("constants_dtype", p.constants_dtype, "it must be 'f4' or 'f8'")
     low, high = p.photons_per_hit if len(p.photons_per_hit) == 2 else (math.nan, math.nan)
     if not 0 < low <= high < 1e9:
-        _refuse("photons_per_hit", p.photons_per_hit, "it must be two numbers 0 < low <= high < 1e9")
+        refuse("photons_per_hit", p.photons_per_hit, "it must be two numbers 0 < low <= high < 1e9")
     _check_cells(p)
     _check_modules_and_trains(p)
 
@@ -111,55 +101,54 @@ def check(p: SpiParameters) -> None:
 def _check_cells(p: SpiParameters) -> None:
     cells = p.cells
     if not cells or len(set(cells)) != len(cells) or min(cells) < 0 or max(cells) >= p.max_cells:
-        _refuse("cell_ids", p.cell_ids, f"it must be different cells from 0 to {p.max_cells - 1}")
+        refuse("cell_ids", p.cell_ids, f"it must be different cells from 0 to {p.max_cells - 1}")
     if p.frames[-1] * p.stride + p.first_slot + 4 * p.stride >= BUNCH_SLOTS:
-        _refuse("rate_mhz", p.rate_mhz, f"{p.frames[-1] + 1} frames at this rate do not fit into a train")
+        refuse("rate_mhz", p.rate_mhz, f"{p.frames[-1] + 1} frames at this rate do not fit into a train")
     at_reference = [c for c, f in zip(cells, p.frames, strict=True) if f == p.reference_frame]
     for option in ("dark_cells", "later_dark_cells"):
         given = getattr(p, option)
         for cell in given:
             if cell not in cells:
-                _refuse(option, given, f"cell {cell} is not recorded (cells are {cells})")
+                refuse(option, given, f"cell {cell} is not recorded (cells are {cells})")
             if cell in at_reference:
-                _refuse(option, given, f"cell {cell} holds the first pulse; move it with reference_frame")
+                refuse(option, given, f"cell {cell} holds the first pulse; move it with reference_frame")
     if p.pulses_per_frame > 1 and p.pulses_per_frame >= p.stride:
-        _refuse("pulses_per_frame", p.pulses_per_frame, f"at this rate a frame takes {p.stride} slots")
+        refuse("pulses_per_frame", p.pulses_per_frame, f"at this rate a frame takes {p.stride} slots")
     if p.constants_cells is not None and not 1 <= p.constants_cells <= p.max_cells:
-        _refuse("constants_cells", p.constants_cells, f"it must be from 1 to {p.max_cells}")
+        refuse("constants_cells", p.constants_cells, f"it must be from 1 to {p.max_cells}")
     without = p.constants_without_cells
     for cell in without:
         if not 0 <= cell < p.cells_with_constants:
-            _refuse("constants_without_cells", without, f"the constants have no cell {cell}")
+            refuse("constants_without_cells", without, f"the constants have no cell {cell}")
     if len(set(without)) >= p.cells_with_constants:
-        _refuse("constants_without_cells", without, "at least one cell must have constants")
+        refuse("constants_without_cells", without, "at least one cell must have constants")
 
 
 def _check_modules_and_trains(p: SpiParameters) -> None:
     modules = p.modules
     last = detectors.load(p.detector).modules[-1]
     if not modules or sorted(set(modules)) != list(modules) or modules[0] < 0 or modules[-1] > last:
-        _refuse("modules", modules, f"it must be ascending module numbers from 0 to {last}")
+        refuse("modules", modules, f"it must be ascending module numbers from 0 to {last}")
     if not p.written_modules:
-        _refuse("missing_modules", p.missing_modules, "at least one module must be left")
+        refuse("missing_modules", p.missing_modules, "at least one module must be left")
     for name in ("missing_modules", "missed_trains", "short_trains", "suspect"):
         for entry in getattr(p, name):
             module = entry if name == "missing_modules" else entry[0]
             if module not in modules:
-                _refuse(name, getattr(p, name), f"module {module} is not simulated (modules are {modules})")
+                refuse(name, getattr(p, name), f"module {module} is not simulated (modules are {modules})")
     trains = [("empty_trains", t) for t in p.empty_trains] + [("suspect_trains", t) for t in p.suspect_trains]
     trains += [(n, t) for n in ("dark_trains", "litfrm_misses") for t in getattr(p, n)]
     trains += [("later_from", p.later_from)] if p.later_from is not None else []
     trains += [("missed_trains", e[1]) for e in p.missed_trains] + [("suspect", e[1]) for e in p.suspect]
-    trains += [("short_trains", e[1]) for e in p.short_trains] + [("split_at", t - 1) for t in p.split_at]
+    trains += [("short_trains", e[1]) for e in p.short_trains]
     for name, train in trains:
         if not 0 <= train < p.n_trains:
-            _refuse(name, getattr(p, name), f"trains are counted from 0 to {p.n_trains - 1}")
+            refuse(name, getattr(p, name), f"trains are counted from 0 to {p.n_trains - 1}")
     for _, _, frames in p.short_trains:
         if not 0 < frames < len(p.cells):
-            _refuse(
+            refuse(
                 "short_trains", p.short_trains, f"the number of frames must be from 1 to {len(p.cells) - 1}"
             )
     if len(set(p.empty_trains)) == p.n_trains:
-        _refuse("empty_trains", p.empty_trains, "at least one train must have frames")
-    if sorted(set(p.split_at)) != list(p.split_at) or (p.split_at and p.split_at[-1] >= p.n_trains):
-        _refuse("split_at", p.split_at, f"it must be ascending train numbers from 1 to {p.n_trains - 1}")
+        refuse("empty_trains", p.empty_trains, "at least one train must have frames")
+    check_split_at(p)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from .. import detectors
 from ..detectors import GAIN_MODES, Detector
-from ..errors import BadInput, nearest
+from ..errors import nearest
 from ..sources.instruments import instrument_of
+from .options import RUN_RANGES, Options, check_numbers, check_split_at, check_whole, refuse
 from .receiver_model import NUMBERS
 
 NAMES = {"JUNGFRAU": "MID_EXD_JF500K1", "EPIX100": "MID_EXP_EPIX-1", "GOTTHARD2": "SQS_EXP_GH2-2"}
@@ -16,7 +16,7 @@ MOST_FRAMES = 2700
 
 
 @dataclass(frozen=True)
-class ReceiverParameters:
+class ReceiverParameters(Options):
     """A simulated run of JUNGFRAU, ePix100 or Gotthard-II: a spot, or a line, on a background.
 
     Trains are counted from 0 in every option, modules have their own numbers.
@@ -93,10 +93,11 @@ class ReceiverParameters:
     run: int = 1
     first_train: int = 1_500_000_001
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """See `Options`."""
         if self.detector.upper() not in NUMBERS:
             hint = nearest(self.detector.upper(), NUMBERS)
-            _refuse("detector", self.detector, f"there are {', '.join(NUMBERS)}.{hint}")
+            refuse("detector", self.detector, f"there are {', '.join(NUMBERS)}.{hint}")
         object.__setattr__(self, "detector", self.detector.upper())
         if not self.detector_name:
             object.__setattr__(self, "detector_name", NAMES[self.detector])
@@ -132,52 +133,35 @@ class ReceiverParameters:
         return GAIN_MODES.index(self.gain_mode) - 1
 
 
-def _refuse(option: str, came: Any, expected: str) -> None:
-    raise BadInput(f"simulate option {option}: {came!r} was given, but {expected}")
-
-
 def _check(p: ReceiverParameters) -> None:
     family = p.family
     most = family.max_cells if family.cell_key else MOST_FRAMES if family.layout == "trains" else 1
-    for name, low, high in (
-        ("n_trains", 1, 10**7),
-        ("n_frames", 1, most),
-        ("seed", 0, 2**63),
-        ("proposal", 0, 999_999),
-        ("run", 0, 9999),
-        ("first_train", 1, 2**63),
-    ):
-        value = getattr(p, name)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            _refuse(name, value, f"it must be a whole number from {low} to {high}")
-    for name, low, high in (
+    check_whole(p, (("n_trains", 1, 10**7), ("n_frames", 1, most), *RUN_RANGES))
+    numbers = (
         ("hit_rate", 0, 1),
         ("bad_fraction", 0, 0.5),
         ("background", 0, 1e3),
         ("photon_energy_kev", 0.2, 100),
         ("common_mode", 0, 1000),
-    ):
-        value = getattr(p, name)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            _refuse(name, value, f"it must be a number from {low} to {high}")
+    )
+    check_numbers(p, numbers)
     if len(p.peak_photons) != 2 or not 0 < p.peak_photons[0] <= p.peak_photons[1] <= 1e9:
-        _refuse("peak_photons", p.peak_photons, "it must be two numbers, 0 < low <= high <= 1e9")
+        refuse("peak_photons", p.peak_photons, "it must be two numbers, 0 < low <= high <= 1e9")
     if p.gain_mode not in GAIN_MODES or (family.stages == 1 and p.fixed_stage > 0):
-        _refuse("gain_mode", p.gain_mode, f"it must be one of {', '.join(GAIN_MODES)} that {p.detector} has")
+        refuse("gain_mode", p.gain_mode, f"it must be one of {', '.join(GAIN_MODES)} that {p.detector} has")
     found = detectors.match([family.raw_source.format(detector=p.detector_name, module=1)])
     if not found or found[0].detector.name != p.detector or instrument_of(p.detector_name) is None:
-        _refuse("detector_name", p.detector_name, f"it must look like {NAMES[p.detector]!r}")
+        refuse("detector_name", p.detector_name, f"it must look like {NAMES[p.detector]!r}")
     for name in ("common_mode", "calibration_rows"):
         if getattr(p, name) and not any(family.edge_rows):
-            _refuse(name, getattr(p, name), f"{p.detector} has none")
+            refuse(name, getattr(p, name), f"{p.detector} has none")
     most = family.module_count or 99
     modules = p.modules
     if not modules or sorted(set(modules)) != list(modules) or not 1 <= modules[0] <= modules[-1] <= most:
-        _refuse("modules", modules, f"it must be ascending module numbers from 1 to {most}")
+        refuse("modules", modules, f"it must be ascending module numbers from 1 to {most}")
     if not p.written_modules:
-        _refuse("missing_modules", p.missing_modules, "at least one module must be left")
+        refuse("missing_modules", p.missing_modules, "at least one module must be left")
     for module, train in p.missed_trains:
         if module not in modules or not 0 <= train < p.n_trains:
-            _refuse("missed_trains", p.missed_trains, "modules and trains must be of the run")
-    if sorted(set(p.split_at)) != list(p.split_at) or any(not 0 < t < p.n_trains for t in p.split_at):
-        _refuse("split_at", p.split_at, f"it must be ascending train numbers from 1 to {p.n_trains - 1}")
+            refuse("missed_trains", p.missed_trains, "modules and trains must be of the run")
+    check_split_at(p)

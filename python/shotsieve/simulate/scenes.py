@@ -89,8 +89,10 @@ class Crystals:
         ahead = np.array([0.0, 0.0, p.distance_m])
         self._shape = geometry.module_shape
         tiles = [Tile(one.rect, one.corner + ahead, one.ss_vec, one.fs_vec) for one in geometry.panels]
+        tiles = [tile for tile in tiles if tile.rect[0] // self._shape[0] in p.modules]
+        self._rects = [tile.rect for tile in tiles]
         self._diffraction = BraggDiffraction(
-            [tile for tile in tiles if tile.rect[0] // self._shape[0] in p.modules],
+            tiles,
             p.cell,
             p.photon_energy_kev,
             d_min_nm=p.resolution_nm,
@@ -122,13 +124,16 @@ class Crystals:
         if self._schedule.strength[shot] == 0:
             return None
         spots, photons = self.spots(shot)
-        height = self._shape[0]
-        module = np.floor_divide(np.rint(spots["ss"]).astype(np.int64), height)
-        mine = module == self._p.modules[row]
-        own = spots[mine]
-        own["ss"] -= height * self._p.modules[row]
         image = np.zeros(self._shape, np.float32)
-        deposit(own, photons[mine], image)
+        top = self._shape[0] * self._p.modules[row]
+        # What falls beside a chip is lost: its neighbour in the array need not be its neighbour in space.
+        for tile, (ss, ss_stop, fs, fs_stop) in enumerate(self._rects):
+            mine = spots["tile"] == tile
+            if 0 <= ss - top < self._shape[0] and mine.any():
+                own = spots[mine]
+                own["ss"] -= ss
+                own["fs"] -= fs
+                deposit(own, photons[mine], image[ss - top : ss_stop - top, fs:fs_stop])
         return image.ravel()
 
     def background(self, q: np.ndarray) -> np.ndarray:

@@ -27,6 +27,8 @@ class SfxParameters(SpiParameters):
 
     Attributes
     ----------
+    detector : str
+        "AGIPD1M", "AGIPD500K" or "LPD1M".
     hit_rate : float
         Share of the lit shots that hit a crystal.
     photons_per_hit : (float, float)

@@ -10,7 +10,7 @@ import numpy as np
 from ..detectors import Detector
 from ..errors import BadInput, UnreadableData
 from .corrected import UNITS
-from .exdf import DAMAGE, RunFile, opened, reason
+from .exdf import DAMAGE, RunFile, opened, reason, train_text
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,11 @@ def check_corrected(d: Detector, file: RunFile, f: h5py.File, group: str) -> Par
                 f"{file.path}: {beside} has shape {its_shape} and dtype {its_dtype}: one mask for each gain "
                 "stage, as corrected files of before 2019 have them; shotsieve does not read these: reduce "
                 "the raw run"
+            )
+        if len(its_shape) == len(shape) and its_shape[1:] == shape[1:] and its_shape[0] != shape[0]:
+            raise UnreadableData(
+                f"{file.path}: {beside} has {its_shape[0]} rows, but {d.planes[0]} has {shape[0]}: the file "
+                f"is damaged; this affects trains {train_text(file.train_id)}"
             )
         if its_shape != shape or its_dtype.kind not in "iu" or its_dtype.itemsize > size:
             raise BadInput(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ..errors import UnreadableData
 from ..filters import register_plugins
 from ..unpack import Unpacker, unpacker_of
 from .exdf import DAMAGE, opened, reason
+from .virtual_rows import Shown, covered, rows_of
 
 if TYPE_CHECKING:
     from ..detectors import Detector
@@ -41,7 +43,8 @@ class FrameMap:
         Chunk shape along the lead axes (`lead` itself when contiguous).
     offset : ndarray of int64 or None
         Byte offset of every chunk, on the grid of chunks; -1 where it was never written. None where the
-        library does not say (datasets that h5py reads, and which are not chunked).
+        library does not say (datasets that h5py reads, and which are not chunked). Of a virtual dataset
+        that h5py reads it says alone which frames have all of their data.
     unpacker : Unpacker or None
         Undoes the filters of a chunk; None where there are none, and for datasets that h5py reads.
     stored, skipped : ndarray of int64, ndarray of uint32 or None
@@ -279,6 +282,7 @@ def _map_virtual(path: Path, dataset: str, d: h5py.Dataset, lead_axes: int) -> F
     """Find the datasets that a virtual one shows; h5py reads it where these are not whole rows."""
     lead, frame = d.shape[:lead_axes], d.shape[lead_axes:]
     pieces: list[Piece] = []
+    shown: list[Shown] = []
     simple = True
     for source in d.virtual_sources():
         target = path if source.file_name == "." else path.parent / source.file_name
@@ -289,35 +293,45 @@ def _map_virtual(path: Path, dataset: str, d: h5py.Dataset, lead_axes: int) -> F
                     f"{path}: dataset {d.name} points at {source.dset_name} in {target}, which is not there"
                 )
             other = f[source.dset_name]
-            simple = simple and (other.dtype, other.shape[1:], other.is_virtual) == (
-                d.dtype,
-                d.shape[1:],
-                False,
+            alike = (other.dtype, other.shape[1:], other.is_virtual) == (d.dtype, d.shape[1:], False)
+            shape, rows, its = (
+                other.shape,
+                rows_of(source.vspace, d.shape),
+                rows_of(source.src_space, other.shape),
             )
-            rows, its = _rows_of(source.vspace, d.shape), _rows_of(source.src_space, other.shape)
-        simple = simple and rows is not None and its is not None and len(rows) == len(its)
+        simple = simple and alike and rows is not None and its is not None and len(rows) == len(its)
+        where = map_frames(target, source.dset_name, lead_axes if alike else 1)
+        shown.append(Shown(source.vspace, source.src_space, shape, partial(_written_rows, where)))
         if simple:
-            pieces.append(Piece(rows, its.start, map_frames(target, source.dset_name, lead_axes)))
+            pieces.append(Piece(rows, its.start, where))
     pieces.sort(key=lambda piece: piece.rows.start)
     if any(a.rows.stop > b.rows.start for a, b in itertools.pairwise(pieces)) or not simple:
         why = "it is virtual, and does not show whole rows of other datasets"
-        return FrameMap(path, dataset, lead, frame, d.dtype, why, lead, None)
+        there = covered(d.shape, lead_axes, shown)
+        if there is None:
+            raise UnreadableData(
+                f"{path}: dataset {dataset} is virtual, and its mappings are such that the frames they have "
+                "data of cannot be counted: HDF5 would give zeros for the others. Give the files that it "
+                "shows, or map regular blocks of them"
+            )
+        return FrameMap(path, dataset, lead, frame, d.dtype, why, (1,) * lead_axes, np.where(there, 0, -1))
     slow = next((f"it shows data of which {p.where.why_h5py}" for p in pieces if p.where.why_h5py), "")
     # One that shows nothing has no frame that was ever written.
     offset = None if pieces else np.full((1,) * lead_axes, -1, np.int64)
     return FrameMap(path, dataset, lead, frame, d.dtype, slow, lead, offset, pieces=tuple(pieces))
 
 
-def _rows_of(space: h5py.h5s.SpaceID, shape: tuple[int, ...]) -> range | None:
-    """Return the consecutive whole rows that are selected of a dataset of some shape; None if it is else."""
-    if space.get_select_type() == h5py.h5s.SEL_ALL:
-        return range(shape[0])
-    if space.get_select_type() != h5py.h5s.SEL_HYPERSLABS or not space.is_regular_hyperslab():
-        return None
-    spans = []
-    for first, stride, count, block in zip(*space.get_regular_hyperslab(), strict=True):
-        if count > 1 and stride != block:
-            return None
-        spans.append(range(first, first + count * block))
-    whole = [range(n) for n in shape[1:]]
-    return spans[0] if spans[1:] == whole and spans[0].stop <= space.shape[0] else None
+def _written_rows(where: FrameMap, rows: np.ndarray) -> np.ndarray:
+    """Return which rows of a dataset have data, as far as the library says, bool (n,)."""
+    cells = where.row_frames
+    frames = (rows[:, None] * cells + np.arange(cells)).reshape(-1)
+    offsets = where.offsets(frames)
+    if where.pieces:
+        there = np.zeros(len(rows), bool)
+        for piece in where.pieces:
+            mine = (rows >= piece.rows.start) & (rows < piece.rows.stop)
+            theirs = rows[mine] - piece.rows.start + piece.first
+            mine[mine] = theirs < piece.where.lead[0]
+            there[mine] = _written_rows(piece.where, theirs[theirs < piece.where.lead[0]])
+        return there
+    return np.ones(len(rows), bool) if offsets is None else (offsets >= 0).reshape(-1, cells).all(axis=1)

@@ -59,17 +59,18 @@ def read_part(
         form = check_corrected(d, file, f, group) if d.is_corrected else None
         per_row = _check_words(d, file, f, group) if form is None else form.per_row
         first, count = file.index(f, source, d.group)
-        try:
-            rows = len(f[f"{group}/{d.planes[0]}"])
-        except DAMAGE as e:
-            raise UnreadableData(f"{file.path}: {group} cannot be read ({reason(e)})") from e
-        beyond = (first + count > rows) & (count > 0)
-        if beyond.any():
-            raise UnreadableData(
-                f"{file.path}: INDEX/{source}/{d.group} speaks of {int((first + count).max())} rows, but "
-                f"{group}/{d.planes[0]} has {rows}: the data of trains {train_text(file.train_id[beyond])} "
-                "is missing"
-            )
+        for plane in d.planes[: 1 if form else None]:  # those of corrected frames are of one length
+            try:
+                rows = len(f[f"{group}/{plane}"])
+            except DAMAGE as e:
+                raise UnreadableData(f"{file.path}: {group} cannot be read ({reason(e)})") from e
+            beyond = (first + count > rows) & (count > 0)
+            if beyond.any():
+                raise UnreadableData(
+                    f"{file.path}: INDEX/{source}/{d.group} speaks of {int((first + count).max())} rows, but "
+                    f"{group}/{plane} has {rows}: the data of trains {train_text(file.train_id[beyond])} "
+                    "is missing"
+                )
         # Rows behind the last train are padding: their labels may be missing or nonsense.
         frames = int((first + count)[count > 0].max(initial=0)) * per_row
         pulse = file.label(f, f"{group}/{d.pulse_key}", frames).astype(np.uint64) if d.pulse_key else None

@@ -18,7 +18,7 @@ from ..errors import BadInput, UnreadableData
 from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_together
 from .beside import Beside
-from .choose import choose, modules_text
+from .choose import choose
 from .corrected import check_exact, corrected_targets, form_of
 from .corrected_files import PartForm
 from .exdf import RunFile, train_text
@@ -33,6 +33,7 @@ from .parallel_gain import first_thirds
 from .plan import Part, Plan, build_plan
 from .pulses import PulseReader, Unknown
 from .recorded import read_part
+from .said import module_notes, reject_parts_of_trains, train_notes
 
 EDGES = "rows of calibration at the edges of the recorded frames are not read, nor written"
 
@@ -174,15 +175,14 @@ class RunSource:
         if d.is_corrected:
             forms = (piece.form for pieces in self._pieces for piece in pieces)
             self.corrected = form_of(forms, self.notes)
-        self._note_modules(inputs, found)
-        self._note_trains(inputs, used)
+        self.notes += [*module_notes(self.modules, inputs, found), *train_notes(inputs, used)]
         first = min((part.module for part in parts), default=None)
         self.sequences = [int(p.train_id.min()) for p in parts if p.module == first and len(p.train_id)]
         self._plan: Plan = build_plan(parts, self.modules)
         self.notes += self._plan.notes
         self.shots, self.trains = self._plan.shots, self._plan.trains
         if d.keep_unit == "train":
-            self._reject_whole_trains()
+            self.notes += reject_parts_of_trains(d, self.shots)
         self.beside = Beside(
             d,
             [self.raw_names.get(module, "") for module in self.modules],
@@ -378,57 +378,3 @@ class RunSource:
             if len(self._maps) > MAX_MAPS:
                 self._maps.popitem(last=False)
             return layout
-
-    def _reject_whole_trains(self) -> None:
-        """Reject the shots beside an inconsistent one where the format cannot hold a part of a train."""
-        status, train_id = self.shots.status, self.shots.train_id
-        beside = np.isin(train_id, train_id[status == ShotStatus.INCONSISTENT]) & (status == ShotStatus.OK)
-        if beside.any():
-            status[beside] = ShotStatus.INCONSISTENT
-            self.notes.append(
-                f"{int(beside.sum())} shots stand beside such shots in trains "
-                f"{train_text(train_id[beside])}; {self.detector.name} stores whole trains, so they were "
-                "rejected too"
-            )
-        # All rows of a file have the same number of cells, so trains with another number do not fit in.
-        trains, held = np.unique(train_id[status == ShotStatus.OK], return_counts=True)
-        often = np.bincount(held)
-        usual = int(np.flatnonzero(often == often.max())[-1]) if len(held) else 0
-        if (odd := trains[held != usual]).size:
-            other = np.isin(train_id, odd) & (status == ShotStatus.OK)
-            status[other] = ShotStatus.INCONSISTENT
-            self.notes.append(
-                f"{len(odd)} trains do not hold the usual {usual} shots: {train_text(odd)}; "
-                f"{self.detector.name} stores whole trains of one length, so they were rejected"
-            )
-
-    def _note_modules(self, inputs: Inputs, found: detectors.Found) -> None:
-        # An object of EXtra-data may leave out modules that the run has.
-        recorded = detectors.match({s for f in inputs.files for s in f.instrument})
-        there = {m for f in recorded if f.raw == found.raw and f.name == found.name for m in f.modules}
-        gone = [m for m in self.modules if m not in found.modules]
-        if absent := [m for m in gone if m not in there]:
-            self.notes.append(f"no file has data of {modules_text(absent)}: absent in all shots")
-        if unselected := [m for m in gone if m in there]:
-            self.notes.append(
-                f"{modules_text(unselected)} of the run not selected by the caller: absent in all shots"
-            )
-
-    def _note_trains(self, inputs: Inputs, used: list[RunFile]) -> None:
-        mixed = [f for f in dict.fromkeys(used) if (f.train_id[1:] <= f.train_id[:-1]).any()]
-        if mixed:
-            self.notes.append(
-                f"trainIds are out of order in {len(mixed)} files (first: {mixed[0].path.name}); sorted"
-            )
-        if inputs.trains is not None:
-            self.notes.append(
-                f"{len(inputs.trains)} trains were selected by the caller; the others were not looked at"
-            )
-            return
-        seen = np.unique(np.concatenate([f.train_id for f in used]))
-        others = [f.train_id[f.good] for f in inputs.files]
-        unseen = np.setdiff1d(np.concatenate(others), seen)
-        if len(unseen):
-            self.notes.append(
-                f"trains {train_text(unseen)} are in other files of the run, in none of the detector's"
-            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from .content import CONTENTS
 from .exdf_file import ExdfFile
 from .kept import KeptShots
 from .labels import write_labels
+from .names import file_name, recorded_name, written_name
 from .part import PartOfRun
 from .planes import check_planes, dataset_specs, planes_of
 from .thirds import Thirds
@@ -264,7 +264,7 @@ class ReducedRunWriter:
                 if self._others:
                     carry_groups(file, self.source, m, name, auxiliary=self.content == "raw")
                 if self._legacy_names:
-                    file.add_name(self._recorded_name(self.source.modules[m]), name)
+                    file.add_name(recorded_name(self.source, self.source.modules[m]), name)
             except (OSError, RuntimeError) as err:
                 if isinstance(err, ShotsieveError):
                     raise
@@ -300,33 +300,19 @@ class ReducedRunWriter:
         >>> writer.source_name(3)    # doctest: +SKIP
         'SPB_DET_AGIPD1M-1/CORR/3CH0:output'
         """
-        if self.content == "raw":
-            return self._recorded_name(module)
-        named = self.detector.corrected_source.format(detector=self.source.name, module=module)
-        return named or self._recorded_name(module).replace("/DET/", "/CORR/")
+        return written_name(self.source, module, self.content)
 
     # ------------------------------------------------------------------ opening
 
-    def _recorded_name(self, module: int) -> str:
-        """Recorded words keep the name they were recorded under, also where it is not the usual one."""
-        usual = self.detector.raw_source.format(detector=self.source.name, module=module)
-        told = self.source.raw_names.get(module, usual)
-        names = told, told.replace("/CORR/", "/DET/"), usual  # a corrected run may tell its corrected names
-        pattern = self.detector.raw_source_pattern if self.detector.is_corrected else ".*"
-        return next(name for name in names if re.fullmatch(pattern, name))
-
     def _open(self, folder: Path, m: int) -> None:
         number, detector = self.source.modules[m], self.detector
-        meta, trains, shots = self.source.meta, self.source.trains, self.source.shots
-        prefix = "RAW" if self.content == "raw" else "CORR"
-        name = f"{prefix}-R{meta.run:04d}-{detector.aggregator.format(module=number)}"
-        path = folder / f"{name}-S{self.source.number:05d}.h5"
+        trains, shots = self.source.trains, self.source.shots
         suspect = np.isin(self.train_ids, shots.train_id[shots.status == ShotStatus.SUSPECT])
         file = self._files[m] = ExdfFile(
-            path,
+            folder / file_name(self.source, number, self.content),
             train_ids=self.train_ids,
             timestamps=trains.timestamp[self._trains],
-            meta=meta,
+            meta=self.source.meta,
             sequence=self.source.number,
             flags=np.where(suspect, 0, 1),
         )
