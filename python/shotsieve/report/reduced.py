@@ -284,7 +284,8 @@ class StoredFrames:
         at = (span.first + row, frame) if self.found.detector.layout == "trains" else span.first + row
         names = (self.found.detector.planes[0], "mask")
         values, mask = (file[f"{span.group}/{name}"][at] for name in names)
-        return np.where(mask & self._bad == 0, values, np.float32(np.nan))
+        # Files of one-dimensional detectors hold strips: (fs,).
+        return np.where(mask & self._bad == 0, values, np.float32(np.nan)).reshape(self._shape)
 
 
 def labels(out: str | os.PathLike) -> list[str]:
