@@ -86,6 +86,30 @@ def make(name: str, **fields: Any) -> dict[str, Any]:
     return record
 
 
+def alone(name: str, **fields: Any) -> dict[str, Any]:
+    """Make a record of something measured on the CPU beside nothing else; no rates where none are given.
+
+    Parameters
+    ----------
+    name : str
+        Name of the benchmark.
+    **fields
+        As for `make`; needed is `detector` alone.
+
+    Returns
+    -------
+    dict
+
+    Examples
+    --------
+    >>> alone("nothing", detector="AGIPD1M")["shots_per_s"]
+    0.0
+    """
+    plain: dict[str, Any] = dict.fromkeys(("read_fraction", "floor_fraction", "peer", "ratio_to_peer"))
+    plain |= {"backend": "cpu", "shots_per_s": 0.0, "gb_per_s": 0.0, "threads": 1}
+    return make(name, **plain | fields)
+
+
 def check(record: Any) -> None:
     """Raise ValueError unless a record has every field, with the right type and a possible value."""
     if not isinstance(record, dict):

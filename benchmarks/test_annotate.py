@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import machine
 import numpy as np
 import pytest
 import records
@@ -68,18 +67,11 @@ def test_annotating_a_long_run(
     seconds = interleave({"annotate": annotate}, 2 if quick else ROUNDS)
     least = minima(seconds)["annotate"]
     record(
-        records.make(
+        records.alone(
             "annotate",
-            backend="cpu",
             detector="AGIPD1M",
             shots_per_s=len(shots) / least,
             gb_per_s=path.stat().st_size / least / 1e9,
-            read_fraction=None,
-            floor_fraction=None,
-            peer=None,
-            ratio_to_peer=None,
-            threads=1,
-            versions=machine.versions(),
             notes="time server, XGM and a motor in the page cache; least of the rounds",
             details={
                 "trains": trains,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import azint_errors
-import machine
 import numpy as np
 import pytest
 import records
@@ -20,18 +19,9 @@ def test_scatter_is_what_errors_say(record: Callable, quick: bool, background: f
     assert np.abs(found.pulls).max() < 4.5
     assert abs(mean - 1) < 4 * error
     record(
-        records.make(
+        records.alone(
             "azint_errors",
-            backend="cpu",
             detector="simulated",
-            shots_per_s=0.0,
-            gb_per_s=0.0,
-            read_fraction=None,
-            floor_fraction=None,
-            peer=None,
-            ratio_to_peer=None,
-            threads=1,
-            versions=machine.versions(),
             notes="no rate: empirical variance of each bin over its mean reported sigma squared",
             details={
                 "variant": f"{background:g} photons per pixel, Poisson errors",

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import darks_case
-import machine
 import pytest
 import records
 
@@ -29,18 +28,9 @@ def test_what_was_put_in_is_found(record: Callable, quick: bool, tmp_path: Path,
         for stage in stages:
             assert stage["marked"] <= stage["own"] + 1e-3, rules
     record(
-        records.make(
+        records.alone(
             "darks",
-            backend="cpu",
             detector=name,
-            shots_per_s=0.0,
-            gb_per_s=0.0,
-            read_fraction=None,
-            floor_fraction=None,
-            peer=None,
-            ratio_to_peer=None,
-            threads=1,
-            versions=machine.versions(),
             notes="no rate: constants of simulated dark runs against what was put in",
             details={
                 "variant": f"{parameters.n_trains} trains, {parameters.n_cells} cells, "

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import machine
 import numpy as np
 import records
 from shotsieve.bench.rounds import ROUNDS, interleave, minima
@@ -64,18 +63,10 @@ def test_a_rule_is_asked_again(tmp_path: Path, record: Callable, target: Callabl
     assert changed["kept"] == hits.sum() + changed["misses"]
     assert abs(changed["misses"] - 0.01 * (~hits).sum()) < 6 * np.sqrt(0.01 * (~hits).sum()) + 1
     record(
-        records.make(
+        records.alone(
             "decide",
-            backend="cpu",
             detector="AGIPD1M",
             shots_per_s=shots / least,
-            gb_per_s=0.0,
-            read_fraction=None,
-            floor_fraction=None,
-            peer=None,
-            ratio_to_peer=None,
-            threads=1,
-            versions=machine.versions(),
             notes="the command as a process, file in the page cache, least of the rounds; no frame is read",
             details={
                 "shots": shots,

@@ -169,16 +169,9 @@ def test_every_call_in_turn(
     failures, these.failures = these.failures, []
     assert not failures, "\n".join(failures[:10])
     record(
-        records.make(
+        records.alone(
             "kill_everywhere",
-            backend="cpu",
             detector="AGIPD1M",
-            shots_per_s=0,
-            gb_per_s=0,
-            read_fraction=None,
-            floor_fraction=None,
-            peer=None,
-            ratio_to_peer=None,
             threads=SERVERS,
             notes="not a rate but a proof, so rates are 0: after every fault nothing partial stood under the "
             "final name, and the resumed output had the bytes of an undisturbed one, with nothing beside it",

@@ -85,6 +85,42 @@ __device__ inline void add_to_frame(const ThreadSums& sums, int* shared, FrameCo
   __syncthreads();  // the next frame overwrites the shared sums
 }
 
+// Where a block works: the frames of one memory cell, and the pixels of this thread.
+struct Place {
+  FrameGroup group;
+  std::int64_t pixel;
+  bool inside, known;
+};
+
+__device__ inline Place place_of_thread(const CalibrateCall& c) {
+  const std::int64_t n = c.n_pixels;
+  const std::int64_t tiles = (n + kTilePixels - 1) / kTilePixels;
+  const FrameGroup group = c.groups[blockIdx.x / tiles];
+  const std::int64_t pixel = (blockIdx.x % tiles) * kTilePixels + threadIdx.x * kPixelsPerThread;
+  const bool inside = pixel < n;
+  return {group, pixel, inside, group.table_row >= 0};
+}
+
+__device__ inline void results_without_constants(math::PixelResult (&results)[kPixelsPerThread],
+                                                 int (&stages)[kPixelsPerThread]) {
+  for (int i = 0; i < kPixelsPerThread; ++i) {
+    stages[i] = 0;
+    results[i] = {};
+    results[i].value = std::numeric_limits<float>::quiet_NaN();
+    results[i].flags = math::kNoConstants;
+  }
+}
+
+// What a thread leaves of its pixels, where they are wanted; `at` is the first of them.
+template <bool Write>
+__device__ inline void finish_pixels(const CalibrateCall& c, std::int64_t at,
+                                     const math::PixelResult (&results)[kPixelsPerThread],
+                                     const int (&stages)[kPixelsPerThread], const ThreadSums& sums) {
+  if (!Write) return;
+  store_pixels(c, at, results, stages);
+  store_candidates(c, at, sums.candidates);
+}
+
 // How the raw words lie: a choice at compile time, so that none costs another a register.
 enum class Words { kPair, kWord, kPlain, kParallel };
 
@@ -139,11 +175,7 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
     calibrate_count_kernel(CalibrateCall c) {
   SS_SHARED(int, shared, kSums* kCalibrateWarps);
   const std::int64_t n = c.n_pixels;
-  const std::int64_t tiles = (n + kTilePixels - 1) / kTilePixels;
-  const FrameGroup group = c.groups[blockIdx.x / tiles];
-  const std::int64_t pixel = (blockIdx.x % tiles) * kTilePixels + threadIdx.x * kPixelsPerThread;
-  const bool inside = pixel < n;
-  const bool known = group.table_row >= 0;
+  const Place at = place_of_thread(c);
   constexpr int offsets = W == Words::kPlain ? math::kSingleOffset : math::kOffset;
   constexpr int gains = W == Words::kPlain ? math::kSingleGain : math::kGain;
   const int common_stage =
@@ -151,25 +183,25 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
 
   const float* table = c.table;
   EightFloats threshold{}, offset{}, gain{};
-  if (inside && known) {
-    table += std::int64_t{group.table_row} * c.table_planes * n + pixel;
+  if (at.inside && at.known) {
+    table += std::int64_t{at.group.table_row} * c.table_planes * n + at.pixel;
     if (W == Words::kPair || W == Words::kParallel) threshold = load_floats(table + math::kThreshold0 * n);
     offset = load_floats(table + (offsets + common_stage) * n);
     gain = load_floats(table + (gains + common_stage) * n);
   }
-  for (std::int32_t k = group.start; k < group.stop; ++k) {
+  for (std::int32_t k = at.group.start; k < at.group.stop; ++k) {
     const std::int64_t frame = c.frames[k];
     ThreadSums sums;
-    if (inside) {
+    if (at.inside) {
       math::PixelResult results[kPixelsPerThread];
       int stages[kPixelsPerThread];
-      if (known) {
-        const std::uint16_t* raw = c.raw + frame * c.planes * n + pixel;
+      if (at.known) {
+        const std::uint16_t* raw = c.raw + frame * c.planes * n + at.pixel;
         const EightWords adc = load_words(raw);
         EightWords digital{};
         if (W == Words::kPair) digital = load_words(raw + (c.planes - 1) * n);
         EightShifts shift{};
-        if (Shift) shift = load_shifts(c.shifts, frame, pixel, n);
+        if (Shift) shift = load_shifts(c.shifts, frame, at.pixel, n);
         for (int i = 0; i < kPixelsPerThread; ++i) {
           int flags = 0;
           int signal = adc.value[i];
@@ -191,17 +223,9 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
           sums.add(results[i], i);
         }
       } else {
-        for (int i = 0; i < kPixelsPerThread; ++i) {
-          stages[i] = 0;
-          results[i] = {};
-          results[i].value = std::numeric_limits<float>::quiet_NaN();
-          results[i].flags = math::kNoConstants;
-        }
+        results_without_constants(results, stages);
       }
-      if (Write) {
-        store_pixels(c, frame * n + pixel, results, stages);
-        store_candidates(c, frame * n + pixel, sums.candidates);
-      }
+      finish_pixels<Write>(c, frame * n + at.pixel, results, stages, sums);
     }
     add_to_frame(sums, shared, c.counts + frame);
   }

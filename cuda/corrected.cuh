@@ -20,27 +20,23 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
     count_corrected_kernel(CalibrateCall c) {
   SS_SHARED(int, shared, kSums* kCalibrateWarps);
   const std::int64_t n = c.n_pixels;
-  const std::int64_t tiles = (n + kTilePixels - 1) / kTilePixels;
-  const FrameGroup group = c.groups[blockIdx.x / tiles];
-  const std::int64_t pixel = (blockIdx.x % tiles) * kTilePixels + threadIdx.x * kPixelsPerThread;
-  const bool inside = pixel < n;
-  const bool known = group.table_row >= 0;
-  for (std::int32_t k = group.start; k < group.stop; ++k) {
+  const Place at = place_of_thread(c);
+  for (std::int32_t k = at.group.start; k < at.group.stop; ++k) {
     const std::int64_t frame = c.frames[k];
     ThreadSums sums;
-    if (inside) {
+    if (at.inside) {
       math::PixelResult results[kPixelsPerThread];
       int stages[kPixelsPerThread];
-      if (known) {
+      if (at.known) {
         const std::uint16_t* raw = c.raw + frame * c.planes * n;
         const EightFloats value =
-            load_floats(reinterpret_cast<const float*>(raw + math::kCorrectedValue * n) + pixel);
+            load_floats(reinterpret_cast<const float*>(raw + math::kCorrectedValue * n) + at.pixel);
         const EightMasks mask =
-            load_masks(reinterpret_cast<const std::uint32_t*>(raw + math::kCorrectedMask * n) + pixel);
+            load_masks(reinterpret_cast<const std::uint32_t*>(raw + math::kCorrectedMask * n) + at.pixel);
         uint2 gain{};
         if (Write) {
           gain = *reinterpret_cast<const uint2*>(
-              reinterpret_cast<const std::uint8_t*>(raw + math::kCorrectedGain * n) + pixel);
+              reinterpret_cast<const std::uint8_t*>(raw + math::kCorrectedGain * n) + at.pixel);
         }
         for (int i = 0; i < kPixelsPerThread; ++i) {
           stages[i] = static_cast<int>((i < 4 ? gain.x : gain.y) >> (8 * (i % 4))) & math::kStageBits;
@@ -49,17 +45,9 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
           sums.add(results[i], i);
         }
       } else {
-        for (int i = 0; i < kPixelsPerThread; ++i) {
-          stages[i] = 0;
-          results[i] = {};
-          results[i].value = std::numeric_limits<float>::quiet_NaN();
-          results[i].flags = math::kNoConstants;
-        }
+        results_without_constants(results, stages);
       }
-      if (Write) {
-        store_pixels(c, frame * n + pixel, results, stages);
-        store_candidates(c, frame * n + pixel, sums.candidates);
-      }
+      finish_pixels<Write>(c, frame * n + at.pixel, results, stages, sums);
     }
     add_to_frame(sums, shared, c.counts + frame);
   }

@@ -14,6 +14,7 @@
 namespace shotsieve {
 namespace {
 
+using cpu::in_halves;
 using cpu::kSpan;
 using cpu::Output;
 using cpu::Span;
@@ -89,17 +90,12 @@ bool uniform_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
     }
     sums.add<O>(p);
   }
-  if (!sums.fits(n)) return false;
-  sums.add_to(counts);
-  return true;
+  return sums.settle(n, counts);
 }
 
-// The span, in halves where its sums might overflow.
 template <Uniform U, bool Round, bool Photons, Output O>
 void calibrate_uniform(const Span& s, const PixelRules& rules, FrameCounts& counts) {
-  if (uniform_loop<U, Round, Photons, O>(s, rules, counts)) return;
-  calibrate_uniform<U, Round, Photons, O>(s.part(0, s.n / 2), rules, counts);
-  calibrate_uniform<U, Round, Photons, O>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
+  in_halves<Span, uniform_loop<U, Round, Photons, O>>(s, rules, counts);
 }
 
 // Any mixture of stages. Forced is a compile-time choice since the two planes exist only then.
@@ -156,16 +152,12 @@ bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
     }
     sums.add<O>(p);
   }
-  if (!sums.fits(n)) return false;
-  sums.add_to(counts);
-  return true;
+  return sums.settle(n, counts);
 }
 
 template <Encoding E, bool Forced, bool Round, bool Photons, Output O>
 void calibrate_mixed(const Span& s, const PixelRules& rules, FrameCounts& counts) {
-  if (mixed_loop<E, Forced, Round, Photons, O>(s, rules, counts)) return;
-  calibrate_mixed<E, Forced, Round, Photons, O>(s.part(0, s.n / 2), rules, counts);
-  calibrate_mixed<E, Forced, Round, Photons, O>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
+  in_halves<Span, mixed_loop<E, Forced, Round, Photons, O>>(s, rules, counts);
 }
 
 // How the spans of a call are calibrated, chosen once per call.

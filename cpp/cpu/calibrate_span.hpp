@@ -65,6 +65,20 @@ struct SpanSums {
     counts.photons += static_cast<std::int32_t>(photons);
     counts.candidates += candidates;
   }
+  // False, and nothing added, if the sums over n pixels might have overflowed.
+  bool settle(std::int64_t n, FrameCounts& counts) const {
+    if (!fits(n)) return false;
+    add_to(counts);
+    return true;
+  }
 };
+
+// Loop over the span, in halves where its sums might overflow.
+template <class S, bool (*Loop)(const S&, const math::PixelRules&, FrameCounts&)>
+void in_halves(const S& s, const math::PixelRules& rules, FrameCounts& counts) {
+  if (Loop(s, rules, counts)) return;
+  in_halves<S, Loop>(s.part(0, s.n / 2), rules, counts);
+  in_halves<S, Loop>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
+}
 
 }  // namespace shotsieve::cpu

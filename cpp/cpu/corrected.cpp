@@ -63,17 +63,12 @@ bool corrected_loop(const CorrectedSpan& s, const PixelRules& rules, FrameCounts
     }
     sums.add<O>(p);
   }
-  if (!sums.fits(n)) return false;
-  sums.add_to(counts);
-  return true;
+  return sums.settle(n, counts);
 }
 
-// The span, in halves where its sums might overflow.
 template <bool Round, bool Photons, Output O>
 void count_span(const CorrectedSpan& s, const PixelRules& rules, FrameCounts& counts) {
-  if (corrected_loop<Round, Photons, O>(s, rules, counts)) return;
-  count_span<Round, Photons, O>(s.part(0, s.n / 2), rules, counts);
-  count_span<Round, Photons, O>(s.part(s.n / 2, s.n - s.n / 2), rules, counts);
+  in_halves<CorrectedSpan, corrected_loop<Round, Photons, O>>(s, rules, counts);
 }
 
 using Loop = void (*)(const CorrectedSpan&, const PixelRules&, FrameCounts&);

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from .cpus import usable_cpus
 from .errors import BackendUnavailable, BadInput, nearest
@@ -65,6 +66,23 @@ class Backend:
     device: object
     detail: str
     threads: int
+
+    def on(self, stream: Any, threads: int | None = None) -> dict[str, int]:
+        """Return the arguments that every native call takes beside its own: its stream, and its threads.
+
+        Parameters
+        ----------
+        stream : object
+            A stream of `device`, or None.
+        threads : int or None
+            None takes those of the backend.
+
+        Examples
+        --------
+        >>> get("cpu").on(None, threads=2)
+        {'stream': 0, 'threads': 2}
+        """
+        return {"stream": self.device.handle(stream), "threads": threads or self.threads}
 
 
 def _import_native(name: str) -> ModuleType:

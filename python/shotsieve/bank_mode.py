@@ -101,8 +101,7 @@ def queue_bank_mode(
     --------
     >>> queue_bank_mode(backend, raw, frames, groups, table, shift, params)    # doctest: +SKIP
     """
-    call = {"stream": backend.device.handle(stream), "threads": backend.threads}
-    backend.native.bank_mode(raw, frames, groups, table, shift, **vars(params), **call)
+    backend.native.bank_mode(raw, frames, groups, table, shift, **vars(params), **backend.on(stream))
 
 
 class BankFinder:

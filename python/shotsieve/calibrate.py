@@ -363,8 +363,7 @@ def queue_calibration(
         pixels,
         stage,
         candidates,
-        stream=backend.device.handle(stream),
-        threads=backend.threads,
+        **backend.on(stream),
         **params.kernel_args(),
         **({} if shifts is None else shifts.kernel_args()),
     )

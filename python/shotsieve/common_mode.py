@@ -225,8 +225,7 @@ def queue_common_mode(
         pixel_shift=pixel_shift,
         pixel_shift_row=pixel_shift_row,
         add=add,
-        stream=backend.device.handle(stream),
-        threads=backend.threads,
+        **backend.on(stream),
     )
 
 
@@ -282,6 +281,5 @@ def queue_cell_common_mode(
         least=params.least(params.row_cells),
         shift=shift,
         add=add,
-        stream=backend.device.handle(stream),
-        threads=backend.threads,
+        **backend.on(stream),
     )

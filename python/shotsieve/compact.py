@@ -37,6 +37,6 @@ def queue_compaction(
     --------
     >>> queue_compaction(backend, rows, keep, index, count, target, stream)  # doctest: +SKIP
     """
-    call = {"stream": backend.device.handle(stream), "threads": backend.threads}
+    call = backend.on(stream)
     backend.native.keep_list(keep, index, count, **call)
     backend.native.gather_rows(source, index, count, target, **call)

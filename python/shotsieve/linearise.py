@@ -83,8 +83,7 @@ def queue_linearisation(
     --------
     >>> queue_linearisation(backend, raw, frames, groups, linear, words)    # doctest: +SKIP
     """
-    call = {"stream": backend.device.handle(stream), "threads": backend.threads}
-    backend.native.linearise(raw, frames, groups, linear, words, **call)
+    backend.native.linearise(raw, frames, groups, linear, words, **backend.on(stream))
 
 
 class Lineariser:

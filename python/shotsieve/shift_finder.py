@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .constants.steps import Steps
     from .detectors import Detector
 
-__all__ = ["ShiftFinder", "make_finder", "mode_of"]
+__all__ = ["ShiftFinder", "check_backend", "make_finder", "mode_of"]
 
 
 def mode_of(
@@ -63,6 +63,21 @@ def make_finder(
     return kind(backend, params, n_pixels, n_frames)
 
 
+def check_backend(backend: Backend, params: CommonModeParams | BankModeParams | None) -> None:
+    """Refuse a backend that cannot find the shifts.
+
+    Raises
+    ------
+    BadInput
+        If a baseline is looked for, and the backend is not the CPU.
+    """
+    if isinstance(params, CommonModeParams) and params.baseline is not None and backend.name != "cpu":
+        raise BadInput(
+            f"blc_noise = true is done on the CPU alone, and the backend is {backend.name}: ask for "
+            'backend "cpu", or leave it out'
+        )
+
+
 class ShiftFinder:
     """Buffers for the shifts of so many frames, and the way to them; one for each block in flight.
 
@@ -91,11 +106,7 @@ class ShiftFinder:
         device = backend.device
         self.backend, self.params, self.n_pixels = backend, params, n_pixels
         self.units: Units | None = None
-        if params.baseline is not None and backend.name != "cpu":
-            raise BadInput(
-                f"blc_noise = true is done on the CPU alone, and the backend is {backend.name}: ask for "
-                'backend "cpu", or leave it out'
-            )
+        check_backend(backend, params)
         self._tile = device.empty((n_frames, params.tiles.count(n_pixels)), "i4")
         if params.cells:
             units = max(1, n_frames // params.row_cells)

@@ -102,3 +102,11 @@ def test_machine_is_said_in_words():
     assert "cores" in machine.describe()
     assert machine.describe("a GPU").startswith("a GPU, ")
     assert machine.last_level_cache() >= 0
+
+
+def test_a_record_of_nothing_beside_it():
+    record = records.alone("darks", detector="AGIPD1M", threads=3)
+    assert record["threads"] == 3
+    assert (record["backend"], record["shots_per_s"], record["peer"]) == ("cpu", 0, None)
+    with pytest.raises(ValueError, match="detector is missing"):
+        records.alone("darks")

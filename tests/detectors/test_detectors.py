@@ -150,6 +150,7 @@ def test_unknown_detector_names_the_nearest():
         ("[[control.cells]]", "[[control.cell]]", "Did you mean 'cells'"),
         ('encoding = "threshold"', 'encoding = "code"', "three codes"),
         ("(?P<module>", "(?P<modul>", "needs the named groups"),
+        ("steps = [", 'steps = ["linearise", ', "'linearise' and a common mode or baseline"),
         ("[gain_modes]", "[gain_modes", "not valid TOML"),
     ],
 )

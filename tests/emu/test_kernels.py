@@ -53,7 +53,7 @@ FAULTS = {
         "wrong|crash",
     ),
     "calibrate, a frame too many": (
-        Fault(CALIBRATE, "k < group.stop;", "k <= group.stop;"),
+        Fault(CALIBRATE, "k < at.group.stop;", "k <= at.group.stop;"),
         "calibrate",
         "wrong|crash",
     ),

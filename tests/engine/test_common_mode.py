@@ -222,6 +222,27 @@ def test_an_engine_and_a_calibrator_give_the_same(run, wanted):
     np.testing.assert_array_equal(data.view("u4"), wanted[3, True]["pixels"][:N_CELLS].view("u4"))
 
 
+def test_an_engine_refuses_rows_that_are_torn(run):
+    raw, _, constants = run
+    frames = read(raw, 3, "raw")
+    cell = frames["cellId"].reshape(-1)[:N_CELLS]
+    content = recipe(CELLS, rule="lit_pixels[3] >= 0")
+    content["calibrate"] |= {"gain_mode": "adaptive", "photon_energy": "9.3 keV"}
+
+    def block(start, stop, train=7):
+        at = np.arange(start, stop)
+        return shotsieve.Block(frames["data"][at, None], train, at, cell[at])
+
+    options = {"constants": constants, "detector": "AGIPD1M", "backend": "cpu", "modules": (3,)}
+    with shotsieve.Engine(content, force=True, **options) as engine:
+        for good in (block(0, 32), block(32, N_CELLS), block(0, 16, 8), block(0, 16, 8), block(0, 16, 9)):
+            engine.submit(good).result()
+        with pytest.raises(BadInput, match=r"train 9 has cells 16 to 19 here, .* cut the train between rows"):
+            engine.submit(block(16, 20, 9))
+        with pytest.raises(BadInput, match="train 3 has cells 31 to 31"):
+            list(engine.run(iter([block(0, 31, 3), block(31, 32, 3)])))
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -208,8 +209,35 @@ def test_a_table_instead_of_measuring(simulated, reduced, make_recipe, tmp_path,
         for key in mine:
             np.testing.assert_array_equal(mine[key], theirs[key])
     assert any("nothing was measured" in note for note in again.accounts.notes)
+    assert not any("other settings" in note for note in again.accounts.notes)
     report = check_against(check(again.out), sim.raw, constants=sim.constants, backend="cpu")
     assert report.ok, report.summary()
+
+
+def test_a_table_of_other_settings_is_told(simulated, reduced, make_recipe, tmp_path):
+    sim, before = simulated("usual"), reduced("usual")
+    changed = make_recipe(calibrate={"offset": True, "photon_energy": "9.4 keV"})
+    changed["measure"] = {"lit": {"threshold": "0.95 photon"}}
+
+    def notes(table, name):
+        made = shotsieve.reduce(
+            sim.raw, changed, tmp_path / name, constants=sim.constants, backend="cpu", table=table
+        )
+        return [note for note in made.accounts.notes if "other settings" in note]
+
+    for table in (before.out, before.out / "shotsieve" / "table.h5"):
+        (note,) = notes(table, str(table.is_dir()))
+        assert 'calibrate.photon_energy was not set, is "9.4 keV"' in note
+        assert "mode.photon_energy_kev was 9.3, is 9.4" in note
+        assert re.search(r'measure\.lit\.threshold was "0.\d+ photon", is "0.95 photon"', note)
+    assert notes(before.table, "in memory") == []
+    damaged = tmp_path / "t"
+    damaged.mkdir()
+    before.table.save(damaged / "table.h5")
+    assert notes(damaged / "table.h5", "alone") == []
+    (damaged / "settings.json").write_text("{")
+    (note,) = notes(damaged / "table.h5", "damaged")
+    assert "settings.json beside it cannot be understood" in note
 
 
 def test_tables_that_do_not_fit(simulated, reduced, make_recipe, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,7 @@ from shotsieve.device import HostDevice
 from shotsieve.reference import common_mode as reference
 from shotsieve.shifts import Tiles
 
-REFERENCE = SimpleNamespace(
-    name="reference", native=reference, threads=1, device=HostDevice()
-)  # stands in for a backend
+REFERENCE = Backend("reference", reference, HostDevice(), "NumPy", 1)
 TILES = Tiles(64, 64, 128)
 ADU = 256
 

@@ -19,11 +19,13 @@ from .conftest import JF, RECIPE, changed, jungfrau
         (changed(keep={"rule": "jf_n_peaks > 3"}), "no column 'jf_n_peaks'"),
         (changed(select={"rule": "jf_lit_pixels > 3"}), r"\[select\] in the rule: .*before any is read"),
         (changed(derive={"jf_intensity": {"kind": "rank", "of": "intensity"}}), "jf_intensity is a column"),
-        (changed({"calibrate": {"gain_mode": "adaptive", "constants": "none.h5"}}), "none.h5"),
+        (changed({"calibrate": {"gain_mode": "adaptive", "constants": "none.h5"}}), r"\[detector\]\] jf: .*none.h5"),
+        (changed({"measure": {"lit": {"threshold": "5 sigma"}}}), r"^\[\[detector\]\] jf: .*noise"),
+        (changed(measure={"lit": {"threshold": "1 bar"}}), r"^(?!\[\[detector\]\])"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_together_is_said(run, places, recipe, says):
-    constants = {"": run.constants[""]} if says == "none.h5" else run.constants
+    constants = {"": run.constants[""]} if "none.h5" in says else run.constants
     with pytest.raises(BadInput, match=says):
         run.reduce(places / "out", recipe, constants=constants)
     assert not list(places.iterdir())

@@ -67,6 +67,11 @@ def check(detector: Detector, path: Path) -> None:
         )
     if not set(detector.wide_edges) <= {"ss", "fs"}:
         raise BadInput(f"{path}: wide_edges = {detector.wide_edges}; it may hold 'ss' and 'fs'.")
+    if "linearise" in detector.steps and {"common_mode", "blc_noise"} & set(detector.steps):
+        raise BadInput(
+            f"{path}: steps has 'linearise' and a common mode or baseline, which are found in raw words and "
+            f"would miss the linearisation; leave one out."
+        )
     if not detector.cell_key and detector.cell_cycle < 1:
         raise BadInput(f"{path}: without a cell_key, cell_cycle must say how many cells take turns.")
     coded = detector.encoding in ("code", "word")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -135,19 +136,32 @@ def open_branches(
                     f"[[detector]] {label} is {its.name}, and so is {name}: set source to the name of "
                     "another detector of the run"
                 )
-        own = open_constants(other.recipe, given.get(label), its.detector)
-        job, looked_at = prepare(its, other.recipe, own, backend, force=force, block_bytes=block_bytes)
+        with _told_of(label):
+            own = open_constants(other.recipe, given.get(label), its.detector)
+            job, looked_at = prepare(its, other.recipe, own, backend, force=force, block_bytes=block_bytes)
         branches.append(Branch(job, looked_at, label, other.keep))
-    own = open_constants(recipe, given.get(""), source.detector)
     tables = {branch.label: branch.job.table for branch in branches}
-    job, looked_at = prepare(
-        source, recipe, own, backend, force=force, block_bytes=block_bytes, others=tables
-    )
+    with _told_of(recipe.detector.label or source.name if recipe.others else ""):
+        own = open_constants(recipe, given.get(""), source.detector)
+        job, looked_at = prepare(
+            source, recipe, own, backend, force=force, block_bytes=block_bytes, others=tables
+        )
     for branch in branches:
         _join(branch, job)
     branches.insert(0, Branch(job, looked_at))
     _refuse_collisions(branches)
     return branches
+
+
+@contextmanager
+def _told_of(label: str) -> Iterator[None]:
+    """Say in front of what is refused of which of several detectors it is; nothing where there is one."""
+    try:
+        yield
+    except BadInput as error:
+        if not label:
+            raise
+        raise BadInput(f"[[detector]] {label}: {error}") from error
 
 
 def _by_label(constants: Any, recipe: Recipe) -> dict[str, Any]:

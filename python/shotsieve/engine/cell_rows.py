@@ -10,6 +10,7 @@ from ..errors import BadInput
 
 if TYPE_CHECKING:
     from .job import Job
+    from .stream import Block
 
 
 def check_rows(job: Job, recorded: np.ndarray) -> None:
@@ -58,3 +59,48 @@ def check_rows(job: Job, recorded: np.ndarray) -> None:
             f"cell_common_mode: {partial} shots stand in rows of fewer than {cells} cells "
             "and are corrected by ASICs alone"
         )
+
+
+class TornRows:
+    """Rows of cells that blocks begin and do not end; a block that goes on with one is refused.
+
+    Parameters
+    ----------
+    job : Job
+        One without a common mode over cells lets every block pass.
+    """
+
+    def __init__(self, job: Job) -> None:
+        mode = job.common_mode
+        self._row_cells = mode.row_cells if mode is not None and mode.cells else 0
+        # Cells of rows that are not whole, by train and row; of the trains of the last block.
+        self._begun: dict[tuple[int, int], set[int]] = {}
+
+    def check(self, block: Block) -> None:
+        """Take note of the shots of the next block.
+
+        Raises
+        ------
+        BadInput
+            If it holds other cells of a row that a block before has begun. The same ones may come again.
+        """
+        if not self._row_cells:
+            return
+        cell = np.asarray(block.cell_id).astype("i8")
+        train = np.broadcast_to(np.asarray(block.train_id, "u8"), cell.shape)
+        trains, of_shot = np.unique(train, return_inverse=True)
+        begun = {key: cells for key, cells in self._begun.items() if key[0] in trains}
+        rows, number = np.unique(
+            np.stack([of_shot.reshape(-1), cell // self._row_cells]), axis=1, return_counts=True
+        )
+        for at, row in rows[:, number < self._row_cells].T.tolist():
+            key = (int(trains[at]), row)
+            here = set(cell[(of_shot.reshape(-1) == at) & (cell // self._row_cells == row)].tolist())
+            if here - begun.setdefault(key, here) and not here >= begun[key]:
+                raise BadInput(
+                    f"block: train {key[0]} has cells {min(here)} to {max(here)} here, and others of the row "
+                    f"of {self._row_cells} cells came in a block before; [calibrate] cell_common_mode needs "
+                    "whole rows: cut the train between rows"
+                )
+            begun[key] = here
+        self._begun = begun

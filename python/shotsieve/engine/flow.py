@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,11 +20,12 @@ from ..recipe import Measure, Recipe
 from ..sources.base import Source
 from ..table import Table
 from ..write.journal import Journal
+from ..write.output import SIDE
 from ..write.part import Part
 from .job import Job, make_job
 from .lit_cells import columns_from_images
 from .passes import Pass, Sinks, write_sums
-from .settings import constants_checksum
+from .settings import constants_checksum, differences
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -146,6 +148,20 @@ def adopt(job: Job, table: Table | str | os.PathLike[str]) -> None:
         b"".join(map(np.ndarray.tobytes, told.measures.values()))
     ).hexdigest()
     job.notes.append("nothing was measured: measures are those of the table that was given")
+    if not isinstance(table, Table) and (changed := _made_otherwise(Path(table), job)):
+        job.notes.append(f"that table was made with other settings: {'; '.join(changed)}")
+
+
+def _made_otherwise(table: Path, job: Job) -> list[str]:
+    """Compare the settings that stand beside a table with those of a job; without any nothing is known."""
+    beside = (table / SIDE if table.is_dir() else table.parent) / "settings.json"
+    if not beside.is_file():
+        return []
+    try:
+        told = json.loads(beside.read_text(encoding="utf-8"))
+        return differences(told, json.loads(json.dumps(job.settings)))
+    except (ValueError, KeyError, TypeError) as error:
+        return [f"{beside.name} beside it cannot be understood ({error})"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from ..write.checksums import sha256_of
 from ..write.modules import WITH_PIXELS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from ..constants.container import Constants
     from .job import Job
@@ -74,3 +76,52 @@ def constants_checksum(rows: np.ndarray) -> str:
     with ThreadPoolExecutor(usable_cpus()) as pool:
         sums = pool.map(lambda row: hashlib.sha256(np.ascontiguousarray(row)).digest(), rows)
         return hashlib.sha256(b"".join(sums)).hexdigest()
+
+
+_BESIDE_RECIPE = ("calibrate.", "mode.", "constants.folded")
+
+
+def differences(told: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in what the measures of an output were made otherwise than they would be made now.
+
+    Parameters
+    ----------
+    told, now : mapping
+        Settings of the output, and of a job. What the output measured beside is no difference.
+
+    Returns
+    -------
+    list of str
+        Such as ``"calibrate.common_mode was true, is false"``.
+
+    Examples
+    --------
+    >>> differences({"recipe": "[calibrate]\\noffset = true"}, {"recipe": "[calibrate]\\noffset = false"})
+    ['calibrate.offset was true, is false']
+    """
+    old, new = _measured_with(told), _measured_with(now)
+    sections = {key.rpartition(".")[0] for key in new}
+    return [
+        f"{key} was {_shown(old.get(key))}, is {_shown(new.get(key))}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key.rpartition(".")[0] in sections
+    ]
+
+
+def _measured_with(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what measures depend on, by the names of keys with those of their sections."""
+    recipe = tomllib.loads(settings["recipe"])
+    waiting = [(name, recipe.get(name, {})) for name in ("calibrate", "measure")]
+    found = {key: value for key, value in settings.items() if key.startswith(_BESIDE_RECIPE)}
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{name}.{key}", inner) for key, inner in value.items()]
+        else:
+            found[name] = value
+    return found
+
+
+def _shown(value: Any) -> str:
+    text = "not set" if value is None else json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:36]}..."

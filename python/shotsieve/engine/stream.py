@@ -373,8 +373,8 @@ class StreamRunner(BlockRunner):
         return BlockResult(table, peaks=peaks, profiles=profiles, projections=projections, **taken)
 
 
-def check_block(block: Any, runner: StreamRunner, names: tuple[str, ...]) -> None:
-    """Refuse a block that does not fit the engine.
+def check_block(block: Any, runner: StreamRunner, names: tuple[str, ...]) -> Block:
+    """Return a block, or refuse one that does not fit the engine.
 
     Raises
     ------
@@ -397,3 +397,4 @@ def check_block(block: Any, runner: StreamRunner, names: tuple[str, ...]) -> Non
         )
     if block.present is not None and np.shape(block.present) != (n, shape[0]):
         raise BadInput(f"block: present has shape {np.shape(block.present)}; expected {(n, shape[0])}")
+    return block

@@ -135,8 +135,7 @@ class BinSummer:
             row_pixels=plan.shape[1],
             n_bins=plan.n_bins,
             most_slots=plan.most_slots,
-            stream=device.handle(stream),
-            threads=threads or self.backend.threads,
+            **self.backend.on(stream, threads),
         )
         if on_device:
             return

@@ -286,8 +286,7 @@ class DarkSums:
             lists.device_rows[:k],
             **self._sums,
             **self.words.kernel_args(),
-            stream=device.handle(self.stream),
-            threads=self.backend.threads,
+            **self.backend.on(self.stream),
         )
 
     def add(self, raw: np.ndarray, frames: Any, rows: Any) -> None:

@@ -119,8 +119,7 @@ class FrameSums:
             self._device_group[:k],
             self._device_scale[:k],
             *(self._sums[name] for name in KINDS),
-            stream=device.handle(stream),
-            threads=self.backend.threads,
+            **self.backend.on(stream),
         )
         # The lists are overwritten by the next call.
         device.wait(device.record(stream))

@@ -180,8 +180,7 @@ class PeakFinder:
                 max_num_peaks=self.plan.stored_peaks,
                 slots=self.slots,
                 all_bins=all_bins,
-                stream=device.handle(stream),
-                threads=threads or self.backend.threads,
+                **self.backend.on(stream, threads),
             )
             for name, length in lengths.items():
                 device.to_host(self._host[name][:length], small[name], stream)

@@ -56,22 +56,6 @@ def calibrate_count(
     stage=None,
     candidates=None,
     *,
-    encoding,
-    fixed_stage=-1,
-    set_min=False,
-    round_photons=False,
-    rounding_threshold=0.5,
-    value_limit=1e7,
-    lit_threshold=float("nan"),
-    to_photon=0.0,
-    candidate_threshold=float("nan"),
-    medium_code=1,
-    low_code=3,
-    lost_adc=0x3FFF,
-    saturated_adc=0,
-    adc_bits=12,
-    zero_adc=0,
-    mask_bad=0xFFFFFFFF,
     shift=None,
     pixel_shift=None,
     pixel_shift_row=None,
@@ -80,6 +64,7 @@ def calibrate_count(
     row_pixels=0,
     stream=None,
     threads=1,
+    **rules,
 ):
     """Do what the kernels do, under the same name and with the same arguments.
 
@@ -104,14 +89,12 @@ def calibrate_count(
         Written for every listed frame.
     candidates : ndarray of uint32, shape (F, npix // 32), or None
         Written for every listed frame.
-    encoding, fixed_stage, set_min, round_photons, rounding_threshold, value_limit, lit_threshold, to_photon
-        As for `calibrate_count_folded`.
-    candidate_threshold, medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc, mask_bad
-        As for `calibrate_count_folded`.
     shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels
         As for `shotsieve.reference.shift.shifts_of_pixels`; None: no shifts.
     stream, threads
         Not used; there so that the reference can stand in for a backend.
+    **rules
+        From `encoding` to `mask_bad`: as for `calibrate_count_folded`, which has the defaults.
 
     Examples
     --------
@@ -136,23 +119,8 @@ def calibrate_count(
         np.asarray(raw)[listed],
         rows[listed],
         table,
-        encoding=encoding,
-        fixed_stage=fixed_stage,
-        set_min=set_min,
-        round_photons=round_photons,
-        rounding_threshold=rounding_threshold,
-        value_limit=value_limit,
-        lit_threshold=lit_threshold,
-        to_photon=to_photon,
-        candidate_threshold=candidate_threshold,
-        medium_code=medium_code,
-        low_code=low_code,
-        lost_adc=lost_adc,
-        saturated_adc=saturated_adc,
-        adc_bits=adc_bits,
-        zero_adc=zero_adc,
-        mask_bad=mask_bad,
         shift=total,
+        **rules,
     )
     counts[listed] = result.counts
     if pixels is not None:

@@ -2,14 +2,13 @@
 // how often, and "small" for ThreadSanitizer, where every CUDA thread is an OS thread.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include "cuda/bins.cu"
+#include "harness.cuh"
 
 namespace {
 
@@ -20,34 +19,7 @@ using shotsieve::kBinWarps;
 using shotsieve::PartRect;
 namespace math = shotsieve::math;
 
-int wrong = 0;
-std::mt19937 generator(20261127);
-
-int between(int low, int high) {
-  return low + static_cast<int>(generator() % static_cast<unsigned>(high - low + 1));
-}
 double uniform() { return static_cast<double>(generator()) / 4294967296.0; }
-
-std::vector<void*> allocated;
-template <class T>
-T* device_only(std::size_t n) {
-  T* place = nullptr;
-  cudaMalloc(&place, std::max<std::size_t>(n, 1) * sizeof(T));
-  allocated.push_back(place);
-  return place;
-}
-template <class T>
-T* to_device(const std::vector<T>& host) {
-  T* place = device_only<T>(host.size());
-  cudaMemcpy(place, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice);
-  return place;
-}
-template <class T>
-void expect_same(const T* place, const std::vector<T>& wanted) {
-  std::vector<T> got(wanted.size());
-  cudaMemcpy(got.data(), place, got.size() * sizeof(T), cudaMemcpyDeviceToHost);
-  wrong += std::memcmp(got.data(), wanted.data(), wanted.size() * sizeof(T)) != 0;
-}
 
 // A slab of two parts side by side; every pixel has one entry at most, or with splitting up to three.
 struct Plan {
@@ -248,18 +220,18 @@ void one_case(BinMode mode, bool split, bool shared, bool small) {
   cudaStreamCreate(&stream);
   shotsieve::bin_sums(call, {stream, 1});
   cudaStreamSynchronize(stream);
-  expect_same(call.signal, signal);
-  expect_same(call.lost, lost);
-  if (mode != BinMode::kPlain) expect_same(call.second, second);
-  if (mode == BinMode::kMoments) expect_same(call.maximum, maximum);
+  expect_same(to_host(call.signal, signal.size()), signal);
+  expect_same(to_host(call.lost, lost.size()), lost);
+  if (mode != BinMode::kPlain) expect_same(to_host(call.second, second.size()), second);
+  if (mode == BinMode::kMoments) expect_same(to_host(call.maximum, maximum.size()), maximum);
   cudaStreamDestroy(stream);
-  for (void* place : allocated) cudaFree(place);
-  allocated.clear();
+  release_all();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  generator.seed(20261127);
   const int cases = argc > 1 ? std::atoi(argv[1]) : 1;
   const bool small = argc > 2 && std::strcmp(argv[2], "small") == 0;
   for (int i = 0; i < cases; ++i) {
@@ -269,6 +241,5 @@ int main(int argc, char** argv) {
       }
     }
   }
-  std::puts(wrong == 0 ? "right" : "wrong");
-  return wrong == 0 ? 0 : 1;
+  return verdict();
 }

@@ -1,33 +1,17 @@
 // The common mode of tiles on random input, against a loop over pixels. Argument: how often.
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <cstdlib>
-#include <random>
 #include <vector>
 
 #include "cuda/common_mode.cu"
+#include "harness.cuh"
 
 namespace {
 
 constexpr std::int64_t kRows = 32, kColumns = 128, kPixels = kRows * kColumns;
 constexpr std::int64_t kTileRows = 16, kTileColumns = 64, kTiles = 4, kTilePixels = kTileRows * kTileColumns;
 constexpr int kFrames = 5, kIterations = 3, kLow = -20 * 256, kHigh = 20 * 256, kLeast = 100;
-
-int wrong = 0;
-std::mt19937 generator(20240917);
-
-int between(int low, int high) {
-  return low + static_cast<int>(generator() % static_cast<unsigned>(high - low + 1));
-}
-
-template <class T>
-T* to_device(const std::vector<T>& host) {
-  T* place = nullptr;
-  cudaMalloc(&place, host.size() * sizeof(T));
-  cudaMemcpy(place, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice);
-  return place;
-}
 
 // Pixels of one tile of a frame, in 1/256 ADU after the offset; those that do not count are left out.
 std::vector<int> values_of(const std::vector<std::uint16_t>& raw, const std::vector<float>& offset,
@@ -101,26 +85,21 @@ void once(const shotsieve::Where& where) {
   c.n_groups = 2;
   c.n_itr = kIterations;
   shotsieve::common_mode(c, where);
-  std::vector<std::int32_t> found(kFrames * kTiles);
-  cudaMemcpy(found.data(), c.shift, found.size() * sizeof(std::int32_t), cudaMemcpyDeviceToHost);
+  const std::vector<std::int32_t> found = to_host(c.shift, kFrames * kTiles);
   for (int frame = 0; frame < kFrames; ++frame) {
     for (std::int64_t tile = 0; tile < kTiles; ++tile) {
       const int wanted = shift_of(values_of(raw, offset, gain, frame, tile));
       wrong += found[static_cast<std::size_t>(frame * kTiles + tile)] != wanted;
     }
   }
-  cudaFree(const_cast<std::uint16_t*>(c.rules.raw));
-  cudaFree(const_cast<float*>(c.rules.table));
-  cudaFree(const_cast<std::int32_t*>(c.frames));
-  cudaFree(const_cast<shotsieve::FrameGroup*>(c.groups));
-  cudaFree(c.shift);
+  release_all();
 }
 
 }  // namespace
 
 int main(int, char** argv) {
+  generator.seed(20240917);
   const shotsieve::Where where{nullptr, 1};
   for (int repetition = std::atoi(argv[1]); repetition > 0; --repetition) once(where);
-  std::printf(wrong == 0 ? "right\n" : "wrong: %d values\n", wrong);
-  return wrong == 0 ? 0 : 1;
+  return verdict();
 }

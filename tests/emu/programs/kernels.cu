@@ -2,15 +2,14 @@
 // kernel, how often, and "small" for ThreadSanitizer, where every CUDA thread is an OS thread.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "cuda/calibrate.cu"
 #include "cuda/compact.cu"
+#include "harness.cuh"
 
 namespace {
 
@@ -18,38 +17,8 @@ using shotsieve::CalibrateCall;
 using shotsieve::FrameCounts;
 using shotsieve::FrameGroup;
 
-int wrong = 0;
-std::mt19937 generator(20240917);
-
-int between(int low, int high) {
-  return low + static_cast<int>(generator() % static_cast<unsigned>(high - low + 1));
-}
-
 template <class T>
-T* to_device(const std::vector<T>& host) {
-  T* place = nullptr;
-  cudaMalloc(&place, host.size() * sizeof(T));
-  cudaMemcpy(place, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice);
-  return place;
-}
-template <class T>
-T* device_only(std::size_t n) {
-  T* place = nullptr;
-  cudaMalloc(&place, n * sizeof(T));
-  return place;
-}
-template <class T>
-std::vector<T> to_host(const T* place, std::size_t n) {
-  std::vector<T> host(n);
-  cudaMemcpy(host.data(), place, n * sizeof(T), cudaMemcpyDeviceToHost);
-  return host;
-}
-template <class... T>
-void release(T*... places) {
-  for (void* p : {static_cast<void*>(places)...}) cudaFree(p);
-}
-template <class T>
-void expect_same(const T& got, const T& wanted) {
+void expect_value(const T& got, const T& wanted) {
   wrong += std::memcmp(&got, &wanted, sizeof(T)) != 0;
 }
 
@@ -73,11 +42,11 @@ void keep_list_once(const shotsieve::Where& where) {
   int* index = device_only<int>(keep.size());
   int* count = device_only<int>(1);
   shotsieve::keep_list(keep_d, n, index, count, where);
-  expect_same(to_host(count, 1)[0], static_cast<int>(wanted.size()));
+  expect_value(to_host(count, 1)[0], static_cast<int>(wanted.size()));
   wanted.resize(keep.size(), static_cast<int>(0xCDCDCDCD));  // what lies behind the list is left alone
   const std::vector<int> list = to_host(index, keep.size());
-  for (std::size_t k = 0; k < list.size(); ++k) expect_same(list[k], wanted[k]);
-  release(keep_d, index, count);
+  for (std::size_t k = 0; k < list.size(); ++k) expect_value(list[k], wanted[k]);
+  release_all();
 }
 
 void gather_rows_once(const shotsieve::Where& where, bool small) {
@@ -99,7 +68,7 @@ void gather_rows_once(const shotsieve::Where& where, bool small) {
     const std::uint8_t* source = rows.data() + static_cast<std::size_t>(list[k]) * row_bytes;
     wrong += std::memcmp(gathered.data() + k * row_bytes, source, row_bytes) != 0;
   }
-  release(rows_d, index, count, target);
+  release_all();
 }
 
 // One pixel by the definition of calibrate_count; it is within range for the input made below.
@@ -177,10 +146,10 @@ void calibrate_once(const shotsieve::Where& where) {
         }
         const float* rows = table.data() + static_cast<std::size_t>(group.table_row) * kPlanes * kPixels;
         const Pixel wanted = pixel_alone(raw.data() + frame * 2 * kPixels, rows, kPixels, p);
-        expect_same(pixels[at], wanted.x);
-        expect_same(stages[at], wanted.stage);
+        expect_value(pixels[at], wanted.x);
+        expect_value(stages[at], wanted.stage);
         const float photons = wanted.x * kToPhoton;
-        expect_same(marked, wanted.x >= kCandidate);
+        expect_value(marked, wanted.x >= kCandidate);
         sum.lit += wanted.x > kLit;
         sum.candidates += wanted.x >= kCandidate;
         sum.unmasked += 1;
@@ -188,17 +157,16 @@ void calibrate_once(const shotsieve::Where& where) {
         sum.photons +=
             std::max(0L, std::lrint(std::floor(photons)) + (photons - std::floor(photons) >= 0.5f));
       }
-      expect_same(counts[frame], sum);
+      expect_value(counts[frame], sum);
     }
   }
-  release(const_cast<std::uint16_t*>(c.raw), const_cast<std::int32_t*>(c.frames),
-          const_cast<FrameGroup*>(c.groups), const_cast<float*>(c.table), c.counts, c.pixels, c.stage,
-          c.candidates);
+  release_all();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  generator.seed(20240917);
   const shotsieve::Where where{nullptr, 1};
   const std::string kernel = argv[1];
   const bool small = argc > 3;
@@ -207,6 +175,5 @@ int main(int argc, char** argv) {
     if (kernel == "gather_rows") gather_rows_once(where, small);
     if (kernel == "calibrate") calibrate_once(where);
   }
-  std::printf(wrong == 0 ? "right\n" : "wrong: %d values\n", wrong);
-  return wrong == 0 ? 0 : 1;
+  return verdict();
 }

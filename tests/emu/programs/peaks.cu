@@ -2,15 +2,14 @@
 // often, and "small" for ThreadSanitizer, where every CUDA thread is an OS thread.
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <random>
 #include <set>
 #include <vector>
 
 #include "cuda/peaks.cu"
+#include "harness.cuh"
 
 namespace {
 
@@ -18,39 +17,6 @@ using shotsieve::PanelRect;
 using shotsieve::PeaksCall;
 using shotsieve::RingOffset;
 namespace math = shotsieve::math;
-
-int wrong = 0;
-std::mt19937 generator(20251129);
-
-int between(int low, int high) {
-  return low + static_cast<int>(generator() % static_cast<unsigned>(high - low + 1));
-}
-
-std::vector<void*> allocated;
-template <class T>
-T* device_only(std::size_t n) {
-  T* place = nullptr;
-  cudaMalloc(&place, n * sizeof(T));
-  allocated.push_back(place);
-  return place;
-}
-template <class T>
-T* to_device(const std::vector<T>& host) {
-  T* place = device_only<T>(host.size());
-  cudaMemcpy(place, host.data(), host.size() * sizeof(T), cudaMemcpyHostToDevice);
-  return place;
-}
-template <class T>
-std::vector<T> to_host(const T* place, std::size_t n) {
-  std::vector<T> host(n);
-  cudaMemcpy(host.data(), place, n * sizeof(T), cudaMemcpyDeviceToHost);
-  return host;
-}
-template <class T>
-void expect_same(const std::vector<T>& got, const std::vector<T>& wanted) {
-  const std::size_t bytes = wanted.size() * sizeof(T);
-  wrong += got.size() != wanted.size() || (bytes > 0 && std::memcmp(got.data(), wanted.data(), bytes) != 0);
-}
 
 // --- the definition ---
 
@@ -362,16 +328,15 @@ void run_case(const Case& c, const shotsieve::Where& where) {
     expect_same(to_host(call.first, first.size()), first);
     expect_same(to_host(call.peaks, peaks.size()), peaks);
   }
-  for (void* place : allocated) cudaFree(place);
-  allocated.clear();
+  release_all();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  generator.seed(20251129);
   for (int repetition = std::atoi(argv[1]); repetition > 0; --repetition) {
     run_case(random_case(argc > 2), {nullptr, 1});
   }
-  std::printf(wrong == 0 ? "right\n" : "wrong: %d arrays\n", wrong);
-  return wrong == 0 ? 0 : 1;
+  return verdict();
 }
