@@ -102,15 +102,15 @@ def dark_command(
     """
     from .darks.build import DarkOptions, make_dark_constants
     from .darks.collect import Gate
-    from .darks.figures import need_matplotlib
     from .darks.report import write_report
     from .darks.rules import preset
+    from .pages import need_matplotlib
 
     if no_report and report is not None:
         raise click.UsageError("--report and --no-report exclude each other")
     page = None if no_report else report or out.with_suffix(".html")
     if page is not None:
-        need_matplotlib()
+        need_matplotlib("report", ", or leave the report out with --no-report")
         if page.resolve() == out.resolve():
             raise BadInput(f"{page} would be the constants and the report: name the report with --report")
         if report is not None and (page.is_dir() or not page.parent.is_dir()):

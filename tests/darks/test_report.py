@@ -12,6 +12,7 @@ from shotsieve.darks import figures
 from shotsieve.darks.report import write_report
 from shotsieve.darks.rules import presets
 from shotsieve.errors import BadInput
+from shotsieve.pages import image
 
 pytest.importorskip("matplotlib")
 
@@ -47,7 +48,7 @@ def test_the_page_of_one_fixed_stage(agipd, tmp_path):
 
 def test_the_same_picture_is_the_same_text():
     values = np.arange(24, dtype="f4").reshape(3, 1, 2, 4)
-    texts = {figures.embedded(figures.maps(values, values > 20, "offset")) for _ in range(2)}
+    texts = {image(figures.maps(values, values > 20, "offset"), "a map") for _ in range(2)}
     assert len(texts) == 1
 
 
