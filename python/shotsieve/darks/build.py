@@ -52,6 +52,8 @@ class DarkOptions:
         Constants whose gains, and bits that come with them, are taken over.
     memory : float or None
         GB that the sums may take; None is half of the machine's memory.
+    modules : sequence of int or None
+        Modules that constants are made of; others are not looked at. None: all.
     """
 
     rules: Rules | str = "default"
@@ -63,6 +65,7 @@ class DarkOptions:
     parallel_gain: bool | None = None
     gain_from: Any = None
     memory: float | None = None
+    modules: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.min_frames < 1 or (self.memory is not None and self.memory <= 0):
@@ -172,7 +175,7 @@ def make_dark_constants(
         raise BadInput(f"{out} exists; choose another name, or say --overwrite")
     if not out.parent.is_dir():
         raise OutputError(f"{out} cannot be written: the folder {out.parent} does not exist")
-    opened, notes = _prepare(runs, options, detector, source)
+    opened, notes = _prepare(runs, options, rules, detector, source)
     family = opened[0].source.detector
     gains = None if options.gain_from is None else Gains.open(options.gain_from, family)
     modules = sorted({module for run in opened for module in run.modules})
@@ -224,9 +227,10 @@ def make_dark_constants(
     return DarkResult(out, modules, cells, file.provenance, notes)
 
 
-def _prepare(runs, options: DarkOptions, detector, source) -> tuple[list[DarkRun], list[str]]:
+def _prepare(runs, options: DarkOptions, rules: Rules, detector, source) -> tuple[list[DarkRun], list[str]]:
     """Open the runs, say which stage each is, and check all that can be known before they are read."""
-    opened = open_dark_runs(runs, detector, source, options.parallel_gain)
+    opened = open_dark_runs(runs, detector, source, options.parallel_gain, options.modules)
+    rules.check_family(opened[0].source.detector)
     notes = assign_stages(opened, options.stages, options.fixed)
     if opened[0].source.detector.encoding == "parallel":
         notes.append(f"{opened[0].label} was taken in parallel gain: its trains hold frames of all stages")
