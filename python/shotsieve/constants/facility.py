@@ -262,8 +262,10 @@ def _settings(folder: Path) -> dict:
                 f"{path}: unknown key {key!r} in [conditions].{nearest(key, CONTROL_FIELDS)} "
                 f"It may hold {', '.join(CONTROL_FIELDS)}."
             )
-        if not isinstance(value, str if key == "gain_mode" else int | float) or isinstance(value, bool):
-            kind = "a name" if key == "gain_mode" else "a number"
+        several = value if key == "gain_mode" and isinstance(value, list) and value else [value]
+        wanted = str if key == "gain_mode" else int | float
+        if not all(isinstance(one, wanted) and not isinstance(one, bool) for one in several):
+            kind = "a name, or a list of names" if key == "gain_mode" else "a number"
             raise BadInput(f"{path}: {key} = {value!r} in [conditions] must be {kind}.")
     modules = settings.get("modules")
     if not isinstance(settings.get("detector"), str) or not isinstance(modules, dict) or not modules:

@@ -21,7 +21,7 @@ from .gains import Gains
 from .pixels import ModuleConstants, finish_module, stage_of
 from .rules import Rules, preset
 from .runs import STAGES, DarkRun, check_enough, conditions_of, open_dark_runs
-from .stages import assign_stages, check_stages, of_parallel_gain
+from .stages import assign_stages, check_fixed, check_stages, of_parallel_gain
 
 SHARE_OF_MEMORY = 0.5
 MIN_FRAMES = 100
@@ -242,6 +242,8 @@ def _prepare(runs, options: DarkOptions, rules: Rules, detector, source) -> tupl
         if run.dropped:
             told = "; ".join(f"{count}: {reason}" for reason, count in run.dropped.items())
             notes.append(f"{run.label}: trains that are not used: {told}")
+    if options.fixed:
+        check_fixed(opened)
     check_enough(opened, options.min_frames)
     check_stages(opened, options.fixed)
     return opened, notes

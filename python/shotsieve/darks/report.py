@@ -105,7 +105,13 @@ def _head(name: str, constants: Constants, told: dict[str, Any]) -> Iterable[str
     yield table(heads, rows)
     if constants.conditions:
         yield "<h2>Conditions</h2>"
-        yield table(("what", "value"), [[key, value] for key, value in sorted(constants.conditions.items())])
+        yield table(
+            ("what", "value"),
+            [
+                [key, " or ".join(value) if isinstance(value, list) else value]
+                for key, value in sorted(constants.conditions.items())
+            ],
+        )
     rules = told["rules"]
     yield f"<h2>Rules for bad pixels: {html.escape(rules['name'])}</h2><p>{html.escape(rules['about'])}</p>"
     yield table(("rule", "value"), [[k, v] for k, v in rules.items() if k not in ("name", "about")])
