@@ -82,7 +82,7 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
 @click.option(
     "--memory",
     type=click.FloatRange(0, min_open=True),
-    help="GB that the sums may take; by default half of the machine's memory.",
+    help="GB that may be taken, for sums, blocks and constants; by default half of the machine's memory.",
 )
 @click.option(
     "--report",

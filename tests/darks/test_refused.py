@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from shotsieve.constants import Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
+from shotsieve.darks.memory import Need
 from shotsieve.darks.rules import preset
-from shotsieve.darks.runs import choose_trains
+from shotsieve.darks.runs import choose_trains, open_dark_runs
 from shotsieve.errors import BadInput, OutputError
 from shotsieve.simulate.darks import DarkParameters, simulate_darks
 from shotsieve.sources.base import OperatingMode, ShotStatus
@@ -184,16 +185,18 @@ def test_places_that_are_taken_and_folders_that_are_not_there(dark_run, tmp_path
 
 
 def test_sums_that_do_not_fit(dark_run, tmp_path):
-    with pytest.raises(BadInput, match=r"sums of one module with 2 memory cells take 0\.00 GB, and 0\.00 GB"):
+    with pytest.raises(BadInput, match=r"sums of one module with 2 memory cells take 0\.07 GB, and 0\.00 GB"):
         make(three(dark_run), tmp_path, dataclasses.replace(FEW, memory=1e-6))
     assert not list(tmp_path.iterdir())
 
 
 def test_one_module_at_a_time_gives_the_same_bytes(dark_run, tmp_path):
-    size = 2 * 32 * 64 * 36
+    opened = open_dark_runs(three(dark_run))
+    opened[0].stage = 0
+    one = Need(opened, 2, 2).bytes(1)
     told: list[str] = []
     out = {}
-    for name, memory in (("a", None), ("b", 1.5 * size / 1e9)):
+    for name, memory in (("a", None), ("b", 1.001 * one / 1e9)):
         path = tmp_path / f"{name}.h5"
         options = dataclasses.replace(FEW, memory=memory)
         make_dark_constants(three(dark_run), path, options, backend="cpu", told=told.append)
