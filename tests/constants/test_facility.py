@@ -210,7 +210,7 @@ def test_ff_gain(agipd, facility_arrays, tmp_path):
     ("text", "message"),
     [
         (None, "has no modules.toml"),
-        ("[modules", "cannot be read as TOML"),
+        ("[modules", "is not a TOML file"),
         ('detector = "AGIPD1M"\n[module]\nPDU_M001 = 1', r"unknown key 'module'.*'modules'"),
         ('detector = "AGIPD1M"', "needs detector"),
         ("[modules]\nPDU_M001 = 1", "needs detector"),
