@@ -64,10 +64,11 @@ def bench_command(
     """
     from rich.console import Console
 
-    from .bench.report import compare, importable_matplotlib, tables
+    from .bench.report import compare, tables
     from .bench.report import plot as draw
     from .bench.run import load, run, save
     from .errors import BadInput
+    from .pages import need_matplotlib
 
     console = Console()
     before = None if other is None else load(other)
@@ -82,7 +83,7 @@ def bench_command(
         if path is not None and not path.absolute().parent.is_dir():
             raise BadInput(f"{path}: there is no folder {path.absolute().parent}: make it first")
     if plot is not None:
-        importable_matplotlib()
+        need_matplotlib("--plot")
     from .backend import get
     from .bench.cases import USUAL
 

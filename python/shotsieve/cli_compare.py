@@ -75,8 +75,8 @@ def compare_command(
     told = told.override({**settings, **dict(map(parse_setting, changes))})
     with progress_bar() as progress:
         found = compare_runs(
-            raw, corrected, constants, told, trains=_numbers("--trains", trains), sample=sample,
-            modules=_numbers("--modules", modules), tolerance=tolerance, backend=backend, force=force,
+            raw, corrected, constants, told, trains=whole_numbers("--trains", trains), sample=sample,
+            modules=whole_numbers("--modules", modules), tolerance=tolerance, backend=backend, force=force,
             progress=progress,
         )  # fmt: skip
     click.echo(json.dumps(as_dict(found), indent=2) if as_json else text_of(found))
@@ -88,7 +88,7 @@ def compare_command(
     return 0 if tolerance is None or found.within(share or 0.0) else 1
 
 
-def _numbers(option: str, text: str | None) -> list[int] | None:
+def whole_numbers(option: str, text: str | None) -> list[int] | None:
     """Return whole numbers and ranges of them with both ends: 3-5,9."""
     if text is None:
         return None

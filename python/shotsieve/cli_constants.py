@@ -170,12 +170,10 @@ def _check_metadata(path: Path) -> None:
 def _write_recipe(metadata: Path, detector: str | None, recipe: Path, out: Path) -> None:
     """Write what a correction was made with as a recipe, and say what is not in it."""
     from .constants.importers import read_metadata
+    from .pages import write_whole
 
     told = read_metadata(metadata, detector)
-    try:
-        recipe.write_text(told.recipe_text(_relative(out, recipe.parent)), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise OutputError(f"the recipe cannot be written to {recipe}: {error}") from error
+    write_whole(recipe, told.recipe_text(_relative(out, recipe.parent)), "the recipe")
     click.echo(f"{recipe}: {len(told.configuration)} parameters of pycalibration {told.version}")
     for one in told.translation().not_mapped:
         click.echo(f"  not mapped: {one.name} = {one.value}: {one.told}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from .cli import backend_option, json_option, progress_bar
+from .cli_compare import whole_numbers
 from .errors import BadInput
 
 RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
@@ -19,6 +20,9 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
     "-o", "--output", "out", required=True, type=click.Path(path_type=Path), help="File of constants to make."
 )
 @click.option("--source", help="Detector of the runs, e.g. SPB_DET_AGIPD1M-1, where there are several.")
+@click.option(
+    "--modules", help="Modules to make constants of, as 0-3,9; all that recorded something by default."
+)
 @click.option(
     "--stages",
     help="Gain stages of the runs, such as high,medium,low; by default what the runs say, else that order.",
@@ -78,7 +82,7 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
 @click.option(
     "--memory",
     type=click.FloatRange(0, min_open=True),
-    help="GB that the sums may take; by default half of the machine's memory.",
+    help="GB that may be taken, for sums, blocks and constants; by default half of the machine's memory.",
 )
 @click.option(
     "--report",
@@ -90,10 +94,10 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
 @backend_option
 @json_option
 def dark_command(
-    runs: tuple[Path, ...], out: Path, source: str | None, stages: str | None, fixed: bool, rules: str,
-    per_asic: bool, gated: bool, gate_frames: int, gate_widen: float, min_frames: int, gain_from: Path | None,
-    no_wrap256: bool, parallel_gain: bool | None, memory: float | None, report: Path | None, no_report: bool,
-    overwrite: bool, backend: str, as_json: bool,
+    runs: tuple[Path, ...], out: Path, source: str | None, modules: str | None, stages: str | None,
+    fixed: bool, rules: str, per_asic: bool, gated: bool, gate_frames: int, gate_widen: float,
+    min_frames: int, gain_from: Path | None, no_wrap256: bool, parallel_gain: bool | None,
+    memory: float | None, report: Path | None, no_report: bool, overwrite: bool, backend: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Make constants of dark RUNS: offset, noise, gain thresholds, bad pixels, and a report.
 
@@ -102,15 +106,15 @@ def dark_command(
     """
     from .darks.build import DarkOptions, make_dark_constants
     from .darks.collect import Gate
-    from .darks.figures import need_matplotlib
     from .darks.report import write_report
     from .darks.rules import preset
+    from .pages import need_matplotlib
 
     if no_report and report is not None:
         raise click.UsageError("--report and --no-report exclude each other")
     page = None if no_report else report or out.with_suffix(".html")
     if page is not None:
-        need_matplotlib()
+        need_matplotlib("report", ", or leave the report out with --no-report")
         if page.resolve() == out.resolve():
             raise BadInput(f"{page} would be the constants and the report: name the report with --report")
         if report is not None and (page.is_dir() or not page.parent.is_dir()):
@@ -128,6 +132,7 @@ def dark_command(
         parallel_gain=parallel_gain,
         gain_from=gain_from,
         memory=memory,
+        modules=whole_numbers("--modules", modules),
     )
     with progress_bar() as progress:
         told = None if as_json else lambda text: click.echo(text, err=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import BadInput
+from .pages import MASKED, colours, need_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,18 +27,14 @@ LABELS = {
     "r_mm": "r (mm)",
     "r_m": "r (m)",
 }
-MASKED = "0.85"  # grey: neither a value nor the page
 
 
 def _axes(ax: Axes | None) -> Axes:
     if ax is not None:
         return ax
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise BadInput(
-            f"plot: matplotlib is not installed ({error}): pip install 'shotsieve[plot]'"
-        ) from error
+    need_matplotlib()
+    import matplotlib.pyplot as plt
+
     return plt.subplots(layout="constrained")[1]
 
 
@@ -241,7 +238,7 @@ def image(
         least, most = np.percentile(shown.compressed(), [1, 99.8])
         vmin, vmax = least if vmin is None else vmin, most if vmax is None else vmax
     drawn = ax.imshow(
-        shown, extent=np.multiply(extent, 1e3), origin="lower", cmap=_colours(), interpolation="none",
+        shown, extent=np.multiply(extent, 1e3), origin="lower", cmap=colours(), interpolation="none",
         norm=_norm(shown, log, vmin, vmax),
     )  # fmt: skip
     ax.figure.colorbar(drawn, ax=ax, label="intensity")
@@ -272,12 +269,6 @@ def _edges_between(places: np.ndarray) -> np.ndarray:
     return np.concatenate([[2 * places[0] - middle[0]], middle, [2 * places[-1] - middle[-1]]])
 
 
-def _colours() -> Any:
-    import matplotlib
-
-    return matplotlib.colormaps["viridis"].with_extremes(bad=MASKED)
-
-
 def _norm(values: np.ma.MaskedArray, log: bool, vmin: float | None, vmax: float | None) -> Any:
     from matplotlib.colors import LogNorm, Normalize
 
@@ -295,7 +286,7 @@ def _mesh(ax: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, log: bool)
     shown = np.ma.masked_invalid(values)
     most = float(shown.max()) if shown.count() else 1.0
     norm = _norm(shown, log, None, most if log else None)
-    drawn = ax.pcolormesh(x, y, shown, cmap=_colours(), norm=norm, rasterized=True)
+    drawn = ax.pcolormesh(x, y, shown, cmap=colours(), norm=norm, rasterized=True)
     ax.set_facecolor(MASKED)
     ax.figure.colorbar(drawn, ax=ax, label="intensity")
 

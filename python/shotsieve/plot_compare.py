@@ -17,7 +17,8 @@ from .compare.findings import STAGE_NAMES
 from .compare.spread import EDGES
 from .compare.statistics import STAGES
 from .constants.examine import bit_name
-from .plot_constants import draw_map, figure, save_figure, side_by_side
+from .pages import save_figure
+from .plot_constants import draw_map, figure, side_by_side
 
 if TYPE_CHECKING:
     from .compare import RunComparison

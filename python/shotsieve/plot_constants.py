@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .constants.examine import median_and_mad, planes_of
-from .errors import BadInput, OutputError
+from .pages import colours, new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +22,9 @@ if TYPE_CHECKING:
     from .constants import Constants
     from .constants.differ import Comparison
 
-__all__ = ["draw_map", "figure", "plot_comparison", "plot_constants", "save_figure", "side_by_side"]
+__all__ = ["draw_map", "figure", "plot_comparison", "plot_constants", "side_by_side"]
 
 UNITS = {"offset": "ADU", "noise": "ADU", "thresholds": "ADU", "mg_baseline": "ADU", "adu_per_kev": "ADU/keV"}
-MASKED = "0.85"  # grey: neither a value nor the page
 BINS = 200
 WIDTHS = 10.0  # the histogram reaches so many MAD around the median of the first module, at least
 GAP = 4  # pixels between modules
@@ -223,13 +222,7 @@ def figure(rows: int, columns: int, title: str) -> Any:
     >>> figure(1, 2, "offset").get_suptitle()  # doctest: +SKIP
     'offset'
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BadInput(
-            f"plot: matplotlib is not installed ({error}): pip install 'shotsieve[plot]'"
-        ) from error
-    made = Figure(figsize=(4.6 * columns, 3.4 * rows + 0.6), layout="constrained")
+    made = new_figure(4.6 * columns, 3.4 * rows + 0.6)
     made.suptitle(title)
     return made
 
@@ -248,42 +241,11 @@ def draw_map(ax: Axes, picture: np.ndarray, title: str) -> None:
     --------
     >>> draw_map(figure(1, 1, "").subplots(), np.eye(3), "three pixels")  # doctest: +SKIP
     """
-    import matplotlib
-
     finite = picture[np.isfinite(picture)]
     low, high = np.percentile(finite, [1, 99]) if finite.size else (0, 1)
     if low == high and finite.size:
         low, high = finite.min(), finite.max()
-    colours = matplotlib.colormaps["viridis"].with_extremes(bad=MASKED)
     shown = np.ma.masked_invalid(picture)
-    drawn = ax.imshow(shown, cmap=colours, vmin=low, vmax=high, interpolation="nearest", origin="lower")
+    drawn = ax.imshow(shown, cmap=colours(), vmin=low, vmax=high, interpolation="nearest", origin="lower")
     ax.figure.colorbar(drawn, ax=ax)
     ax.set(xticks=[], yticks=[], title=title)
-
-
-def save_figure(made: Any, path: Path) -> Path:
-    """Write a figure as PNG; the same figure gives the same bytes.
-
-    Parameters
-    ----------
-    made : matplotlib Figure
-    path : Path
-
-    Returns
-    -------
-    Path
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-
-    Examples
-    --------
-    >>> save_figure(figure(1, 1, "empty"), Path("empty.png"))  # doctest: +SKIP
-    """
-    try:
-        made.savefig(path, dpi=110, metadata={"Software": None})
-    except OSError as error:
-        raise OutputError(f"the picture {path} cannot be written: {error}") from error
-    return path

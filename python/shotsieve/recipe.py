@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +39,7 @@ from .recipe_sections import (
     Write,
 )
 from .sources.annotate import AnnotateParams
-from .toml_text import dumps_toml
+from .toml_text import dumps_toml, read_toml
 
 __all__ = [
     "AnnotateParams",
@@ -145,12 +144,7 @@ class Recipe:
             the text names file, section and key.
         """
         path = Path(path)
-        try:
-            given = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as err:
-            raise BadInput(f"the recipe {path} cannot be read: {err.strerror or err}") from err
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
-            raise BadInput(f"{path} is not a TOML file: {err}") from err
+        given = read_toml(path, "recipe")
         return cls.from_dict(given, name=str(path), folder=path.parent if folder is None else folder)
 
     @classmethod

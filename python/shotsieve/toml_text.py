@@ -1,9 +1,44 @@
-"""Dictionaries as TOML text: the writing half that the standard library lacks."""
+"""TOML files that a user gives, and dictionaries as TOML text, which the standard library does not write."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from .errors import BadInput
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What the error calls it.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    BadInput
+        If it cannot be read, or is not TOML; the text says where.
+
+    Examples
+    --------
+    >>> read_toml(Path("recipe.toml"), "recipe")    # doctest: +SKIP
+    {'keep': {'rule': 'lit_pixels > 300'}}
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(f"the {what} {path} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"the {what} {path} is not a TOML file: {error}") from error
 
 
 def dumps_toml(tree: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ class Corrected:
     Attributes
     ----------
     data, gain, mask : dict of int to ndarray (frames, ss, fs)
-        By module; None leaves gain or mask out.
+        By module; None, or a module that is not there, leaves gain or mask out.
     train, pulse, cell : dict of int to ndarray (frames,)
     """
 
@@ -70,8 +70,8 @@ class Corrected:
             trains, counts = np.unique(self.train[m], return_counts=True)
             datasets = {d.planes[0]: self.data[m], "cellId": self.cell[m].astype("u2")}
             datasets |= {"pulseId": self.pulse[m], "trainId": self.train[m]}
-            datasets |= {} if self.gain is None else {"gain": self.gain[m]}
-            datasets |= {} if self.mask is None else {"mask": self.mask[m]}
+            datasets |= {} if m not in (self.gain or ()) else {"gain": self.gain[m]}
+            datasets |= {} if m not in (self.mask or ()) else {"mask": self.mask[m]}
             name = d.corrected_source.format(detector=self.source.name, module=m)
             path = folder / f"CORR-R0001-{d.aggregator.format(module=m)}-S00000.h5"
             facility_file(path, name, d.group, trains, counts, datasets)

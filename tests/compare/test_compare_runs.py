@@ -221,6 +221,20 @@ def test_without_gain_and_mask(compare, corrected):
     assert "no gain and no mask" in text
 
 
+def test_a_module_without_a_mask_is_alone(compare, corrected):
+    first, *others = corrected.modules
+    corrected.mask[others[0]][:, 63] |= np.uint32(1 << 16)
+    del corrected.mask[first]
+    found = compare()
+    assert (
+        f"corrected run: files without a mask, so that none is compared there: module {first}" in found.notes
+    )
+    assert found.corrected["mask"]
+    with_bits = found.statistics.bits.any(axis=(1, 2))
+    assert dict(zip(found.modules, with_bits.tolist(), strict=True)) == {m: m != first for m in found.modules}
+    assert "bit" in {one.kind for one in found.findings}
+
+
 def test_integers_of_photons(compare, corrected, sim, calibrated):
     source, words, _ = calibrated
     steps = Steps(round_photons=True)

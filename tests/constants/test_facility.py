@@ -210,7 +210,7 @@ def test_ff_gain(agipd, facility_arrays, tmp_path):
     ("text", "message"),
     [
         (None, "has no modules.toml"),
-        ("[modules", "cannot be read as TOML"),
+        ("[modules", "is not a TOML file"),
         ('detector = "AGIPD1M"\n[module]\nPDU_M001 = 1', r"unknown key 'module'.*'modules'"),
         ('detector = "AGIPD1M"', "needs detector"),
         ("[modules]\nPDU_M001 = 1", "needs detector"),
@@ -223,6 +223,7 @@ def test_ff_gain(agipd, facility_arrays, tmp_path):
         (HEAD + 'gain_mod = "adaptive"', r"modules\.toml: unknown key 'gain_mod' in .*'gain_mode'"),
         (HEAD + "rate_mHz = 4.5", r"modules\.toml: unknown key 'rate_mHz' in .*'rate_mhz'"),
         (HEAD + "cells = 'many'", r"cells = 'many' in \[conditions\] must be a number"),
+        (HEAD + "gain_mode = ['fixed_low', 1]", "must be a name, or a list of names"),
         (HEAD + "gain_mode = 0", r"gain_mode = 0 in \[conditions\] must be a name"),
         ('detector = "JUNGFRAU"\n[modules]\nPDU_M001 = 1', "of JUNGFRAU, but the detector is AGIPD1M"),
     ],

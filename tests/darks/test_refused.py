@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from shotsieve.constants import Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
-from shotsieve.darks.runs import choose_trains
+from shotsieve.darks.memory import Need
+from shotsieve.darks.rules import preset
+from shotsieve.darks.runs import choose_trains, open_dark_runs
 from shotsieve.errors import BadInput, OutputError
 from shotsieve.simulate.darks import DarkParameters, simulate_darks
 from shotsieve.sources.base import OperatingMode, ShotStatus
@@ -183,16 +185,18 @@ def test_places_that_are_taken_and_folders_that_are_not_there(dark_run, tmp_path
 
 
 def test_sums_that_do_not_fit(dark_run, tmp_path):
-    with pytest.raises(BadInput, match=r"sums of one module with 2 memory cells take 0\.00 GB, and 0\.00 GB"):
+    with pytest.raises(BadInput, match=r"sums of one module with 2 memory cells take 0\.07 GB, and 0\.00 GB"):
         make(three(dark_run), tmp_path, dataclasses.replace(FEW, memory=1e-6))
     assert not list(tmp_path.iterdir())
 
 
 def test_one_module_at_a_time_gives_the_same_bytes(dark_run, tmp_path):
-    size = 2 * 32 * 64 * 36
+    opened = open_dark_runs(three(dark_run))
+    opened[0].stage = 0
+    one = Need(opened, 2, 2).bytes(1)
     told: list[str] = []
     out = {}
-    for name, memory in (("a", None), ("b", 1.5 * size / 1e9)):
+    for name, memory in (("a", None), ("b", 1.001 * one / 1e9)):
         path = tmp_path / f"{name}.h5"
         options = dataclasses.replace(FEW, memory=memory)
         make_dark_constants(three(dark_run), path, options, backend="cpu", told=told.append)
@@ -246,3 +250,69 @@ def test_a_frame_whose_status_is_not_0_takes_its_train(tmp_path):
     runs = made.provenance["dark"]["runs"]
     assert [run["dropped"] for run in runs] == [{"a frame whose status is not 0": 1}, {}, {}]
     assert [run["trains"] for run in runs] == [5, 6, 6]
+
+
+def test_rules_in_adu_are_for_their_detectors(dark_run, tmp_path):
+    rules = dataclasses.replace(FEW, rules="facility-agipd")
+    runs = three(dark_run, "JUNGFRAU", modules=(1,))
+    text = "facility-agipd have limits in ADU for .* agipd, and the runs are of JUNGFRAU .*--rules default"
+    with pytest.raises(BadInput, match=text):
+        make(runs, tmp_path, rules)
+    own = preset("facility-agipd").changed(families=(), offset_range=(), noise_range=())
+    assert make(runs, tmp_path, dataclasses.replace(FEW, rules=own)).path.exists()
+    make(three(dark_run, "AGIPD500K"), tmp_path, rules, overwrite=True)
+
+
+@pytest.mark.parametrize("stages", [("high", "medium"), ("high", "medium", "low")])
+def test_constants_of_several_fixed_modes_are_for_no_other(dark_run, tmp_path, stages):
+    runs = three(dark_run, "JUNGFRAU", modules=(1,))[: len(stages)]
+    made = make(runs, tmp_path, dataclasses.replace(FEW, fixed=True, stages=stages))
+    constants = Constants.open(made.path, runs[0].detector)
+    assert constants.conditions["gain_mode"] == [f"fixed_{stage}" for stage in stages]
+    assert constants.check_conditions(OperatingMode(gain_mode="fixed_medium")) == []
+    [text] = constants.check_conditions(OperatingMode(gain_mode="adaptive"))
+    assert text.startswith("gain_mode: the run has 'adaptive', the constants were taken with 'fixed_high' or")
+    lacking = constants.check_conditions(OperatingMode(gain_mode="fixed_low"))
+    assert bool(lacking) == ("low" not in stages)
+
+
+@pytest.mark.parametrize(
+    ("mode", "word", "text"),
+    [
+        (None, "forceswitchg1", "S1 says that its gain mode is forceswitchg1, in which they are forced"),
+        (
+            "adaptive",
+            "dynamic",
+            r"S1 says that its gain mode is dynamic \(adaptive\), in which pixels switch.*as fixg1\)",
+        ),
+        ("adaptive", None, "S1 says that its gain mode is adaptive, in which pixels switch"),
+    ],
+)
+def test_fixed_is_not_for_runs_that_are_forced(dark_run, tmp_path, mode, word, text):
+    runs = three(dark_run, "JUNGFRAU", modules=(1,))
+    runs[1].mode, runs[1].dark_mode = OperatingMode(gain_mode=mode), word
+    with pytest.raises(BadInput, match=text):
+        make(runs, tmp_path, dataclasses.replace(FEW, fixed=True, stages=("high", "medium", "low")))
+
+
+def test_what_forced_runs_say_in_their_files(tmp_path):
+    parameters = DarkParameters("JUNGFRAU", n_trains=2, n_cells=1, stages="medium")
+    run = simulate_darks(tmp_path / "darks", parameters).runs[0]
+    with pytest.raises(
+        BadInput, match=r"r0001 says that its gain mode is forceswitchg1, .*leave --fixed out"
+    ):
+        make([run], tmp_path, dataclasses.replace(FEW, fixed=True))
+
+
+def test_a_module_that_stops_early_can_be_left_out(dark_run, tmp_path):
+    present = np.ones((80, 2), bool)
+    present[8:, 1] = False
+    runs = three(dark_run, present=present)
+    made = make(runs, tmp_path, dataclasses.replace(FEW, modules=[1]))
+    assert made.modules == [1]
+    assert [run["trains"] for run in made.provenance["dark"]["runs"]] == [40] * 3
+    with pytest.raises(BadInput, match="--modules: there is no module 7; the runs have 1, 2"):
+        make(runs, tmp_path, dataclasses.replace(FEW, modules=[1, 7]), overwrite=True)
+    runs[1] = dark_run(stage=1, modules=(1,))
+    with pytest.raises(BadInput, match="--modules: S1 has none of 2"):
+        make(runs, tmp_path, dataclasses.replace(FEW, modules=[2]), overwrite=True)

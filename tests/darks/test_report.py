@@ -12,6 +12,8 @@ from shotsieve.darks import figures
 from shotsieve.darks.report import write_report
 from shotsieve.darks.rules import presets
 from shotsieve.errors import BadInput
+from shotsieve.pages import image
+from shotsieve.simulate.darks import DarkParameters, simulate_darks
 
 pytest.importorskip("matplotlib")
 
@@ -35,11 +37,14 @@ def test_the_page_holds_everything_and_asks_the_network_for_nothing(constants):
         assert f"{name} module 3" in pictures
 
 
-def test_the_page_of_one_fixed_stage(agipd, tmp_path):
+def test_the_page_of_one_fixed_stage(agipd, tmp_path, capsys):
     """Two stages have no dark data, and everything is drawn all the same."""
-    out = tmp_path / "c.h5"
-    command = ["dark", str(agipd.darks.runs[1]), "--fixed", "--stages", "medium", "-o", str(out)]
-    assert main(command) == 0
+    out, options = tmp_path / "c.h5", ["--fixed", "--stages", "medium"]
+    assert main(["dark", str(agipd.darks.runs[1]), *options, "-o", str(out)]) == 1
+    assert "r0002 says that its gain mode is 0 (adaptive), in which pixels switch" in capsys.readouterr().err
+    parameters = DarkParameters(n_trains=100, n_cells=2, modules=(3,), stages="medium", fixed=True)
+    [run] = simulate_darks(tmp_path / "darks", parameters).runs
+    assert main(["dark", str(run), *options, "-o", str(out)]) == 0
     page = out.with_suffix(".html").read_text("utf-8")
     assert "<td>3</td><td>low</td><td>-</td>" in page
     assert "trends over memory cells of module 3" in page
@@ -47,7 +52,7 @@ def test_the_page_of_one_fixed_stage(agipd, tmp_path):
 
 def test_the_same_picture_is_the_same_text():
     values = np.arange(24, dtype="f4").reshape(3, 1, 2, 4)
-    texts = {figures.embedded(figures.maps(values, values > 20, "offset")) for _ in range(2)}
+    texts = {image(figures.maps(values, values > 20, "offset"), "a map") for _ in range(2)}
     assert len(texts) == 1
 
 

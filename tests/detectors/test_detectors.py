@@ -151,7 +151,7 @@ def test_unknown_detector_names_the_nearest():
         ('encoding = "threshold"', 'encoding = "code"', "three codes"),
         ("(?P<module>", "(?P<modul>", "needs the named groups"),
         ("steps = [", 'steps = ["linearise", ', "'linearise' and a common mode or baseline"),
-        ("[gain_modes]", "[gain_modes", "not valid TOML"),
+        ("[gain_modes]", "[gain_modes", "not a TOML file"),
     ],
 )
 def test_bad_files_are_refused(tmp_path, old, new, text):

@@ -10,9 +10,11 @@ import pytest
 from click.testing import CliRunner
 from shotsieve.cli import cli
 from shotsieve.constants import Constants
+from shotsieve.darks.runs import conditions_of, open_dark_runs
 from shotsieve.errors import BadInput
+from shotsieve.simulate.darks import DarkParameters, simulate_darks
 from shotsieve.simulate.receiver import ReceiverParameters, simulate_receiver
-from shotsieve.simulate.receiver_model import ReceiverModule
+from shotsieve.simulate.receiver_model import NUMBERS, ReceiverModule
 from shotsieve.sources.run import open_run
 
 
@@ -42,6 +44,18 @@ def test_what_a_run_says_of_itself(tmp_path):
     assert Constants.open(run.constants).check_conditions(mode) == []
     with h5py.File(run.truth) as file:
         assert (file["stage"][:] == 1).all()
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_darks_are_taken_as_runs_are(tmp_path, name):
+    run = simulate_receiver(tmp_path / "run", ReceiverParameters(name, n_trains=1))
+    darks = simulate_darks(tmp_path / "darks", DarkParameters(name, n_trains=1))
+    conditions = conditions_of(open_dark_runs(darks.runs), fixed=False)
+    assert {"bias_voltage", "integration_time"} <= set(conditions)
+    constants = Constants.open(run.constants)
+    assert constants.conditions.items() <= {"gain_mode": "adaptive", **conditions}.items()
+    constants.conditions = conditions
+    assert constants.check_conditions(open_run(run.raw).mode) == []
 
 
 def test_tables_straighten_what_bends_words():

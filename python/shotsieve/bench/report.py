@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import BadInput, OutputError
+from ..pages import new_figure
 
 HEAD = ("stage", "shots/s", "GB/s", "of the floor", "of the detector", "spread")
 NO_PART = "-"
@@ -51,21 +52,6 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def importable_matplotlib() -> type:
-    """Return matplotlib's figure.
-
-    Raises
-    ------
-    BadInput
-        If it is not installed.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BadInput(f"--plot needs matplotlib, which is not installed ({error})") from error
-    return Figure
-
-
 def plot(report: dict[str, Any], path: Path) -> None:
     """Write a picture: words per second of every stage, with the rates of the machine as lines.
 
@@ -75,7 +61,7 @@ def plot(report: dict[str, Any], path: Path) -> None:
         If matplotlib is not installed, or does not know the kind of file.
     """
     detectors = list(report["rates"])
-    figure = importable_matplotlib()(figsize=(9, 1 + 0.35 * len(report["rows"])), layout="constrained")
+    figure = new_figure(9, 1 + 0.35 * len(report["rows"]), "--plot")
     axes = figure.subplots(len(detectors), 1, squeeze=False)[:, 0]
     for ax, detector in zip(axes, detectors, strict=True):
         rows = [row for row in report["rows"] if row["detector"] == detector]

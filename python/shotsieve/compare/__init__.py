@@ -53,7 +53,7 @@ class RunComparison:
     tolerance : float
         In the unit.
     corrected : dict
-        What the corrected run has: dtype, gain, mask.
+        What the corrected run has: dtype, and whether there is a gain and a mask of any module.
     statistics : Statistics
     findings : list of Finding
     notes : list of str
@@ -197,7 +197,10 @@ def compare_runs(
             *(f"corrected run: {note}" for note in there.notes),
             *engine.notes,
         ]
-    told = {"dtype": str(there.dtype), "gain": there.has_gain, "mask": there.has_mask}
+    told: dict[str, Any] = {"dtype": str(there.dtype)}
+    told["gain"], told["mask"] = (
+        not set(own).isdisjoint(wanted) for own in (there.with_gain, there.with_mask)
+    )
     missing = [] if modules is not None else _modules_alone(source, there, both, chosen)
     named = [*missing, *pairs.findings(chosen), *findings(found, unit)]
     return RunComparison(

@@ -60,7 +60,8 @@ class CorrectedRun:
         That the run has, ascending.
     dtype : dtype
         Of the values.
-    has_gain, has_mask : bool
+    with_gain, with_mask : tuple of int
+        Modules of which every file has them.
     notes : list of str
 
     Raises
@@ -90,13 +91,22 @@ class CorrectedRun:
             self._add(module, source, [file for file in inputs.files if source in file.instrument])
         planes = [piece.maps for pieces in self._pieces.values() for piece in pieces]
         self.dtype = planes[0]["data"].dtype
-        self.has_gain, self.has_mask = (all(key in maps for maps in planes) for key in ("gain", "mask"))
+        self.with_gain, self.with_mask = (self._with(key) for key in ("gain", "mask"))
 
     @property
     def trains(self) -> np.ndarray:
         """Trains of which there are frames, ascending."""
         there = [self._trains[np.unique(keys[:, 0].astype(np.int64))] for keys in self._keys.values()]
         return np.unique(np.concatenate(there)) if there else np.zeros(0, "u8")
+
+    def _with(self, key: str) -> tuple[int, ...]:
+        """Return the modules of which every file has gains or masks; where some lack them, say which."""
+        have = [m for m, pieces in self._pieces.items() if all(key in piece.maps for piece in pieces)]
+        lack = [m for m in self.modules if m not in have]
+        if lack and any(key in piece.maps for pieces in self._pieces.values() for piece in pieces):
+            numbers = ", ".join(map(str, lack))
+            self.notes.append(f"files without a {key}, so that none is compared there: module {numbers}")
+        return tuple(have)
 
     def _add(self, module: int, source: str, files: list[RunFile]) -> None:
         """Take up the frames of a module: key, memory cell, and where each lies."""
@@ -215,7 +225,7 @@ class CorrectedRun:
         keys, shape = self._keys[module][at], (len(at), *self.detector.shape)
         arrays: dict[str, np.ndarray] = {}
         for key, dtype in (("data", self.dtype), ("gain", "u1"), ("mask", "u4")):
-            if (key == "gain" and not self.has_gain) or (key == "mask" and not self.has_mask):
+            if module not in {"data": self.modules, "gain": self.with_gain, "mask": self.with_mask}[key]:
                 continue
             arrays[key] = np.empty(shape, dtype)
             for number in np.unique(keys[:, 2]):

@@ -47,7 +47,7 @@ class Constants:
         The memory cell of each entry of the cell axis.
     conditions : dict
         The operating mode they were taken in: ``gain_mode``, ``cells``, ``rate_mhz``, ``integration_time``,
-        ``bias_voltage`` ... as far as known.
+        ``bias_voltage`` ... as far as known; ``gain_mode`` of several fixed modes is a list.
     provenance : dict
         Where they come from; plain values, lists and dicts.
 
@@ -330,7 +330,9 @@ class Constants:
             value = getattr(mode, name, None)
             if value is None or own is None:
                 continue
-            if isinstance(own, str) or isinstance(value, str):
+            if isinstance(own, list):  # of several fixed gain modes
+                same = value in own
+            elif isinstance(own, str) or isinstance(value, str):
                 same = str(own) == str(value)
             else:
                 same = abs(float(value) - float(own)) <= _TOLERANCE.get(name, 0)
@@ -387,4 +389,6 @@ def _by_module(name, value, modules, detector) -> dict[int, np.ndarray]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return " or ".join(map(_shown, value))
     return repr(value) if isinstance(value, str) else f"{float(value):g}"

@@ -26,7 +26,6 @@ How the planes of SlopesPC and SlopesFF are used follows recalled practice of th
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,7 @@ import numpy as np
 from .. import detectors
 from ..detectors import CONTROL_FIELDS, Detector
 from ..errors import BadInput, nearest
+from ..toml_text import read_toml
 from .axes import axes_of
 from .container import Constants
 from .facility_writer import MODULES_FILE, write_facility
@@ -244,10 +244,7 @@ def _settings(folder: Path) -> dict:
             f"{folder} has no {MODULES_FILE}: write one that says which module each PDU is, with the lines "
             f'detector = "AGIPD1M", [modules] and e.g. AGIPD_SIV1_AGIPDV12_M435 = 0.'
         )
-    try:
-        settings = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read as TOML: {error}.") from error
+    settings = read_toml(path, "table of modules")
     if unknown := [key for key in settings if key not in _KEYS]:
         raise BadInput(f"{path}: unknown key {unknown[0]!r}.{nearest(unknown[0], _KEYS)}")
     for table in ("conditions", "dims", "directions"):
@@ -262,8 +259,10 @@ def _settings(folder: Path) -> dict:
                 f"{path}: unknown key {key!r} in [conditions].{nearest(key, CONTROL_FIELDS)} "
                 f"It may hold {', '.join(CONTROL_FIELDS)}."
             )
-        if not isinstance(value, str if key == "gain_mode" else int | float) or isinstance(value, bool):
-            kind = "a name" if key == "gain_mode" else "a number"
+        several = value if key == "gain_mode" and isinstance(value, list) and value else [value]
+        wanted = str if key == "gain_mode" else int | float
+        if not all(isinstance(one, wanted) and not isinstance(one, bool) for one in several):
+            kind = "a name, or a list of names" if key == "gain_mode" else "a number"
             raise BadInput(f"{path}: {key} = {value!r} in [conditions] must be {kind}.")
     modules = settings.get("modules")
     if not isinstance(settings.get("detector"), str) or not isinstance(modules, dict) or not modules:

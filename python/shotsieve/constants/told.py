@@ -79,7 +79,7 @@ def show_text(told: dict[str, Any], every_module: bool = False) -> str:
     -------
     str
     """
-    conditions = ", ".join(f"{key} {value}" for key, value in told["conditions"].items()) or "not told"
+    conditions = ", ".join(f"{key} {_said(value)}" for key, value in told["conditions"].items()) or "not told"
     lines = [
         f"constants of {told['detector']}: {_counted('module', told['modules'])}, "
         f"{_counted('cell', told['cells'])}",
@@ -236,3 +236,8 @@ def _cells(one: PlaneDifference, cell_ids: np.ndarray) -> list[str]:
     if not 0 < len(changed) < len(cell_ids):
         return []
     return [f"      only in cells {_ranges(cell_ids[changed].tolist())}"]
+
+
+def _said(value: Any) -> str:
+    """Return a condition as a text has it; several gain modes are a list."""
+    return " or ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -15,15 +15,14 @@ from .._version import __version__
 from ..backend import Backend
 from ..constants.own_writer import ConstantsWriter
 from ..errors import BadInput, OutputError
-from ..measure.darks import accumulator_bytes
-from .collect import Gate, How, collect
+from .collect import SLOTS, Gate, How, collect
 from .gains import Gains
+from .memory import SHARE_OF_BLOCKS, Need, given_bytes
 from .pixels import ModuleConstants, finish_module, stage_of
 from .rules import Rules, preset
 from .runs import STAGES, DarkRun, check_enough, conditions_of, open_dark_runs
-from .stages import assign_stages, check_stages, of_parallel_gain
+from .stages import assign_stages, check_fixed, check_stages, of_parallel_gain
 
-SHARE_OF_MEMORY = 0.5
 MIN_FRAMES = 100
 SAMPLES = ("counted", "wrong", "outside the gate")
 
@@ -51,7 +50,10 @@ class DarkOptions:
     gain_from : path-like, Constants or None
         Constants whose gains, and bits that come with them, are taken over.
     memory : float or None
-        GB that the sums may take; None is half of the machine's memory.
+        GB that making the constants may take: sums, blocks that are read, constants of the modules at a time.
+        None is half of the machine's memory.
+    modules : sequence of int or None
+        Modules that constants are made of; others are not looked at. None: all.
     """
 
     rules: Rules | str = "default"
@@ -63,6 +65,7 @@ class DarkOptions:
     parallel_gain: bool | None = None
     gain_from: Any = None
     memory: float | None = None
+    modules: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.min_frames < 1 or (self.memory is not None and self.memory <= 0):
@@ -172,7 +175,7 @@ def make_dark_constants(
         raise BadInput(f"{out} exists; choose another name, or say --overwrite")
     if not out.parent.is_dir():
         raise OutputError(f"{out} cannot be written: the folder {out.parent} does not exist")
-    opened, notes = _prepare(runs, options, detector, source)
+    opened, notes = _prepare(runs, options, rules, detector, source)
     family = opened[0].source.detector
     gains = None if options.gain_from is None else Gains.open(options.gain_from, family)
     modules = sorted({module for run in opened for module in run.modules})
@@ -188,45 +191,44 @@ def make_dark_constants(
     linear = None if gains is None else gains.linear()
     if "linearise" in family.steps and linear is None:
         notes.append("words are summed as they are: --gain-from has no table that makes them linear")
+    most_bytes = given_bytes(options.memory)
+    block_bytes = min(block_bytes, int(SHARE_OF_BLOCKS * most_bytes / SLOTS))
+    need = Need(opened, len(modules), len(cells), options.gate, gains, block_bytes)
+    at_once = need.at_a_time(most_bytes)
     how = How(
         backends.get(backend) if isinstance(backend, str) else backend,
         options.gate,
         block_bytes,
-        _most_bytes(options),
+        most_bytes,
         linear,
         _counter(opened, modules, progress),
     )
-    groups = _groups(modules, len(cells), opened, how)
+    groups = [modules[i : i + at_once] for i in range(0, len(modules), at_once)]
     if told is not None:
-        size = max(
-            accumulator_bytes(len(group) * len(cells), family.pixels, run.words, options.gate is not None)
-            for group in groups
-            for run in opened
-        )
-        told(f"sums take {size / 1e9:.2f} GB: {len(groups[0])} of {len(modules)} modules at a time")
+        size = f"{need.bytes(at_once) / 1e9:.2f} GB with what is made of them"
+        told(f"sums take up to {size}: {at_once} of {len(modules)} modules at a time")
     bad = np.zeros(family.stages, np.int64)
     with ConstantsWriter(out, family, modules, cells, conditions_of(opened, options.fixed)) as file:
+
+        def finish(module: int, stages: list) -> np.ndarray:
+            """Write the constants of a module; return how many are bad in each stage."""
+            made = finish_module(stages, family, rules, len(cells), options.fixed)
+            extra = {} if gains is None else gains.add_to(made, module, cells)
+            _write(file, module, made, extra)
+            return np.count_nonzero(made.bad_pixels, axis=(1, 2))
+
         for group in groups:
-            data = [_stages_of_group(run, group, cells, how) for run in opened]
-            for at, module in enumerate(group):
-                stages = [None] * family.stages
-                for run, of_group in zip(opened, data, strict=True):
-                    stages[run.stage] = one = of_group[at]
-                    if one is not None:
-                        run.samples += one.samples()
-                made = finish_module(stages, family, rules, len(cells), options.fixed)
-                extra = {} if gains is None else gains.add_to(made, module, cells)
-                _write(file, module, made, extra)
-                bad += np.count_nonzero(made.bad_pixels, axis=(1, 2))
+            bad += _make_group(opened, group, cells, how, finish)
         samples = len(modules) * len(cells) * family.pixels
         shares = {STAGES[run.stage]: float(bad[run.stage] / samples) for run in opened}
         file.provenance = {"dark": _told(opened, options, rules, gains, shares), "notes": notes}
     return DarkResult(out, modules, cells, file.provenance, notes)
 
 
-def _prepare(runs, options: DarkOptions, detector, source) -> tuple[list[DarkRun], list[str]]:
+def _prepare(runs, options: DarkOptions, rules: Rules, detector, source) -> tuple[list[DarkRun], list[str]]:
     """Open the runs, say which stage each is, and check all that can be known before they are read."""
-    opened = open_dark_runs(runs, detector, source, options.parallel_gain)
+    opened = open_dark_runs(runs, detector, source, options.parallel_gain, options.modules)
+    rules.check_family(opened[0].source.detector)
     notes = assign_stages(opened, options.stages, options.fixed)
     if opened[0].source.detector.encoding == "parallel":
         notes.append(f"{opened[0].label} was taken in parallel gain: its trains hold frames of all stages")
@@ -238,33 +240,27 @@ def _prepare(runs, options: DarkOptions, detector, source) -> tuple[list[DarkRun
         if run.dropped:
             told = "; ".join(f"{count}: {reason}" for reason, count in run.dropped.items())
             notes.append(f"{run.label}: trains that are not used: {told}")
+    if options.fixed:
+        check_fixed(opened)
     check_enough(opened, options.min_frames)
     check_stages(opened, options.fixed)
     return opened, notes
 
 
-def _most_bytes(options: DarkOptions) -> int:
-    if options.memory is not None:
-        return int(options.memory * 1e9)
-    return int(SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
-def _groups(modules: list[int], n_cells: int, runs: list[DarkRun], how: How) -> list[list[int]]:
-    """Divide the modules into groups whose sums fit into memory.
-
-    Beside the sums there are the values of all stages of a group, about twice as much.
-    """
-    pixels = runs[0].source.detector.pixels
-    gated = how.gate is not None
-    each = max(accumulator_bytes(n_cells, pixels, run.words, gated) for run in runs)
-    if each > how.most_bytes:
-        raise BadInput(
-            f"dark: the sums of one module with {n_cells} memory cells take {each / 1e9:.2f} GB, and "
-            f"{how.most_bytes / 1e9:.2f} GB are for them (--memory): take a machine with more, or "
-            f"runs of fewer cells"
-        )
-    room = max(1, how.most_bytes // (3 * each))
-    return [modules[i : i + room] for i in range(0, len(modules), room)]
+def _make_group(
+    runs: list[DarkRun], group: list[int], cells: np.ndarray, how: How, finish: Callable
+) -> np.ndarray:
+    """Make the constants of a group of modules, none of which stays in memory; return bad ones by stage."""
+    data = [_stages_of_group(run, group, cells, how) for run in runs]
+    bad = np.zeros(runs[0].source.detector.stages, np.int64)
+    for at, module in enumerate(group):
+        stages = [None] * len(bad)
+        for run, of_group in zip(runs, data, strict=True):
+            stages[run.stage] = one = of_group[at]
+            if one is not None:
+                run.samples += one.samples()
+        bad += finish(module, stages)
+    return bad
 
 
 def _stages_of_group(run: DarkRun, group: list[int], cells: np.ndarray, how: How) -> list:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadInput
+from ..pages import colours, new_figure
 from .runs import STAGES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("tab:blue", "tab:orange", "tab:green")
-GREY = "0.85"
 BINS = 200
 LABELS = {
     "offset": "offset (ADU)",
@@ -25,31 +22,10 @@ LABELS = {
 }
 
 
-def need_matplotlib() -> None:
-    """Raise `BadInput` unless pictures can be drawn; asked before any work is done."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError as error:
-        raise BadInput(
-            f"the report needs matplotlib, which is not installed ({error}): pip install "
-            f"'shotsieve[plot]', or leave "
-            "the report out with --no-report"
-        ) from error
-
-
-def new_figure(rows: int, columns: int, width: float, height: float) -> tuple[Figure, Any]:
-    """Return a figure of its own, without the state that pyplot keeps, and its axes."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained", dpi=70)
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
-def embedded(figure: Figure) -> str:
-    """Return a figure as the source of an image inside a page; the same figure gives the same text."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+def _axes(columns: int, height: float) -> tuple[Figure, Any]:
+    """Return a figure of pictures side by side, and their axes."""
+    figure = new_figure(4.6 * columns, height)
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
 def maps(values: np.ndarray, bad: np.ndarray, name: str) -> Figure:
@@ -75,16 +51,13 @@ def bad_maps(bad: np.ndarray) -> Figure:
 
 
 def _pictures(planes: np.ndarray, label: str, limits: tuple[float, float] | None) -> Figure:
-    import matplotlib
-
     tall = planes.shape[1] > planes.shape[2]
     shown = [plane.T if tall else plane for plane in planes]  # long side across, to fit a page
-    figure, axes = new_figure(1, len(shown), 4.6, 1.9 if tall else 2.9)
-    colours = matplotlib.colormaps["viridis"].with_extremes(bad=GREY)
-    for g, (ax, plane) in enumerate(zip(axes[0], shown, strict=True)):
+    figure, axes = _axes(len(shown), 1.9 if tall else 2.9)
+    for g, (ax, plane) in enumerate(zip(axes, shown, strict=True)):
         finite = plane[np.isfinite(plane)]
         low, high = limits or (np.percentile(finite, [0.5, 99.5]) if finite.size else (0.0, 1.0))
-        drawn = ax.imshow(plane, origin="lower", cmap=colours, vmin=low, vmax=high, interpolation="none")
+        drawn = ax.imshow(plane, origin="lower", cmap=colours(), vmin=low, vmax=high, interpolation="none")
         figure.colorbar(drawn, ax=ax, label=label)
         ax.set_title(_title(g, len(shown), label), fontsize=9)
     return figure
@@ -103,8 +76,8 @@ def histograms(arrays: dict[str, np.ndarray]) -> Figure:
     ----------
     arrays : dict of str to ndarray, shape (gains, cells, ss, fs)
     """
-    figure, axes = new_figure(1, len(arrays), 4.6, 3.4)
-    for ax, (name, values) in zip(axes[0], arrays.items(), strict=True):
+    figure, axes = _axes(len(arrays), 3.4)
+    for ax, (name, values) in zip(axes, arrays.items(), strict=True):
         finite = values[np.isfinite(values)]
         low, high = np.percentile(finite, [0.02, 99.98]) if finite.size else (0.0, 1.0)
         edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
@@ -130,8 +103,8 @@ def trends(arrays: dict[str, np.ndarray], bad: np.ndarray, cell_ids: np.ndarray)
     bad : ndarray of bool, shape (gains, cells, ss, fs)
     cell_ids : ndarray of int, shape (cells,)
     """
-    figure, axes = new_figure(1, len(arrays) + 1, 4.6, 3.0)
-    for ax, (name, values) in zip(axes[0], arrays.items(), strict=False):
+    figure, axes = _axes(len(arrays) + 1, 3.0)
+    for ax, (name, values) in zip(axes, arrays.items(), strict=False):
         for g, plane in enumerate(values):
             flat = plane.reshape(len(plane), -1)
             known = np.isfinite(flat).any(axis=1)
@@ -140,8 +113,8 @@ def trends(arrays: dict[str, np.ndarray], bad: np.ndarray, cell_ids: np.ndarray)
             ax.plot(cell_ids, np.array(middle) - reference, ".-", color=COLOURS[g], ms=3, lw=0.8)
         ax.set(xlabel="memory cell", ylabel=f"{LABELS[name]} - mean", title=f"median {name}")
     for g, plane in enumerate(bad):
-        axes[0, -1].plot(
+        axes[-1].plot(
             cell_ids, 100 * plane.reshape(len(plane), -1).mean(axis=1), ".-", color=COLOURS[g], ms=3, lw=0.8
         )
-    axes[0, -1].set(xlabel="memory cell", ylabel="bad pixels (%)", title="bad pixels")
+    axes[-1].set(xlabel="memory cell", ylabel="bad pixels (%)", title="bad pixels")
     return figure

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,12 @@ import numpy as np
 
 from ..constants.bad_pixels import BadPixels
 from ..constants.container import Constants
-from ..errors import BadInput, OutputError
+from ..errors import BadInput
+from ..pages import image, need_matplotlib, table, write_whole
 from . import figures
 from .runs import STAGES
 
+DPI = 70
 _STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em; color: #222; }
 table { border-collapse: collapse; margin: 0.8em 0; }
@@ -56,7 +57,7 @@ def write_report(constants: Path, out: Path, progress: Callable[[int, int], None
     --------
     >>> write_report(Path("constants.h5"), Path("constants.html"))    # doctest: +SKIP
     """
-    figures.need_matplotlib()
+    need_matplotlib("report")
     opened = Constants.open(constants)
     told = opened.provenance.get("dark")
     if told is None:
@@ -71,22 +72,10 @@ def write_report(constants: Path, out: Path, progress: Callable[[int, int], None
         bodies += _module(module, arrays, bad != 0, opened.cell_ids)
         if progress is not None:
             progress(number + 1, len(opened.modules))
-    parts += ["<h2>Modules</h2>", _table(_COLUMNS, rows)]
+    parts += ["<h2>Modules</h2>", table(_COLUMNS, rows)]
     parts += ["<h2>Bad pixels by reason</h2>", *_bits_table(opened, bits)]
     page = "\n".join([*parts, *bodies, "</body></html>\n"])
-    temporary = out.with_name(f".{out.name}.part")
-    try:
-        try:
-            with open(temporary, "w", encoding="utf-8") as file:
-                file.write(page)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, out)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"The report cannot be written to {out}: {error}.") from error
-    return out
+    return write_whole(out, page, "the report")
 
 
 _COLUMNS = ("module", "stage", "offset (ADU)", "+-", "noise (ADU)", "+-", "level (ADU)", "bad (%)")
@@ -113,27 +102,25 @@ def _head(name: str, constants: Constants, told: dict[str, Any]) -> Iterable[str
         told_of = [samples["wrong"], samples["outside the gate"], run["first_train"], dropped]
         rows.append([run["run"], run["stage"], run["trains"], samples["counted"], *told_of])
     heads = ("run", "stage", "trains used", "samples", "wrong", "outside", "first train", "trains dropped")
-    yield _table(heads, rows)
+    yield table(heads, rows)
     if constants.conditions:
         yield "<h2>Conditions</h2>"
-        yield _table(("what", "value"), [[key, value] for key, value in sorted(constants.conditions.items())])
+        yield table(
+            ("what", "value"),
+            [
+                [key, " or ".join(value) if isinstance(value, list) else value]
+                for key, value in sorted(constants.conditions.items())
+            ],
+        )
     rules = told["rules"]
     yield f"<h2>Rules for bad pixels: {html.escape(rules['name'])}</h2><p>{html.escape(rules['about'])}</p>"
-    yield _table(("rule", "value"), [[k, v] for k, v in rules.items() if k not in ("name", "about")])
+    yield table(("rule", "value"), [[k, v] for k, v in rules.items() if k not in ("name", "about")])
     gate = told["gate"]
     text = ", ".join(f"{key} = {value}" for key, value in gate.items()) if gate else "none"
     yield f"<p>Gate: {html.escape(text)}. "
     yield f"Gains: {html.escape(told['gain_from']['from'] if told['gain_from'] else 'none')}.</p>"
     for note in constants.provenance.get("notes", []):
         yield f"<p>Note: {html.escape(note)}</p>"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    lines = ["<table><tr>" + "".join(f"<th>{html.escape(str(cell))}</th>" for cell in head) + "</tr>"]
-    lines += [
-        "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in row) + "</tr>" for row in rows
-    ]
-    return "\n".join([*lines, "</table>"])
 
 
 def _middle(values: np.ndarray) -> tuple[str, str]:
@@ -171,19 +158,15 @@ def _bits_table(constants: Constants, counts: list[np.ndarray]) -> Iterable[str]
         for bit in range(32)
         if total[bit].any()
     ]
-    yield _table(("reason", *(f"{STAGES[g]} gain" for g in range(total.shape[1]))), rows or [["none"]])
+    yield table(("reason", *(f"{STAGES[g]} gain" for g in range(total.shape[1]))), rows or [["none"]])
 
 
 def _module(module: int, arrays: dict[str, np.ndarray], bad: np.ndarray, cells: np.ndarray) -> Iterable[str]:
     yield f"<h2>Module {module}</h2>"
-    yield _image(figures.histograms(arrays), f"histograms of module {module}")
+    yield image(figures.histograms(arrays), f"histograms of module {module}", DPI)
     if len(cells) > 1:
         shown = {name: arrays[name] for name in ("offset", "noise")}
-        yield _image(figures.trends(shown, bad, cells), f"trends over memory cells of module {module}")
+        yield image(figures.trends(shown, bad, cells), f"trends over memory cells of module {module}", DPI)
     for name, values in arrays.items():
-        yield _image(figures.maps(values, bad, name), f"map of the {name} of module {module}")
-    yield _image(figures.bad_maps(bad), f"map of the bad pixels of module {module}")
-
-
-def _image(figure: Any, text: str) -> str:
-    return f'<img alt="{html.escape(text)}" src="{figures.embedded(figure)}">'
+        yield image(figures.maps(values, bad, name), f"map of the {name} of module {module}", DPI)
+    yield image(figures.bad_maps(bad), f"map of the bad pixels of module {module}", DPI)

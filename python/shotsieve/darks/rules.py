@@ -7,11 +7,15 @@ import functools
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..constants.bad_pixels import BadPixels
 from ..errors import BadInput, nearest
+
+if TYPE_CHECKING:
+    from ..detectors import Detector
 
 MAD_TO_SIGMA = 1.4826
 _CHOICES = {"centre": ("median", "mean"), "scatter": ("mad", "std"), "scope": ("module", "asic")}
@@ -24,6 +28,8 @@ class Rules:
     Attributes
     ----------
     name, about : str
+    families : tuple of str
+        Of detectors that the rules are for; empty for any.
     centre, scatter, scope : str
     offset_sigma, noise_sigma : tuple of float
         Below and above; empty for no rule.
@@ -40,6 +46,7 @@ class Rules:
 
     name: str
     about: str
+    families: tuple[str, ...]
     centre: str
     scatter: str
     scope: str
@@ -59,6 +66,27 @@ class Rules:
                 raise BadInput(
                     f"rules {self.name}: {key} = {getattr(self, key)!r} is none of {', '.join(allowed)}"
                 )
+
+    def check_family(self, detector: Detector) -> None:
+        """Refuse a detector that the rules are not for.
+
+        Parameters
+        ----------
+        detector : Detector
+
+        Raises
+        ------
+        BadInput
+            The text says which rules are for any detector.
+        """
+        if self.families and detector.family not in self.families:
+            anyone = ", ".join(rules.name for rules in presets() if not rules.families)
+            raise BadInput(
+                f"the rules {self.name} have limits in ADU for detectors of the family "
+                f"{' or '.join(self.families)}, and the runs are of {detector.name} (family "
+                f"{detector.family}): take --rules {anyone} instead, or give limits of your own from Python "
+                "(preset(...).changed(families=(), ...))"
+            )
 
     def changed(self, **changes: object) -> Rules:
         """Return these rules with some values changed, under the same name and a star."""

@@ -84,6 +84,7 @@ def open_dark_runs(
     detector: Any = None,
     source: str | None = None,
     parallel_gain: bool | None = None,
+    modules: Sequence[int] | None = None,
 ) -> list[DarkRun]:
     """Open dark runs, and choose the trains that are used.
 
@@ -93,6 +94,8 @@ def open_dark_runs(
         Each what `open_run` takes, or a source.
     detector, source, parallel_gain
         As for `open_run`.
+    modules : sequence of int or None
+        Those that are looked at; a run may lack some of them. None: all.
 
     Returns
     -------
@@ -102,7 +105,8 @@ def open_dark_runs(
     Raises
     ------
     BadInput
-        If they are not of one detector, were taken under different conditions, or one is given twice.
+        If they are not of one detector, were taken under different conditions, or one is given twice; if a
+        module is in no run, or a run has none of them.
     """
     if not runs:
         raise BadInput("dark: no run was given")
@@ -111,9 +115,11 @@ def open_dark_runs(
         opened = (
             run if isinstance(run, Source) else open_run(run, detector, source, parallel_gain=parallel_gain)
         )
-        one = DarkRun(_label(run, opened, number), opened)
-        one.good, one.trains, one.dropped = choose_trains(opened)
-        found.append(one)
+        found.append(DarkRun(_label(run, opened, number), opened))
+    if modules is not None:
+        _choose_modules(found, modules)
+    for one in found:
+        one.good, one.trains, one.dropped = choose_trains(one.source)
     first = found[0]
     for other in found[1:]:
         if other.source.detector.name != first.source.detector.name:
@@ -135,6 +141,19 @@ def open_dark_runs(
                     f"{other.label} and {one.label} are the same run: each gain stage needs a run of its own"
                 )
     return found
+
+
+def _choose_modules(runs: Sequence[DarkRun], modules: Sequence[int]) -> None:
+    """Leave the modules that are wanted to every run."""
+    there = sorted({module for run in runs for module in run.source.modules})
+    if not modules or (unknown := [module for module in modules if module not in there]):
+        what = f"there is no module {unknown[0]}" if modules else "no module is named"
+        raise BadInput(f"--modules: {what}; the runs have {', '.join(map(str, there))}")
+    for run in runs:
+        own = [module for module in run.source.modules if module in modules]
+        if not own:
+            raise BadInput(f"--modules: {run.label} has none of {', '.join(map(str, modules))}")
+        run.source = run.source.of_modules(own)
 
 
 def _label(run: Any, source: Source, number: int) -> str:
@@ -234,7 +253,8 @@ def _seldom(run: DarkRun) -> str:
         for module, n in zip(run.source.modules, held.tolist(), strict=True)
         if 0 < n < held.max() / 2
     ]
-    return f"; hardly anything is there of module {', '.join(seldom)}" if seldom else ""
+    told = f"; hardly anything is there of module {', '.join(seldom)}: name the others with --modules"
+    return told if seldom else ""
 
 
 def conditions_of(runs: Sequence[DarkRun], fixed: bool) -> dict[str, Any]:
@@ -244,7 +264,8 @@ def conditions_of(runs: Sequence[DarkRun], fixed: bool) -> dict[str, Any]:
     ----------
     runs : sequence of DarkRun
     fixed : bool
-        Whether the runs are of fixed gain modes; the constants are then for a fixed mode too.
+        Whether the runs are of fixed gain modes; the constants are then for these modes: the name of one, or
+        a list of several.
     """
     found: dict[str, Any] = {}
     for name in _CONDITIONS:
@@ -255,6 +276,7 @@ def conditions_of(runs: Sequence[DarkRun], fixed: bool) -> dict[str, Any]:
         return found
     if not fixed:
         found["gain_mode"] = "adaptive"
-    elif len(runs) == 1:
-        found["gain_mode"] = f"fixed_{STAGES[runs[0].stage]}"
+    else:
+        modes = [f"fixed_{STAGES[run.stage]}" for run in runs]
+        found["gain_mode"] = modes if len(modes) > 1 else modes[0]
     return found

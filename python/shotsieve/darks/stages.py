@@ -124,6 +124,35 @@ def _given(stages: Sequence[str], names: Sequence[str]) -> list[int]:
     return [STAGES.index(name) for name in stages]
 
 
+def check_fixed(runs: Sequence[DarkRun]) -> None:
+    """Refuse runs that say that they were not taken in a fixed gain mode.
+
+    Parameters
+    ----------
+    runs : sequence of DarkRun
+
+    Raises
+    ------
+    BadInput
+        The text has what the run says.
+    """
+    for run in runs:
+        detector, mode = run.source.detector, run.source.mode.gain_mode
+        word = getattr(run.source, "dark_mode", None)
+        switching = mode == "adaptive"
+        forced = word is not None and detector.dark_stage(word) is not None
+        if mode in _FIXED or not (switching or forced):
+            continue
+        why = "in which pixels switch" if switching else "in which they are forced and not fixed"
+        names = [name for name, fixed in detector.gain_modes.items() if fixed == _FIXED[run.stage]]
+        hint = f" (such as {names[0]})" if names else ""
+        told = mode if word in (None, mode) else f"{word} ({mode})" if switching else word
+        raise BadInput(
+            f"--fixed: {run.label} says that its gain mode is {told}, {why}: leave --fixed out, or give "
+            f"a run that was taken in the mode {_FIXED[run.stage]}{hint}"
+        )
+
+
 def look(run: DarkRun) -> Seen:
     """Read the first shots that are used of a run, and say what they show.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from dataclasses import MISSING
 from pathlib import Path
 
 from ..errors import BadInput, nearest
+from ..toml_text import read_toml
 from .check import check
 from .control import CONTROL_FIELDS, ControlKey
 from .descriptor import Detector
@@ -34,12 +34,7 @@ def read(path: Path) -> Detector:
     >>> read(Path(__file__).with_name("agipd1m.toml")).name
     'AGIPD1M'
     """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadInput(f"The detector file {path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadInput(f"The detector file {path} is not valid TOML: {error}.") from error
+    values = read_toml(path, "detector file")
     facility = values.pop("facility", {})
     values["facility_type"] = facility.get("type", "")
     values["facility_constants"] = facility.get("constants", {})

@@ -21,7 +21,7 @@ SUMS = {"count": "u4", "sum": "u4", "squares": "u8", "wrong": "u4"}
 GATED = {"outside": "u4"}
 LEVELS = {"level_count": "u4", "level_sum": "u4", "level_squares": "u8"}
 MAX_SUM = 2**32 - 1
-_ROWS = 8  # of the accumulators, made floats at a time
+ROWS_AT_ONCE = 8  # of the accumulators, made floats
 
 
 @dataclass(frozen=True)
@@ -352,8 +352,8 @@ def moments(count: np.ndarray, total: np.ndarray, squares: np.ndarray) -> Moment
     0.0
     """
     mean, std = (np.empty(count.shape, np.float32) for _ in range(2))
-    for start in range(0, len(count), _ROWS):
-        at = slice(start, start + _ROWS)
+    for start in range(0, len(count), ROWS_AT_ONCE):
+        at = slice(start, start + ROWS_AT_ONCE)
         n, s = count[at].astype(np.uint64), total[at].astype(np.uint64)
         spread = (n * squares[at] - s * s).astype(np.float64)
         pairs = n.astype(np.float64) * (n.astype(np.float64) - 1)

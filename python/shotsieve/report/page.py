@@ -12,6 +12,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import OutputError
+from ..pages import image, table, write_whole
 from ..write.ledger import REPORT
 from . import pictures
 from .reduced import Reduced, labels
@@ -29,6 +30,7 @@ img { max-width: 100%; height: auto } code { background: #f3f3f3; padding: 0 .2e
   body { max-width: none; font-size: 11px } figure, table { break-inside: avoid } h2 { break-after: avoid }
 }
 """
+NUMBERS = (1, 2)  # columns of tables
 _FATES = (
     ("kept", "written"),
     ("dropped", "measured, and not kept"),
@@ -83,14 +85,7 @@ def write_report(
     if not target.parent.is_dir():
         raise OutputError(f"{target}: the report cannot be written: there is no folder {target.parent}")
     text = _page(runs)
-    partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text, "utf-8")
-        partial.replace(target)
-    except OSError as err:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{target}: the report cannot be written ({err})") from err
-    return target
+    return write_whole(target, text, "the report")
 
 
 def _page(runs: list[Reduced]) -> str:
@@ -156,16 +151,17 @@ def _section(title: str, parts: Iterable[str]) -> str:
 
 
 def _figure(drawn: Any, caption: str) -> str:
-    text = escape(caption, quote=True)
-    return f"<figure>{pictures.embedded(drawn, text)}<figcaption>{text}</figcaption></figure>"
+    return f"<figure>{image(drawn, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _accounts(told: dict[str, Any]) -> str:
     rows = [("expected", told["expected"], "trains times pulses, by the run's own index")]
     rows += [(name, told[name], meaning) for name, meaning in _FATES]
     total = max(told["expected"], 1)
-    return _table(
-        ([name, f"{number:,}", f"{100 * number / total:.1f} %", meaning] for name, number, meaning in rows)
+    return table(
+        (),
+        ([name, f"{number:,}", f"{100 * number / total:.1f} %", meaning] for name, number, meaning in rows),
+        NUMBERS,
     )
 
 
@@ -173,7 +169,7 @@ def _modules(run: Reduced) -> str:
     lacking = pictures.shares_of_status(run)
     if not lacking:
         return "<p>Every module was there in every shot that was read.</p>"
-    return _table(
+    rows = (
         [
             f"module {module}",
             f"{sum(reasons.values()):,}",
@@ -182,12 +178,12 @@ def _modules(run: Reduced) -> str:
         ]
         for module, reasons in lacking
     )
+    return table((), rows, NUMBERS)
 
 
 def _recipe(run: Reduced) -> str:
-    return _table(
-        [key, "", shown(value), f"default {shown(default)}"] for key, value, default in run.changed()
-    )
+    rows = ([key, "", shown(value), f"default {shown(default)}"] for key, value, default in run.changed())
+    return table((), rows, NUMBERS)
 
 
 def _speed(run: Reduced) -> str:
@@ -205,11 +201,3 @@ def shown(value: Any) -> str:
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _table(rows: Iterable[list[str]]) -> str:
-    lines = (
-        "".join(f"<td{' class=n' if n in (1, 2) else ''}>{escape(text)}</td>" for n, text in enumerate(row))
-        for row in rows
-    )
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 
-from ..errors import BadInput, UnreadableData
+from ..errors import UnreadableData
+from ..pages import new_figure
 from ..table import ModuleStatus
 from ..write.output import SIDE
 
@@ -26,32 +25,13 @@ STRONGEST = 4
 KEPT, DROPPED, LIMIT = "tab:red", "0.6", "tab:blue"
 
 
-def figure(width: float, height: float) -> Figure:
-    """Return an empty figure that no window system and no other program's settings see."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise BadInput(
-            f"report: matplotlib is not installed ({error}): pip install 'shotsieve[plot]'"
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def embedded(drawn: Figure, alt: str) -> str:
-    """Return a figure as an HTML image that needs no other file."""
-    stream = io.BytesIO()
-    drawn.savefig(stream, format="png", dpi=100, metadata={"Software": None})
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return f'<img src="data:image/png;base64,{data}" alt="{alt}">'
-
-
 def score_over_time(run: Reduced) -> Figure:
     """Draw the score of every shot against its train, and the limit of the rule."""
     name, score = run.score
     every = slice(None, None, -(-len(score) // MOST_POINTS) or 1)
     train = (run.table.train_id - run.table.train_id[:1]).astype("f8") if len(score) else score
     kept = run.kept
-    drawn = figure(7, 3)
+    drawn = new_figure(7, 3, "report")
     ax = drawn.subplots()
     for which, colour, label in ((~kept, DROPPED, "not kept"), (kept, KEPT, "kept")):
         # A few hits among very many shots are all drawn.
@@ -79,7 +59,7 @@ def score_histogram(run: Reduced) -> Figure:
         at = float(np.nanmin(limit))
         if at != np.nanmax(limit):
             at, label, score = 0.0, f"{name} - ({run.comparison.words[2]})", score - limit
-    drawn = figure(4.2, 3)
+    drawn = new_figure(4.2, 3, "report")
     ax = drawn.subplots()
     known = np.isfinite(score)
     if known.any():
@@ -102,7 +82,7 @@ def hit_rate(run: Reduced) -> Figure:
     stretches = min(int(train.max(initial=0)) + 1, 60)
     group = train * stretches // max(int(train.max(initial=0)) + 1, 1)
     shots, kept = (np.bincount(group, weights, stretches) for weights in (None, run.kept & ~run.by_chance))
-    drawn = figure(7, 2)
+    drawn = new_figure(7, 2, "report")
     ax = drawn.subplots()
     rate = np.divide(100 * kept, shots, out=np.zeros(stretches), where=shots > 0)
     edges = np.linspace(0, int(train.max(initial=0)) + 1, stretches + 1)
@@ -138,7 +118,7 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
 def _image(run: Reduced, frame: np.ndarray, peaks: np.ndarray | None) -> Figure:
     from ..plot import image
 
-    drawn = figure(4.4, 3.8)
+    drawn = new_figure(4.4, 3.8, "report")
     ax = drawn.subplots()
     finite = frame[np.isfinite(frame)]
     least, most = np.percentile(finite, [1, 99.8]) if len(finite) else (0.0, 1.0)
@@ -171,7 +151,7 @@ def mean_profile(run: Reduced) -> Figure | None:
             x, y, errors = group[axis][()], group["intensity"][()], group["intensity_errors"][()]
     except (OSError, KeyError) as err:
         raise UnreadableData(f"{path}: the profiles cannot be read ({err})") from err
-    drawn = figure(5.5, 3)
+    drawn = new_figure(5.5, 3, "report")
     ax = drawn.subplots()
     ax.plot(x, y, color=LIMIT, lw=1)
     ax.fill_between(x, y - errors, y + errors, alpha=0.3, lw=0)
@@ -183,7 +163,7 @@ def health(run: Reduced) -> Figure:
     """Draw what share of the pixels counts, and how many are lit, by module and by memory cell."""
     table = run.table
     ok = table.module_status == ModuleStatus.OK
-    drawn = figure(8.5, 4.4)
+    drawn = new_figure(8.5, 4.4, "report")
     grid = drawn.subplots(2, 2, sharey="row")
     cells, cell = np.unique(table.cell_id, return_inverse=True)
     unmasked, lit = (table.measures.get(name) for name in ("unmasked_pixels", "lit_pixels"))

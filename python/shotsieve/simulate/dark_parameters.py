@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from .. import detectors
 from ..detectors import Detector
 from ..errors import nearest
+from . import receiver_model
+from .kinds import BIAS_VOLTAGE
 from .kinds import KINDS as KINDS_OF_DETECTORS
 from .options import RUN_RANGES, Options, check_numbers, check_whole, refuse
 from .parameters import SpiParameters
@@ -60,7 +62,8 @@ class DarkParameters(Options):
     rate_mhz : float
         Frame rate of the same detectors: 4.5, 2.2, 1.1 or 0.5.
     integration_time : int
-        AGIPD: in units of 10 ns; JUNGFRAU: in us.
+        AGIPD: in units of 10 ns; JUNGFRAU, ePix100 and Gotthard-II: in us. 0 takes that of the detector's
+        other simulated runs.
     seed : int
         Same seed and NumPy version, same bytes. The detector is that of `shotsieve simulate spi` with this
         seed.
@@ -96,7 +99,7 @@ class DarkParameters(Options):
     suspect_trains: tuple[int, ...] = ()
     split_at: tuple[int, ...] = ()
     rate_mhz: float = 1.1
-    integration_time: int = 20
+    integration_time: int = 0
     seed: int = 1
     proposal: int = 900000
     run: int = 1
@@ -137,6 +140,17 @@ class DarkParameters(Options):
         """Whether it is a detector of a receiver, and not one of `shotsieve simulate spi`."""
         return self.detector in NUMBERS
 
+    @property
+    def exposure(self) -> int:
+        """The integration time, where none was given too."""
+        usual = receiver_model.INTEGRATION_TIME if self.is_receiver else SpiParameters.integration_time
+        return self.integration_time or int(usual)
+
+    @property
+    def bias_voltage(self) -> float:
+        """In V; that of the detector's other simulated runs."""
+        return receiver_model.BIAS_VOLTAGE if self.is_receiver else BIAS_VOLTAGE
+
     def as_spi(self, gain_mode: str = "adaptive") -> SpiParameters:
         """Return a run as a single-particle run without X-rays."""
         return SpiParameters(
@@ -145,7 +159,7 @@ class DarkParameters(Options):
             n_trains=self.n_trains,
             n_cells=self.n_cells,
             rate_mhz=self.rate_mhz,
-            integration_time=self.integration_time,
+            integration_time=self.exposure,
             gain_mode=gain_mode,
             dark_trains=tuple(range(self.n_trains)),
             hit_rate=0.0,

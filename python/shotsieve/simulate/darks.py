@@ -22,7 +22,6 @@ from ..write.exdf_file import ExdfFile
 from .constants import constants_in_memory
 from .dark_model import DarkModel
 from .dark_parameters import KINDS, STAGES, DarkParameters
-from .kinds import BIAS_VOLTAGE
 from .parameters import SpiParameters
 from .receiver import receiver_constants
 from .receiver_parameters import NAMES, ReceiverParameters
@@ -170,8 +169,8 @@ def dark_source(p: DarkParameters, stage: int, model: DarkModel | None = None) -
             gain_mode=detectors.GAIN_MODES[stage + 1] if p.fixed else "adaptive",
             cells=p.n_cells,
             rate_mhz=None if p.is_receiver else p.rate_mhz,
-            integration_time=float(p.integration_time),
-            bias_voltage=BIAS_VOLTAGE,
+            integration_time=float(p.exposure),
+            bias_voltage=p.bias_voltage,
         ),
         name=f"SIMULATED_{STAGES[stage]}",
     )
@@ -258,8 +257,8 @@ def _write_receiver(folder: Path, p: DarkParameters, model: DarkModel, stage: in
     told = {
         "gain_mode": mode,
         "cells": frames,
-        "integration_time": float(p.integration_time),
-        "bias_voltage": BIAS_VOLTAGE,
+        "integration_time": float(p.exposure),
+        "bias_voltage": p.bias_voltage,
     }
     values = {}
     for field, value in told.items():

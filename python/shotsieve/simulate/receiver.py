@@ -20,15 +20,13 @@ from ..sources.base import RunMeta
 from ..sources.instruments import instrument_of
 from ..write.exdf_file import ExdfFile
 from .noise import generator
-from .receiver_model import ReceiverModule
+from .receiver_model import BIAS_VOLTAGE, INTEGRATION_TIME, ReceiverModule
 from .receiver_parameters import ReceiverParameters
 
 __all__ = ["ReceiverParameters", "SimulatedReceiver", "receiver_constants", "simulate_receiver"]
 
 FIRST_TIME = 1_700_000_000_000_000_000
 TRAIN_NS = 100_000_000
-BIAS_VOLTAGE = 180.0
-INTEGRATION_TIME = 10.0
 SPOT = 0.06  # width of a spot, as a share of the module
 
 

@@ -58,6 +58,10 @@ NUMBERS = {
 }
 """By the name of the detector. Those of ePix100 and Gotthard-II are of the right order, and no more."""
 
+BIAS_VOLTAGE = 180.0
+INTEGRATION_TIME = 10.0
+"""In V and us: how every simulated run of these detectors was taken, dark or not, and their constants."""
+
 NOISY_FACTOR = 6.0
 
 

@@ -82,31 +82,30 @@ def read_mode(
     return OperatingMode(**values, origin=origin), notes
 
 
-def read_dark_stage(files: Sequence[RunFile], detector: Detector, name: str) -> int | None:
-    """Return the gain stage that the gain mode of a dark run stands for.
+def read_dark_mode(files: Sequence[RunFile], detector: Detector, name: str) -> str | float | None:
+    """Return the gain mode of a dark run in the run's own words.
 
     Parameters
     ----------
     files : sequence of RunFile
     detector : Detector
-        Its `dark_modes` say what each mode means.
     name : str
         The detector's name in the run.
 
     Returns
     -------
-    int or None
-        None where the run does not say it, or its mode leaves it open.
+    str, number or None
+        None where the run does not say it. `Detector.dark_stage` tells the gain stage that it stands for.
 
     Examples
     --------
-    >>> read_dark_stage(files, detector, "FXE_XAD_JF1M")    # doctest: +SKIP
-    1
+    >>> read_dark_mode(files, detector, "FXE_XAD_JF1M")    # doctest: +SKIP
+    'forceswitchg1'
     """
     for candidate in detector.control.get("gain_mode", ()):
         if (hit := _find(files, candidate, name)) is not None:
-            raw = hit[1]
-            return detector.dark_stage(raw.item() if isinstance(raw, np.generic) else raw)
+            raw = hit[1].item() if isinstance(hit[1], np.generic) else hit[1]
+            return raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
     return None
 
 

@@ -28,7 +28,7 @@ from .inputs import Inputs, find_inputs, without_folder
 from .litframes import LitFrames
 from .losses import Frames, Losses
 from .memory import check_out, places_of
-from .mode import read_dark_stage, read_mode
+from .mode import read_dark_mode, read_mode
 from .parallel_gain import first_thirds
 from .plan import Part, Plan, build_plan
 from .pulses import PulseReader, Unknown
@@ -263,9 +263,15 @@ class RunSource:
         return other
 
     @property
+    def dark_mode(self) -> str | float | None:
+        """The gain mode that the run's control sources name, as they do; None where they do not."""
+        return read_dark_mode(self._files, self.detector, self.name)
+
+    @property
     def dark_stage(self) -> int | None:
         """The gain stage that the run's control sources name for a dark run; None where they do not."""
-        return read_dark_stage(self._files, self.detector, self.name)
+        word = self.dark_mode
+        return None if word is None else self.detector.dark_stage(word)
 
     def odd_frames(self) -> np.ndarray:
         """Which shots have a frame with a status that is not 0, bool (S,)."""

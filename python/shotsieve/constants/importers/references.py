@@ -239,8 +239,7 @@ def detector_named(name: str, given: Detector | str | None = None) -> Detector:
     """
     if given is not None:
         return detectors.load(given) if isinstance(given, str) else given
-    families = [detectors.load(family) for family in detectors.names()]
-    fitting = [one for one in families if re.fullmatch(one.name_pattern, name)]
+    fitting = _fitting(name)
     if len(fitting) == 1:
         return fitting[0]
     which = f"it could be {' or '.join(one.name for one in fitting)}" if fitting else "no family is called so"
@@ -265,7 +264,13 @@ def known(name: str) -> bool:
     >>> known("FXE_XAD_JF1M"), known("FXE_XAD_CAMERA")
     (True, False)
     """
-    return any(re.fullmatch(detectors.load(family).name_pattern, name) for family in detectors.names())
+    return bool(_fitting(name))
+
+
+def _fitting(name: str) -> list[Detector]:
+    """Return the families that a name in the run may belong to."""
+    families = (detectors.load(family) for family in detectors.names())
+    return [one for one in families if re.fullmatch(one.name_pattern, name)]
 
 
 def module_of(aggregator: str, detector: Detector | None) -> int:
