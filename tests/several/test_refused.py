@@ -19,7 +19,7 @@ from .conftest import JF, RECIPE, changed, jungfrau
         (changed(keep={"rule": "jf_n_peaks > 3"}), "no column 'jf_n_peaks'"),
         (changed(select={"rule": "jf_lit_pixels > 3"}), r"\[select\] in the rule: .*before any is read"),
         (changed(derive={"jf_intensity": {"kind": "rank", "of": "intensity"}}), "jf_intensity is a column"),
-        (changed({"calibrate": {"gain_mode": "adaptive", "constants": "none.h5"}}), r"detector.. jf: .*none.h5"),
+        (changed({"calibrate": {"gain_mode": "adaptive", "constants": "none.h5"}}), r"jf: .*none.h5"),
         (changed({"measure": {"lit": {"threshold": "5 sigma"}}}), r"^\[\[detector\]\] jf: .*noise"),
         (changed(measure={"lit": {"threshold": "1 bar"}}), r"^(?!\[\[detector\]\])"),
     ],
