@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .measure.peakfinder8 import peakfinder8
     from .measure.peaks import PeakParams, PeakPlan
     from .measure.roi import RegionSums, RoiResult
+    from .measure.xcca import AngularCorrelator, XccaResult, xcca
     from .peak_list import PeakList
     from .recipe import Recipe
     from .sources.corrected import pack_corrected
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .table import Table
 
 __all__ = [
+    "AngularCorrelator",
     "AzimuthalIntegrator",
     "AzintResult",
     "BackendStatus",
@@ -58,6 +60,7 @@ __all__ = [
     "Table",
     "UnreadableData",
     "UserStage",
+    "XccaResult",
     "__version__",
     "backends",
     "calibrate_frames",
@@ -68,6 +71,7 @@ __all__ = [
     "plot",
     "reduce",
     "write_report",
+    "xcca",
 ]
 
 # Loaded on first use, so that importing the package stays quick.
@@ -83,6 +87,9 @@ _LAZY = {
     "RoiResult": "measure.roi",
     "AzimuthalIntegrator": "measure.integrator",
     "AzintResult": "measure.azint",
+    "AngularCorrelator": "measure.xcca",
+    "XccaResult": "measure.xcca",
+    "xcca": "measure.xcca",
     "Constants": "constants.container",
     "RunComparison": "compare",
     "compare_runs": "compare",

@@ -18,6 +18,7 @@ from .recipe_build import (
     build_write,
 )
 from .recipe_check import checked, nest, sections, with_defaults
+from .recipe_correlation import Xcca
 from .recipe_detectors import Other, detector_table, filled_others, split
 from .recipe_keys import DERIVED_KEYS, REGION_KEYS, SECTIONS
 from .recipe_rules import check_sections
@@ -57,6 +58,7 @@ __all__ = [
     "Region",
     "Select",
     "Write",
+    "Xcca",
 ]
 
 
@@ -187,6 +189,7 @@ class Recipe:
                 lit=Lit(**values["measure.lit"]) if "measure.lit" in values else None,
                 peaks=Peaks(**values["measure.peaks"]) if "measure.peaks" in values else None,
                 azint=Azint(**values["measure.azint"]) if "measure.azint" in values else None,
+                xcca=Xcca(**values["measure.xcca"]) if "measure.xcca" in values else None,
                 pump_probe=PumpProbe(**values["measure.pump_probe"])
                 if "measure.pump_probe" in values
                 else None,

@@ -29,6 +29,8 @@ def check_sections(recipe: Recipe, name: str) -> None:
             raise BadInput(f"{name}: [measure.peaks] searches calibrated pixels; add a [calibrate] section")
         if measure.azint is not None:
             raise BadInput(f"{name}: [measure.azint] integrates calibrated pixels; add a [calibrate] section")
+        if measure.xcca is not None:
+            raise BadInput(f"{name}: [measure.xcca] correlates calibrated pixels; add a [calibrate] section")
         if measure.average is not None:
             raise BadInput(f"{name}: [measure.average] averages calibrated pixels; add [calibrate]")
         if measure.roi is not None:
@@ -39,7 +41,8 @@ def check_sections(recipe: Recipe, name: str) -> None:
             )
     _check_pump_probe(recipe, name)
     placed = [region for region in (measure.roi or {}).values() if region.kind in PLACED_KINDS]
-    for section, needs in (("peaks", measure.peaks), ("azint", measure.azint), ("roi", placed or None)):
+    of_places = {"peaks": measure.peaks, "azint": measure.azint, "xcca": measure.xcca, "roi": placed or None}
+    for section, needs in of_places.items():
         if needs is not None and recipe.detector.geometry is None:
             raise BadInput(
                 f"{name}: [measure.{section}] needs to know where the pixels are: set [[detector]] "
@@ -48,6 +51,9 @@ def check_sections(recipe: Recipe, name: str) -> None:
     check_regions(write, measure.roi, name)
     if recipe.redu is not None and measure.lit is None:
         raise BadInput(f"{name}: [redu] writes lit pixels; add a section [measure.lit]")
+    for section, one in (("azint", measure.azint), ("xcca", measure.xcca)):
+        if one is not None:
+            _check_range(section, one.radial_min, one.radial_max, name)
     if measure.azint is not None:
         _check_azint(measure.azint, name)
     if write is not None:
@@ -107,13 +113,15 @@ def _check_write(recipe: Recipe, write: Write, name: str) -> None:
         )
 
 
-def _check_azint(section: Azint, name: str) -> None:
-    low, high = section.radial_min, section.radial_max
+def _check_range(section: str, low: float | None, high: float | None, name: str) -> None:
     if (low is None) != (high is None) or (low is not None and not low < high):
         raise BadInput(
-            f"{name}: [measure.azint] radial_min = {low}, radial_max = {high}: expected both, the first "
+            f"{name}: [measure.{section}] radial_min = {low}, radial_max = {high}: expected both, the first "
             "below the second, or none"
         )
+
+
+def _check_azint(section: Azint, name: str) -> None:
     if section.read_noise is not None and section.error_model != "detector":
         raise BadInput(
             f'{name}: [measure.azint] read_noise goes with error_model = "detector", not with '

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .constants.steps import Steps
+from .recipe_correlation import Xcca
 from .units import Quantity
 
 
@@ -260,6 +261,7 @@ class Measure:
     lit: Lit | None = None
     peaks: Peaks | None = None
     azint: Azint | None = None
+    xcca: Xcca | None = None
     pump_probe: PumpProbe | None = None
     average: FrameAverage | None = None
     roi: dict[str, Region] | None = None

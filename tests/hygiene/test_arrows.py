@@ -189,6 +189,7 @@ FREE |= {
     "recipe",
     "recipe_build",
     "recipe_check",
+    "recipe_correlation",
     "recipe_detectors",
     "recipe_keys",
     "recipe_rules",

@@ -10,6 +10,7 @@ from ..errors import BadInput
 from ..measure.lit import photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
 from ..shift_finder import mode_of
+from .angular import make_angular_job
 from .averages import make_average_job
 from .corrected import take_corrected
 from .masks import masks_of
@@ -105,6 +106,8 @@ def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:
         job.pump = make_pump_probe_job(job)
     if job.recipe.measure.azint is not None:
         job.pixel_jobs.append(make_profile_job(job, sigma))
+    if job.recipe.measure.xcca is not None:
+        job.pixel_jobs.append(make_angular_job(job))
     if job.recipe.measure.roi is not None:
         job.pixel_jobs.append(make_region_job(job))
     if job.recipe.measure.average is not None:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from ..errors import BadInput
 from ..recipe import Recipe
 from ..sources.base import OperatingMode, Source
 from ..sources.corrected import CorrectedForm
-from .averages import AverageJob
 from .cell_rows import TornRows
+from .embed_sums import EngineSums
 from .flow import open_constants
 from .job import make_job
 from .passes import SLOTS
@@ -29,15 +29,10 @@ from .pattern import (
     refuse_undeclared,
     refuse_whole_runs,
 )
-from .profiles import ProfileJob
 from .ring import run_ring
 from .selection import selection_of
 from .stream import Block, BlockResult, StreamRunner, blocks_of, check_block
 from .user import UserStage
-
-if TYPE_CHECKING:
-    from ..measure.average import Average
-    from ..measure.frame_stats import FrameStats
 
 __all__ = ["Block", "BlockResult", "Engine", "Pending", "UserStage"]
 
@@ -71,7 +66,7 @@ class Pending:
         return self._answer
 
 
-class Engine:
+class Engine(EngineSums):
     """A reduction that another program feeds, block by block, with everything resident on the device.
 
     What a recipe says is done as in `shotsieve.reduce`, but nothing is written: results come back as arrays.
@@ -275,20 +270,6 @@ class Engine:
             self._settle()
             self._running = False
 
-    def profile(self) -> Average:
-        """Return the mean profile of all shots so far; the recipe has [measure.azint].
-
-        Returns
-        -------
-        Average
-            ``intensity``, ``errors``, ``spread`` and ``shots``, each (bins,).
-        """
-        return self._part(ProfileJob, "measure.azint").average.result()
-
-    def frame_statistics(self) -> FrameStats:
-        """Return the statistics of every pixel so far; the recipe has [measure.average]."""
-        return self._part(AverageJob, "measure.average").frames.result()
-
     # ------------------------------------------------------------------ end
 
     @property
@@ -390,10 +371,3 @@ class Engine:
         if missing := [name for name in self.columns if name not in found]:
             raise BadInput(f"{source.name} has no column {missing[0]!r}; it has {', '.join(found) or 'none'}")
         return {name: found[name] for name in self.columns}
-
-    def _part(self, kind: type, section: str) -> Any:
-        if self._runner is not None:
-            for part in self._runner.job.pixel_jobs:
-                if isinstance(part, kind):
-                    return part
-        raise BadInput(f"the recipe of this engine has no [{section}], or the engine is closed")

@@ -16,6 +16,7 @@ from ..keep import Keeper, kept_misses
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
+from .angular import AngularJob
 from .averages import AverageJob
 from .calibration import set_calibration
 from .cell_rows import check_rows
@@ -74,7 +75,7 @@ class Job:
         None where none is subtracted.
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
-    pixel_jobs : list of ProfileJob, RegionJob, AverageJob or UserJob
+    pixel_jobs : list of ProfileJob, AngularJob, RegionJob, AverageJob or UserJob
         What else is measured on the pixels of every shot: profiles, regions of interest, averages.
     pump : PumpProbeJob or None
         Compares what is measured with and without the pump; None without [measure.pump_probe].
@@ -104,7 +105,7 @@ class Job:
     lit_by_noise: LitByNoise | None = None
     common_mode: CommonModeParams | BankModeParams | None = None
     peaks: PeakJob | None = None
-    pixel_jobs: list[ProfileJob | RegionJob | AverageJob | UserJob] = field(default_factory=list)
+    pixel_jobs: list[ProfileJob | AngularJob | RegionJob | AverageJob | UserJob] = field(default_factory=list)
     pump: PumpProbeJob | None = None
     form: FrameForm | None = None
     modules: tuple[int, ...] = ()

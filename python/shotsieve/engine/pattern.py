@@ -35,6 +35,7 @@ def refuse_whole_runs(recipe: Recipe) -> None:
         "[measure.average] by anything but cell": measure.average is not None
         and measure.average.by not in (None, "cell"),
         "[measure.azint] average": measure.azint is not None and measure.azint.average is not None,
+        "[measure.xcca] average": measure.xcca is not None and measure.xcca.average is not None,
         "a second [[detector]]": bool(recipe.others),
         "[derive]": bool(recipe.derive),
         "[measure.pump_probe]": measure.pump_probe is not None,

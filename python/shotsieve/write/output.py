@@ -25,6 +25,7 @@ SIDE_FILES = (
     "projections.h5",
     "pump_probe.h5",
     "averages.h5",
+    "xcca.h5",
     "recipe.toml",
     "accounts.json",
     "machine.json",
