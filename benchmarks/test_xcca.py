@@ -11,6 +11,7 @@ import records
 from shotsieve.bench.rounds import ROUNDS, interleave, minima
 from shotsieve.measure.angular import BLOCK, AngularSums
 from test_frame_stats import one_core
+from threadpoolctl import threadpool_limits
 
 __all__ = ["one_core"]
 
@@ -46,7 +47,8 @@ def test_polar_maps(record: Callable, target: Callable, quick: bool, one_core: N
         expected = expected[np.arange(rings), np.arange(rings)]
     np.testing.assert_allclose(ours.result().correlation, expected, rtol=1e-9, atol=1e-12)
     functions = {"ours": lambda: ours.add(maps), "peer": lambda: theirs.add(maps[:PEER_FRAMES])}
-    least = minima(interleave(functions, 2 if quick else ROUNDS))
+    with threadpool_limits(1):
+        least = minima(interleave(functions, 2 if quick else ROUNDS))
     pairs = "equal rings" if diagonal else "all pairs of rings"
     ratio = least["peer"] / PEER_FRAMES / (least["ours"] / len(maps))
     record(
