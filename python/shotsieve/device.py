@@ -60,6 +60,9 @@ class Device(Protocol):
     def wait(self, event: Any) -> None:
         """Wait on the host until the event is reached."""
 
+    def free_bytes(self) -> int | None:
+        """Return the device memory that is free; None where it has none of its own, or no limit."""
+
 
 def _check_copy(target: Any, source: Any) -> None:
     if target.shape != source.shape or target.dtype != source.dtype:
@@ -113,6 +116,9 @@ class HostDevice:
         return None
 
     def wait(self, event: None) -> None:
+        return None
+
+    def free_bytes(self) -> None:
         return None
 
 
@@ -186,6 +192,10 @@ class CupyDevice:
     def wait(self, event: Any) -> None:
         event.synchronize()
 
+    def free_bytes(self) -> int:
+        free, _ = self._cupy.cuda.Device().mem_info
+        return int(free) + self._cupy.get_default_memory_pool().free_bytes()
+
 
 class _StreamHandle:
     """A stream of somebody else, as CUDA's stream protocol has it."""
@@ -248,13 +258,19 @@ class EmulatedArray:
 
 
 class EmulatedDevice:
-    """The emulator: poisoned device memory and streams whose work runs only when somebody waits."""
+    """The emulator: poisoned device memory and streams whose work runs only when somebody waits.
 
-    def __init__(self, native: ModuleType) -> None:
-        self._native = native
+    `memory_bytes` limits its memory, as that of a small card; None takes whatever the host has.
+    """
+
+    def __init__(self, native: ModuleType, memory_bytes: int | None = None) -> None:
+        self._native, self.memory_bytes = native, memory_bytes
+        self._arrays: weakref.WeakSet[EmulatedArray] = weakref.WeakSet()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> EmulatedArray:
-        return EmulatedArray(self._native, tuple(shape), np.dtype(dtype))
+        array = EmulatedArray(self._native, tuple(shape), np.dtype(dtype))
+        self._arrays.add(array)
+        return array
 
     def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -303,3 +319,8 @@ class EmulatedDevice:
     def wait(self, event: int) -> None:
         self._native.event_synchronize(event)
         self._native.event_destroy(event)
+
+    def free_bytes(self) -> int | None:
+        if self.memory_bytes is None:
+            return None
+        return self.memory_bytes - sum(array.nbytes for array in self._arrays)

@@ -224,13 +224,12 @@ class BlockRunner:
         if self.stages is not None:
             with self.clock.step("pixels"):
                 self._find_shifts(slot)
-                self.stages.measure(slot, shots, worth, present, rows)
+                self.stages.measure(slot, shots, worth, present, rows, lambda at: self._tell_counts(slot, at))
         if counted and self.counts_late:
             self.device.wait(self.device.record(slot.stream))
         with self.clock.step("decide"):
-            if counted and job.recipe.measure.lit is not None:
-                for name, values in lit_measures(self._counts(slot), job.params.to_photon > 0).items():
-                    table.set_measure(name, shots, values)
+            if counted:
+                self._tell_counts(slot, np.arange(n))
             keep = self.decide(shots)
         if self.writer is not None and keep.any():
             self._write(slot, np.flatnonzero(keep))
@@ -259,6 +258,14 @@ class BlockRunner:
         if self.by_noise is not None:
             counts = self.by_noise.into(counts, slot)
         return np.where((slot.present & (slot.rows >= 0))[..., None], counts, 0)
+
+    def _tell_counts(self, slot: Slot, at: np.ndarray) -> None:
+        """Put the counts of some shots of a slot into the table; `at` are their positions in the block."""
+        if self.job.recipe.measure.lit is None:
+            return
+        measures = lit_measures(self._counts(slot)[at], self.job.params.to_photon > 0)
+        for name, values in measures.items():
+            self.job.table.set_measure(name, slot.shots_in[at], values)
 
     def upload(self, slot: Slot, n: int) -> None:
         """Queue the copy of a slot's raw words to the device."""

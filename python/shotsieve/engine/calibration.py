@@ -10,7 +10,6 @@ from ..errors import BadInput
 from ..measure.lit import photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
 from ..shift_finder import mode_of
-from .averages import make_average_job
 from .corrected import take_corrected
 from .masks import masks_of
 from .noise_counts import by_pixel, make_lit_by_noise
@@ -107,8 +106,6 @@ def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:
         job.pixel_jobs.append(make_profile_job(job, sigma))
     if job.recipe.measure.roi is not None:
         job.pixel_jobs.append(make_region_job(job))
-    if job.recipe.measure.average is not None:
-        job.pixel_jobs.append(make_average_job(job))
     params = CalibrateParams.from_steps(steps, detector, gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
     if not detector.is_corrected:
