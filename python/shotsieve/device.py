@@ -17,12 +17,20 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .errors import NoRoom
+
 
 class Device(Protocol):
     """What the pipeline asks of a device. Copies and kernels are queued on a stream; only ``wait`` waits."""
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-        """Return an uninitialised C-contiguous array in device memory."""
+        """Return an uninitialised C-contiguous array in device memory.
+
+        Raises
+        ------
+        NoRoom
+            If it does not fit; the text gives the sizes.
+        """
 
     def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """Return an uninitialised NumPy array from which copies to the device run without a detour."""
@@ -76,6 +84,14 @@ def _check_contiguous(host: np.ndarray) -> None:
     """A temporary copy would be gone before a queued copy runs."""
     if not host.flags.c_contiguous:
         raise ValueError("a queued copy needs a C-contiguous host array")
+
+
+def _no_room(shape: tuple[int, ...], dtype: DTypeLike, free: int, total: int) -> NoRoom:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return NoRoom(
+        f"the device has no room for another {size / 1e6:.1f} MB: {free / 1e6:.1f} MB of its "
+        f"{total / 1e6:.1f} MB are free"
+    )
 
 
 class HostDevice:
@@ -135,7 +151,11 @@ class CupyDevice:
         self._range = cupyx.profiler.time_range
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-        array = self._cupy.empty(shape, dtype)
+        try:
+            array = self._cupy.empty(shape, dtype)
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            _, total = self._cupy.cuda.Device().mem_info
+            raise _no_room(shape, dtype, self.free_bytes(), int(total)) from None
         # The pool hands out memory in the order of the current stream, and we use it on streams of our own.
         self._cupy.cuda.get_current_stream().synchronize()
         return array
@@ -268,6 +288,9 @@ class EmulatedDevice:
         self._arrays: weakref.WeakSet[EmulatedArray] = weakref.WeakSet()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> EmulatedArray:
+        free = self.free_bytes()
+        if free is not None and math.prod(shape) * np.dtype(dtype).itemsize > free:
+            raise _no_room(shape, dtype, free, self.memory_bytes)
         array = EmulatedArray(self._native, tuple(shape), np.dtype(dtype))
         self._arrays.add(array)
         return array

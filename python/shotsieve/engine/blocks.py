@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -179,7 +180,7 @@ class BlockRunner:
     def submit(self, slot: Slot, block: Any) -> None:
         """Queue the copies and the counting of a block; waits for nothing."""
         if self.on_device and len(slot.shots_in):
-            with self.clock.step("queue"):
+            with self.clock.step("queue"), self._told_of(slot):
                 self._queue(slot, len(slot.shots_in))
 
     def _queue(self, slot: Slot, n: int) -> None:
@@ -212,6 +213,10 @@ class BlockRunner:
 
     def collect(self, slot: Slot, block: Any) -> None:
         """Wait for the counts of a block, decide, and write what is kept."""
+        with self._told_of(slot):
+            self._collect(slot)
+
+    def _collect(self, slot: Slot) -> None:
         job, table, shots = self.job, self.job.table, slot.shots_in
         present, rows, n = slot.present, slot.rows, len(slot.shots_in)
         calibrated = rows if self.on_device or self.corrected else None
@@ -239,6 +244,17 @@ class BlockRunner:
             self.progress(self.done, len(job.source.readable), self.bytes_read)
 
     # ------------------------------------------------------------------ parts of the steps
+
+    @contextmanager
+    def _told_of(self, slot: Slot) -> Iterator[None]:
+        """Say of whatever fails, as a device may, in which block that was."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            trains = slot.train_id
+            where = f", trains {trains[0]} to {trains[-1]}" if len(trains) else ""
+            error.add_note(f"in a block of {len(slot.shots_in)} shots of {self.job.source.name}{where}")
+            raise
 
     def rows_of(self, cell_id: np.ndarray) -> np.ndarray:
         """Return the rows of the constants of some shots, int32 (n, M); -1 without."""
