@@ -1,4 +1,4 @@
-"""A device that is too small, or fails: smaller blocks, or an error with the sizes; nothing committed is lost."""
+"""A device that is too small, or fails: smaller blocks, or an error with the sizes; what stands stays."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_device_that_fails_ends_the_run_with_the_block_named(
 ):
     """What was committed is intact: the reduction goes on from there."""
     run, recipe = simulated("usual"), make_recipe(write={"content": "corrected", "trains_per_file": 1})
-    name, calls = {"submit": "_queue", "collect": "_collect"}[step], []
+    name, calls = {"submit": "_queue", "collect": "_tell_counts"}[step], []
     real = getattr(BlockRunner, name)
 
     def fail(self, slot, *rest):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,6 +75,22 @@ class Slot:
         self.lost = lost
         if lost is not None:
             self.present = self.present & ~lost
+
+
+def _names_the_block(step: Callable[..., None]) -> Callable[..., None]:
+    """Let whatever fails in a step, as a device may, say in which block that was."""
+
+    @wraps(step)
+    def named(self: BlockRunner, slot: Slot, block: Any) -> None:
+        try:
+            step(self, slot, block)
+        except (RuntimeError, MemoryError) as error:
+            trains = slot.train_id
+            where = f", trains {trains[0]} to {trains[-1]}" if len(trains) else ""
+            error.add_note(f"in a block of {len(slot.shots_in)} shots of {self.job.source.name}{where}")
+            raise
+
+    return named
 
 
 class BlockRunner:
@@ -177,10 +193,11 @@ class BlockRunner:
         slot.train_id, slot.cell_id, slot.shifts = train_id, cell_id, None
         slot.rows = self.rows_of(cell_id)
 
+    @_names_the_block
     def submit(self, slot: Slot, block: Any) -> None:
         """Queue the copies and the counting of a block; waits for nothing."""
         if self.on_device and len(slot.shots_in):
-            with self.clock.step("queue"), self._told_of(slot):
+            with self.clock.step("queue"):
                 self._queue(slot, len(slot.shots_in))
 
     def _queue(self, slot: Slot, n: int) -> None:
@@ -211,12 +228,9 @@ class BlockRunner:
         )
         slot.event = self.device.record(slot.stream)
 
+    @_names_the_block
     def collect(self, slot: Slot, block: Any) -> None:
         """Wait for the counts of a block, decide, and write what is kept."""
-        with self._told_of(slot):
-            self._collect(slot)
-
-    def _collect(self, slot: Slot) -> None:
         job, table, shots = self.job, self.job.table, slot.shots_in
         present, rows, n = slot.present, slot.rows, len(slot.shots_in)
         calibrated = rows if self.on_device or self.corrected else None
@@ -244,17 +258,6 @@ class BlockRunner:
             self.progress(self.done, len(job.source.readable), self.bytes_read)
 
     # ------------------------------------------------------------------ parts of the steps
-
-    @contextmanager
-    def _told_of(self, slot: Slot) -> Iterator[None]:
-        """Say of whatever fails, as a device may, in which block that was."""
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            trains = slot.train_id
-            where = f", trains {trains[0]} to {trains[-1]}" if len(trains) else ""
-            error.add_note(f"in a block of {len(slot.shots_in)} shots of {self.job.source.name}{where}")
-            raise
 
     def rows_of(self, cell_id: np.ndarray) -> np.ndarray:
         """Return the rows of the constants of some shots, int32 (n, M); -1 without."""
