@@ -1,7 +1,8 @@
-"""The peer of `chain_corrected`: EXtra-data, NumPy, pyFAI and h5py in two processes.
+"""The peer of `chain_corrected` and `chain_raw`: EXtra-data, NumPy or numba, pyFAI and h5py in two processes.
 
 As a careful user writes it: each process has half of the trains, a train at a time, and one core; masks are
-inflated by EXtra-data with `zlib_into`, bad pixels set to NaN, lit pixels and photons counted by NumPy,
+inflated by EXtra-data with `zlib_into`, raw words calibrated by compiled loops of numba, or by NumPy over
+whole trains, with constants folded before, bad pixels set to NaN, lit pixels and photons counted by NumPy,
 profiles made by pyFAI's fastest engine without splitting, prepared before, and kept frames written with gzip
 masks. Peaks are not found here: OM needs another NumPy, and its time is added by `om_peer`.
 """
@@ -40,10 +41,15 @@ class ChainPeer:
         Shots whose frames are written: given, since the peaks are found elsewhere.
     folder : Path
         Where kept frames go.
+    calibrated_by : {"files", "numba", "numpy"}
+        Frames of corrected files; or what makes them of raw words.
     workers : int
     """
 
-    def __init__(self, case: Any, kept: np.ndarray, folder: Path, workers: int = 2) -> None:
+    def __init__(
+        self, case: Any, kept: np.ndarray, folder: Path, calibrated_by: str = "files", workers: int = 2
+    ) -> None:
+        folded = None if calibrated_by == "files" else str(case.save_folded(folder / "folded.npy"))
         context = multiprocessing.get_context("spawn")
         parts = np.array_split(np.arange(case.trains), workers)
         self._pipes, self._processes = [], []
@@ -51,7 +57,8 @@ class ChainPeer:
             mine, theirs = context.Pipe()
             task = {
                 "run": str(case.run), "geometry": str(case.geometry), "trains": part, "pulses": case.pulses,
-                "kept": kept, "out": str(folder / f"peer-{number}.h5"),
+                "kept": kept, "out": str(folder / f"peer-{calibrated_by}-{number}.h5"), "folded": folded,
+                "calibrated_by": calibrated_by,
             }  # fmt: skip
             process = context.Process(target=_work, args=(theirs, task), daemon=True)
             process.start()
@@ -85,7 +92,7 @@ class ChainPeer:
 def _work(pipe: Any, task: dict[str, Any]) -> None:
     os.environ["EXTRA_NUM_THREADS"] = "1"  # two processes on two cores
     try:
-        worker = _Worker(task)
+        worker = (_Worker if task["folded"] is None else _RawWorker)(task)
     except BaseException as error:
         pipe.send(f"{type(error).__name__}: {error}")
         raise
@@ -120,12 +127,32 @@ class _Worker:
             frame, self.case.NPT, unit="q_A^-1", method=ENGINE, correctSolidAngle=False, dummy=np.nan
         )
 
-    def run(self) -> tuple[Any, ...]:
-        import h5py
+    def _read(self, train: int) -> Any:
         from extra_data.components import AGIPD1M
 
+        detector = AGIPD1M(self.run_files.select_trains(np.s_[train : train + 1]), raw=False)
+        return detector, detector["image.data"].ndarray(), detector["image.mask"].ndarray()
+
+    def _frames(self, words: Any) -> tuple[np.ndarray, Any]:
+        """Return frames with NaN for bad pixels, and what gives mask and gain of some of them."""
+        detector, data, mask = words
+        data[mask != 0] = np.nan
+
+        def rest(keep: np.ndarray) -> dict[str, np.ndarray]:
+            return {"mask": mask[:, keep], "gain": detector["image.gain"].ndarray()[:, keep]}
+
+        return data, rest
+
+    def run(self) -> tuple[Any, ...]:
+        import h5py
+
         case, pulses = self.case, self.task["pulses"]
-        lit, photons, profiles, steps = [], [], [], {"read": 0.0, "numpy": 0.0, "pyfai": 0.0, "write": 0.0}
+        lit, photons, profiles, steps = (
+            [],
+            [],
+            [],
+            dict.fromkeys(("read", "calibrate", "numpy", "pyfai", "write"), 0.0),
+        )
         rows = np.concatenate([np.arange(pulses) + train * pulses for train in self.task["trains"]])
         n_kept = int(self.task["kept"][rows].sum())
         packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
@@ -140,11 +167,11 @@ class _Worker:
             done = 0
             for train in self.task["trains"]:
                 began = time.perf_counter()
-                detector = AGIPD1M(self.run_files.select_trains(np.s_[train : train + 1]), raw=False)
-                data, mask = detector["image.data"].ndarray(), detector["image.mask"].ndarray()
-                keep = np.flatnonzero(self.task["kept"][train * pulses : (train + 1) * pulses])
+                words = self._read(train)
                 now = _add(steps, "read", began)
-                data[mask != 0] = np.nan
+                data, rest = self._frames(words)
+                now = _add(steps, "calibrate", now)
+                keep = np.flatnonzero(self.task["kept"][train * pulses : (train + 1) * pulses])
                 lit.append((data > np.float32(case.LIT)).sum(axis=(0, 2, 3)))
                 counted = np.nan_to_num(np.floor(data / np.float32(case.PHOTON) + np.float32(0.5)))
                 photons.append(np.maximum(counted, 0).sum(axis=(0, 2, 3)))
@@ -154,12 +181,70 @@ class _Worker:
                     profiles.append(found.intensity)
                 now = _add(steps, "pyfai", now)
                 if len(keep):
-                    gain = detector["image.gain"].ndarray()
-                    for name, planes in (("data", data), ("mask", mask), ("gain", gain)):
-                        out[name][done : done + len(keep)] = planes[:, keep].swapaxes(0, 1)
+                    for name, planes in {"data": data[:, keep], **rest(keep)}.items():
+                        out[name][done : done + len(keep)] = planes.swapaxes(0, 1)
                     done += len(keep)
                     _add(steps, "write", now)
         return np.concatenate(lit), np.concatenate(photons), np.array(profiles), found.radial, steps
+
+
+class _RawWorker(_Worker):
+    """Raw words, and constants that are folded and in the page cache."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        super().__init__(task)
+        self.table = np.load(task["folded"], mmap_mode="r")  # module, cell, of which see `save_folded`, pixel
+        self.calibrate = _compiled() if task["calibrated_by"] == "numba" else by_numpy
+        shape = (self.case.MODULES, task["pulses"], *self.case.SHAPE)
+        self.data, self.gain = np.empty(shape, "f4"), np.empty(shape, "u1")
+        self._frames(np.zeros((*shape[:2], 2, *shape[2:]), "u2"))  # compiled now
+
+    def _read(self, train: int) -> np.ndarray:
+        from extra_data.components import AGIPD1M
+
+        return AGIPD1M(self.run_files.select_trains(np.s_[train : train + 1]))["image.data"].ndarray()
+
+    def _frames(self, words: np.ndarray) -> tuple[np.ndarray, Any]:
+        pixels = self.case.SHAPE[0] * self.case.SHAPE[1]
+        for module in range(self.case.MODULES):
+            self.calibrate(
+                words[module].reshape(-1, 2, pixels),
+                self.table[module],
+                self.data[module].reshape(-1, pixels),
+                self.gain[module].reshape(-1, pixels),
+            )
+
+        def rest(keep: np.ndarray) -> dict[str, np.ndarray]:
+            return {"mask": np.isnan(self.data[:, keep]).astype("u4"), "gain": self.gain[:, keep]}
+
+        return self.data, rest
+
+
+def by_numpy(words: np.ndarray, table: np.ndarray, data: np.ndarray, gain: np.ndarray) -> None:
+    """Calibrate frames of a module, all at once: float32 (n, pixels) and uint8."""
+    above = words[:, 1] > table[:, 0]
+    np.add(above, above & (words[:, 1] > table[:, 1]), out=gain, dtype="u1", casting="unsafe")
+    stages = table.transpose(1, 0, 2)
+    np.subtract(words[:, 0], np.choose(gain, stages[2:5]), out=data)
+    np.multiply(data, np.choose(gain, stages[5:8]), out=data)
+
+
+def _compiled() -> Any:
+    import numba
+
+    @numba.njit(error_model="numpy")
+    def calibrate(words, table, data, gain):
+        for shot in range(words.shape[0]):
+            for pixel in range(words.shape[2]):
+                level = words[shot, 1, pixel]
+                stage = 0
+                if level > table[shot, 0, pixel]:
+                    stage = 2 if level > table[shot, 1, pixel] else 1
+                value = np.float32(words[shot, 0, pixel]) - table[shot, 2 + stage, pixel]
+                data[shot, pixel] = value * table[shot, 5 + stage, pixel]
+                gain[shot, pixel] = stage
+
+    return calibrate
 
 
 def _add(steps: dict[str, float], name: str, began: float) -> float:

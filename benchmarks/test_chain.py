@@ -1,14 +1,17 @@
-"""`chain_corrected`: a run of corrected files, measured in every way and reduced, against what a user writes.
+"""`chain_raw` and `chain_corrected`: a run measured in every way and reduced, against what a user writes.
 
 Lit pixels, photons, peaks (setting A) and a profile of 500 bins of every AGIPD-1M shot; a tenth is kept with
 data, mask and gain. The files have just been written, so that they come from the page cache. The peer's time
-is that of its two processes, and half of the CPU time of OM on the same frames.
+is that of its two processes, and half of the CPU time of OM on the same frames. Raw words are calibrated by
+the peer in compiled loops of numba, or by NumPy.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,42 +22,58 @@ import numpy as np
 import pytest
 import records
 import shotsieve
-from chain_case import SETTING, ChainCase
+from chain_case import SETTING, ChainCase, RawChainCase
 from om_peer import MODES, NoPeer, Peer
 from peak_frames import SETTINGS
 from shotsieve import backend as backends
 from shotsieve.bench.rounds import interleave
 from shotsieve.cpus import usable_cpus
 from shotsieve.geometry import Geometry
-from shotsieve.sources.corrected import planes_in
-from shotsieve.sources.run import open_run
 
 ROUNDS, TRAINS, PULSES = 7, 10, 16
-MIN_RATIO = 12.0
 BLOCK_BYTES = 256_000_000
 
 pytest.importorskip("pyFAI")
 pytest.importorskip("extra_data")
 pytest.importorskip("extra_geom")
 pytest.importorskip("zlib_into")
+pytest.importorskip("numba")
 from chain_peer import ENGINE, ChainPeer  # noqa: E402
 
 
-@pytest.fixture(scope="module")
-def case(tmp_path_factory: pytest.TempPathFactory, quick: bool) -> ChainCase:
-    return ChainCase.make(tmp_path_factory.mktemp("chain"), *((2, 4) if quick else (TRAINS, PULSES)))
+@dataclass(frozen=True)
+class Kind:
+    """What a record is of; how many times faster than each peer, by what makes its frames."""
+
+    case: type[ChainCase]
+    peer: str
+    packages: tuple[str, ...]
+    min_ratio: dict[str, float]
+
+
+KINDS = {
+    "chain_corrected": Kind(
+        ChainCase,
+        "EXtra-data + NumPy + pyFAI in two processes + OM fast / 2",
+        ("extra_data", "pyFAI", "zlib_into"),
+        {"files": 12.0},
+    ),
+    "chain_raw": Kind(
+        RawChainCase,
+        "EXtra-data + numba + NumPy + pyFAI in two processes + OM fast / 2",
+        ("extra_data", "pyFAI", "numba"),
+        {"numba": 15.0, "numpy": 30.0},
+    ),
+}
 
 
 def search_by_om(case: ChainCase) -> dict[str, tuple[float, np.ndarray]]:
     """Return OM's CPU seconds for all shots, and the peaks of each, by mode; frames of a train at a time."""
-    source = open_run(case.run)
     geometry = Geometry.load(case.geometry, module_shape=(512, 128))
-    raw = np.empty((case.pulses, 16, 5, 512, 128), "u2")
     found: dict[str, tuple[float, list[np.ndarray]]] = {mode: (0.0, []) for mode in MODES}
     with Peer(geometry.radius("float"), case.scene.mask) as om:
-        for train in range(case.trains):
-            source.read(train * case.pulses, (train + 1) * case.pulses, raw)
-            om.load("train", np.nan_to_num(planes_in(raw)["data"].reshape(case.pulses, 8192, 128)))
+        for frames in case.frames():
+            om.load("train", frames)
             for mode in MODES:
                 om.find("train", SETTINGS[SETTING], mode)  # the first call of a set faults its pages in
                 told = om.find("train", SETTINGS[SETTING], mode)
@@ -64,10 +83,11 @@ def search_by_om(case: ChainCase) -> dict[str, tuple[float, np.ndarray]]:
     return {mode: (seconds, np.concatenate(peaks)) for mode, (seconds, peaks) in found.items()}
 
 
-def test_chain_corrected(
-    case: ChainCase, tmp_path: Path, record: Callable, target: Callable, quick: bool
-) -> None:
-    """The whole chain on two cores; ours without, and with, opening the run and making plans."""
+@pytest.mark.parametrize("name", KINDS)
+def test_chain(name: str, tmp_path: Path, record: Callable, target: Callable, quick: bool) -> None:
+    """The whole chain on two cores; ours without, and with, opening the run, constants and plans."""
+    kind = KINDS[name]
+    case = kind.case.make(tmp_path, *((2, 4) if quick else (TRAINS, PULSES)))
     try:
         om = search_by_om(case)
     except NoPeer as reason:
@@ -80,6 +100,7 @@ def test_chain_corrected(
                 case.run,
                 case.recipe(),
                 tmp_path / "red",
+                constants=getattr(case, "constants", None),
                 backend="cpu",
                 overwrite=True,
                 block_bytes=BLOCK_BYTES,
@@ -88,46 +109,51 @@ def test_chain_corrected(
 
     ours()
     kept = results[-1].table.fate == 0
-    with ChainPeer(case, kept, tmp_path) as peer:
+    with ExitStack() as stack:
+        peers = {how: stack.enter_context(ChainPeer(case, kept, tmp_path, how)) for how in kind.min_ratio}
         began = time.perf_counter()
-        seconds = interleave({"ours": ours, "peer": peer.run}, 1 if quick else ROUNDS)
+        turns = {"ours": ours, **{how: peer.run for how, peer in peers.items()}}
+        seconds = interleave(turns, 1 if quick else ROUNDS)
         took = time.perf_counter() - began
-        check(case, results[-1], peer, om)
+        for peer in peers.values():
+            check(case, results[-1], peer, om)
     run_s = [result.performance["run_s"] for result in results[2:]]
     least = min(run_s)
-    normal, fast = (min(seconds["peer"]) + om[mode][0] / 2 for mode in MODES)
+    ratios = {how: {mode: (min(seconds[how]) + om[mode][0] / 2) / least for mode in MODES} for how in peers}
     record(
         records.make(
-            "chain_corrected",
+            name,
             backend=_level(),
             detector="AGIPD1M",
             shots_per_s=case.shots / least,
             gb_per_s=case.file_bytes / least / 1e9,
             read_fraction=None,
             floor_fraction=None,
-            peer="EXtra-data + NumPy + pyFAI in two processes + OM fast / 2",
-            ratio_to_peer=fast / least,
+            peer=kind.peer,
+            ratio_to_peer=ratios[next(iter(peers))]["fast"],
             threads=usable_cpus(),
-            versions=machine.versions()
-            | {name: version(name) for name in ("extra_data", "pyFAI", "zlib_into")},
+            versions=machine.versions() | {package: version(package) for package in kind.packages},
             notes="lit pixels, photons, peaks and a 500-bin profile of every shot; page cache; gb_per_s is "
-            "of the bytes of the files; prepare_s = opening the run and making plans, not in the rate",
+            "of the bytes of the files; prepare_s = opening the run, folding constants and making plans, not "
+            "in the rate",
             details={
                 "shots": case.shots,
                 "kept": int(kept.sum()),
-                "ratio_to_om_normal": normal / least,
+                "ratios": ratios,
                 "prepare_s": min(result.performance["prepare_s"] for result in results),
                 "ours_s": run_s,
-                "peer_without_om_s": seconds["peer"],
+                "peers_without_om_s": {how: seconds[how] for how in peers},
                 "om_cpu_s": {mode: told[0] for mode, told in om.items()},
-                "peer_steps_of_a_process_s": peer.steps,
+                "peer_steps_of_a_process_s": {how: peer.steps for how, peer in peers.items()},
                 "pyfai_engine": "/".join(ENGINE),
                 "steps_s": results[-1].performance["steps_s"],
                 "measured_in_s": took,
             },
         )
     )
-    target(fast / least >= MIN_RATIO, f"{fast / least:.1f} times the peer; the target is {MIN_RATIO}")
+    for how, wanted in kind.min_ratio.items():
+        ratio = ratios[how]["fast"]
+        target(ratio >= wanted, f"{name}: {ratio:.1f} times the peer ({how}); the target is {wanted:g}")
 
 
 def check(case: ChainCase, result: shotsieve.Result, peer: ChainPeer, om: dict[str, Any]) -> None:
@@ -137,7 +163,8 @@ def check(case: ChainCase, result: shotsieve.Result, peer: ChainPeer, om: dict[s
     assert kept[case.hit].mean() > 0.8
     assert 0 < kept.sum() < 0.4 * len(kept) + 2
     assert table.measures["lit_pixels"].sum(axis=1).tolist() == peer.told.lit.tolist()
-    assert table.measures["photons"].sum(axis=1).tolist() == peer.told.photons.tolist()
+    # A value that lies on a half of a photon, but for its last bit, may be counted either way.
+    assert np.abs(table.measures["photons"].sum(axis=1) - peer.told.photons).max() <= 2
     found, theirs = np.maximum(table.bounds("n_peaks")[0], 0), om["normal"][1]
     assert abs(found.sum() - theirs.sum()) <= 0.05 * theirs.sum() + 2
     with h5py.File(result.out / "shotsieve" / "profiles.h5") as file:

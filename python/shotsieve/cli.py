@@ -116,8 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RuntimeError, MemoryError) as error:
         if not _is_device_fault(error):
             raise
-        click.echo(f"error: the device failed: {' '.join(str(error).split())}", err=True)
-        return 1
+        return _end(f"error: the device failed: {' '.join(str(error).split())}", error, 1)
 
 
 def _end(text: str, error: BaseException, status: int) -> int:

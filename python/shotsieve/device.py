@@ -17,12 +17,20 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
+from .errors import NoRoom
+
 
 class Device(Protocol):
     """What the pipeline asks of a device. Copies and kernels are queued on a stream; only ``wait`` waits."""
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-        """Return an uninitialised C-contiguous array in device memory."""
+        """Return an uninitialised C-contiguous array in device memory.
+
+        Raises
+        ------
+        NoRoom
+            If it does not fit; the text gives the sizes.
+        """
 
     def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         """Return an uninitialised NumPy array from which copies to the device run without a detour."""
@@ -60,6 +68,9 @@ class Device(Protocol):
     def wait(self, event: Any) -> None:
         """Wait on the host until the event is reached."""
 
+    def free_bytes(self) -> int | None:
+        """Return the device memory that is free; None where it has none of its own, or no limit."""
+
 
 def _check_copy(target: Any, source: Any) -> None:
     if target.shape != source.shape or target.dtype != source.dtype:
@@ -73,6 +84,14 @@ def _check_contiguous(host: np.ndarray) -> None:
     """A temporary copy would be gone before a queued copy runs."""
     if not host.flags.c_contiguous:
         raise ValueError("a queued copy needs a C-contiguous host array")
+
+
+def _no_room(shape: tuple[int, ...], dtype: DTypeLike, free: int, total: int) -> NoRoom:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return NoRoom(
+        f"the device has no room for another {size / 1e6:.1f} MB: {free / 1e6:.1f} MB of its "
+        f"{total / 1e6:.1f} MB are free"
+    )
 
 
 class HostDevice:
@@ -115,6 +134,9 @@ class HostDevice:
     def wait(self, event: None) -> None:
         return None
 
+    def free_bytes(self) -> None:
+        return None
+
 
 class CupyDevice:
     """A GPU through CuPy: its memory pools, pinned memory, non-blocking streams and events."""
@@ -129,7 +151,11 @@ class CupyDevice:
         self._range = cupyx.profiler.time_range
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
-        array = self._cupy.empty(shape, dtype)
+        try:
+            array = self._cupy.empty(shape, dtype)
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            _, total = self._cupy.cuda.Device().mem_info
+            raise _no_room(shape, dtype, self.free_bytes(), int(total)) from None
         # The pool hands out memory in the order of the current stream, and we use it on streams of our own.
         self._cupy.cuda.get_current_stream().synchronize()
         return array
@@ -185,6 +211,10 @@ class CupyDevice:
 
     def wait(self, event: Any) -> None:
         event.synchronize()
+
+    def free_bytes(self) -> int:
+        free, _ = self._cupy.cuda.Device().mem_info
+        return int(free) + self._cupy.get_default_memory_pool().free_bytes()
 
 
 class _StreamHandle:
@@ -248,13 +278,22 @@ class EmulatedArray:
 
 
 class EmulatedDevice:
-    """The emulator: poisoned device memory and streams whose work runs only when somebody waits."""
+    """The emulator: poisoned device memory and streams whose work runs only when somebody waits.
 
-    def __init__(self, native: ModuleType) -> None:
-        self._native = native
+    `memory_bytes` limits its memory, as that of a small card; None takes whatever the host has.
+    """
+
+    def __init__(self, native: ModuleType, memory_bytes: int | None = None) -> None:
+        self._native, self.memory_bytes = native, memory_bytes
+        self._arrays: weakref.WeakSet[EmulatedArray] = weakref.WeakSet()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> EmulatedArray:
-        return EmulatedArray(self._native, tuple(shape), np.dtype(dtype))
+        free = self.free_bytes()
+        if free is not None and math.prod(shape) * np.dtype(dtype).itemsize > free:
+            raise _no_room(shape, dtype, free, self.memory_bytes)
+        array = EmulatedArray(self._native, tuple(shape), np.dtype(dtype))
+        self._arrays.add(array)
+        return array
 
     def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
         size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -303,3 +342,8 @@ class EmulatedDevice:
     def wait(self, event: int) -> None:
         self._native.event_synchronize(event)
         self._native.event_destroy(event)
+
+    def free_bytes(self) -> int | None:
+        if self.memory_bytes is None:
+            return None
+        return self.memory_bytes - sum(array.nbytes for array in self._arrays)

@@ -18,6 +18,10 @@ class BackendUnavailable(ShotsieveError, RuntimeError):
     """The backend asked for does not exist on this machine; the text gives the reason."""
 
 
+class NoRoom(ShotsieveError, MemoryError):
+    """The memory of a device is not enough; the text gives the sizes."""
+
+
 class UnreadableData(ShotsieveError, OSError):
     """A file exists but its data cannot be read; the text names the file and the trains it affects."""
 

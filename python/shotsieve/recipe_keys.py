@@ -172,7 +172,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "subtract_dark": Key(bool, False),
         "frames": Key(bool, False),
     },
-    "measure.average": {"by": Key(str)},
+    "measure.average": {"by": Key(str), "bins": Key(str)},
     "measure.roi": {},  # named regions; each is a section of `REGION_KEYS`
     "derive": {},  # columns that follow from others, each in a section of its own; see `DERIVED_KEYS`
     "keep": {

@@ -39,6 +39,9 @@ def check_sections(recipe: Recipe, name: str) -> None:
             raise BadInput(
                 f'{name}: [write] content = "{write.content}" needs [calibrate]; add it, or write "raw"'
             )
+    average = measure.average
+    if average is not None and average.bins is not None and average.by in (None, "verdict"):
+        raise BadInput(f"{name}: [measure.average] bins are of a column: name it as by, or leave bins out")
     _check_pump_probe(recipe, name)
     placed = [region for region in (measure.roi or {}).values() if region.kind in PLACED_KINDS]
     of_places = {"peaks": measure.peaks, "azint": measure.azint, "xcca": measure.xcca, "roi": placed or None}

@@ -248,10 +248,13 @@ class FrameAverage:
     Attributes
     ----------
     by : str or None
-        ``"cell"``, ``"train"`` or a column that is known beforehand: a group for each of its values.
+        ``"verdict"``, ``"cell"``, ``"train"`` or a column: a group for each of its values.
+    bins : str or None
+        Edges of bins of that column, a group for each; of what is measured they are needed.
     """
 
     by: str | None = None
+    bins: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 import shotsieve
@@ -54,6 +55,32 @@ def test_a_file_that_changes(run, simulated, make_recipe, tmp_path, monkeypatch,
     assert done
     assert not (tmp_path / "r").exists()
     assert not list(tmp_path.glob(".r*"))
+
+
+def shorter(path):
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 3)
+
+
+@pytest.mark.parametrize("change", [shorter, Path.unlink])
+def test_a_file_that_shrinks_or_vanishes_while_it_is_read(
+    run, simulated, make_recipe, tmp_path, monkeypatch, change
+):
+    """It does so before the second train is read: an error that names it, and nothing stands."""
+    read, asked = RunSource.read, []
+
+    def after_change(source, start, stop, out):
+        asked.append(start)
+        if len(asked) == 2:
+            change(run / FILE)
+        read(source, start, stop, out)
+
+    monkeypatch.setattr(RunSource, "read", after_change)
+    recipe = make_recipe(write={"content": "corrected", "trains_per_file": 1})
+    with pytest.raises(UnreadableData, match=FILE):
+        shotsieve.reduce(run, recipe, tmp_path / "r", simulated("usual").constants, "cpu", block_bytes=1)
+    assert len(asked) > 1
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
 def test_a_file_that_goes_away(run, simulated, make_recipe, tmp_path, monkeypatch):

@@ -8,11 +8,15 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
+import numpy as np
 import pytest
 import shotsieve
 from shotsieve import backend as backends
 from shotsieve.constants import Constants
+from shotsieve.device import HostDevice
+from shotsieve.engine import passes
 from shotsieve.engine.passes import SLOTS
 from shotsieve.measure.frame_stats import accumulator_bytes
 from shotsieve.simulate import SpiParameters, simulate_spi
@@ -106,8 +110,8 @@ def reading(call):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="needs Linux")
-def test_reading_is_linear_in_the_shots(tmp_path):
-    """Bytes and calls per shot of a run twenty times as long are no more."""
+def test_cost_is_linear_in_the_shots(tmp_path, monkeypatch):
+    """Bytes, calls and CPU time per shot of a run twenty times as long are no more, nor is there a buffer."""
     p = SpiParameters(n_trains=2, n_cells=8, modules=(3,), hit_rate=0.0)
     runs = {
         trains: simulate_spi(tmp_path / str(trains), dataclasses.replace(p, n_trains=trains))
@@ -117,13 +121,31 @@ def test_reading_is_linear_in_the_shots(tmp_path):
     recipe = {"calibrate": {}, "measure": {"lit": {"threshold": "0.7 photon"}}}
 
     def reduce(trains, out):
-        return shotsieve.reduce(runs[trains].raw, recipe, tmp_path / out, constants=constants, backend="cpu")
+        return shotsieve.reduce(
+            runs[trains].raw, recipe, tmp_path / out, constants=constants, backend="cpu", block_bytes=FRAME
+        )
 
+    for name in ("empty", "empty_pinned"):
+        real = getattr(HostDevice, name)
+
+        def noted(self, shape, dtype, real=real):
+            buffers.append((shape, np.dtype(dtype).str))
+            return real(self, shape, dtype)
+
+        monkeypatch.setattr(HostDevice, name, noted)
+
+    buffers: list[tuple] = []
+    monkeypatch.setattr(passes, "SLOTS", 2)  # the short run has two blocks
     reduce(2, "warm")
     costs = {}
     for trains in runs:
+        buffers.clear()
+        began = time.process_time()
         result, (size, calls) = reading(lambda trains=trains: reduce(trains, f"out{trains}"))
-        costs[trains] = size / len(result.table), calls / len(result.table)
+        seconds, shots = time.process_time() - began, len(result.table)
+        costs[trains] = size / shots, calls / shots, seconds / shots, sorted(buffers)
     assert costs[40][0] <= 1.05 * costs[2][0]
     assert costs[40][0] < 1.2 * FRAME
     assert costs[40][1] <= costs[2][1]
+    assert costs[40][2] <= 1.25 * costs[2][2]
+    assert costs[40][3] == costs[2][3] != []

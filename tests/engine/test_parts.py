@@ -286,6 +286,7 @@ def test_negative_parts_are_refused(make_recipe):
 
 LATE = {
     "keep": {"rule": "n_peaks >= few", "misses": 0.3, "seed": 4},
+    "measure": {**SECTIONS["measure"], "average": {"by": "verdict"}},
     "derive": {"few": {"kind": "adaptive", "of": "n_peaks", "k": 1.0}},
 }
 CASES = {

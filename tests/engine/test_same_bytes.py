@@ -8,7 +8,7 @@ import pytest
 import shotsieve
 from shotsieve import backend as backends
 from shotsieve.constants import Constants
-from shotsieve.engine import BLOCK_BYTES
+from shotsieve.engine import BLOCK_BYTES, passes
 from shotsieve.simulate import SpiParameters
 from shotsieve.simulate.constants import constants_in_memory
 from shotsieve.simulate.memory import build, spi_source
@@ -70,7 +70,12 @@ def test_blocks_and_threads_change_no_byte(
     source, constants = long_trains
     seen = []
     shot = 2 * 2 * 65536
-    for threads, block_bytes, number in ((2, BLOCK_BYTES, 1), (1, 8 * shot, 4), (5, 40 * shot, 2)):
+    for threads, block_bytes, number, slots in (
+        (2, BLOCK_BYTES, 1, 3),
+        (1, 8 * shot, 4, 2),
+        (8, 40 * shot, 2, 6),
+    ):
+        monkeypatch.setattr(passes, "SLOTS", slots)
         monkeypatch.setattr(backends, "usable_cpus", lambda threads=threads: threads)
         blocks = []
         result = shotsieve.reduce(
@@ -94,9 +99,11 @@ def test_blocks_and_threads_change_no_byte(
 def test_blocks_and_threads_of_files_change_no_byte(
     simulated, reduced, digest, places, make_recipe, monkeypatch
 ):
-    monkeypatch.setattr(run_source, "usable_cpus", lambda: 1)
+    """One reader thread and eight, two slots and six."""
     monkeypatch.setattr(backends, "usable_cpus", lambda: 3)
-    for name in ("usual", "duplicate_train"):
+    for name, readers, slots in (("usual", 1, 2), ("duplicate_train", 8, 6)):
+        monkeypatch.setattr(run_source, "usable_cpus", lambda readers=readers: readers)
+        monkeypatch.setattr(passes, "SLOTS", slots)
         sim = simulated(name)
         options = {"constants": sim.constants, "backend": "cpu", "block_bytes": 1}
         result = shotsieve.reduce(sim.raw, make_recipe(), places / name, **options)

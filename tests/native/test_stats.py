@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernels import upload
-from shotsieve.errors import BadInput
 from shotsieve.measure.frame_stats import KINDS, FrameSums
 from shotsieve.reference import stats as reference
 
@@ -73,11 +72,6 @@ def test_large_offsets_do_not_cancel(native_backend, rng):
     values = (1e6 + rng.integers(-2, 3, (200, 64))).astype("f4")
     _, found = run(native_backend, values, np.zeros(200, int), np.ones(200), 1, [50])
     np.testing.assert_allclose(found.variance[0], values.astype("f8").var(axis=0, ddof=1), rtol=1e-10)
-
-
-def test_sizes_are_told_before_the_start(native_backend):
-    with pytest.raises(BadInput, match=r"32\.00 GB; there are 1\.00 GB"):
-        FrameSums(native_backend, 1000, 1_000_000, 1, most_bytes=10**9)
 
 
 def test_wrong_arrays_are_refused(native_backend):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from ..recipe import Recipe
 from ..table import FATES, Table
 from ..write import ledger
 from ..write.output import OutputFolder
+from .averages import room_for_averages
 from .branches import Branch, add_views, belongs, open_branches, run_branches
 from .clock import profile_text
 from .facility import facility_files
@@ -137,6 +139,8 @@ def reduce(
         job = branch.job
         branch.parts = cut_parts(job.source, job.recipe.write.trains_per_file if job.recipe.write else TRAINS)
         others_of(job)
+        if (told := room_for_averages(job, chosen)) is not None:
+            print(f"shotsieve: {told}", file=sys.stderr)
     with folder:
         folder.journal.begin(plan_of(branches, chosen, force))
         prepared = time.perf_counter()

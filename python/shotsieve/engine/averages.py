@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,12 @@ from ..errors import BadInput
 from ..measure.frame_stats import FrameStats, FrameSums, accumulator_bytes
 from ..measure.pump_probe import DARK, OFF, ON, Difference
 from ..measure.state import State, joined, under
-from ..write.averages import FILE_NAME, write_averages
-from .profiles import GROUPS
+from ..write.averages import FILE_NAME, Groups, write_averages
+from .grouping import Grouping, make_grouping
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..backend import Backend
     from ..table import Table
     from .job import Job
@@ -27,21 +29,15 @@ SHARE_OF_MEMORY = 0.5
 
 @dataclass
 class FrameGroups:
-    """Statistics of frames by groups, decided before the first shot; a part of a job that sees pixels.
+    """Statistics of frames by groups; a part of a job that sees pixels.
 
     Attributes
     ----------
-    group : ndarray of int64, shape (S,)
-        Group of every shot; -1 for none.
-    scale : ndarray of float64, shape (S,) or None
-        What the frame of every shot is multiplied with.
     n_groups : int
     shape : tuple of int
         (modules, ss, fs), or (modules, strips).
     """
 
-    group: np.ndarray
-    scale: np.ndarray | None
     n_groups: int
     shape: tuple[int, ...]
     sums: FrameSums | None = None
@@ -52,24 +48,48 @@ class FrameGroups:
         """Bytes of the accumulators."""
         return accumulator_bytes(self.n_groups, int(np.prod(self.shape)))
 
+    def check_room(self, backend: Backend) -> None:
+        """Refuse accumulators that do not fit.
+
+        Raises
+        ------
+        BadInput
+            The text gives their size, and what there is.
+        """
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        room = {"half of this machine's memory": int(SHARE_OF_MEMORY * memory)}
+        if (free := backend.device.free_bytes()) is not None:
+            room["what is free on the device"] = free
+        for what, most in room.items():
+            if self.n_bytes > most:
+                pixels = int(np.prod(self.shape))
+                raise BadInput(
+                    f"averages of frames: statistics of {self.n_groups} groups of {pixels} pixels take "
+                    f"{self.n_bytes / 1e9:.2f} GB; {what} is {most / 1e9:.2f} GB: take fewer groups"
+                )
+
     def stage(self, backend: Backend, shots: int) -> FrameGroups:
         """Make the accumulators; this is the measure itself."""
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        most = int(SHARE_OF_MEMORY * memory)
-        try:
-            self.sums = FrameSums(backend, self.n_groups, int(np.prod(self.shape)), shots, most)
-        except BadInput as err:
-            raise BadInput(f"averages of frames: {err}") from None
+        self.check_room(backend)
+        self.sums = FrameSums(backend, self.n_groups, int(np.prod(self.shape)), shots)
         self._added = np.zeros((2, self.n_groups))
         return self
 
-    def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
-        """Add some shots, and wait."""
-        group = self.group[shots]
+    def add(self, pixels: Any, group: np.ndarray, scale: np.ndarray, stream: Any) -> None:
+        """Add some frames, and wait.
+
+        Parameters
+        ----------
+        pixels : float32 (k, n_pixels) on the device
+        group : ndarray of int64, shape (k,)
+            -1 for none.
+        scale : ndarray of float64, shape (k,)
+            What the frame of every shot is multiplied with.
+        stream : stream of the device
+        """
         here = group >= 0
         if not here.any():
             return
-        scale = np.ones(len(shots)) if self.scale is None else self.scale[shots]
         self.sums.add(pixels, group, stream, scale)
         np.add.at(self._added, (slice(None), group[here]), np.stack([np.ones(here.sum()), scale[here]]))
 
@@ -86,6 +106,10 @@ class FrameGroups:
         """Return the statistics of all groups, pixels in one axis."""
         return self.sums.result()
 
+    def shots(self) -> np.ndarray:
+        """Return how many shots each group has so far, int64 (G,)."""
+        return np.zeros(self.n_groups, "i8") if self._added is None else self._added[0].astype("i8")
+
     def mean_scale(self, group: int) -> float:
         """Return the mean of what the frames of a group were multiplied with; 0 without any."""
         shots, scales = self._added[:, group]
@@ -93,27 +117,62 @@ class FrameGroups:
 
 
 @dataclass
+class KnownGroups(FrameGroups):
+    """Statistics of frames whose groups are decided before the first shot.
+
+    Attributes
+    ----------
+    group : ndarray of int64, shape (S,)
+        Group of every shot; -1 for none.
+    scale : ndarray of float64, shape (S,)
+        What the frame of every shot is multiplied with.
+    """
+
+    group: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    scale: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
+        """Add some shots, and wait."""
+        self.add(pixels, self.group[shots], self.scale[shots], stream)
+
+
+@dataclass
 class AverageJob:
     """``[measure.average]``: mean, variance, maximum and count of every pixel, by groups.
+
+    It is asked after all other measures of the same shots, so that its groups may follow from these.
 
     Attributes
     ----------
     frames : FrameGroups
-    by : str or None
-    values : ndarray of float64, shape (G,)
-        Of the groups; one NaN for all shots.
+    grouping : Grouping
+    table : Table
+        What the groups follow from.
     unit : str
+    bins : str or None
+        As the recipe has them.
     """
 
     frames: FrameGroups
-    by: str | None
-    values: np.ndarray
+    grouping: Grouping
+    table: Table
     unit: str
+    bins: str | None = None
     _folder: Path | None = None
 
-    def stage(self, backend: Backend, shots: int) -> FrameGroups:
-        """Return the measure with buffers for so many shots."""
-        return self.frames.stage(backend, shots)
+    @property
+    def at_end(self) -> bool:
+        """Whether groups are known only once all shots were measured: frames are then read once more."""
+        return self.grouping.at_end
+
+    def stage(self, backend: Backend, shots: int) -> AverageJob:
+        """Make the accumulators; this is the measure itself."""
+        self.frames.stage(backend, shots)
+        return self
+
+    def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
+        """Add some shots, and wait."""
+        self.frames.add(pixels, self.grouping.of(self.table, shots), np.ones(len(shots)), stream)
 
     def open(self, folder: Path) -> None:
         """Remember where the file goes; it is written at the end."""
@@ -121,20 +180,26 @@ class AverageJob:
 
     def begin(self, table: Table) -> None:
         """Take the table of the next block; a shot of a group that was not foreseen belongs to none."""
-        if self.by is None:
-            self.frames.group = np.zeros(len(table), np.int64)
-            return
-        column = _column(table, self.by)
-        at = np.minimum(np.searchsorted(self.values, column), len(self.values) - 1)
-        self.frames.group = np.where(self.values[at] == column, at, -1)
+        self.table = table
 
     def close(self, complete: bool = True) -> None:
         """Write the averages, if all shots were seen."""
         if not complete or self._folder is None or self.frames.sums is None:
             return
-        path, settings = self._folder / FILE_NAME, self.settings(self.unit)
-        found, shape = self.frames.result(), self.frames.shape
-        write_averages(path, settings, self.by, self.values, found, shape, self.unit)
+        write_averages(
+            self._folder / FILE_NAME,
+            self.settings(self.unit),
+            Groups(
+                self.grouping.by,
+                self.grouping.values,
+                self.grouping.meaning,
+                self.grouping.edges,
+                self.frames.shots(),
+            ),
+            self.frames.result(),
+            self.frames.shape,
+            self.unit,
+        )
 
     def take(self, folder: Path) -> None:
         """Nothing: there are no rows of shots."""
@@ -149,45 +214,71 @@ class AverageJob:
 
     def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of the averages."""
-        return {"average.by": self.by or "all", "average.unit": unit}
+        told = {"average.by": self.grouping.by or "all", "average.unit": unit}
+        return told if self.bins is None else {**told, "average.bins": self.bins}
 
     def summary(self) -> str:
         """Return one sentence for the accounts."""
-        return (
-            f"averages of frames: {len(self.values)} groups by {self.by or 'nothing'}, "
-            f"{self.frames.n_bytes / 1e6:.0f} MB of accumulators"
+        again = (
+            "; their groups follow from the whole run, whose frames were read twice" if self.at_end else ""
         )
+        return f"{self._what()}, {self.frames.n_bytes / 1e6:.0f} MB of accumulators{again}"
+
+    def plan(self) -> str:
+        """Return one sentence for who waits for it to begin."""
+        return f"{self._what()} take {self.frames.n_bytes / 1e9:.2f} GB of memory"
+
+    def _what(self) -> str:
+        return f"averages of frames: {self.frames.n_groups} groups by {self.grouping.by or 'nothing'}"
 
 
-def make_average_job(job: Job) -> AverageJob:
-    """Prepare the averages of a job.
+def make_average_job(job: Job, beforehand: Iterable[str]) -> AverageJob:
+    """Prepare the averages of a job, once all else that is measured is declared in its table.
+
+    Parameters
+    ----------
+    job : Job
+    beforehand : iterable of str
+        Columns whose values are known before the first shot.
 
     Raises
     ------
     BadInput
-        If the column does not exist.
+        If shots cannot be told apart as the recipe says.
     """
-    by, table = job.recipe.measure.average.by, job.table
-    readable = job.source.readable
-    shape = (len(job.source.modules), *job.source.detector.frame_shape)
-    group = np.full(len(table), -1, np.int64)
-    if by is None:
-        group[readable] = 0
-        return AverageJob(FrameGroups(group, None, 1, shape), None, np.full(1, np.nan), job.unit)
-    if by not in GROUPS and by not in table.columns:
-        known = ", ".join([*GROUPS, *table.columns])
-        raise BadInput(f'[measure.average] by = "{by}": the run has no such column; expected one of {known}')
-    column = _column(table, by)
-    known = readable[~np.isnan(column[readable])]
-    values, group[known] = np.unique(column[known], return_inverse=True)
-    return AverageJob(FrameGroups(group, None, max(len(values), 1), shape), by, values, job.unit)
+    section = job.recipe.measure.average
+    try:
+        grouping = make_grouping(job, section.by, section.bins, beforehand)
+    except BadInput as err:
+        raise BadInput(f"[measure.average] {err}") from None
+    frames = FrameGroups(len(grouping.values), _shape(job))
+    return AverageJob(frames, grouping, job.table, job.unit, section.bins)
 
 
-def _column(table: Table, by: str) -> np.ndarray:
-    return getattr(table, GROUPS[by]).astype("f8") if by in GROUPS else table.columns[by]
+def room_for_averages(job: Job, backend: Backend) -> str | None:
+    """Say what memory the averages of frames of a job take, before it begins; None where it has none.
+
+    Raises
+    ------
+    BadInput
+        If they do not fit; the text gives the sizes.
+    """
+    told = []
+    for one in job.pixel_jobs:
+        if isinstance(one, AverageJob):
+            one.frames.check_room(backend)
+            told.append(one.plan())
+    if job.pump is not None and job.pump.frames is not None:
+        job.pump.frames.check_room(backend)
+        told.append(f"differences of frames take {job.pump.frames.n_bytes / 1e9:.2f} GB of memory")
+    return "; ".join(told) or None
 
 
-def pump_probe_frames(pump: PumpProbeJob, job: Job) -> FrameGroups:
+def _shape(job: Job) -> tuple[int, ...]:
+    return (len(job.source.modules), *job.source.detector.frame_shape)
+
+
+def pump_probe_frames(pump: PumpProbeJob, job: Job) -> KnownGroups:
     """Return the groups of a pump-probe difference: on by delay, off by delay, dark."""
     delays = len(pump.delays)
     group = np.full(len(pump.state), -1, np.int64)
@@ -199,8 +290,7 @@ def pump_probe_frames(pump: PumpProbeJob, job: Job) -> FrameGroups:
     scale = np.ones(len(group))
     divided = group < 2 * delays
     scale[divided & inside] = 1 / pump.monitor[divided & inside]
-    shape = (len(job.source.modules), *job.source.detector.frame_shape)
-    return FrameGroups(group, scale, 2 * delays + 1, shape)
+    return KnownGroups(2 * delays + 1, _shape(job), group=group, scale=scale)
 
 
 def frames_difference(pump: PumpProbeJob, frames: FrameGroups) -> Difference:

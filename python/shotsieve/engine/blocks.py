@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +75,22 @@ class Slot:
         self.lost = lost
         if lost is not None:
             self.present = self.present & ~lost
+
+
+def _names_the_block(step: Callable[..., None]) -> Callable[..., None]:
+    """Let whatever fails in a step, as a device may, say in which block that was."""
+
+    @wraps(step)
+    def named(self: BlockRunner, slot: Slot, block: Any) -> None:
+        try:
+            step(self, slot, block)
+        except (RuntimeError, MemoryError) as error:
+            trains = slot.train_id
+            where = f", trains {trains[0]} to {trains[-1]}" if len(trains) else ""
+            error.add_note(f"in a block of {len(slot.shots_in)} shots of {self.job.source.name}{where}")
+            raise
+
+    return named
 
 
 class BlockRunner:
@@ -176,6 +193,7 @@ class BlockRunner:
         slot.train_id, slot.cell_id, slot.shifts = train_id, cell_id, None
         slot.rows = self.rows_of(cell_id)
 
+    @_names_the_block
     def submit(self, slot: Slot, block: Any) -> None:
         """Queue the copies and the counting of a block; waits for nothing."""
         if self.on_device and len(slot.shots_in):
@@ -210,6 +228,7 @@ class BlockRunner:
         )
         slot.event = self.device.record(slot.stream)
 
+    @_names_the_block
     def collect(self, slot: Slot, block: Any) -> None:
         """Wait for the counts of a block, decide, and write what is kept."""
         job, table, shots = self.job, self.job.table, slot.shots_in
@@ -224,13 +243,12 @@ class BlockRunner:
         if self.stages is not None:
             with self.clock.step("pixels"):
                 self._find_shifts(slot)
-                self.stages.measure(slot, shots, worth, present, rows)
+                self.stages.measure(slot, shots, worth, present, rows, lambda at: self._tell_counts(slot, at))
         if counted and self.counts_late:
             self.device.wait(self.device.record(slot.stream))
         with self.clock.step("decide"):
-            if counted and job.recipe.measure.lit is not None:
-                for name, values in lit_measures(self._counts(slot), job.params.to_photon > 0).items():
-                    table.set_measure(name, shots, values)
+            if counted:
+                self._tell_counts(slot, np.arange(n))
             keep = self.decide(shots)
         if self.writer is not None and keep.any():
             self._write(slot, np.flatnonzero(keep))
@@ -259,6 +277,14 @@ class BlockRunner:
         if self.by_noise is not None:
             counts = self.by_noise.into(counts, slot)
         return np.where((slot.present & (slot.rows >= 0))[..., None], counts, 0)
+
+    def _tell_counts(self, slot: Slot, at: np.ndarray) -> None:
+        """Put the counts of some shots of a slot into the table; `at` are their positions in the block."""
+        if self.job.recipe.measure.lit is None:
+            return
+        measures = lit_measures(self._counts(slot)[at], self.job.params.to_photon > 0)
+        for name, values in measures.items():
+            self.job.table.set_measure(name, slot.shots_in[at], values)
 
     def upload(self, slot: Slot, n: int) -> None:
         """Queue the copy of a slot's raw words to the device."""

@@ -11,7 +11,6 @@ from ..measure.lit import photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
 from ..shift_finder import mode_of
 from .angular import make_angular_job
-from .averages import make_average_job
 from .corrected import take_corrected
 from .masks import masks_of
 from .noise_counts import by_pixel, make_lit_by_noise
@@ -110,8 +109,6 @@ def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:
         job.pixel_jobs.append(make_angular_job(job))
     if job.recipe.measure.roi is not None:
         job.pixel_jobs.append(make_region_job(job))
-    if job.recipe.measure.average is not None:
-        job.pixel_jobs.append(make_average_job(job))
     params = CalibrateParams.from_steps(steps, detector, gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
     if not detector.is_corrected:

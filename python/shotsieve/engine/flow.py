@@ -209,7 +209,8 @@ def run_job(job: Job, backend: Backend, plan: Plan) -> int:
 
 def measure(job: Job, backend: Backend, plan: Plan) -> int:
     """Measure all shots and decide about none; return the raw bytes read."""
-    return _pass(job, backend, plan, "measure", None, measures=True, decide=_keep_none)
+    first = dataclasses.replace(job, pixel_jobs=job.measured_on_the_way)
+    return _pass(first, backend, plan, "measure", None, measures=True, decide=_keep_none)
 
 
 def _pass(
@@ -217,7 +218,7 @@ def _pass(
 ) -> int:
     step = plan.journal.step(f"{plan.prefix}{name}")
     one = Pass(job, backend, plan.parts, step, sinks, plan.progress, plan.block_bytes, **how)
-    one.tells_losses = measures or plan.measured
+    one.tells_losses = name != "write" or plan.measured
     one.run(measures)
     if measures:
         write_sums(job, plan.side, step)
@@ -248,16 +249,17 @@ def hand_over(job: Job, backend: Backend, plan: Plan) -> int:
     readable = job.source.readable
     keep = np.zeros(len(job.table), bool)
     keep[readable] = job.keeper.decide(job.table, readable)
-    if plan.sinks is None:
+    at_end = job.measured_at_end
+    if plan.sinks is None and not at_end:
         return 0
     peaks = None if job.peaks is None else job.peaks.found.finish().records
-    # Everything is measured: what is left is to calibrate and to write.
+    # All else is measured: what is left is to calibrate and to write.
     rest = dataclasses.replace(
         job,
-        source=job.source.selected(keep),
+        source=job.source if at_end else job.source.selected(keep),
         recipe=dataclasses.replace(job.recipe, measure=Measure()),
         peaks=None,
-        pixel_jobs=[],
+        pixel_jobs=at_end,
         pump=None,
     )
     return _pass(
@@ -266,7 +268,7 @@ def hand_over(job: Job, backend: Backend, plan: Plan) -> int:
         plan,
         "write",
         plan.sinks,
-        measures=False,
+        measures=bool(at_end),
         decide=lambda shots: keep[shots],
         peaks=peaks,
     )

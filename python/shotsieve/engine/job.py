@@ -17,7 +17,7 @@ from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
 from .angular import AngularJob
-from .averages import AverageJob
+from .averages import AverageJob, make_average_job
 from .calibration import set_calibration
 from .cell_rows import check_rows
 from .content import check_cxi, form_of, modules_with_pixels
@@ -128,6 +128,16 @@ class Job:
         return any(section.kind in WHOLE_TABLE for section in self.recipe.derive.values())
 
     @property
+    def measured_at_end(self) -> list[AverageJob]:
+        """What is measured on all frames once the whole table is known: averages by what follows from it."""
+        return [one for one in self.pixel_jobs if isinstance(one, AverageJob) and one.at_end]
+
+    @property
+    def measured_on_the_way(self) -> list[ProfileJob | RegionJob | AverageJob | UserJob]:
+        """What else is measured on pixels, before anything is decided that needs the whole table."""
+        return [one for one in self.pixel_jobs if not (isinstance(one, AverageJob) and one.at_end)]
+
+    @property
     def counts_frames(self) -> bool:
         """Whether every frame is calibrated and counted."""
         return self.recipe.measure.lit is not None or self.recipe.measure.peaks is not None
@@ -228,6 +238,7 @@ def make_job(
     table = Table(shots.train_id, shots.pulse_id, shots.cell_id, source.modules, source.detector.pixels)
     for name, values in {**source.columns(recipe.annotate, mode), **(columns or {})}.items():
         table.add_column(name, values)
+    beforehand = list(table.columns)
     for status, fate in _FATE_OF_STATUS.items():
         table.set_fate(shots.status == status, fate)
     for label, other in (others or {}).items():
@@ -261,10 +272,14 @@ def make_job(
         job.pixel_jobs = [*make_user_jobs(job, stages), *job.pixel_jobs]
     if recipe.derive:
         declare(table, recipe.derive, recipe.folder)
+        beforehand += [name for name, section in recipe.derive.items() if section.kind == "list"]
     if recipe.keep is not None:
         job.keeper = _keeper(job)
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
         job.keeper.prepare(table)
+    if recipe.measure.average is not None:
+        # The last: its groups may follow from all that is measured before.
+        job.pixel_jobs.append(make_average_job(job, beforehand))
     check_rows(job, recorded)
     check_redu(job)
     describe(job, constants, here)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..errors import NoRoom
 from ..write.journal import Entry
 from ..write.part import Part
 from .blocks import BlockRunner, Slot
@@ -19,6 +22,16 @@ if TYPE_CHECKING:
     from .job import Job
 
 SLOTS = 3
+
+
+_said: set[str] = set()
+
+
+def _say_once(text: str) -> None:
+    """Tell who watches; what depends on the device goes into no output."""
+    if text not in _said:
+        _said.add(text)
+        print(text, file=sys.stderr)
 
 
 class FrameSink(Protocol):
@@ -78,12 +91,59 @@ class Pass:
         **how: Any,
     ) -> None:
         self.job, self.backend, self.step, self.sinks = job, backend, step, sinks
-        readable, cuts = job.source.readable, job.source.cuts(block_bytes)
-        self.parts = [(part, blocks_of(part, readable, cuts)) for part in parts]
-        largest = max((stop - start for _, blocks in self.parts for start, stop in blocks), default=1)
-        self.runner = BlockRunner(job, backend, None, largest, progress, **how)
         self.notes: list[str] = []
         self.tells_losses = False
+        self._fit(parts, block_bytes, progress, how)
+
+    def _fit(self, parts: Sequence[Part], block_bytes: int, progress: Any, how: dict[str, Any]) -> None:
+        """Make runner and slots; where the device has no room for them, fewer slots, then smaller blocks.
+
+        Raises
+        ------
+        NoRoom
+            If the smallest blocks do not fit either.
+        """
+        if self.backend.device.free_bytes() is not None:
+            gc.collect()  # of an earlier pass something may still be there
+        done = 0 if self.step is None else self.step.complete
+        size, cut = block_bytes, self._cut(parts, block_bytes)
+        while True:
+            self.parts = cut
+            blocks = [block for _, of_part in cut for block in of_part]
+            largest = max((stop - start for start, stop in blocks), default=1)
+            wanted = min(SLOTS, max((len(of_part) for _, of_part in cut[done:]), default=0))
+            lack, self.slots = None, []
+            try:
+                self.runner = BlockRunner(self.job, self.backend, None, largest, progress, **how)
+                while len(self.slots) < wanted:
+                    self.slots.append(self.runner.make_slot())
+            except NoRoom as error:
+                lack = str(error)
+            # Work of one block goes on beside the reading of the next where there are two.
+            if lack is None or len(self.slots) >= 2:
+                break
+            smaller = self._cut(parts, size // 2)
+            if smaller == cut:
+                if not self.slots:
+                    raise NoRoom(
+                        f"{lack}, and blocks of {size / 1e6:.1f} MB are the smallest that this run can be "
+                        "cut into: take fewer modules or cells ([select]), or a device with more memory"
+                    )
+                break
+            size, cut = size // 2, smaller
+            self.slots.clear()
+            self.runner = None
+            gc.collect()  # their arrays may be parts of cycles
+        if lack is not None or size < block_bytes:
+            number = f"{len(self.slots)} block" + ("s" if len(self.slots) != 1 else "")
+            _say_once(
+                f"shotsieve: {number} of {size / 1e6:.1f} MB in flight, since the device has no room for "
+                f"{SLOTS} of {block_bytes / 1e6:.1f} MB"
+            )
+
+    def _cut(self, parts: Sequence[Part], block_bytes: int) -> list[tuple[Part, list[tuple[int, int]]]]:
+        readable, cuts = self.job.source.readable, self.job.source.cuts(block_bytes)
+        return [(part, blocks_of(part, readable, cuts)) for part in parts]
 
     @property
     def bytes_read(self) -> int:
@@ -97,11 +157,9 @@ class Pass:
         measures : bool
             Something is measured on the way, which complete parts tell of.
         """
-        slots: list[Slot] = []
+        slots = self.slots
         try:
             done = self._resume(measures)
-            number = max((len(blocks) for _, blocks in self.parts[done:]), default=0)
-            slots = [self.runner.make_slot() for _ in range(min(SLOTS, number))]
             for part, blocks in self.parts[done:]:
                 self._run(part, blocks, slots, measures)
             for name, seconds in self.runner.clock.seconds.items():

@@ -16,6 +16,7 @@ from ..sources.base import OperatingMode
 from ..sources.corrected import KINDS
 from ..sources.memory import MemorySource
 from ..table import KNOWN_COLUMNS
+from .grouping import VERDICT
 
 if TYPE_CHECKING:
     from ..detectors import Detector
@@ -32,8 +33,9 @@ def refuse_whole_runs(recipe: Recipe) -> None:
     """Refuse what can be decided only once the whole run was seen."""
     select, measure = recipe.select, recipe.measure
     asked = {
-        "[measure.average] by anything but cell": measure.average is not None
-        and measure.average.by not in (None, "cell"),
+        "[measure.average] by values that are not told (verdict, cell, or bins)": measure.average is not None
+        and measure.average.by not in (None, "cell", VERDICT)
+        and measure.average.bins is None,
         "[measure.azint] average": measure.azint is not None and measure.azint.average is not None,
         "[measure.xcca] average": measure.xcca is not None and measure.xcca.average is not None,
         "a second [[detector]]": bool(recipe.others),

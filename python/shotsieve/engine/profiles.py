@@ -18,6 +18,7 @@ from ..measure.state import State, joined, under
 from ..measure.threshold import threshold_in_unit
 from ..write.checksums import sha256_of
 from ..write.profiles import FILE_NAME, ProfileFile
+from .grouping import GROUPS
 from .place import distance_of, geometry_of, mask_of
 from .stages import shot_keys
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from ..table import Table
     from .job import Job
     from .pump_probe import PumpProbeJob
-
-GROUPS = {"train": "train_id", "cell": "cell_id"}
 
 
 @dataclass

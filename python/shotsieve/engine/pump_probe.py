@@ -11,10 +11,11 @@ import numpy as np
 from ..errors import BadInput
 from ..measure.pump_probe import DARK, NEITHER, OFF, ON, PumpProbe, PumpProbeParams
 from ..measure.state import State, joined, under
+from ..measure.value_bins import edges_of
 from ..table import FATES
 from ..write.checksums import sha256_of
 from ..write.pump_probe import FILE_NAME, PumpProbeFile
-from .averages import FrameGroups, frames_difference, pump_probe_frames
+from .averages import KnownGroups, frames_difference, pump_probe_frames
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -41,7 +42,7 @@ class PumpProbeJob:
         A frame that stands for what is not pumped.
     files : dict of str to str
         sha256 of files that are part of the result.
-    frames : FrameGroups or None
+    frames : KnownGroups or None
         Statistics of the frames themselves, where they are asked for.
     """
 
@@ -53,7 +54,7 @@ class PumpProbeJob:
     monitor: np.ndarray
     reference: np.ndarray | None = None
     files: dict[str, str] = field(default_factory=dict)
-    frames: FrameGroups | None = None
+    frames: KnownGroups | None = None
     _parts: dict[str, _Part] = field(default_factory=dict, repr=False)
 
     def part(self, name: str, axis: str, values: np.ndarray, axis_unit: str, unit: str) -> None:
@@ -160,7 +161,7 @@ def make_pump_probe_job(job: Job) -> PumpProbeJob:
     try:
         edges = None
         if section.delay_bins is not None:
-            edges = tuple(_number(part) for part in section.delay_bins.replace(",", " ").split())
+            edges = edges_of(section.delay_bins, "delay_bins")
         params = PumpProbeParams(section.mode, section.on, section.off, edges)
         columns = {key: _column(table, key, getattr(section, key)) for key in ("delay", "normalise")}
         # A shot that was recorded twice has one place in its train.
@@ -184,13 +185,6 @@ def make_pump_probe_job(job: Job) -> PumpProbeJob:
     if section.frames:
         found.frames = pump_probe_frames(found, job)
     return found
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise BadInput(f'delay_bins: "{text}" is no number; expected edges such as "-1 0 1 2"') from None
 
 
 def _column(table, option: str, name: str | None) -> np.ndarray | None:

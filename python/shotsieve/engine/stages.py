@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ..measure.peak_finder import PeakFinder, Peaks
+from .averages import AverageJob
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -52,6 +54,8 @@ class PixelStages:
         if job.peaks is not None:
             self.finder = PeakFinder(backend, job.peaks.plan, second.shots)
         self.stages: list[PixelStage] = [part.stage(backend, second.shots) for part in job.pixel_jobs]
+        averages = [part for part in job.pixel_jobs if isinstance(part, AverageJob)]
+        self.groups_by_measures = averages[0] if averages and averages[0].grouping.of_measures else None
         if job.pump is not None and job.pump.frames is not None:
             self.stages.append(job.pump.frames.stage(backend, second.shots))
         self.records: dict[int, np.ndarray] = {}
@@ -62,7 +66,13 @@ class PixelStages:
         return bool(self.stages)
 
     def measure(
-        self, slot: Slot, shots: np.ndarray, worth: np.ndarray, present: np.ndarray, rows: np.ndarray
+        self,
+        slot: Slot,
+        shots: np.ndarray,
+        worth: np.ndarray,
+        present: np.ndarray,
+        rows: np.ndarray,
+        counted: Callable[[np.ndarray], None],
     ) -> None:
         """Measure the shots of a block; one without a frame that could be calibrated stays unknown.
 
@@ -78,6 +88,9 @@ class PixelStages:
         present : ndarray of bool, shape (n, M)
         rows : ndarray of int32, shape (n, M)
             Rows of the constants, -1 without.
+        counted : callable
+            Told of positions in the block whose counts are in the slot, before the measures that may group
+            shots by them.
         """
         self.records = {}
         known = (present & (rows >= 0)).any(axis=1)
@@ -89,13 +102,16 @@ class PixelStages:
             self.second.queue(slot, part, present[part], rows[part])
             if self.looks_at_all:
                 self.second.queue_counts(slot, part)
-            k, stream = len(part), slot.stream
+            k, stream, device = len(part), slot.stream, self.second.backend.device
             pixels = self.second.pixels[:k].reshape(k, self.second.modules * self.second.n_pixels)
             if self.finder is not None:
                 found = self.finder.find(pixels, self.second.candidates[:k], stream)
                 self._store(shots[part], found)
                 self.records |= zip(shots[part].tolist(), found, strict=True)
             for stage in self.stages:
+                if stage is self.groups_by_measures:
+                    device.wait(device.record(stream))
+                    counted(part)
                 stage.measure(pixels, shots[part], stream)
 
     def _store(self, shots: np.ndarray, found: Peaks) -> None:

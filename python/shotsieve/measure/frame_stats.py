@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import BadInput
 from .state import State
 
 if TYPE_CHECKING:
@@ -58,11 +57,6 @@ class FrameSums:
     frames : int
         Most frames of a call.
 
-    Raises
-    ------
-    BadInput
-        If the accumulators do not fit into `most_bytes`; the text gives their size.
-
     Examples
     --------
     >>> from shotsieve import backend
@@ -73,15 +67,7 @@ class FrameSums:
     [[2.0, 5.0]]
     """
 
-    def __init__(
-        self, backend: Backend, groups: int, n_pixels: int, frames: int, most_bytes: int | None = None
-    ) -> None:
-        size = accumulator_bytes(groups, n_pixels)
-        if most_bytes is not None and size > most_bytes:
-            raise BadInput(
-                f"statistics of {groups} groups of {n_pixels} pixels take {size / 1e9:.2f} GB; there are "
-                f"{most_bytes / 1e9:.2f} GB: take fewer groups"
-            )
+    def __init__(self, backend: Backend, groups: int, n_pixels: int, frames: int) -> None:
         self.backend = backend
         device = backend.device
         self._stream = device.stream()

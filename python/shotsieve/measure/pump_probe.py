@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import BadInput
 from .average import ProfileAverage
 from .state import State, joined, under
+from .value_bins import bin_of, check_edges, middles
 
 MODES = ("laser", "same_train", "even_train_on", "odd_train_on", "reference_as_off")
 NEITHER, OFF, ON, DARK = -1, 0, 1, 2
@@ -53,8 +54,8 @@ class PumpProbeParams:
                     f'mode = "same_train": on = "{self.on}" and off = "{self.off}" share shots; expected '
                     'slices without a common place, such as "0::2" and "1::2"'
                 )
-        if self.edges is not None and (len(self.edges) < 2 or not (np.diff(self.edges) > 0).all()):
-            raise BadInput(f"delay_bins = {self.edges}: expected at least two edges, ascending")
+        if self.edges is not None:
+            check_edges(self.edges, "delay_bins")
 
     def states(
         self, train_id: np.ndarray, pump_state: np.ndarray | None, xray: np.ndarray | None
@@ -136,11 +137,7 @@ class PumpProbeParams:
             values = np.unique(delay[~np.isnan(delay)])
             where = np.minimum(np.searchsorted(values, delay), max(len(values) - 1, 0))
             return values, np.where(np.isnan(delay), -1, where)
-        edges = np.asarray(self.edges)
-        where = np.searchsorted(edges, delay, side="right") - 1
-        where[delay == edges[-1]] = len(edges) - 2
-        where[~((delay >= edges[0]) & (delay <= edges[-1]))] = -1
-        return (edges[1:] + edges[:-1]) / 2, where
+        return middles(self.edges), bin_of(delay, self.edges)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,34 @@ VERSION = 1
 FILE_NAME = "averages.h5"
 
 
+@dataclass(frozen=True)
+class Groups:
+    """What the groups of averages are.
+
+    Attributes
+    ----------
+    by : str or None
+        What makes the groups; None has one of all shots.
+    values : ndarray of float64, shape (G,)
+    meaning : str
+        Of the values.
+    edges : tuple of float, length G + 1, or None
+        Where they are bins.
+    shots : ndarray of int64, shape (G,)
+        In each of them.
+    """
+
+    by: str | None
+    values: np.ndarray
+    meaning: str
+    edges: tuple[float, ...] | None
+    shots: np.ndarray
+
+
 def write_averages(
     path: Path,
     settings: Mapping[str, object],
-    by: str | None,
-    values: np.ndarray,
+    groups: Groups,
     found: FrameStats,
     shape: tuple[int, ...],
     unit: str,
@@ -34,9 +58,7 @@ def write_averages(
         Replaced if it exists.
     settings : mapping of str to str, int, float or bool
         Attributes of the entry.
-    by : str or None
-        What makes the groups; None has one of all shots.
-    values : ndarray of float64, shape (G,)
+    groups : Groups
     found : FrameStats
         Of shape (G, n_pixels).
     shape : tuple of int
@@ -50,13 +72,17 @@ def write_averages(
 
     Examples
     --------
-    >>> write_averages(path, {}, "cell", cells, found, (16, 512, 128), "photon")    # doctest: +SKIP
+    >>> write_averages(path, {}, groups, found, (16, 512, 128), "photon")    # doctest: +SKIP
     """
     with NxFile(path, FORMAT, VERSION, "the file of averages", settings) as file:
         file.entry.attrs["default"] = "frames"
+        by = groups.by
         group = file.data("frames", "mean", ("." if by is None else by, ".", ".", "."))
         if by is not None:
-            file.put(group, by, values, "", "value of the group")
+            file.put(group, by, groups.values, "", groups.meaning)
+        if groups.edges is not None:
+            file.put(group, "edges", np.asarray(groups.edges), "", f"edges of the bins of {by}")
+        file.put(group, "shots", groups.shots, "", "shots of the group")
         for name, of_unit, dtype, meaning in (
             ("mean", unit, "f4", "mean of the valid values"),
             ("variance", f"{unit}^2", "f4", "variance of the valid values, over count - 1"),
@@ -64,4 +90,4 @@ def write_averages(
             ("count", "", "i4", "valid values"),
         ):
             of_groups = getattr(found, name).reshape(-1, *shape).astype(dtype)
-            file.put(group, name, of_groups[: len(values)], of_unit, meaning)
+            file.put(group, name, of_groups, of_unit, meaning)
