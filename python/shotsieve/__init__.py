@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .measure.peaks import PeakParams, PeakPlan
     from .measure.roi import RegionSums, RoiResult
     from .peak_list import PeakList
+    from .photon_list import PhotonList
+    from .photon_list_io import PhotonLists
     from .recipe import Recipe
     from .sources.corrected import pack_corrected
     from .sources.run import open_run
@@ -49,6 +51,8 @@ __all__ = [
     "PeakParams",
     "PeakPlan",
     "Peaks",
+    "PhotonList",
+    "PhotonLists",
     "Recipe",
     "RegionSums",
     "Result",
@@ -93,6 +97,8 @@ _LAZY = {
     "PeakParams": "measure.peaks",
     "PeakPlan": "measure.peaks",
     "Peaks": "measure.peak_finder",
+    "PhotonList": "photon_list",
+    "PhotonLists": "photon_list_io",
     "open_run": "sources.run",
     "pack_corrected": "sources.corrected",
     "peakfinder8": "measure.peakfinder8",
