@@ -19,8 +19,8 @@ def speckled(rng, shape, share, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2"])
-@pytest.mark.parametrize("pixels", [1, 7, 31, 64, 255, 256, 257, 1000])
-@pytest.mark.parametrize("share", [0.0, 0.03, 0.6, 1.0])
+@pytest.mark.parametrize("pixels", [1, 31, 64, 257, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.05, 1.0])
 def test_lists_are_those_of_the_reference(native_backend, rng, dtype, pixels, share):
     frames = speckled(rng, (9, pixels), share, dtype)
     found = PhotonList.of(frames, backend=native_backend, threads=3)

@@ -17,6 +17,8 @@ from shotsieve.engine.against import check_against
 from shotsieve.errors import BadInput, UnreadableData
 from shotsieve.keep import chosen, kept_whole
 from shotsieve.photon_list_io import MISSING
+from shotsieve.simulate.receiver import simulate_receiver
+from shotsieve.simulate.receiver_parameters import ReceiverParameters
 from shotsieve.write.photon_lists import LIST, MASKS, SHOTS, Masks
 
 CORR = "INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/{}CH0:output"
@@ -90,7 +92,7 @@ def test_a_share_of_the_shots_is_kept_whole_by_the_hash_of_its_own_key(reduced):
 
 
 def test_nothing_but_lists_stands_there_by_default(reduced):
-    told, keys = frames_of(reduced("photon_list", trains_per_file=500), 3)
+    told, keys = frames_of(reduced("photon_list", dtype="uint8", compression="none"), 3)
     assert told["data"].shape == (0, 512, 128)
     assert len(keys) == 0
 
@@ -284,3 +286,42 @@ def test_masks_that_differ_from_shot_to_shot_come_back():
         came.append(entry)
     assert len(whole) < 10
     assert any(len(entry.pixel) for entry in came)
+
+
+@pytest.mark.parametrize("drop_cells", [False, True])
+def test_detectors_that_store_trains(tmp_path, drop_cells):
+    """Of JUNGFRAU shots are listed one by one, and kept whole by trains unless cells may be dropped.
+
+    Modules have more pixels than 16 bits count, and saturated pixels make masks differ from shot to shot.
+    """
+    run = simulate_receiver(
+        tmp_path / "sim", ReceiverParameters(n_trains=3, n_frames=3, peak_photons=(300, 900), hit_rate=0.8)
+    )
+    out, made = {}, {}
+    for content in ("photons", "photon_list"):
+        write = {"content": content, "dtype": "uint8", "drop_cells": drop_cells}
+        if content == "photon_list":
+            write["whole"] = 0.5
+        recipe = {"calibrate": {"photon_energy": "9 keV"}, "write": write, "keep": {"rule": "cell_id >= 1"}}
+        made[content] = shotsieve.reduce(
+            run.raw, recipe, tmp_path / content, constants=run.constants, backend="cpu"
+        )
+        with h5py.File(made[content].files[0]) as file:
+            source = file[file["METADATA/dataSources/dataSourceId"].asstr()[0].rpartition("/")[0]]
+            out[content] = {name: source["data"][name][:] for name in ("adc", "mask")}
+            if content == "photon_list":
+                assert source["photonList/pixel"].dtype == np.dtype("u4")
+                assert len(source["photonMaskList/pixel"]) > 0
+    kept = 6 if drop_cells else 9
+    with shotsieve.PhotonLists(tmp_path / "photon_list") as photons:
+        data, mask = photons.frames()
+        assert len(data) == kept
+        cells = [0, 2] if drop_cells else [0, 1, 2]  # memory cells are 15, 0, 1
+        frames, masks = (out["photons"][name][:, cells].reshape(kept, 512, 1024) for name in ("adc", "mask"))
+        np.testing.assert_array_equal(data[:, 0], frames)
+        np.testing.assert_array_equal(mask[:, 0], masks)
+        assert (mask & np.uint32(BadPixels.VALUE_OUT_OF_RANGE)).any()
+        whole = kept_whole(0.5, 0, photons.train_id, photons.pulse_id, by_train=not drop_cells)
+        assert out["photon_list"]["adc"].any(axis=(2, 3)).sum() == (frames.any(axis=(1, 2)) & whole).sum()
+    report = check_against(check(tmp_path / "photon_list"), run.raw, constants=run.constants, backend="cpu")
+    assert report.ok, report.faults
