@@ -325,3 +325,36 @@ def test_detectors_that_store_trains(tmp_path, drop_cells):
         assert out["photon_list"]["adc"].any(axis=(2, 3)).sum() == (frames.any(axis=(1, 2)) & whole).sum()
     report = check_against(check(tmp_path / "photon_list"), run.raw, constants=run.constants, backend="cpu")
     assert report.ok, report.faults
+
+
+def test_an_interrupted_reduction_goes_on_to_the_same_bytes(speckles, reduced, tmp_path, interrupt_after):
+    recipe = {
+        "calibrate": {},
+        "measure": {"lit": {}},
+        "write": {"content": "photon_list", "trains_per_file": 1, "whole": 1.0},
+    }
+    given = {"constants": speckles.constants, "backend": "cpu"}
+    with interrupt_after("reduce", 1):
+        shotsieve.reduce(speckles.raw, recipe, tmp_path / "out", **given)
+    result = shotsieve.reduce(speckles.raw, recipe, tmp_path / "out", resume=True, **given)
+    assert result.digest == reduced("photon_list", trains_per_file=1, whole=1.0).digest
+
+
+def test_a_run_of_which_nothing_is_kept(speckles, tmp_path):
+    recipe = {
+        "calibrate": {},
+        "measure": {"lit": {}},
+        "keep": {"rule": "lit_pixels > 1e7"},
+        "write": {"content": "photon_list", "whole": 0.5},
+    }
+    out = tmp_path / "out"
+    shotsieve.reduce(speckles.raw, recipe, out, constants=speckles.constants, backend="cpu")
+    assert check(out).ok
+    with shotsieve.PhotonLists(out) as photons:
+        kept = len(photons)
+        data, mask = photons.frames()
+        assert data.shape == mask.shape == (kept, 2, 512, 128)
+        assert photons.sums(np.zeros((2, 512, 128), int), 1)[0].shape == (kept, 1)
+        if not kept:
+            with pytest.raises(BadInput, match="no shot was kept"):
+                photons.profiles(_rings())
