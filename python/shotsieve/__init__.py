@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .measure.roi import RegionSums, RoiResult
     from .measure.xcca import AngularCorrelator, XccaResult, xcca
     from .peak_list import PeakList
+    from .photon_list import PhotonList
+    from .photon_list_io import PhotonLists
     from .recipe import Recipe
     from .sources.corrected import pack_corrected
     from .sources.run import open_run
@@ -51,6 +53,8 @@ __all__ = [
     "PeakParams",
     "PeakPlan",
     "Peaks",
+    "PhotonList",
+    "PhotonLists",
     "Recipe",
     "RegionSums",
     "Result",
@@ -100,6 +104,8 @@ _LAZY = {
     "PeakParams": "measure.peaks",
     "PeakPlan": "measure.peaks",
     "Peaks": "measure.peak_finder",
+    "PhotonList": "photon_list",
+    "PhotonLists": "photon_list_io",
     "open_run": "sources.run",
     "pack_corrected": "sources.corrected",
     "peakfinder8": "measure.peakfinder8",

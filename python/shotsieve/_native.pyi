@@ -87,6 +87,10 @@ def keep_list(keep: Any, index: Any, count: Any, *, stream: int = 0, threads: in
 def gather_rows(
     source: Any, index: Any, count: Any, target: Any, *, stream: int = 0, threads: int = 1
 ) -> None: ...
+def photon_numbers(frames: Any, number: Any, *, stream: int = 0, threads: int = 1) -> None: ...
+def photon_list(
+    frames: Any, first: Any, pixel: Any, count: Any, *, stream: int = 0, threads: int = 1
+) -> None: ...
 def bank_mode(
     raw: Any,
     frames: Any,

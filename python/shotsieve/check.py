@@ -11,23 +11,20 @@ import h5py
 import numpy as np
 
 from . import detectors
-from .check_told import RECORDED, Told, thirds_of, wrong_accounts, wrong_numbers, wrong_settings
+from .check_frames import check_frames
+from .check_told import RECORDED, Told, wrong_accounts, wrong_numbers, wrong_settings
 from .cpus import usable_cpus
 from .detectors import Detector
 from .errors import BadInput
 from .recipe import Recipe
 from .sources.exdf import DAMAGE
-from .sources.parallel_gain import in_thirds
 from .table import FATES, ModuleStatus, Table
-from .write.checksums import chunk_checksum, sha256_of
-from .write.labels import read_labels
+from .write.checksums import sha256_of
 from .write.ledger import FILE_NAME, Ledger, counted, names_in, told_checksums
 from .write.modules import WITH_PIXELS, written_modules
 from .write.output import SIDE
 from .write.redu import AGGREGATOR, compare_redu
-from .write.reduction import CHECKSUMS, GONE, SLOT, stored_frames
 
-CHUNKS_TOGETHER = 64
 _IN_FILE = (ModuleStatus.OK, ModuleStatus.NO_CONSTANTS)
 """Status of a module that recorded the shot: where that is kept, its frame is in the file."""
 
@@ -263,7 +260,7 @@ def _check_module(
                 trains = file["INDEX/trainId"][:]
                 here = np.isin(table.train_id, trains)
                 _check_index(file, path.name, report)
-                _check_frames(file, path.name, detector, table, left & here, report)
+                check_frames(file, path.name, name, detector, table, left & here, making[0], report)
                 found = True
                 told = _told(parts, table, trains)
                 unit = making[0].get("intensity_unit", making[0]["unit"])
@@ -325,76 +322,3 @@ def _check_index(file: h5py.File, name: str, report: Report) -> None:
             file[path]["trainId"][:], np.repeat(trains, count.astype("i8"))
         ):
             report.faults.append(f"{name}: {place}/trainId does not fit the index")
-
-
-def _check_frames(
-    file: h5py.File, name: str, detector: Detector, table: Table, kept: np.ndarray, report: Report
-) -> None:
-    source = reduction_of(file, detector)
-    images = file[f"INSTRUMENT/{source}/{detector.group}"]
-    told = file[f"REDUCTION/SHOTSIEVE/{source}/{detector.group}"]
-    labels = read_labels(images, detector)
-    count = file[f"INDEX/{source}/{detector.group}/count"][:] * labels.per_row
-    stored = stored_frames(file, source, labels)
-    here, kept = slice(None), np.flatnonzero(kept)
-    if thirds_of(file, source):  # three frames of every shot; what is told is of shots
-        count, kept = count // 3, in_thirds(kept, table.train_id[kept])
-    if stored is not None:
-        count = file[f"INDEX/SHOTSIEVE/{source}/{CHECKSUMS}/count"][:]
-        here = stored[0] * labels.per_row + stored[1]
-    if not np.array_equal(told["framesKept"][:], count):
-        number = told["framesKept"][:].sum()
-        report.faults.append(f"{name}: framesKept is {number}, and {count.sum()} are there")
-    sums = told["framesKept"][:] + sum(told[key][:] for key in GONE)
-    for train in file["INDEX/trainId"][:][sums != told["framesBefore"][:]][:3]:
-        report.faults.append(f"{name}: the frames of train {train} do not add up")
-    if (told["framePattern"][:].sum(axis=1) > told["framesKept"][:]).any():
-        report.faults.append(f"{name}: framePattern has more frames than were kept")
-    keys = [("train", labels.train[here], table.train_id), ("cell", labels.cell[here], table.cell_id)]
-    if detector.layout != "trains":
-        keys.append(("pulse", labels.pulse[here], table.pulse_id))
-    for what, found, expected in keys:
-        if not np.array_equal(found, expected[kept]):
-            report.faults.append(
-                f"{name}: it has {len(found)} frames, and the table {len(kept)} that were kept; their "
-                f"{what} ids differ"
-            )
-            break
-    checksums = file[f"REDUCTION/SHOTSIEVE/{source}/{CHECKSUMS}"]
-    # A list: h5py holds its lock while somebody iterates, and a thread of the pool that frees an object of
-    # h5py would wait for it for ever.
-    for plane, sums in list(checksums.items()):
-        if plane == SLOT:
-            continue
-        dataset = images[plane.replace(".", "/")]
-        starts = np.zeros((len(sums), dataset.ndim), "i8")
-        starts[:, 0] = np.arange(len(sums)) if stored is None else stored[0]
-        if stored is not None:
-            starts[:, 1] = stored[1]
-            if (chunks := dataset.id.get_num_chunks()) != len(sums):
-                report.faults.append(f"{name}: {plane} has {chunks} chunks, and {len(sums)} frames were kept")
-        for number in _wrong_chunks(dataset, starts, sums[:], report):
-            row = int(starts[number, 0])
-            place = f"row {row}" if stored is None else f"row {row} place {starts[number, 1]}"
-            report.faults.append(
-                f"{name}: {plane} of {place} (train {images['trainId'][row]}) is not what was written"
-            )
-
-
-def _wrong_chunks(dataset: h5py.Dataset, starts: np.ndarray, sums: np.ndarray, report: Report) -> list[int]:
-    """Return which chunks have other stored bytes than their checksum says; they begin at `starts`."""
-    wrong: list[int] = []
-
-    def stored(number: int) -> bytes:
-        try:
-            return dataset.id.read_direct_chunk(tuple(starts[number].tolist()))[1]
-        except DAMAGE:
-            return b""
-
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        for start in range(0, len(sums), CHUNKS_TOGETHER):
-            rows = range(start, min(start + CHUNKS_TOGETHER, len(sums)))
-            found = pool.map(chunk_checksum, [stored(row) for row in rows])
-            wrong += [row for row, digest in zip(rows, found, strict=True) if digest != sums[row].tobytes()]
-    report.chunks += len(sums)
-    return wrong

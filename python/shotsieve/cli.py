@@ -382,7 +382,7 @@ class _Simulations(click.Group):
     """Makes its commands only when one is asked for: they import what the others do not need."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["dark", "receiver", "saxs", "sfx", "spi"]
+        return ["dark", "receiver", "saxs", "sfx", "spi", "xpcs"]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in self.list_commands(ctx):

@@ -140,7 +140,13 @@ def _saxs() -> tuple[type, Callable[..., Any], str]:
     return SaxsParameters, simulate_saxs, "Solution scattering and powder rings at AGIPD, LPD or DSSC"
 
 
-SCENES = {"saxs": _saxs, "sfx": _sfx, "spi": _spi}
+def _xpcs() -> tuple[type, Callable[..., Any], str]:
+    from .simulate import XpcsParameters, simulate_xpcs
+
+    return XpcsParameters, simulate_xpcs, "Speckles that relax, for photon correlation, at AGIPD, LPD or DSSC"
+
+
+SCENES = {"saxs": _saxs, "sfx": _sfx, "spi": _spi, "xpcs": _xpcs}
 """What the beam hits: name of the command -> its parameters, its function and what it is."""
 
 
@@ -268,4 +274,6 @@ def _command(
     )
 
 
-spi_command, sfx_command, saxs_command = (partial(scene_command, name) for name in ("spi", "sfx", "saxs"))
+spi_command, sfx_command, saxs_command, xpcs_command = (
+    partial(scene_command, name) for name in ("spi", "sfx", "saxs", "xpcs")
+)

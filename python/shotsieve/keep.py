@@ -194,6 +194,36 @@ def chosen(share: float, seed: int, train_id: Any, pulse_id: Any) -> np.ndarray:
     return state < np.uint64(int(share * 2.0**64))
 
 
+_WHOLE = 0x77686F6C65
+"""Of the choice of shots that are kept whole: another one than that of the misses with the same seed."""
+
+
+def kept_whole(share: float, seed: int, train_id: Any, pulse_id: Any, by_train: bool = False) -> np.ndarray:
+    """Choose the shots of photon lists whose frames are kept too, each by its own key alone.
+
+    Parameters
+    ----------
+    share : float
+        0 to 1.
+    seed : int
+        That of ``[keep]``; which misses are kept by the same seed says nothing of this choice.
+    train_id, pulse_id : array of uint64, shape (S,)
+    by_train : bool
+        Whether whole trains are chosen, for files that hold nothing less.
+
+    Returns
+    -------
+    ndarray of bool, shape (S,)
+
+    Examples
+    --------
+    >>> int(kept_whole(0.25, 1, np.arange(10_000), np.zeros(10_000)).sum())
+    2514
+    """
+    pulse = np.zeros_like(train_id) if by_train else pulse_id
+    return chosen(share, seed ^ _WHOLE, train_id, pulse)
+
+
 def _mixed(values: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         z = values + np.uint64(0x9E3779B97F4A7C15)

@@ -90,7 +90,12 @@ def build_calibrate(values: dict[str, Any] | None, name: str) -> Calibrate | Non
     return Calibrate(**plain, steps=steps)
 
 
-_OF_CONTENT = {"dtype": "photons", "rounding_absolute": "rounded", "rounding_relative": "rounded"}
+_OF_CONTENT = {
+    "dtype": ("photons", "photon_list"),
+    "whole": ("photon_list",),
+    "rounding_absolute": ("rounded",),
+    "rounding_relative": ("rounded",),
+}
 
 
 def build_write(values: dict[str, Any] | None, name: str) -> Write | None:
@@ -98,11 +103,14 @@ def build_write(values: dict[str, Any] | None, name: str) -> Write | None:
     if values is None:
         return None
     write = Write(**values)
-    for key, content in _OF_CONTENT.items():
-        if values[key] is not None and write.content != content:
+    for key, contents in _OF_CONTENT.items():
+        if values[key] is not None and write.content not in contents:
+            wanted = " or ".join(f'"{content}"' for content in contents)
             raise BadInput(
-                f'{name}: [write] {key} belongs to content = "{content}"; the content is "{write.content}"'
+                f'{name}: [write] {key} belongs to content = {wanted}; the content is "{write.content}"'
             )
+    if write.whole is not None and not 0 <= write.whole <= 1:
+        raise BadInput(f"{name}: [write] whole = {write.whole:g}: expected a share of the shots from 0 to 1")
     if write.content == "rounded":
         absolute = write.rounding_absolute
         if absolute is None and write.rounding_relative is None:

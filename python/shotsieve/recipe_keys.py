@@ -187,6 +187,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
     "write": {
         "content": Key(str, "corrected", choices=CONTENTS),
         "dtype": Key(str, choices=PHOTON_DTYPES),
+        "whole": Key(float),
         "rounding_absolute": Key(Quantity, units=("ADU", "keV", "photon")),
         "rounding_relative": Key(float),
         "compression": Key(str, choices=COMPRESSIONS),

@@ -91,6 +91,11 @@ def _check_write(recipe: Recipe, write: Write, name: str) -> None:
             f"{name}: [write] trains_per_file = {write.trains_per_file}: expected a number of trains, or "
             "0 for files that begin where those of the run do"
         )
+    if write.cxi and write.content == "photon_list":
+        raise BadInput(
+            f"{name}: [write] cxi = true writes the frames of all kept shots, and photon lists are there to "
+            'replace them: leave cxi out, or set content = "photons"'
+        )
     if write.cxi and (measure.peaks is None or write.content == "raw"):
         raise BadInput(
             f"{name}: [write] cxi = true writes calibrated frames with their peaks: it needs a section "

@@ -350,18 +350,19 @@ class Write:
 
     Attributes
     ----------
-    content : {"corrected", "raw", "rounded", "photons"}
+    content : {"corrected", "raw", "rounded", "photons", "photon_list"}
         Frames of the EuXFEL files.
     dtype : {"uint16", "uint8"} or None
-        Of photons; None is uint16.
+        Of photons and photon lists; None is uint16.
+    whole : float or None
+        Of photon lists: share of the shots, at random, whose frames are written too; None is 0.
     rounding_absolute : Quantity or None
         Of rounded content: the step, at most half of which is the error.
     rounding_relative : float or None
         Of rounded content: the error in units of the value; what allows more of the two counts.
     compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"} or None
-        Of the pixel values;
-        None compresses what is rounded or counted in photons, and with `regions` everything.
-        Bitshuffle is for gain and mask too.
+        Of the pixel values; None compresses what is rounded or counted in photons, and with `regions`
+        everything. Bitshuffle is for gain and mask too.
     modules : str or None
         Modules that get a file, as ranges like the memory cells of [select]; None is all, or with `regions`
         those that a region has pixels in.
@@ -374,8 +375,7 @@ class Write:
     overview : bool
         Also a file through which EXtra-data opens the run at once.
     others : bool
-        Also what the run holds beside the frames: files without detector data as they are, and what stands in
-        the detector's files beside its frames.
+        Also what the run holds beside the frames, in files of its own and in those of the detector.
     trains_per_file : int
         Trains of each part of the run, which has files of its own; 0 cuts where the files of the run begin.
     legacy_names : bool
@@ -386,6 +386,7 @@ class Write:
 
     content: str = "corrected"
     dtype: str | None = None
+    whole: float | None = None
     rounding_absolute: Quantity | None = None
     rounding_relative: float | None = None
     compression: str | None = None

@@ -93,7 +93,7 @@ def test_threads_may_use_hdf5_while_chunks_are_looked_at(reduced, monkeypatch):
         assert not thread.is_alive()
         return []
 
-    monkeypatch.setattr("shotsieve.check._wrong_chunks", look)
+    monkeypatch.setattr("shotsieve.check_frames.wrong_chunks", look)
     assert check(result.out).ok
     assert used
 

@@ -17,6 +17,8 @@ from ..write.planes import planes_of
 from .against_copies import changed_files, changed_frame_columns, changed_groups
 from .job import Job
 from .stored import StoredModule
+from .stored_lists import StoredLists
+from .writers import whole_of_lists
 
 _SHOWN = 5  # faults of a kind that are named one by one
 
@@ -36,12 +38,15 @@ class FrameComparer:
         self._trains = np.unique(source.shots.train_id)
         self.notes: list[str] = []
         self._stored: dict[int, StoredModule] = {}
+        self._lists: dict[int, StoredLists] = {}
         self._kept: dict[int, list[np.ndarray]] = {}
         self._wrong: dict[str, list[str]] = {}
         self._written = [m for m, module in enumerate(source.modules) if module in job.modules]
         for m in self._written:
             if paths := files_of(report.out, source.detector, source.modules[m]):
                 self._stored[m] = StoredModule(paths, source.detector, self._key)
+                if job.content == "photon_list":
+                    self._lists[m] = StoredLists(paths, source.detector, self._key)
                 self._kept[m] = []
 
     def _key(self, train: np.ndarray, within: np.ndarray) -> np.ndarray:
@@ -57,11 +62,15 @@ class FrameComparer:
         by_cell = source.detector.layout == "trains" and source.detector.cell_key
         within = source.shots.cell_id if by_cell else source.shots.pulse_id
         keys = self._key(source.shots.train_id[shots], within[shots])
+        whole = whole_of_lists(self.job, shots)
         for m in self._written:
             at = np.flatnonzero(present[:, m])
             if m not in self._stored or not len(at):
                 self._add("is kept by the rule, and its module has no file", m, shots[at])
                 continue
+            if whole is not None:
+                self._compare_lists(m, shots, at, frames)
+                at = at[whole[at]]
             self._kept[m].append(shots[at])
             thirds = "raw" in frames and source.detector.encoding == "parallel"
             for copy in range(3 if thirds else 1):
@@ -71,6 +80,16 @@ class FrameComparer:
                     mine = values[at[there], m]
                     differs = self._stored[m].differs(name, rows, mine[:, copy, None] if thirds else mine)
                     self._add(f"{name} is not what its source gives", m, shots[at[there][differs]])
+
+    def _compare_lists(
+        self, m: int, shots: np.ndarray, at: np.ndarray, frames: Mapping[str, np.ndarray]
+    ) -> None:
+        shown = self.job.source.shots
+        keys = self._key(shown.train_id[shots[at]], shown.pulse_id[shots[at]])
+        there, wrong = self._lists[m].differs(keys, frames["data"][at, m], frames["mask"][at, m])
+        self._add("is kept by the rule, and has no photon list in the output", m, shots[at[~there]])
+        for name, differs in wrong.items():
+            self._add(f"{name} of the photon list is not what its source gives", m, shots[at[differs]])
 
     def _add(self, what: str, m: int, shots: np.ndarray) -> None:
         table, module = self.job.table, self.job.source.modules[m]
@@ -86,6 +105,12 @@ class FrameComparer:
                 self.report.faults.append(
                     f"module {module}: {int((~stored.seen).sum())} frames of the output are not kept by the "
                     "rule"
+                )
+        for m, lists in self._lists.items():
+            if not lists.seen.all():
+                self.report.faults.append(
+                    f"module {self.job.source.modules[m]}: {int((~lists.seen).sum())} photon lists of the "
+                    "output are not kept by the rule"
                 )
         for what, names in self._wrong.items():
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -124,5 +149,5 @@ class FrameComparer:
 
     def abort(self) -> None:
         """Close the files."""
-        for stored in self._stored.values():
+        for stored in (*self._stored.values(), *self._lists.values()):
             stored.close()

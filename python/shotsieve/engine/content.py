@@ -64,11 +64,11 @@ def form_of(
         bitshuffle_options(compression)  # what is not installed is told now, not after an hour of reading
     raw = write.content == "raw"
     form = FrameForm(write.content, "ADU" if raw else unit, compression, written=written)
-    if write.content == "photons":
+    if write.content in ("photons", "photon_list"):
         per_unit = photons_per_unit(unit, photon_energy_kev)
         if not per_unit:
             raise BadInput(
-                '[write] content = "photons" '
+                f'[write] content = "{write.content}" '
                 + (
                     "cannot be made of values in ADU: set [calibrate] xray_gain = true"
                     if unit == "ADU"
@@ -78,6 +78,7 @@ def form_of(
             )
         threshold = recipe.calibrate.steps.rounding_threshold
         form.photons, form.unit = PhotonCounts(per_unit, threshold, write.dtype or "uint16"), "photon"
+        form.whole, form.seed = write.whole or 0.0, 0 if recipe.keep is None else recipe.keep.seed
     elif write.content == "rounded":
         absolute = write.rounding_absolute
         if absolute is not None:

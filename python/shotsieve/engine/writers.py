@@ -11,6 +11,7 @@ import numpy as np
 
 from ..constants.bad_pixels import BadPixels
 from ..errors import BadInput, OutputError
+from ..keep import kept_whole
 from ..write.crystfel import list_text
 from ..write.cxi import CxiWriter
 from ..write.encoded import EncodedFrames
@@ -128,7 +129,7 @@ class KeptWriters:
             For the CXI file.
         """
         if self._cxi is None:
-            self._exdf.append(shots, present, frames)
+            self._exdf.append(shots, present, frames, whole=whole_of_lists(self.job, shots))
             return
         encoded = EncodedFrames(frames, present, self._exdf.compressed, dtype=self.job.form.dtype)
         self._exdf.append(shots, present, frames, encoded)
@@ -164,6 +165,15 @@ class KeptWriters:
         self._exdf.abort()
         if self._cxi is not None:
             self._cxi.abort()
+
+
+def whole_of_lists(job: Job, shots: np.ndarray) -> np.ndarray | None:
+    """Return which shots of photon lists have their frames written too; None where there are no lists."""
+    form, table = job.form, job.table
+    if form.content != "photon_list":
+        return None
+    by_train = job.recipe.keeps_whole_trains(job.source.detector.layout == "trains")
+    return kept_whole(form.whole, form.seed, table.train_id[shots], table.pulse_id[shots], by_train)
 
 
 def cxi_name(job: Job, number: int) -> str:

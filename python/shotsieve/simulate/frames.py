@@ -108,12 +108,12 @@ class FrameMaker:
         cell = min(int(self.schedule.cell_id[shot]), self.model.cells - 1)
         module = self.model.module(self.parameters.modules[row])
         background_lit = self._background_lit(shot, row, module, cell, energy)
-        hit = self.scene.hit(shot, row)
+        hit = self.scene.mean(shot, row)
         if hit is None:
             photons = background.total * energy
             return Expected(*_rounded(photons, 0.0, background_lit, background_lit))
         mean = (background.mean.astype(np.float64) + hit) * energy
-        lit = np.sum(-np.expm1(-mean), where=module.good(cell))
+        lit = np.sum(self.scene.lit(mean, hit.astype(np.float64) * energy), where=module.good(cell))
         hit_photons = float(np.sum(hit, dtype=np.float64)) * energy
         photons = background.total * energy + hit_photons
         return Expected(*_rounded(photons, hit_photons, lit, background_lit))

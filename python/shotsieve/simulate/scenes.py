@@ -1,4 +1,7 @@
-"""What the beam hits: spheres, crystals, or a solution that scatters the same in every shot."""
+"""What the beam hits: spheres, crystals, or a solution that scatters the same in every shot.
+
+Speckles have a module of their own, `speckles`.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,12 @@ class Scene(Protocol):
     def hit(self, shot: int, row: int) -> np.ndarray | None:
         """Return the expected photons of the hit on one module, (pixels,) float32; None for a miss."""
 
+    def mean(self, shot: int, row: int) -> np.ndarray | None:
+        """Return the same over all that chance does to the light itself, beside the photons."""
+
+    def lit(self, photons: np.ndarray, hit: np.ndarray) -> np.ndarray:
+        """Return the probability of a photon in each pixel: photons expected there, and those of the hit."""
+
     def background(self, q: np.ndarray) -> np.ndarray:
         """Return the relative intensity of the background."""
 
@@ -34,7 +43,19 @@ class Scene(Protocol):
         """Return what truth.h5 says beside the schedule: name -> values, unit, meaning."""
 
 
-class Spheres:
+class Still:
+    """Light that is what it is, so that chance is in the photons alone."""
+
+    def mean(self, shot: int, row: int) -> np.ndarray | None:
+        """See `Scene`."""
+        return self.hit(shot, row)
+
+    def lit(self, photons: np.ndarray, hit: np.ndarray) -> np.ndarray:
+        """See `Scene`."""
+        return -np.expm1(-photons)
+
+
+class Spheres(Still):
     """Single particles, one a hit.
 
     Parameters
@@ -72,7 +93,7 @@ class Spheres:
         return {}
 
 
-class Crystals:
+class Crystals(Still):
     """Crystals in random orientations, one a hit, in a jet of water.
 
     Parameters
@@ -172,7 +193,7 @@ class Crystals:
         }
 
 
-class Solution:
+class Solution(Still):
     """A solution that scatters in every lit shot: spheres of many sizes, and powder rings.
 
     Parameters

@@ -12,6 +12,9 @@ from ..errors import BadInput, UnreadableData
 from .corrected import UNITS
 from .exdf import DAMAGE, RunFile, opened, reason, train_text
 
+LISTS = "photonList"
+"""Group beside that of the frames in a run that was reduced to photon lists."""
+
 
 @dataclass(frozen=True)
 class PartForm:
@@ -64,6 +67,11 @@ def holds_corrected(d: Detector, file: RunFile, source: str) -> bool:
 
 def check_corrected(d: Detector, file: RunFile, f: h5py.File, group: str) -> PartForm:
     """Check that the datasets hold corrected frames, and return what they say."""
+    if f"{group.rpartition('/')[0]}/{LISTS}" in f:
+        raise BadInput(
+            f"{file.path} holds photon lists, and frames of a few shots beside them: it is not read as a run "
+            "of frames, which would be without most shots. Reduce the raw run, or take shotsieve.PhotonLists"
+        )
     path = f"{group}/{d.planes[0]}"
     shape, dtype = _shape_of(file, f, path)
     axes = (1,) if d.layout == "frames" else (1, 2)

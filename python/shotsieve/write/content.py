@@ -14,8 +14,10 @@ from ..cpus import usable_cpus
 from .photons import PhotonCounts
 from .rounding import MANTISSA_BITS, Rounding
 
-CONTENTS = ("corrected", "raw", "rounded", "photons")
-DEFAULT_COMPRESSION = {"corrected": "none", "raw": "none", "rounded": "gzip", "photons": "gzip"}
+CONTENTS = ("corrected", "raw", "rounded", "photons", "photon_list")
+DEFAULT_COMPRESSION = {
+    "corrected": "none", "raw": "none", "rounded": "gzip", "photons": "gzip", "photon_list": "gzip"
+}  # fmt: skip
 """Noise does not compress; what was rounded for it does."""
 
 
@@ -27,7 +29,7 @@ class FrameForm:
 
     Attributes
     ----------
-    content : {"corrected", "raw", "rounded", "photons"}
+    content : {"corrected", "raw", "rounded", "photons", "photon_list"}
     unit : {"ADU", "keV", "photon"}
         Of the pixel values that are written.
     compression : {"none", "gzip", "bitshuffle-lz4", "bitshuffle-zstd"}
@@ -35,7 +37,11 @@ class FrameForm:
     rounding : Rounding or None
         Of rounded content.
     photons : PhotonCounts or None
-        Of photons.
+        Of photons, and of photon lists.
+    whole : float
+        Of photon lists: share of the shots whose frames are written too, chosen by `seed`.
+    seed : int
+        Of `shotsieve.keep.kept_whole`.
     out_of_range : int
         Pixels so far whose photons did not fit.
     written : ndarray of bool, shape (M * ss, fs), or None
@@ -56,6 +62,8 @@ class FrameForm:
     compression: str = "none"
     rounding: Rounding | None = None
     photons: PhotonCounts | None = None
+    whole: float = 0.0
+    seed: int = 0
     out_of_range: int = 0
     written: np.ndarray | None = field(default=None, compare=False)
     values: str = "<f4"
@@ -116,7 +124,9 @@ class FrameForm:
     def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of its form; `unit` is that of the calibrated values."""
         if self.photons is not None:
+            lists = {"photon_list.whole": self.whole, "photon_list.seed": self.seed}
             return {
+                **(lists if self.content == "photon_list" else {}),
                 "unit": self.unit,
                 "photons.dtype": self.photons.dtype,
                 "photons.per_unit": self.photons.per_unit,
@@ -144,7 +154,11 @@ class FrameForm:
     def _told_of_values(self) -> str:
         if self.photons is not None:
             largest = np.iinfo(self.photons.dtype).max
-            return (
+            how = (
+                "kept shots are lists of the pixels that hold photons, with their masks, and a share of "
+                f"{self.whole:g} of them has its frames too; "
+            )
+            return (how if self.content == "photon_list" else "") + (
                 f"pixels hold whole photons, rounded up from {self.photons.rounding_threshold:g}; masked "
                 f"pixels are 0; {self.out_of_range} pixels hold more than {largest} photons and are flagged "
                 "VALUE_OUT_OF_RANGE"

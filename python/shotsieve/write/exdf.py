@@ -20,10 +20,11 @@ from .cell_rows import CellDataset, TrainCells
 from .chunks import RowDataset, append_rows
 from .content import CONTENTS
 from .exdf_file import ExdfFile
-from .kept import KeptShots
+from .kept import KeptShots, shots_per_train
 from .labels import write_labels
 from .names import file_name, recorded_name, written_name
 from .part import PartOfRun
+from .photon_lists import PhotonListFiles, pieces
 from .planes import check_planes, dataset_specs, planes_of
 from .thirds import Thirds
 
@@ -49,7 +50,7 @@ class ReducedRunWriter:
         An existing folder, usually the temporary one of `OutputFolder`.
     source : Source
         The run that is reduced: detector, names, all shots and trains, dates.
-    content : {"corrected", "raw", "rounded", "photons"}
+    content : {"corrected", "raw", "rounded", "photons", "photon_list"}
         Raw: the words as they were recorded, under the source name they were recorded under. Else: data,
         uint8 gain stage, uint32 mask, under the corrected source name; see `shotsieve.write.content`.
     unit : {"keV", "photon", "ADU"}
@@ -107,17 +108,14 @@ class ReducedRunWriter:
         modules: Collection[int] | None = None,
         part: Part | None = None,
     ) -> None:
-        for name, value, allowed in (
-            ("content", content, CONTENTS),
-            ("unit", unit, UNITS),
-        ):
+        for name, value, allowed in (("content", content, CONTENTS), ("unit", unit, UNITS)):
             if value not in allowed:
                 raise BadInput(f"write: {name} is {value!r}; it must be {' or '.join(map(repr, allowed))}")
         self.detector = source.detector
         self.content = content
         self.unit = "ADU" if content == "raw" else unit
         self.dtype = np.dtype(dtype)
-        if self.dtype.kind not in {"photons": "u", "corrected": "fiu"}.get(content, "f"):
+        if self.dtype.kind not in {"photons": "u", "photon_list": "u", "corrected": "fiu"}.get(content, "f"):
             raise BadInput(f"write: dtype is {dtype}; photons need uint8 or uint16, rounded values float32")
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
         self.compressed = packing(compression)
@@ -132,7 +130,7 @@ class ReducedRunWriter:
                 "room anyway: leave the key out"
             )
         self._whole_trains = by_train and not drop_cells
-        self._cells = _shots_per_train(source) if by_train else 1
+        self._cells = shots_per_train(source) if by_train else 1
         wanted = [modules is None or number in modules for number in source.modules]
         self.modules = np.flatnonzero(source.shots.present.any(axis=0) & wanted).tolist()
         if not self.modules:
@@ -143,7 +141,12 @@ class ReducedRunWriter:
         self._trains = self.source.trains.train_id > 0
         self.train_ids = self.source.trains.train_id[self._trains]
         whole = self._cells if self._whole_trains else 0
-        self._kept = KeptShots(self.source, self.train_ids, whole)
+        self._kept = self._images = KeptShots(self.source, self.train_ids, whole)
+        self._lists = None
+        if content == "photon_list":
+            form = (self.detector.frame_shape, self.dtype.str, self.compressed)
+            self._lists = PhotonListFiles(self.source.shots, *form)
+            self._images = KeptShots(self.source, self.train_ids, whole)
         self._files: dict[int, ExdfFile] = {}
         self._data: dict[int, dict[str, RowDataset]] = {}
         self._groups: dict[int, Any] = {}
@@ -169,6 +172,7 @@ class ReducedRunWriter:
         present: np.ndarray,
         frames: Mapping[str, np.ndarray],
         encoded: EncodedFrames | None = None,
+        whole: np.ndarray | None = None,
     ) -> None:
         """Append kept shots.
 
@@ -183,6 +187,8 @@ class ReducedRunWriter:
             Raw: ``raw`` uint16 (K, M, planes, ss, fs). Frames that are not present are not looked at.
         encoded : EncodedFrames, optional
             The same calibrated frames, encoded as the attribute `compressed` says.
+        whole : ndarray of bool (K,), optional
+            Of photon lists: shots whose frames are written too; by default none.
 
         Raises
         ------
@@ -201,8 +207,23 @@ class ReducedRunWriter:
             return
         lead = (len(shots), len(self.source.modules))
         check_planes(self.detector, self.content, frames, lead, present.shape, self.dtype)
-        planes = planes_of(self.detector, frames)
         self._kept.check(shots, present)
+        if self._lists is None:
+            self._append_images(shots, present, frames, encoded)
+        else:
+            whole = np.zeros(len(shots), bool) if whole is None else np.asarray(whole, bool)
+            for piece in pieces(whole, self.source.shots.train_id[shots] if self._whole_trains else shots):
+                part = {name: array[piece] for name, array in frames.items()}
+                self._lists.append(shots[piece], present[piece], part)
+                images = present[piece] & whole[piece, None]
+                self._append_images(shots[piece], images, part)
+                self._images.add(shots[piece], images)
+        self._kept.add(shots, present)
+
+    def _append_images(
+        self, shots: np.ndarray, present: np.ndarray, frames: Any, encoded: EncodedFrames | None = None
+    ) -> None:
+        planes = planes_of(self.detector, frames)
         for m in self.modules:
             rows = np.flatnonzero(present[:, m])
             if self._whole_trains:
@@ -215,7 +236,6 @@ class ReducedRunWriter:
                 continue
             jobs = [(self._data[m][n], self._rows(n, array, m, rows, encoded)) for n, array in planes.items()]
             self._append(m, jobs)
-        self._kept.add(shots, present)
 
     def finish(self, table: Table | None = None) -> list[Path]:
         """Write labels, index, measures of all shots and provenance; put every file on the disk.
@@ -253,8 +273,10 @@ class ReducedRunWriter:
             if m in self._thirds:
                 self._append_thirds(m, self._thirds[m].rest())
             try:
-                self._finish_images(m, self._stored(m, mine))
+                self._finish_images(m, self._stored(m, self._images.of_module(m)))
                 self._finish_reduction(m, mine, table)
+                if self._lists is not None:
+                    self._lists.finish(m, mine)
                 name, file = self.source_name(self.source.modules[m]), self._files[m]
                 if lit is not None:
                     unit = str(self.params.get("intensity_unit", self.unit))
@@ -273,12 +295,7 @@ class ReducedRunWriter:
         return [self._files[m].path for m in self.modules]
 
     def abort(self) -> None:
-        """Close what is open; the files are not usable.
-
-        Examples
-        --------
-        >>> writer.abort()    # doctest: +SKIP
-        """
+        """Close what is open; the files are not usable."""
         for file in self._files.values():
             file.abort()
 
@@ -328,6 +345,8 @@ class ReducedRunWriter:
         pixels = self._data[m][detector.planes[0]].dataset
         # `units` for people and general tools, `unitSymbol` is where EXtra-data looks (Karabo's word).
         pixels.attrs["units"] = pixels.attrs["unitSymbol"] = self.unit
+        if self._lists is not None:
+            self._lists.open(m, file, self.source_name(number))
 
     # ------------------------------------------------------------------ appending
 
@@ -371,6 +390,7 @@ class ReducedRunWriter:
         file, shots = self._files[m], self.source.shots
         name = f"SHOTSIEVE/{self.source_name(self.source.modules[m])}"
         reduction.write_trains(file, name, self.detector, shots, m, kept, table)
+        kept = self._images.of_module(m)
         rows = kept.reshape(-1, self._cells)[:, 0] if self._whole_trains else self._stored(m, kept)
         rows = shots.train_id[rows]
         digests = {plane: dataset.digests for plane, dataset in self._data[m].items()}
@@ -379,9 +399,3 @@ class ReducedRunWriter:
         )
         file.run_values(name, self.params)
         file.root_attributes({"writer": f"shotsieve {__version__}", **self.params})
-
-
-def _shots_per_train(source: Source) -> int:
-    """Rows of such a detector are whole trains, so all kept trains have as many shots as the fullest."""
-    good = source.shots.train_id[source.shots.status == ShotStatus.OK]
-    return int(np.unique(good, return_counts=True)[1].max(initial=1))

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..errors import BadInput
+from ..sources.base import ShotStatus
 from .part import PartOfRun
+
+if TYPE_CHECKING:
+    from ..sources.base import Source
+
+
+def shots_per_train(source: Source) -> int:
+    """Return how many shots a train has at most, where whole trains are rows: all kept ones have as many."""
+    good = source.shots.train_id[source.shots.status == ShotStatus.OK]
+    return int(np.unique(good, return_counts=True)[1].max(initial=1))
 
 
 class KeptShots:

@@ -26,7 +26,7 @@ def check_planes(
     Parameters
     ----------
     detector : Detector
-    content : {"corrected", "raw", "rounded", "photons"}
+    content : {"corrected", "raw", "rounded", "photons", "photon_list"}
     frames : mapping of str to ndarray
         As for `planes_of`.
     lead : (int, int)
@@ -85,7 +85,7 @@ def dataset_specs(
     Parameters
     ----------
     detector : Detector
-    content : {"corrected", "raw", "rounded", "photons"}
+    content : {"corrected", "raw", "rounded", "photons", "photon_list"}
     dtype : str
         Of calibrated pixel values.
     compressed : mapping of str to bool or str

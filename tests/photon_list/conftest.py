@@ -1,0 +1,47 @@
+"""Speckles of two modules, reduced to photon frames and to photon lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shotsieve
+from shotsieve.simulate import XpcsParameters, simulate_xpcs
+
+SPECKLES = {
+    "n_trains": 3,
+    "n_cells": 6,
+    "modules": (3, 9),
+    "photons_per_pixel": 0.05,
+    "hit_rate": 0.8,
+    "reference_frame": 1,
+    "missed_trains": ((9, 1),),
+    "constants_without_cells": (4,),
+    "truth_stage": False,
+    "photon_energy_kev": 9.3,
+}
+
+
+@pytest.fixture(scope="session")
+def speckles(tmp_path_factory):
+    """A raw run with its constants; module 9 lacks a train, and there are no constants for cell 4."""
+    return simulate_xpcs(tmp_path_factory.mktemp("speckles"), XpcsParameters(**SPECKLES))
+
+
+@pytest.fixture(scope="session")
+def reduced(speckles, tmp_path_factory):
+    """Reduce the run to some content, each way once."""
+    done: dict[str, Any] = {}
+
+    def reduce(content: str, **write: Any) -> Any:
+        name = "-".join([content, *(f"{key}-{value}" for key, value in write.items())]).replace("/", "")
+        if name not in done:
+            recipe = {"calibrate": {}, "measure": {"lit": {}}, "write": {"content": content, **write}}
+            out = Path(tmp_path_factory.mktemp("reduced"), "out")
+            done[name] = shotsieve.reduce(
+                speckles.raw, recipe, out, constants=speckles.constants, backend="cpu"
+            )
+        return done[name]
+
+    return reduce
