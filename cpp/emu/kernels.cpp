@@ -7,4 +7,5 @@
 #include "../../cuda/darks.cu"
 #include "../../cuda/linearise.cu"
 #include "../../cuda/peaks.cu"
+#include "../../cuda/scores.cu"
 #include "../../cuda/stats.cu"

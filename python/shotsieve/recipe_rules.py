@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .errors import BadInput
 from .recipe_build import check_regions
 from .recipe_keys import PLACED_KINDS
+from .recipe_scores import check_scores
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -38,6 +39,7 @@ def check_sections(recipe: Recipe, name: str) -> None:
                 f'{name}: [write] content = "{write.content}" needs [calibrate]; add it, or write "raw"'
             )
     _check_pump_probe(recipe, name)
+    check_scores(recipe, name)
     placed = [region for region in (measure.roi or {}).values() if region.kind in PLACED_KINDS]
     for section, needs in (("peaks", measure.peaks), ("azint", measure.azint), ("roi", placed or None)):
         if needs is not None and recipe.detector.geometry is None:

@@ -229,7 +229,8 @@ class BlockRunner:
             self.device.wait(self.device.record(slot.stream))
         with self.clock.step("decide"):
             if counted and job.recipe.measure.lit is not None:
-                for name, values in lit_measures(self._counts(slot), job.params.to_photon > 0).items():
+                high = job.counts_high and job.peaks is None
+                for name, values in lit_measures(self._counts(slot), job.params.to_photon > 0, high).items():
                     table.set_measure(name, shots, values)
             keep = self.decide(shots)
         if self.writer is not None and keep.any():

@@ -19,7 +19,7 @@ from .exdf_file import ExdfFile
 from .litpx import COLUMNS, counts_per_train, distinct
 
 if TYPE_CHECKING:
-    from ..recipe_sections import Derived
+    from ..recipe_scores import Derived
     from ..sources.base import Source
     from ..table import Table
 
