@@ -1,4 +1,4 @@
-"""Weak hits kept by each score, short form: the four modules next to the beam; the full form is a benchmark."""
+"""Weak hits kept by each score, short form: four modules next to the beam; the full form is a benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts, thresholds and hits of EXtra-redu (BSD-3-Clause) for equal parameters, and where it is not followed."""
+"""Counts, thresholds and hits of EXtra-redu (BSD-3-Clause) for equal parameters; what is not followed."""
 
 from __future__ import annotations
 
