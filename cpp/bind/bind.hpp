@@ -14,6 +14,7 @@ void bind_darks(pybind11::module_& m);
 void bind_linearise(pybind11::module_& m);
 void bind_peaks(pybind11::module_& m);
 void bind_photon_list(pybind11::module_& m);
+void bind_scores(pybind11::module_& m);
 void bind_stats(pybind11::module_& m);
 
 }  // namespace shotsieve::bind

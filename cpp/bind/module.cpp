@@ -37,6 +37,7 @@ PYBIND11_MODULE(SHOTSIEVE_MODULE, m) {
   shotsieve::bind::bind_linearise(m);
   shotsieve::bind::bind_peaks(m);
   shotsieve::bind::bind_photon_list(m);
+  shotsieve::bind::bind_scores(m);
   shotsieve::bind::bind_stats(m);
   m.def("cpu_level", &cpu_level, "x86-64 level of this processor, 0 on other machines.");
 #if defined(SHOTSIEVE_EMULATED)

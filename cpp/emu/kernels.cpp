@@ -8,4 +8,5 @@
 #include "../../cuda/linearise.cu"
 #include "../../cuda/peaks.cu"
 #include "../../cuda/photon_list.cu"
+#include "../../cuda/scores.cu"
 #include "../../cuda/stats.cu"

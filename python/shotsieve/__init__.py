@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .measure.peakfinder8 import peakfinder8
     from .measure.peaks import PeakParams, PeakPlan
     from .measure.roi import RegionSums, RoiResult
+    from .measure.scores import SpiResult, SpiScores, likelihood_map
     from .measure.xcca import AngularCorrelator, XccaResult, xcca
     from .peak_list import PeakList
     from .photon_list import PhotonList
@@ -61,6 +62,8 @@ __all__ = [
     "RoiResult",
     "RunComparison",
     "ShotsieveError",
+    "SpiResult",
+    "SpiScores",
     "Table",
     "UnreadableData",
     "UserStage",
@@ -69,6 +72,7 @@ __all__ = [
     "backends",
     "calibrate_frames",
     "compare_runs",
+    "likelihood_map",
     "open_run",
     "pack_corrected",
     "peakfinder8",
@@ -89,6 +93,9 @@ _LAZY = {
     "UserStage": "engine.embed",
     "RegionSums": "measure.roi",
     "RoiResult": "measure.roi",
+    "SpiResult": "measure.scores",
+    "SpiScores": "measure.scores",
+    "likelihood_map": "measure.scores",
     "AzimuthalIntegrator": "measure.integrator",
     "AzintResult": "measure.azint",
     "AngularCorrelator": "measure.xcca",

@@ -165,6 +165,21 @@ def bin_sums(
     threads: int = 1,
 ) -> None: ...
 def bins_scratch_bytes(*, n_frames: int, n_slots: int, n_columns: int, mode: str) -> int: ...
+def score_sums(
+    pixels: Any,
+    ring: Any,
+    map: Any,
+    sums: Any,
+    *,
+    n_rings: int = 0,
+    of_photons: int = 0,
+    threshold: float = ...,
+    to_photon: float = 0.0,
+    rounding_threshold: float = 0.5,
+    value_limit: float = 1e7,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
 def frame_stats(
     pixels: Any,
     group: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from .errors import BadInput, nearest
 from .frame_masks import make_masks
 from .linearise import Lineariser
 from .measure.arrays import check_raw, chosen_backend
-from .measure.lit import lit_measures, photons_per_unit
+from .measure.lit import just_above, lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
 from .shift_finder import check_backend, make_finder, mode_of
 from .units import parse_quantity
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from .backend import Backend
     from .constants.masks import StaticMask
 
-OUTPUTS = ("data", "gain", "mask", "lit_pixels", "unmasked_pixels", "intensity", "photons")
+COUNTED = ("lit_pixels", "lit_pixels_high", "unmasked_pixels", "intensity", "photons")
+OUTPUTS = ("data", "gain", "mask", *COUNTED)
 IMAGES = ("data", "gain", "mask")
 BATCH_BYTES = 64_000_000
 """Raw bytes that are calibrated at once, where they have to be copied to a device."""
@@ -53,8 +54,8 @@ class CalibratedFrames:
         0 high, 1 medium, 2 low.
     mask : uint32 (n, M, ss, fs)
         The facility's bits.
-    lit_pixels, unmasked_pixels, intensity, photons : ndarray (n, M)
-        int64, float64 in the unit of `data`, and int64. Of frames without constants -1, and NaN.
+    lit_pixels, lit_pixels_high, unmasked_pixels, intensity, photons : ndarray (n, M)
+        int64; intensity is float64 in the unit of `data`. Of frames without constants -1, and NaN.
     known : ndarray of bool, shape (n, M)
         Frames that have constants; the others are NaN throughout, and flagged NO_DARK_DATA.
     """
@@ -63,6 +64,7 @@ class CalibratedFrames:
     gain: Any = None
     mask: np.ndarray | None = None
     lit_pixels: np.ndarray | None = None
+    lit_pixels_high: np.ndarray | None = None
     unmasked_pixels: np.ndarray | None = None
     intensity: np.ndarray | None = None
     photons: np.ndarray | None = None
@@ -93,6 +95,8 @@ class Calibrator:
     lit_threshold : str or float
         From where a pixel is lit: ``"0.7 photon"``, ``"4 keV"``, ``"5 sigma"``, or a number in `unit`.
         Sigma is the median noise of all `cells`; in `shotsieve.reduce` of those that the run has.
+    high_threshold : str, float or None
+        Likewise, for a second count; None: none is made.
     parallel_gain : bool or None
         Of LPD: whether the planes of a shot are its words in high, medium and low gain. None: whether the
         constants say that they are for that mode.
@@ -133,6 +137,7 @@ class Calibrator:
         unit: str | None = None,
         steps: Steps | None = None,
         lit_threshold: str | float = "0.7 photon",
+        high_threshold: str | float | None = None,
         parallel_gain: bool | None = None,
         backend: str | Backend = "auto",
         masks: StaticMask | None = None,
@@ -163,9 +168,13 @@ class Calibrator:
         )
         to_photon = photons_per_unit(self.unit, photon_energy_kev)
         self._threshold = self._lit(lit_threshold, photon_energy_kev, constants, gain_mode)
-        self.params = CalibrateParams.from_steps(
+        self._high = float("nan")
+        if high_threshold is not None:
+            self._high = just_above(self._lit(high_threshold, photon_energy_kev, constants, gain_mode))
+        params = CalibrateParams.from_steps(
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
+        self.params = replace(params, candidate_threshold=self._high)
         self._mode = mode_of(steps, self.detector, gain_mode, constants, self.tables, self.modules)
         if self._mode is not None and self._mode.cells:
             raise BadInput(
@@ -246,6 +255,8 @@ class Calibrator:
             raise BadInput(
                 f"{WHO}: lit pixels are asked for: give photon_energy_kev, or lit_threshold in {self.unit}"
             )
+        if "lit_pixels_high" in outputs and np.isnan(self._high):
+            raise BadInput(f"{WHO}: lit_pixels_high is asked for: give high_threshold in {self.unit}")
         return outputs
 
     def _on_host(self, raw: np.ndarray, rows: np.ndarray, outputs: tuple[str, ...]) -> CalibratedFrames:
@@ -344,7 +355,7 @@ class Calibrator:
         if "gain" in outputs:
             stage = found["stage"].reshape(*shape)
             told["gain"] = stage & np.uint8(STAGE_BITS)
-        numbers = lit_measures(counts.reshape(*rows.shape, COUNTS), bool(self.params.to_photon))
+        numbers = lit_measures(counts.reshape(*rows.shape, COUNTS), bool(self.params.to_photon), True)
         for name in set(outputs) & numbers.keys():
             nothing = np.nan if name == "intensity" else -1
             told[name] = np.where(known, numbers[name], nothing)
@@ -382,6 +393,6 @@ def calibrate_frames(
     >>> found = calibrate_frames(raw, cells, "constants.h5", [3], ["data", "mask"])    # doctest: +SKIP
     """
     # A threshold in sigma is of all cells, whichever come.
-    in_sigma = "sigma" in str(options.get("lit_threshold", ""))
+    in_sigma = any("sigma" in str(options.get(name, "")) for name in ("lit_threshold", "high_threshold"))
     cells = None if in_sigma else np.unique(np.asarray(cell_ids, "i4"))
     return Calibrator(constants, modules, cells, **options)(raw, cell_ids, outputs)

@@ -20,17 +20,16 @@ from .recipe_build import (
 from .recipe_check import checked, nest, sections, with_defaults
 from .recipe_correlation import Xcca
 from .recipe_detectors import Other, detector_table, filled_others, split
-from .recipe_keys import DERIVED_KEYS, REGION_KEYS, SECTIONS
+from .recipe_keys import NAMED, SECTIONS
 from .recipe_rules import check_sections
+from .recipe_scores import Derived, Lit, Rings, Score, build_rings, build_scores
 from .recipe_sections import (
     Azint,
     Calibrate,
-    Derived,
     Detector,
     FrameAverage,
     Keep,
     Ledger,
-    Lit,
     Measure,
     Peaks,
     PumpProbe,
@@ -56,6 +55,8 @@ __all__ = [
     "Recipe",
     "Redu",
     "Region",
+    "Rings",
+    "Score",
     "Select",
     "Write",
     "Xcca",
@@ -195,6 +196,8 @@ class Recipe:
                 else None,
                 average=FrameAverage(**values["measure.average"]) if "measure.average" in values else None,
                 roi=build_regions(values["measure.roi"], name) if values.get("measure.roi") else None,
+                rings=build_rings(values.get("measure.rings"), name),
+                scores=build_scores(values.get("measure.score"), name),
             ),
             derive=build_derived(values.get("derive", {}), name),
             keep=Keep(**values["keep"]) if "keep" in values else None,
@@ -235,10 +238,8 @@ class Recipe:
         for section, table in sections(split(self._given, "recipe")[0], "recipe"):
             if section == "annotate.columns":
                 filled = dict(table)
-            elif section == "derive":
-                filled = {column: with_defaults(keys, DERIVED_KEYS) for column, keys in table.items()}
-            elif section == "measure.roi":
-                filled = {name: with_defaults(region, REGION_KEYS) for name, region in table.items()}
+            elif section in NAMED:
+                filled = {name: with_defaults(keys, NAMED[section][1]) for name, keys in table.items()}
             else:
                 filled = with_defaults(table, SECTIONS[section])
             if section == "detector":
@@ -285,7 +286,9 @@ class Recipe:
         }.items():
             *path, key = dotted.split(".")
             section = ".".join(path)
-            if section not in SECTIONS and not section.startswith(("measure.roi.", "detector.")):
+            if section not in SECTIONS and not section.startswith(
+                ("measure.roi.", "measure.score.", "detector.")
+            ):
                 raise BadInput(
                     f"option {dotted!r}: expected section.key with one of the sections {', '.join(SECTIONS)}."
                     + nearest(section, SECTIONS)

@@ -17,7 +17,8 @@ from .recipe_keys import (
     REGION_NEEDS,
     STEP_KEYS,
 )
-from .recipe_sections import Calibrate, Derived, Region, Write
+from .recipe_scores import Derived
+from .recipe_sections import Calibrate, Region, Write
 from .sources.annotate import AnnotateParams
 from .units import Quantity, check_photon_energy
 from .write.rounding import Rounding
@@ -53,6 +54,12 @@ def build_derived(values: Mapping[str, dict[str, Any]], name: str) -> dict[str, 
         _needs(where, keys["kind"], keys, *DERIVED_NEEDS[keys["kind"]], DERIVED_KEYS)
         if keys["window"] is not None and keys["window"] < 1:
             raise BadInput(f"{where} window = {keys['window']}: expected a number of trains from 1")
+        if keys["around"] is not None and (keys["around"] < 1 or keys["window"] is not None):
+            raise BadInput(
+                f"{where} around = {keys['around']}: expected shots from 1, and no window beside it"
+            )
+        if keys["around"] is not None and keys["per_cell"]:
+            raise BadInput(f"{where} around and per_cell: a train has few shots of a cell; leave one out")
     return {column: Derived(**keys) for column, keys in values.items()}
 
 

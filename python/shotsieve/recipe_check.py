@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .errors import BadInput, nearest
-from .recipe_keys import DERIVED_KEYS, REGION_KEYS, SECTIONS, Key
+from .recipe_keys import NAMED, SECTIONS, Key
 from .units import Quantity, parse_quantity
 
 _KINDS = {
@@ -17,9 +17,6 @@ _KINDS = {
     float: "a number",
     Quantity: "a text with a number and its unit",
 }
-
-
-_NAMED = {"measure.roi": "region", "derive": "column"}  # sections of sections, each with a name
 
 
 def with_defaults(table: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
@@ -73,15 +70,15 @@ def checked(section: str, table: Mapping[str, Any], name: str) -> dict[str, Any]
                 raise BadInput(f"{name}: [annotate.columns] {key}: the name of a column has to be a word")
             _value(value, Key(str), f"[{section}] {key}")
         return dict(table)
-    if section in _NAMED:
+    if section in NAMED:
         for word, inner in table.items():
             if not isinstance(inner, Mapping) or not word.isidentifier():
                 raise BadInput(
-                    f"{name}: [{section}] {word}: expected a {_NAMED[section]} as a section of its own, "
+                    f"{name}: [{section}] {word}: expected a {NAMED[section][0]} as a section of its own, "
                     f"[{section}.NAME], whose name is a word"
                 )
         return {word: checked(f"{section}.{word}", inner, name) for word, inner in table.items()}
-    keys = SECTIONS.get(section, DERIVED_KEYS if section.startswith("derive.") else REGION_KEYS)
+    keys = SECTIONS[section] if section in SECTIONS else NAMED[section.rpartition(".")[0]][1]
     for key in table:
         if key not in keys:
             known = ", ".join(keys)

@@ -114,6 +114,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
     },
     "measure.lit": {
         "threshold": Key(Quantity, "0.7 photon", units=PIXEL_UNITS),
+        "high_threshold": Key(Quantity, units=PIXEL_UNITS),
         "noise": Key(str, "median", choices=("median", "pixel")),
     },
     "measure.peaks": {
@@ -174,6 +175,13 @@ SECTIONS: dict[str, dict[str, Key]] = {
     },
     "measure.average": {"by": Key(str), "bins": Key(str)},
     "measure.roi": {},  # named regions; each is a section of `REGION_KEYS`
+    "measure.rings": {
+        "number": Key(int, 8),
+        "unit": Key(str, "q_A^-1"),
+        "low": Key(float),
+        "high": Key(float),
+    },
+    "measure.score": {},  # named scores; each is a section of `SCORE_KEYS`
     "derive": {},  # columns that follow from others, each in a section of its own; see `DERIVED_KEYS`
     "keep": {
         "rule": Key(str, required=True),
@@ -205,18 +213,28 @@ SECTIONS: dict[str, dict[str, Key]] = {
 
 
 DERIVED_KEYS: dict[str, Key] = {
-    "kind": Key(str, choices=("adaptive", "rank", "list"), required=True),
+    "kind": Key(str, choices=("adaptive", "rank", "scaled", "value", "list"), required=True),
     "of": Key(str),
     "k": Key(float),
+    "width": Key(str, "mad", choices=("mad", "quartiles", "lower_quartile")),
     "window": Key(int),
+    "around": Key(int),
+    "by": Key(str),
+    "least": Key(float),
     "per_cell": Key(bool, False),
     "file": Key(str),
 }
 # What a derived column of each kind needs, and may have beside.
 DERIVED_NEEDS = {
-    "adaptive": (("of", "k"), ("window", "per_cell")),
+    "adaptive": (("of", "k"), ("width", "window", "around", "per_cell")),
     "rank": (("of",), ("window", "per_cell")),
+    "scaled": (("of", "by"), ("least", "around")),
+    "value": (("of",), ()),
     "list": (("file",), ()),
+}
+SCORE_KEYS: dict[str, Key] = {
+    "map": Key(str, required=True),
+    "of": Key(str, "photons", choices=("photons", "values")),
 }
 REGION_KINDS = ("rectangle", "strips", "ring", "sector", "polygon", "mask", "projection")
 PLACED_KINDS = ("ring", "sector", "polygon")  # they need to know where the pixels are
@@ -245,4 +263,10 @@ REGION_NEEDS = {
     "polygon": (("vertices",), ()),
     "mask": (("mask",), ()),
     "projection": (("axis", "ss_start", "ss_stop", "fs_start", "fs_stop"), ("module",)),
+}
+# Sections of sections, each with a name: what a name is of, and the keys of each.
+NAMED = {
+    "measure.roi": ("region", REGION_KEYS),
+    "measure.score": ("score", SCORE_KEYS),
+    "derive": ("column", DERIVED_KEYS),
 }

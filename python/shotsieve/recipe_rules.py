@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .errors import BadInput
 from .recipe_build import check_regions
 from .recipe_keys import PLACED_KINDS
+from .recipe_scores import check_scores
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -43,6 +44,7 @@ def check_sections(recipe: Recipe, name: str) -> None:
     if average is not None and average.bins is not None and average.by in (None, "verdict"):
         raise BadInput(f"{name}: [measure.average] bins are of a column: name it as by, or leave bins out")
     _check_pump_probe(recipe, name)
+    check_scores(recipe, name)
     placed = [region for region in (measure.roi or {}).values() if region.kind in PLACED_KINDS]
     of_places = {"peaks": measure.peaks, "azint": measure.azint, "xcca": measure.xcca, "roi": placed or None}
     for section, needs in of_places.items():

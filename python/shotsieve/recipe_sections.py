@@ -7,6 +7,7 @@ from typing import Any
 
 from .constants.steps import Steps
 from .recipe_correlation import Xcca
+from .recipe_scores import Lit, Rings, Score
 from .units import Quantity
 
 
@@ -89,14 +90,6 @@ class Calibrate:
         return (
             changes if self.parallel_gain is None else {**changes, "parallel_gain": int(self.parallel_gain)}
         )
-
-
-@dataclass(frozen=True)
-class Lit:
-    """``[measure.lit]``: a pixel strictly above `threshold` is lit; sigma is that of `noise`."""
-
-    threshold: Quantity
-    noise: str = "median"
 
 
 @dataclass(frozen=True)
@@ -268,34 +261,8 @@ class Measure:
     pump_probe: PumpProbe | None = None
     average: FrameAverage | None = None
     roi: dict[str, Region] | None = None
-
-
-@dataclass(frozen=True)
-class Derived:
-    """``[derive.NAME]``: a column that follows from others, or from a file.
-
-    Attributes
-    ----------
-    kind : {"adaptive", "rank", "list"}
-        A threshold that follows the run; the share of shots with a higher value; 1 for listed shots.
-    of : str or None
-        The column it is made of.
-    k : float or None
-        Robust widths above the median.
-    window : int or None
-        Trains that are compared with each other; None takes the run.
-    per_cell : bool
-        Memory cells on their own.
-    file : str or None
-        The list.
-    """
-
-    kind: str
-    of: str | None = None
-    k: float | None = None
-    window: int | None = None
-    per_cell: bool = False
-    file: str | None = None
+    rings: Rings | None = None
+    scores: dict[str, Score] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import BadInput, nearest
-from .table_columns import EXPLAIN, KEYS, KNOWN_COLUMNS, MEASURES, Column
+from .table_columns import ALL, EXPLAIN, KEYS, KNOWN_COLUMNS, MEASURES, Column, measure_column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import xarray
 
 FATES = ("kept", "dropped", "suspect", "duplicate", "inconsistent", "unreadable")
+NOT_MEASURED = ("fate", "verdict", "module_status", "lit_fraction", "n_modules")
 Bounds = tuple[np.ndarray, np.ndarray]
 
 
@@ -70,7 +71,7 @@ class Table:
     Raises
     ------
     BadInput
-        If lengths disagree or a measure is not one of `MEASURES`.
+        If lengths disagree or there is no such measure.
 
     Notes
     -----
@@ -141,14 +142,15 @@ class Table:
     # ------------------------------------------------------------------ filling
 
     def declare_measure(self, name: str) -> None:
-        """Make room for a measure of `MEASURES`; it is unknown until `set_measure`."""
-        if name not in MEASURES:
-            raise BadInput(
-                f"{name!r} is not a measure.{nearest(name, MEASURES)} Measures are {', '.join(MEASURES)}"
-            )
+        """Make room for a measure (as in `set_measure`); it is unknown until `set_measure`."""
+        column = measure_column(name)
+        if column is None:
+            raise BadInput(f"{name!r} is not a measure.{nearest(name, ALL)} Measures are {', '.join(ALL)}")
+        if name in self.columns:
+            raise BadInput(f"{name!r} is a column already, and would be a measure: rename one of the two")
         if name not in self.measures:
-            self.measures[name] = np.zeros((len(self), len(self.modules)), MEASURES[name].dtype)
-            self.meanings[name] = MEASURES[name]
+            self.measures[name] = np.zeros((len(self), len(self.modules)), column.dtype)
+            self.meanings[name] = column
 
     def set_measure(self, name: str, rows: Any, values: Any) -> None:
         """Set a measure of some shots.
@@ -156,7 +158,7 @@ class Table:
         Parameters
         ----------
         name : str
-            One of `MEASURES`.
+            One that `shotsieve.table_columns.measure_column` knows.
         rows : slice or array of int (n,) or bool (S,)
             Which shots.
         values : array, shape (n, M)
@@ -182,7 +184,7 @@ class Table:
         """
         self.declare_measure(name)
         self._check(name, values, (len(self), len(self.modules)))
-        self.measures[name] = np.asarray(values, MEASURES[name].dtype)
+        self.measures[name] = np.asarray(values, measure_column(name).dtype)
 
     def set_module_status(self, rows: Any, status: Any) -> None:
         """Set `ModuleStatus` values, shape (n, M), of some shots (`rows` as in `set_measure`)."""
@@ -221,7 +223,7 @@ class Table:
         BadInput
             If the name is taken or not a word, or the length is wrong.
         """
-        taken = (*KEYS, *MEASURES, "fate", "verdict", "module_status", "lit_fraction", "n_modules")
+        taken = [*KEYS, *dict.fromkeys([*MEASURES, *self.measures]), *NOT_MEASURED]
         if name in taken or not name.isidentifier():
             raise BadInput(
                 f"a column cannot be called {name!r}: it has to be a word other than {', '.join(taken)}"
@@ -325,7 +327,7 @@ class Table:
         if base == "lit_fraction":
             return self._fraction(picked, ok, unknown)
         known = self._sum(base, picked, ok)
-        least = MEASURES[base].least
+        least = measure_column(base).least
         some = unknown > 0  # unknown modules, of which each may add this much; 0 * inf would be NaN
         return known + np.where(some, least, 0), known + np.where(some, np.inf, 0)
 

@@ -28,11 +28,38 @@ class Column:
 
 MEASURES = {
     "lit_pixels": Column("", "unmasked pixels strictly above the threshold", "i8", 0),
+    "lit_pixels_high": Column("", "unmasked pixels strictly above the high threshold", "i8", 0),
     "unmasked_pixels": Column("", "pixels that are not masked", "i8", 0),
     "intensity": Column("unit of the calibration", "sum over unmasked pixels, in steps of 1/128"),
     "photons": Column("photon", "sum over unmasked pixels of whole photons", "i8", 0),
     "n_peaks": Column("", "Bragg peaks, also those beyond max_num_peaks", "i8", 0),
 }
+# Measures of which a recipe makes any number: what their names begin with.
+NAMED_MEASURES = {
+    "score_": Column("", "weighted sum over unmasked pixels, with the map of that name"),
+    "photons_ring_": Column("photon", "sum of whole photons over unmasked pixels of the ring", "i8", 0),
+}
+ALL = [*MEASURES, *(f"{start}..." for start in NAMED_MEASURES)]
+"""Names of measures for error texts."""
+
+
+def measure_column(name: str) -> Column | None:
+    """Return what a measure holds, None for a name that no measure has.
+
+    Examples
+    --------
+    >>> measure_column("photons_ring_3").unit, measure_column("photons_ring_x"), measure_column("score_")
+    ('photon', None, None)
+    """
+    if name in MEASURES:
+        return MEASURES[name]
+    for start, column in NAMED_MEASURES.items():
+        rest = name.removeprefix(start)
+        if rest and rest != name and (rest.isdecimal() if start == "photons_ring_" else name.isidentifier()):
+            return column
+    return None
+
+
 # Known by name even where the run does not hold them: a rule may use them, and every value is unknown.
 KNOWN_COLUMNS = {
     "xray": Column("", "1 where an X-ray pulse fell into the exposure of the shot, 0 where none did"),
@@ -54,6 +81,7 @@ KEYS = {
 _LIT = "add a section [measure.lit] to the recipe, which computes it"
 EXPLAIN = {
     "lit_pixels": _LIT,
+    "lit_pixels_high": "set high_threshold in a section [measure.lit] of the recipe",
     "unmasked_pixels": _LIT,
     "lit_fraction": _LIT,
     "intensity": _LIT,

@@ -16,7 +16,7 @@ from shotsieve.errors import BadInput
 from shotsieve.sources.run import open_run
 
 MODULES = (3, 4)
-ALL = ("data", "gain", "mask", "lit_pixels", "unmasked_pixels", "intensity", "photons")
+ALL = ("data", "gain", "mask", "lit_pixels", "lit_pixels_high", "unmasked_pixels", "intensity", "photons")
 
 
 class Frames:
@@ -31,9 +31,9 @@ class Frames:
         places = [source.modules.index(module) for module in MODULES]
         self.raw, self.cells = np.ascontiguousarray(raw[:, places]), source.shots.cell_id
         self.constants = Constants.open(sim.constants, source.detector)
-        result = shotsieve.reduce(
-            sim.raw, make_recipe(keep=None), out, constants=sim.constants, backend="cpu"
-        )
+        lit = {"threshold": "0.7 photon", "high_threshold": "2.5 photon"}
+        recipe = make_recipe(keep=None, measure={"lit": lit})
+        result = shotsieve.reduce(sim.raw, recipe, out, constants=sim.constants, backend="cpu")
         written = [read_module(result, module) for module in MODULES]
         self.images = {
             name: np.stack([one[f"image.{name}"] for one in written], axis=1)
@@ -43,6 +43,7 @@ class Frames:
 
     def calibrator(self, backend="cpu", **options):
         options = {"modules": MODULES, "photon_energy_kev": self.energy} | options
+        options = {"high_threshold": None if options["photon_energy_kev"] is None else "2.5 photon"} | options
         return Calibrator(self.constants, backend=backend, **options)
 
 

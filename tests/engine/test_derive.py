@@ -99,7 +99,7 @@ def test_bad_sections(reduce, tmp_path):
         ({"order": {"kind": "rank", "of": "brightness"}}, "no column 'brightness'"),
         ({"order": {"kind": "rank", "of": "lit_pixels", "window": 0}}, "window = 0"),
         ({"pulse_energy": {"kind": "rank", "of": "lit_pixels"}}, "a column pulse_energy already"),
-        ({"order": {"kind": "best", "of": "lit_pixels"}}, "adaptive, rank, list"),
+        ({"order": {"kind": "best", "of": "lit_pixels"}}, "adaptive, rank, scaled, value, list"),
         ({"order": {"kind": "list", "file": str(empty)}}, "none of the run's 12 shots"),
         ({"order": {"kind": "list", "file": str(odd)}}, "line 1"),
         ({"order": {"kind": "list", "file": "no/where.txt"}}, "cannot be read"),

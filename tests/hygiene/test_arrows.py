@@ -194,6 +194,7 @@ FREE |= {
     "recipe_detectors",
     "recipe_keys",
     "recipe_rules",
+    "recipe_scores",
     "recipe_sections",
 }
 

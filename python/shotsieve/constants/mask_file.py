@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..detectors import Detector
 
-__all__ = ["read_mask", "save_mask"]
+__all__ = ["read_array", "read_mask", "save_mask"]
 
 
 def read_mask(
@@ -56,7 +56,7 @@ def read_mask(
     """
     if bad not in MEANINGS:
         raise BadInput(f"mask: {bad!r} must be one of {', '.join(MEANINGS)}")
-    values, numbers, cells = _load(os.fspath(written))
+    values, numbers, cells = _load(os.fspath(written), "mask")
     name, modules = os.fspath(written), tuple(int(m) for m in modules)
     if values.shape[-2:] != detector.shape or values.ndim not in (2, 3, 4):
         raise BadInput(
@@ -91,19 +91,32 @@ def read_mask(
     return StaticMask(bits.reshape(*bits.shape[:2], -1), tuple(numbers), cells)
 
 
-def _load(name: str) -> tuple[np.ndarray, tuple[int, ...] | None, tuple[int, ...] | None]:
-    """Return the values of a mask, and the modules and cells where the file says them."""
+def read_array(written: str | os.PathLike[str], what: str) -> np.ndarray:
+    """Read an array from a NumPy file, or from ``FILE:/DATASET`` of HDF5; `what` begins the errors' texts.
+
+    Raises
+    ------
+    BadInput
+        If there is no such dataset, or the file holds several arrays.
+    UnreadableData
+        If the file cannot be read.
+    """
+    return _load(os.fspath(written), what)[0]
+
+
+def _load(name: str, what: str) -> tuple[np.ndarray, tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Return the values of a file, and the modules and cells where it says them."""
     path, colon, dataset = name.rpartition(":")
     try:
         if not colon or Path(name).suffix == ".npy":
             values = np.load(name, allow_pickle=False)
             if not isinstance(values, np.ndarray):
-                raise BadInput(f"mask {name}: an archive of several arrays; save one array with numpy.save")
+                raise BadInput(f"{what} {name}: an archive of several arrays; save one array with numpy.save")
             return values, None, None
         with h5py.File(path) as file:
             found = file[dataset]
             if not isinstance(found, h5py.Dataset):
-                raise BadInput(f"mask {name}: {dataset} is a group; name a dataset in it")
+                raise BadInput(f"{what} {name}: {dataset} is a group; name a dataset in it")
             beside: list[Any] = [
                 np.ravel(found.parent[key][()]) if key in found.parent else None
                 for key in ("modules", "cellId")
@@ -114,10 +127,10 @@ def _load(name: str) -> tuple[np.ndarray, tuple[int, ...] | None, tuple[int, ...
         raise
     except (OSError, ValueError) as error:
         raise UnreadableData(
-            f"mask {name}: it cannot be read ({error}); expected a NumPy file, or FILE:/DATASET of HDF5"
+            f"{what} {name}: it cannot be read ({error}); expected a NumPy file, or FILE:/DATASET of HDF5"
         ) from error
     except KeyError:
-        raise BadInput(f"mask {name}: the file has no dataset {dataset}") from None
+        raise BadInput(f"{what} {name}: the file has no dataset {dataset}") from None
 
 
 def save_mask(path: str | os.PathLike[str], mask: StaticMask, shape: tuple[int, int], **about: Any) -> None:

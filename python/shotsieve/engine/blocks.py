@@ -282,7 +282,8 @@ class BlockRunner:
         """Put the counts of some shots of a slot into the table; `at` are their positions in the block."""
         if self.job.recipe.measure.lit is None:
             return
-        measures = lit_measures(self._counts(slot)[at], self.job.params.to_photon > 0)
+        high = self.job.counts_high and self.job.peaks is None
+        measures = lit_measures(self._counts(slot)[at], self.job.params.to_photon > 0, high)
         for name, values in measures.items():
             self.job.table.set_measure(name, slot.shots_in[at], values)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..calibrate import CalibrateParams, make_tables
 from ..errors import BadInput
-from ..measure.lit import photons_per_unit
+from ..measure.lit import just_above, photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
 from ..shift_finder import mode_of
 from .angular import make_angular_job
@@ -19,6 +19,7 @@ from .peaks import make_peak_job
 from .profiles import make_profile_job
 from .pump_probe import make_pump_probe_job
 from .regions import make_region_job
+from .scores import make_score_job, wants_scores
 from .unknown import note_unknown
 
 if TYPE_CHECKING:
@@ -91,6 +92,10 @@ def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:
         asked = job.recipe.measure.lit.threshold
         if not by_pixel(job.recipe):
             threshold = threshold_in_unit(asked, job.unit, energy, sigma, option="[measure.lit] threshold")
+        if job.counts_high:
+            job.high_threshold = _high_threshold(job, sigma, threshold)
+            candidate = just_above(job.high_threshold)
+            job.table.declare_measure("lit_pixels_high")
         to_photon = photons_per_unit(job.unit, energy)
         for name in ("lit_pixels", "unmasked_pixels", "intensity", *(("photons",) if to_photon else ())):
             job.table.declare_measure(name)
@@ -109,6 +114,8 @@ def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:
         job.pixel_jobs.append(make_angular_job(job))
     if job.recipe.measure.roi is not None:
         job.pixel_jobs.append(make_region_job(job))
+    if wants_scores(job):
+        job.pixel_jobs.append(make_score_job(job))
     params = CalibrateParams.from_steps(steps, detector, gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
     if not detector.is_corrected:
@@ -116,10 +123,27 @@ def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:
     job.lit_by_noise = make_lit_by_noise(job, constants)
 
 
+def _high_threshold(job: Job, sigma: float, low: float) -> float:
+    """Return the second threshold of lit pixels, in the unit of the values.
+
+    Raises
+    ------
+    BadInput
+        If it is not above the first.
+    """
+    asked, option = job.recipe.measure.lit.high_threshold, "[measure.lit] high_threshold"
+    high = threshold_in_unit(asked, job.unit, job.mode.photon_energy_kev, sigma, option=option)
+    if high <= low:
+        raise BadInput(
+            f"{option} = '{asked}' is {high:g} {job.unit}, not above threshold, which is {low:g} {job.unit}"
+        )
+    return high
+
+
 def _uses_sigma(recipe: Recipe) -> bool:
     """Whether a threshold is a multiple of the noise, which then has to be looked up."""
     lit, peaks, azint = recipe.measure.lit, recipe.measure.peaks, recipe.measure.azint
-    asked = [lit.threshold] if lit and not by_pixel(recipe) else []
+    asked = [lit.threshold, lit.high_threshold] if lit and not by_pixel(recipe) else []
     asked += [peaks.threshold, peaks.noise_floor] if peaks else []
     asked += [azint.read_noise] if azint else []
     return any(quantity is not None and quantity.unit == "sigma" for quantity in asked)

@@ -29,6 +29,7 @@ from .peaks import PeakJob
 from .profiles import ProfileJob
 from .pump_probe import PumpProbeJob
 from .regions import RegionJob
+from .scores import ScoreJob
 from .selection import selection_of, whole_of
 from .settings import describe
 from .unknown import listed
@@ -71,12 +72,14 @@ class Job:
         None where the recipe has no [calibrate].
     lit_by_noise : LitByNoise or None
         Where pixels are lit by their own noise, and not by one threshold for all.
+    high_threshold : float
+        Second threshold of lit pixels, in the unit of the values; NaN where there is none.
     common_mode : CommonModeParams, BankModeParams or None
         None where none is subtracted.
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
-    pixel_jobs : list of ProfileJob, AngularJob, RegionJob, AverageJob or UserJob
-        What else is measured on the pixels of every shot: profiles, regions of interest, averages.
+    pixel_jobs : list of ProfileJob, AngularJob, RegionJob, ScoreJob, AverageJob or UserJob
+        What else is measured on the pixels of every shot: profiles, regions of interest, scores, averages.
     pump : PumpProbeJob or None
         Compares what is measured with and without the pump; None without [measure.pump_probe].
     form : FrameForm or None
@@ -103,9 +106,12 @@ class Job:
     tables: Tables | None = None
     params: CalibrateParams | None = None
     lit_by_noise: LitByNoise | None = None
+    high_threshold: float = float("nan")
     common_mode: CommonModeParams | BankModeParams | None = None
     peaks: PeakJob | None = None
-    pixel_jobs: list[ProfileJob | AngularJob | RegionJob | AverageJob | UserJob] = field(default_factory=list)
+    pixel_jobs: list[ProfileJob | AngularJob | RegionJob | ScoreJob | AverageJob | UserJob] = field(
+        default_factory=list
+    )
     pump: PumpProbeJob | None = None
     form: FrameForm | None = None
     modules: tuple[int, ...] = ()
@@ -141,6 +147,12 @@ class Job:
     def counts_frames(self) -> bool:
         """Whether every frame is calibrated and counted."""
         return self.recipe.measure.lit is not None or self.recipe.measure.peaks is not None
+
+    @property
+    def counts_high(self) -> bool:
+        """Whether pixels above a second threshold are counted."""
+        lit = self.recipe.measure.lit
+        return lit is not None and lit.high_threshold is not None
 
     @property
     def needs_pixels(self) -> bool:

@@ -64,6 +64,8 @@ def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) 
     if job.recipe.measure.lit is not None:
         params = job.params if job.lit_by_noise is None else job.lit_by_noise.params
         settings["lit_threshold"] = params.lit_threshold
+        if job.counts_high:
+            settings["lit_high_threshold"] = job.high_threshold
         if job.lit_by_noise is not None:
             settings["lit_threshold_unit"] = "sigma of each pixel and cell"
         settings["intensity_unit"] = job.unit

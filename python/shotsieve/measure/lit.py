@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..calibrate import INTENSITY_SCALE
+from ..calibrate import CANDIDATES, INTENSITY_SCALE
 
 
 def photons_per_unit(unit: str, photon_energy_kev: float | None) -> float:
@@ -29,7 +29,21 @@ def photons_per_unit(unit: str, photon_energy_kev: float | None) -> float:
     return 0.0
 
 
-def lit_measures(counts: np.ndarray, photons: bool) -> dict[str, np.ndarray]:
+def just_above(threshold: float) -> float:
+    """Return the float32 that follows a threshold: to be at least that is to be strictly above the threshold.
+
+    The calibrating kernel counts the candidates of peaks with ``>=``; where no peaks are searched, that count
+    serves a second threshold of lit pixels.
+
+    Examples
+    --------
+    >>> just_above(1.0) > 1.0, np.float32(just_above(1.0)) == just_above(1.0)
+    (True, np.True_)
+    """
+    return float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+
+
+def lit_measures(counts: np.ndarray, photons: bool, high: bool = False) -> dict[str, np.ndarray]:
     """Name the kernel's counts.
 
     Parameters
@@ -38,12 +52,14 @@ def lit_measures(counts: np.ndarray, photons: bool) -> dict[str, np.ndarray]:
         As the kernel writes them.
     photons : bool
         Whether photons were counted.
+    high : bool
+        Whether the count of candidates is that of a second threshold; see `just_above`.
 
     Returns
     -------
     dict of str to ndarray, shape (n, M)
         ``lit_pixels``, ``unmasked_pixels`` (int64), ``intensity`` (float64, in the unit of the calibrated
-        values) and, if counted, ``photons`` (int64).
+        values) and, if counted, ``photons`` and ``lit_pixels_high`` (int64).
 
     Examples
     --------
@@ -57,4 +73,6 @@ def lit_measures(counts: np.ndarray, photons: bool) -> dict[str, np.ndarray]:
     }
     if photons:
         measures["photons"] = counts[..., 3]
+    if high:
+        measures["lit_pixels_high"] = counts[..., CANDIDATES]
     return measures

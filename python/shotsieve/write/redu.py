@@ -19,7 +19,7 @@ from .exdf_file import ExdfFile
 from .litpx import COLUMNS, counts_per_train, distinct
 
 if TYPE_CHECKING:
-    from ..recipe_sections import Derived
+    from ..recipe_scores import Derived
     from ..sources.base import Source
     from ..table import Table
 
@@ -264,14 +264,15 @@ def _write_hits(file: ExdfFile, detector: str, table: Table, rows: np.ndarray, h
     trains = file.train_ids
     levels = {"value": np.full(len(trains), hits.threshold)}
     levels |= {key: np.full(len(trains), np.nan) for key in ("mu", "sig")}
-    snr, fewest = 0.0, 0
+    snr, fewest, lower = 0.0, 0, False
     if hits.adaptive is not None:
         name, section = hits.adaptive
         # The column is a fraction; a score counts pixels.
         pixels = len(hits.modules) * table.module_pixels
         found = per_train(table, name, section, trains)
         levels = {key: values * pixels for key, values in found.items()}
-        snr, fewest = float(section.k), FEWEST
+        snr, fewest = float(section.k), section.around or FEWEST
+        lower = section.width == "lower_quartile"
     per = file.instrument(f"{source}:output", "threshold", np.ones(len(trains)))
     for key, values in levels.items():
         per[key] = values
@@ -279,7 +280,7 @@ def _write_hits(file: ExdfFile, detector: str, table: Table, rows: np.ndarray, h
         "mode": np.array(hits.mode, _MODE),
         "snr": snr,
         "minScores": fewest,
-        "lqr": np.uint8(0),
+        "lqr": np.uint8(lower),
         "fixedThreshold": float(hits.threshold),
         "hitrateWindowSize": SMOOTHED,
         "xgmNormalization": np.uint8(0),
