@@ -1,0 +1,127 @@
+"""`calibrate_detectors`: raw words of every detector to counts, against reading the words and NumPy.
+
+On the terms of `calibrate_lit`: one module, distinct memory cells, counts only, one thread. Everything runs
+in turns; ratios are medians of the ratios within a round: a busy machine slows both sides of them alike.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import machine
+import numpy as np
+import pytest
+import records
+from detector_case import DETECTORS, DetectorOnDevice, case_of
+from detector_peer import peers_of
+from lit_case import LitCase
+from numpy_peer import NumpyPeer
+from shotsieve.bench.rounds import ROUNDS, fastest, interleave, minima
+from test_calibrate_lit import (
+    MIN_RATIO,
+    MIN_READ_FRACTION,
+    USUAL,
+    VARIANTS,
+    check_counts,
+    cpu_backends,
+)
+
+
+class Measured:
+    """All times of a detector: seconds of the rounds of everything, by name."""
+
+    def __init__(self, name: str, quick: bool) -> None:
+        self.load = os.getloadavg()[0]
+        self.case: LitCase = case_of(name, quick)
+        self.rounds = 2 if quick else ROUNDS
+        self.on_device = {
+            level: DetectorOnDevice(self.case, backend) for level, backend in cpu_backends(1).items()
+        }
+        self.peers: dict[tuple[str, str], NumpyPeer] = {}
+        functions: dict[str, Callable[[], object]] = {}
+        for reader, function in machine.readers(self.case.raw, 1).items():
+            functions[f"read {reader}"] = function
+        for variant, photons in VARIANTS.items():
+            params = self.case.params(photons)
+            for level, device in self.on_device.items():
+                functions[f"{variant} {level}"] = lambda d=device, p=params: d.run(p)
+            for way, peer in peers_of(self.case, params).items():
+                self.peers[variant, way] = peer
+                functions[f"peer {variant} {way}"] = peer.run
+        self.seconds = interleave(functions, self.rounds)
+
+    def ratio(self, slow: str, quick: str) -> float:
+        """Return how many times as long one takes as the other: the median of the rounds."""
+        return float(np.median(np.divide(self.seconds[slow], self.seconds[quick])))
+
+    def check(self) -> None:
+        """Compare the counts of every level with those of every peer."""
+        for variant, photons in VARIANTS.items():
+            for device in self.on_device.values():
+                device.run(self.case.params(photons))
+                ours = device.result()[:, 0]
+                for (of, _), peer in self.peers.items():
+                    if of == variant:
+                        check_counts(ours, peer.counts.reshape(-1, 4), photons)
+
+
+def detector_record(measured: Measured, name: str, variant: str, level: str) -> dict[str, Any]:
+    case, ours = measured.case, f"{variant} {level}"
+    reader, _ = fastest(minima(measured.seconds, "read "))
+    seconds = float(np.median(measured.seconds[ours]))
+    read_fraction = measured.ratio(f"read {reader}", ours)
+    times = minima(measured.seconds, f"peer {variant} ")
+    ratios = {way: measured.ratio(f"peer {variant} {way}", ours) for way in times}
+    choosing = {way: seconds for way, seconds in times.items() if way.startswith(USUAL)}
+    usual, quickest = fastest(choosing or times)[0], fastest(times)[0]
+    quickest_to_read = measured.ratio(f"peer {variant} {quickest}", f"read {reader}")
+    return records.make(
+        "calibrate_detectors",
+        backend=level,
+        detector=name,
+        shots_per_s=case.frames / case.module_count / seconds,
+        gb_per_s=case.raw.nbytes / seconds / 1e9,
+        read_fraction=read_fraction,
+        floor_fraction=read_fraction * case.least_bytes() / case.raw.nbytes,
+        peer=f"NumPy, cell by cell, in place ({usual}), 1 core",
+        ratio_to_peer=ratios[usual],
+        threads=1,
+        notes="one module measured, shots/s are of the whole detector; medians of rounds, load average "
+        f"{measured.load:.1f} before; the quickest NumPy for these data ({quickest}) takes "
+        f"{ratios[quickest]:.1f} times as long as we, and {quickest_to_read:.1f} times as long as reading",
+        details={
+            "variant": variant,
+            "frames": case.frames,
+            "cells": case.cells,
+            "switched_share": case.switched_share,
+            "constants_bytes": case.table.nbytes,
+            "last_level_cache_bytes": machine.last_level_cache(),
+            "bytes_touched": case.least_bytes(),
+            "rounds": measured.rounds,
+            "load_average": measured.load,
+            "seconds_rounds": measured.seconds[ours],
+            "read_by": reader,
+            "ratios": ratios,
+            "ratio_to_quickest_numpy": ratios[quickest],
+            "quickest_numpy_to_reading": quickest_to_read,
+        },
+    )
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detector(name: str, record: Callable, target: Callable, quick: bool) -> None:
+    """Every CPU level, one thread; counts compared before anything is recorded."""
+    measured = Measured(name, quick)
+    measured.check()
+    best = max(measured.on_device)
+    for variant in VARIANTS:
+        for level in measured.on_device:
+            made = detector_record(measured, name, variant, level)
+            record(made)
+            if variant == "lit" and level == best and not quick:
+                what, share = f"{name} on {level}", made["read_fraction"]
+                target(share >= MIN_READ_FRACTION, f"{what}: {share} of reading, wanted {MIN_READ_FRACTION}")
+                ratio = made["ratio_to_peer"]
+                target(ratio >= MIN_RATIO, f"{what}: {ratio} x {made['peer']}, wanted {MIN_RATIO}")
