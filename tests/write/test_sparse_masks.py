@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from shotsieve.calibrate import NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN, Tables
 from shotsieve.errors import BadInput
+from shotsieve.frame_masks import make_masks, sparse_masks
 from shotsieve.sparse_masks import SparseMasks, static_masks
 
 WORDS = st.sampled_from([0, 1, 2, 3, 1 << 11, 1 << 12, 0xFFFFFFFF])
@@ -34,6 +36,27 @@ def test_round_trip(case, random):
     order = list(range(len(masks)))
     random.shuffle(order)
     np.testing.assert_array_equal(static_masks(masks[order], group[order]), sparse.static)
+
+
+@pytest.mark.parametrize("usual", [0, 1])
+def test_masks_of_a_kernel_are_made_sparse_without_the_full_ones(rng, usual):
+    """Every stage, every flag, frames without constants; also with the bits of another stage as static."""
+    pixels, rows = 64, np.array([[0, -1], [2, 1], [2, 2]], "i4")
+    mask = rng.integers(0, 3, (3, 3, pixels)).astype("u4")
+    tables = Tables(np.zeros((3, 8, pixels), "f4"), mask, rows.T, np.arange(3, dtype="i4"), bad_bits=1)
+    stage = rng.integers(0, 3, (3, 2, pixels)).astype("u1")
+    flags = np.array([0, NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN, WRONG_GAIN | NOT_FINITE], "u1")
+    stage |= flags[rng.integers(0, len(flags), stage.shape)]
+    full, sparse = make_masks(stage, rows, tables), sparse_masks(stage, rows, tables, usual)
+    np.testing.assert_array_equal(sparse.restore().reshape(full.shape), full)
+    np.testing.assert_array_equal(sparse.static[1:], mask[:, usual])
+    assert sparse.group.tolist() == [1, 0, 3, 2, 3, 3]
+    some = sparse_masks(stage[1:], rows[1:], tables, usual)
+    np.testing.assert_array_equal(some.static, mask[1:, usual])
+    np.testing.assert_array_equal(some.restore().reshape(2, 2, pixels), full[1:])
+    differ = np.count_nonzero(full.reshape(6, -1) != sparse.static[sparse.group], axis=1)
+    np.testing.assert_array_equal(np.diff(sparse.first), differ)
+    assert differ[1] == 0
 
 
 def test_static_bits_are_those_of_most_frames():
