@@ -1,12 +1,14 @@
 """`calibrate_detectors`: raw words of every detector to counts, against reading the words and NumPy.
 
 On the terms of `calibrate_lit`: one module, distinct memory cells, counts only, one thread. Everything runs
-in turns; ratios are medians of the ratios within a round: a busy machine slows both sides of them alike.
+in turns, times are CPU times of the process, and ratios are medians of the ratios within a round: what others
+do on the machine is left out, but for what they take of its caches and memory.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -50,7 +52,7 @@ class Measured:
             for way, peer in peers_of(self.case, params).items():
                 self.peers[variant, way] = peer
                 functions[f"peer {variant} {way}"] = peer.run
-        self.seconds = interleave(functions, self.rounds)
+        self.seconds = interleave(functions, self.rounds, clock=time.process_time)
 
     def ratio(self, slow: str, quick: str) -> float:
         """Return how many times as long one takes as the other: the median of the rounds."""
@@ -88,8 +90,8 @@ def detector_record(measured: Measured, name: str, variant: str, level: str) -> 
         peer=f"NumPy, cell by cell, in place ({usual}), 1 core",
         ratio_to_peer=ratios[usual],
         threads=1,
-        notes="one module measured, shots/s are of the whole detector; medians of rounds, load average "
-        f"{measured.load:.1f} before; the quickest NumPy for these data ({quickest}) takes "
+        notes="one module measured, shots/s are of the whole detector; CPU time, medians of rounds, load "
+        f"average {measured.load:.1f} before; the quickest NumPy for these data ({quickest}) takes "
         f"{ratios[quickest]:.1f} times as long as we, and {quickest_to_read:.1f} times as long as reading",
         details={
             "variant": variant,
