@@ -19,8 +19,7 @@ import records
 from detector_case import DETECTORS, DetectorOnDevice, case_of
 from detector_peer import peers_of
 from lit_case import LitCase
-from numpy_peer import NumpyPeer
-from shotsieve.bench.rounds import ROUNDS, fastest, interleave, minima
+from shotsieve.bench.rounds import fastest, interleave, minima
 from test_calibrate_lit import (
     MIN_RATIO,
     MIN_READ_FRACTION,
@@ -37,11 +36,11 @@ class Measured:
     def __init__(self, name: str, quick: bool) -> None:
         self.load = os.getloadavg()[0]
         self.case: LitCase = case_of(name, quick)
-        self.rounds = 2 if quick else ROUNDS
+        self.rounds = 2 if quick else 5
         self.on_device = {
             level: DetectorOnDevice(self.case, backend) for level, backend in cpu_backends(1).items()
         }
-        self.peers: dict[tuple[str, str], NumpyPeer] = {}
+        self.peers = peers_of(self.case, self.case.params(False))
         functions: dict[str, Callable[[], object]] = {}
         for reader, function in machine.readers(self.case.raw, 1).items():
             functions[f"read {reader}"] = function
@@ -49,9 +48,7 @@ class Measured:
             params = self.case.params(photons)
             for level, device in self.on_device.items():
                 functions[f"{variant} {level}"] = lambda d=device, p=params: d.run(p)
-            for way, peer in peers_of(self.case, params).items():
-                self.peers[variant, way] = peer
-                functions[f"peer {variant} {way}"] = peer.run
+        functions |= {f"peer {way}": peer.run for way, peer in self.peers.items()}
         self.seconds = interleave(functions, self.rounds, clock=time.process_time)
 
     def ratio(self, slow: str, quick: str) -> float:
@@ -59,14 +56,15 @@ class Measured:
         return float(np.median(np.divide(self.seconds[slow], self.seconds[quick])))
 
     def check(self) -> None:
-        """Compare the counts of every level with those of every peer."""
-        for variant, photons in VARIANTS.items():
+        """Compare the counts of every level with those of every peer, and photons with those of one."""
+        peers = peers_of(self.case, self.case.params(True))
+        counted = peers[max(peers)].run()  # the name of the quickest way is the last
+        for photons in VARIANTS.values():
             for device in self.on_device.values():
                 device.run(self.case.params(photons))
                 ours = device.result()[:, 0]
-                for (of, _), peer in self.peers.items():
-                    if of == variant:
-                        check_counts(ours, peer.counts.reshape(-1, 4), photons)
+                for counts in [counted] if photons else [peer.counts for peer in self.peers.values()]:
+                    check_counts(ours, counts.reshape(-1, 4), photons)
 
 
 def detector_record(measured: Measured, name: str, variant: str, level: str) -> dict[str, Any]:
@@ -74,11 +72,18 @@ def detector_record(measured: Measured, name: str, variant: str, level: str) -> 
     reader, _ = fastest(minima(measured.seconds, "read "))
     seconds = float(np.median(measured.seconds[ours]))
     read_fraction = measured.ratio(f"read {reader}", ours)
-    times = minima(measured.seconds, f"peer {variant} ")
-    ratios = {way: measured.ratio(f"peer {variant} {way}", ours) for way in times}
-    choosing = {way: seconds for way, seconds in times.items() if way.startswith(USUAL)}
-    usual, quickest = fastest(choosing or times)[0], fastest(times)[0]
-    quickest_to_read = measured.ratio(f"peer {variant} {quickest}", f"read {reader}")
+    peer, ratio, told, more = None, None, "", {}
+    if variant == "lit":
+        times = minima(measured.seconds, "peer ")
+        ratios = {way: measured.ratio(f"peer {way}", ours) for way in times}
+        choosing = {way: seconds for way, seconds in times.items() if way.startswith(USUAL)}
+        usual, quickest = fastest(choosing or times)[0], fastest(times)[0]
+        to_read = measured.ratio(f"peer {quickest}", f"read {reader}")
+        peer, ratio = f"NumPy, cell by cell, in place ({usual}), 1 core", ratios[usual]
+        told = f"; the quickest NumPy for these data ({quickest}) takes {ratios[quickest]:.1f} times as long "
+        told += f"as we, and {to_read:.1f} times as long as reading"
+        more = {"ratios": ratios, "ratio_to_quickest_numpy": ratios[quickest]}
+        more["quickest_numpy_to_reading"] = to_read
     return records.make(
         "calibrate_detectors",
         backend=level,
@@ -87,12 +92,11 @@ def detector_record(measured: Measured, name: str, variant: str, level: str) -> 
         gb_per_s=case.raw.nbytes / seconds / 1e9,
         read_fraction=read_fraction,
         floor_fraction=read_fraction * case.least_bytes() / case.raw.nbytes,
-        peer=f"NumPy, cell by cell, in place ({usual}), 1 core",
-        ratio_to_peer=ratios[usual],
+        peer=peer,
+        ratio_to_peer=ratio,
         threads=1,
         notes="one module measured, shots/s are of the whole detector; CPU time, medians of rounds, load "
-        f"average {measured.load:.1f} before; the quickest NumPy for these data ({quickest}) takes "
-        f"{ratios[quickest]:.1f} times as long as we, and {quickest_to_read:.1f} times as long as reading",
+        f"average {measured.load:.1f} before{told}",
         details={
             "variant": variant,
             "frames": case.frames,
@@ -105,9 +109,7 @@ def detector_record(measured: Measured, name: str, variant: str, level: str) -> 
             "load_average": measured.load,
             "seconds_rounds": measured.seconds[ours],
             "read_by": reader,
-            "ratios": ratios,
-            "ratio_to_quickest_numpy": ratios[quickest],
-            "quickest_numpy_to_reading": quickest_to_read,
+            **more,
         },
     )
 
