@@ -141,10 +141,11 @@ class OnDevice:
         device = backend.device
         self.stream = device.stream()
         shots = case.frames
-        words = case.raw.reshape(shots, 1, 2, case.pixels)
+        planes = case.raw.shape[2]
+        words = case.raw.reshape(shots, 1, planes, case.pixels)
         if modules > 1:
             words = np.repeat(words, modules, axis=1)
-        self.raw = self._upload(words.reshape(shots * modules, 2, case.pixels))
+        self.raw = self._upload(words.reshape(shots * modules, planes, case.pixels))
         self.table = self._upload(case.table if modules == 1 else np.concatenate([case.table] * modules))
         cell = np.tile(np.arange(case.cells), case.trains)
         rows = (cell[:, None] + case.cells * np.arange(modules)).astype("i4")

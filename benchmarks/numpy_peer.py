@@ -13,6 +13,8 @@ sparse
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from lit_case import LitCase
 from shotsieve.calibrate import CalibrateParams
@@ -35,9 +37,7 @@ class NumpyPeer:
 
     def __init__(self, case: LitCase, params: CalibrateParams, stage_choice: str, together: int) -> None:
         self.case, self.params, self.together = case, params, together
-        self._calibrate = {"choose": self._choose, "masked": self._masked, "sparse": self._sparse}[
-            stage_choice
-        ]
+        self._calibrate = self._ways().get(stage_choice)
         shape = (together, case.pixels)
         self._x, self._a, self._b = (np.empty(shape, "f4") for _ in range(3))
         self._above0, self._above1, self._good, self._lit = (np.empty(shape, bool) for _ in range(4))
@@ -48,36 +48,47 @@ class NumpyPeer:
         )
         self.counts = np.zeros((case.trains, case.cells, 4))
 
+    def _ways(self) -> dict[str, Callable[[np.ndarray, np.ndarray, int], None]]:
+        return {"choose": self._choose, "masked": self._masked, "sparse": self._sparse}
+
     def run(self) -> np.ndarray:
         """Count; return lit, unmasked, intensity and photons as float64, shape (trains, cells, 4)."""
         for cell in range(self.case.cells):
-            constants, thresholds = self.case.table[cell], self._thresholds[cell]
             for first in range(0, self.case.trains, self.together):
                 trains = slice(first, first + self.together)
                 words = self.case.raw[trains, cell]
-                self._calibrate(words[:, 0], words[:, 1], constants, thresholds)
+                self._calibrate(words, self.case.table[cell], cell)
                 self._count(self.counts[trains, cell])
         return self.counts
 
-    def _choose(
-        self, adc: np.ndarray, digital: np.ndarray, constants: np.ndarray, thresholds: np.ndarray
-    ) -> None:
-        stage = self._stage
-        np.greater(digital, thresholds[0], out=self._above0)
-        np.greater(digital, thresholds[1], out=self._above1)
+    def _signal(self, words: np.ndarray, cell: int) -> np.ndarray:
+        """Return the ADU of every pixel."""
+        return words[:, 0]
+
+    def _split(self, words: np.ndarray, cell: int) -> np.ndarray:
+        """Find which pixels left high gain and which of them are in low gain; return the ADU of all."""
+        self._switched(words, cell)
+        np.greater(words[:, 1], self._thresholds[cell, 1], out=self._above1)
         np.logical_and(self._above0, self._above1, out=self._above1)
+        return self._signal(words, cell)
+
+    def _switched(self, words: np.ndarray, cell: int) -> None:
+        np.greater(words[:, 1], self._thresholds[cell, 0], out=self._above0)
+
+    def _is_low(self, words: np.ndarray, cell: int, row: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+        """Of a few pixels that left high gain: which are in low gain."""
+        return words[row, 1, pixel] > self._thresholds[cell, 1, pixel]
+
+    def _choose(self, words: np.ndarray, constants: np.ndarray, cell: int) -> None:
+        adc, stage = self._split(words, cell), self._stage
         np.add(self._above0.view("u1"), self._above1.view("u1"), out=stage)
         np.choose(stage, constants[2:5], out=self._a, mode="clip")
         np.choose(stage, constants[5:8], out=self._b, mode="clip")
         np.subtract(adc, self._a, out=self._x)
         np.multiply(self._x, self._b, out=self._x)
 
-    def _masked(
-        self, adc: np.ndarray, digital: np.ndarray, constants: np.ndarray, thresholds: np.ndarray
-    ) -> None:
-        np.greater(digital, thresholds[0], out=self._above0)
-        np.greater(digital, thresholds[1], out=self._above1)
-        np.logical_and(self._above0, self._above1, out=self._above1)
+    def _masked(self, words: np.ndarray, constants: np.ndarray, cell: int) -> None:
+        adc = self._split(words, cell)
         for target, first in ((self._a, 2), (self._b, 5)):
             target[...] = constants[first]
             np.copyto(target, constants[first + 1], where=self._above0)
@@ -85,17 +96,16 @@ class NumpyPeer:
         np.subtract(adc, self._a, out=self._x)
         np.multiply(self._x, self._b, out=self._x)
 
-    def _sparse(
-        self, adc: np.ndarray, digital: np.ndarray, constants: np.ndarray, thresholds: np.ndarray
-    ) -> None:
-        np.greater(digital, thresholds[0], out=self._above0)
+    def _sparse(self, words: np.ndarray, constants: np.ndarray, cell: int) -> None:
+        adc = self._signal(words, cell)
+        self._switched(words, cell)
         np.subtract(adc, constants[2], out=self._x)
         np.multiply(self._x, constants[5], out=self._x)
         at = np.flatnonzero(self._above0)
         if at.size == 0:
             return
         row, pixel = np.divmod(at, self.case.pixels)
-        low = digital[row, pixel] > thresholds[1, pixel]
+        low = self._is_low(words, cell, row, pixel)
         offset = np.where(low, constants[4, pixel], constants[3, pixel])
         gain = np.where(low, constants[7, pixel], constants[6, pixel])
         self._x[row, pixel] = (adc[row, pixel] - offset) * gain

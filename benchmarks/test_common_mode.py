@@ -6,6 +6,8 @@ the whole detector: sixteen such frames.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -95,7 +97,10 @@ def case(quick: bool) -> LitCase:
     return with_mode(make_case(cells=3, trains=2) if quick else make_case())
 
 
-def make_record(case: LitCase, name: str, seconds: float, **more: Any) -> dict[str, Any]:
+def make_record(
+    case: LitCase, name: str, seconds: float, load: float | None = None, **more: Any
+) -> dict[str, Any]:
+    busy = "" if load is None else f"; CPU time, least of the rounds, load average {load:.1f} before"
     shots = case.frames / case.module_count
     return records.make(
         "common_mode",
@@ -105,7 +110,7 @@ def make_record(case: LitCase, name: str, seconds: float, **more: Any) -> dict[s
         gb_per_s=case.raw.nbytes / seconds / 1e9,
         floor_fraction=None,
         versions=machine.versions(),
-        notes="ASICs, four iterations; one module measured, shots/s are of the whole detector",
+        notes=f"ASICs, four iterations; one module measured, shots/s are of the whole detector{busy}",
         details={"frames": case.frames, "cells": case.cells, "ms_per_shot": 1e3 * seconds / shots},
         **more,
     )
@@ -118,7 +123,8 @@ def test_one_core(record: Callable, target: Callable, quick: bool, case: LitCase
     frames = range(min(case.frames, case.cells))
     functions["numpy"] = lambda: [numpy_mode(raw[f], case.table[f % case.cells]) for f in frames]
     functions |= {f"read {name}": read for name, read in machine.readers(case.raw, 1).items()}
-    least = minima(interleave(functions, 2 if quick else ROUNDS))
+    load = os.getloadavg()[0]
+    least = minima(interleave(functions, 2 if quick else ROUNDS, clock=time.process_time))
     read = min(seconds for name, seconds in least.items() if name.startswith("read"))
     peer = least["numpy"] * case.frames / len(frames)
     for name, one in modes.items():
@@ -129,6 +135,7 @@ def test_one_core(record: Callable, target: Callable, quick: bool, case: LitCase
                 case,
                 name,
                 ours,
+                load,
                 read_fraction=read / ours,
                 peer="NumPy, frame by frame, ASICs side by side",
                 ratio_to_peer=peer / ours,

@@ -10,6 +10,23 @@ dim3 grid_of(std::int64_t threads, std::int64_t groups) {
   return dim3(static_cast<unsigned>(across), static_cast<unsigned>(groups), device::kBankFrames);
 }
 
+void subtract_medians(const BankModeCall& part, cudaStream_t stream) {
+  if (part.bank_medians) {
+    const dim3 banks = grid_of(part.n_banks() * 32, part.n_groups);
+    SS_LAUNCH(device::bank_median_kernel<device::Median::kBank>, banks, device::kBankThreads, 0, stream,
+              part);
+  }
+  if (part.row_medians) {
+    const dim3 rows = grid_of(part.n_banks() * part.bank_rows, part.n_groups);
+    SS_LAUNCH(device::bank_median_kernel<device::Median::kRow>, rows, device::kBankThreads, 0, stream, part);
+  }
+  if (part.column_medians) {
+    const dim3 columns = grid_of(part.n_banks() * part.bank_columns, part.n_groups);
+    SS_LAUNCH(device::bank_median_kernel<device::Median::kColumn>, columns, device::kBankThreads, 0, stream,
+              part);
+  }
+}
+
 }  // namespace
 
 void bank_mode(const BankModeCall& call, const Where& where) {
@@ -21,21 +38,7 @@ void bank_mode(const BankModeCall& call, const Where& where) {
     part.n_groups = call.n_groups - first < kMostRows ? call.n_groups - first : kMostRows;
     const dim3 pixels = grid_of(part.n_pixels, part.n_groups);
     SS_LAUNCH(device::bank_values_kernel<false>, pixels, device::kBankThreads, 0, stream, part);
-    if (part.bank_medians) {
-      const dim3 banks = grid_of(part.n_banks() * 32, part.n_groups);
-      SS_LAUNCH(device::bank_median_kernel<device::Median::kBank>, banks, device::kBankThreads, 0, stream,
-                part);
-    }
-    if (part.row_medians) {
-      const dim3 rows = grid_of(part.n_banks() * part.bank_rows, part.n_groups);
-      SS_LAUNCH(device::bank_median_kernel<device::Median::kRow>, rows, device::kBankThreads, 0, stream,
-                part);
-    }
-    if (part.column_medians) {
-      const dim3 columns = grid_of(part.n_banks() * part.bank_columns, part.n_groups);
-      SS_LAUNCH(device::bank_median_kernel<device::Median::kColumn>, columns, device::kBankThreads, 0, stream,
-                part);
-    }
+    for (int pass = 0; pass < part.passes; ++pass) subtract_medians(part, stream);
     SS_LAUNCH(device::bank_values_kernel<true>, pixels, device::kBankThreads, 0, stream, part);
     check_launch("bank_mode");
   }

@@ -30,6 +30,8 @@ limit : int
     A median counts if it is nearer to 0, in 1/256 ADU, and of at least ten pixels.
 banks, rows, columns : bool
     Which medians are subtracted, in this order.
+passes : int
+    How often all of them are, 1 or 2.
 stream : int
 threads : int)";
 
@@ -39,8 +41,8 @@ void check(bool fine, const char* name, const std::string& expected) {
 
 void bank_mode_py(const py::object& raw, const py::object& frames, const py::object& groups,
                   const py::object& table, const py::object& shift, int row_pixels, int bank_rows,
-                  int bank_columns, int limit, bool banks, bool rows, bool columns, std::uintptr_t stream,
-                  int threads) {
+                  int bank_columns, int limit, bool banks, bool rows, bool columns, int passes,
+                  std::uintptr_t stream, int threads) {
   const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, 1, kAny}, false);
   const std::int64_t n_frames = raw_view.shape[0];
   const std::int64_t n_pixels = raw_view.shape[2];
@@ -55,6 +57,7 @@ void bank_mode_py(const py::object& raw, const py::object& frames, const py::obj
   check(bank_rows > 0 && n_pixels / row_pixels % bank_rows == 0, "bank_rows",
         "a number that divides the rows of a frame");
   check(limit >= 0, "limit", "at least 0");
+  check(passes == 1 || passes == 2, "passes", "1 or 2");
   BankModeCall call{};
   call.raw = raw_view.as<const std::uint16_t>();
   call.frames = frames_view.as<const std::int32_t>();
@@ -70,6 +73,7 @@ void bank_mode_py(const py::object& raw, const py::object& frames, const py::obj
   call.bank_rows = bank_rows;
   call.bank_columns = bank_columns;
   call.limit = limit;
+  call.passes = passes;
   call.bank_medians = banks;
   call.row_medians = rows;
   call.column_medians = columns;
@@ -95,7 +99,7 @@ void bind_bank_mode(py::module_& m) {
   m.def("bank_mode", &bank_mode_py, kBankModeDoc, py::arg("raw"), py::arg("frames"), py::arg("groups"),
         py::arg("table"), py::arg("shift"), py::kw_only(), py::arg("row_pixels"), py::arg("bank_rows"),
         py::arg("bank_columns"), py::arg("limit"), py::arg("banks") = true, py::arg("rows") = true,
-        py::arg("columns") = true, py::arg("stream") = 0, py::arg("threads") = 1);
+        py::arg("columns") = true, py::arg("passes") = 1, py::arg("stream") = 0, py::arg("threads") = 1);
 }
 
 }  // namespace shotsieve::bind

@@ -18,7 +18,8 @@ struct BankModeCall {
   std::int64_t n_frames, n_listed, n_groups, n_rows, n_pixels;
   std::int64_t columns;  // pixels of a row of a frame
   std::int64_t bank_rows, bank_columns;
-  int limit;  // of a median, 1/256 ADU
+  int limit;   // of a median, 1/256 ADU
+  int passes;  // how often all of them are subtracted, 1 or 2
   bool bank_medians, row_medians,
       column_medians;  // which medians are subtracted: of banks, of their rows, their columns
 

@@ -52,12 +52,14 @@ void correct_bank(const BankModeCall& c, std::int64_t frame, std::int64_t row, s
     }
   }
   std::int32_t* values = s.values.data();
-  if (c.bank_medians) subtract_median(values, rows * columns, 1, c.limit, s.good);
-  for (std::int64_t y = 0; c.row_medians && y < rows; ++y) {
-    subtract_median(values + y * columns, columns, 1, c.limit, s.good);
-  }
-  for (std::int64_t x = 0; c.column_medians && x < columns; ++x) {
-    subtract_median(values + x, rows, columns, c.limit, s.good);
+  for (int pass = 0; pass < c.passes; ++pass) {
+    if (c.bank_medians) subtract_median(values, rows * columns, 1, c.limit, s.good);
+    for (std::int64_t y = 0; c.row_medians && y < rows; ++y) {
+      subtract_median(values + y * columns, columns, 1, c.limit, s.good);
+    }
+    for (std::int64_t x = 0; c.column_medians && x < columns; ++x) {
+      subtract_median(values + x, rows, columns, c.limit, s.good);
+    }
   }
   for (std::int64_t y = 0; y < rows; ++y) {
     for (std::int64_t x = 0; x < columns; ++x) {

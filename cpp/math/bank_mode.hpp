@@ -1,9 +1,9 @@
 // Common mode by medians: of banks of pixels that are read out together, of their rows and of their columns.
 //
 // Source of the formulas: the public practice of LCLS (psana, epix100: banks of 352 x 96, rows of 96, columns
-// of 352, in this order; only good pixels; a median counts below a limit, of at least ten pixels). Promise:
-// exact. Values are whole numbers of 1/256 ADU, and a median is one of them or half the sum of two, rounded
-// down, so that no order of pixels matters.
+// of 352, in this order; only good pixels; a median counts below a limit, of at least ten pixels), once, or
+// twice as in Tukey's median polish. Promise: exact. Values are whole numbers of 1/256 ADU, and a median is
+// one of them or half the sum of two, rounded down, so that no order of pixels matters.
 #pragma once
 
 #include <cmath>
@@ -20,7 +20,7 @@ constexpr int kLeastOfMedian = 10;
 
 // adc - offset in 1/256 ADU; kNoValue where the pixel is bad: its gain is then not a number.
 SS_HD int bank_value(float adc, float offset, float gain) {
-  constexpr float kFar = 268435456.0f;  // far beyond what words of 16 bits reach
+  constexpr float kFar = 16777216.0f;  // words of 16 bits do not reach it; six medians later 32 bits hold
   const float units = (adc - offset) * kBankScale;
   const float below = units < kFar ? units : kFar;  // NaN compares false
   const int value = round_to_int(below > -kFar ? below : -kFar);

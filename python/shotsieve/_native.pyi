@@ -105,6 +105,7 @@ def bank_mode(
     banks: bool = True,
     rows: bool = True,
     columns: bool = True,
+    passes: int = 1,
     stream: int = 0,
     threads: int = 1,
 ) -> None: ...

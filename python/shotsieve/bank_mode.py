@@ -1,9 +1,10 @@
 """Common mode by medians: what the pixels of a bank share in a frame, then those of its rows and columns.
 
 As at LCLS for the ePix100: banks of 352 x 96 pixels, rows of 96, columns of 352, in this order, each on what
-the one before left. Only good pixels in high gain have a say, a median counts where it is of at least ten of
-them and nearer to 0 than a limit, and it is subtracted from its whole group. The result are
-`shotsieve.shifts.Shifts`.
+the one before left; and all once more, since the medians of rows saw what columns share as noise (the median
+polish of Tukey, Exploratory Data Analysis, 1977). Only good pixels in high gain have a say, a median counts
+where it is of at least ten of them and nearer to 0 than a limit, and it is subtracted from its whole group.
+The result are `shotsieve.shifts.Shifts`.
 
 Promise: exact. Values are whole numbers of 1/256 ADU; a median is one of them, or half the sum of two,
 rounded down. The same words and constants give the same bits on every backend, block size and thread count.
@@ -40,6 +41,8 @@ class BankModeParams:
         A median counts if it is nearer to 0, in 1/256 ADU.
     banks, rows, columns : bool
         Which medians are subtracted.
+    passes : int
+        How often all of them are, 1 or 2.
     """
 
     row_pixels: int
@@ -49,6 +52,7 @@ class BankModeParams:
     banks: bool = True
     rows: bool = True
     columns: bool = True
+    passes: int = 1
 
     # What the other common mode has: frames do not depend on each other, and no tiles are shifted as one.
     cells = False
@@ -62,7 +66,7 @@ class BankModeParams:
             return None
         limit = NO_LIMIT if steps.cm_limit is None else round(steps.cm_limit * SHIFT_SCALE)
         wanted = {name: name in steps.cm_medians.split() for name in ("banks", "rows", "columns")}
-        return cls(detector.shape[1], *detector.bank, min(limit, NO_LIMIT), **wanted)
+        return cls(detector.shape[1], *detector.bank, min(limit, NO_LIMIT), **wanted, passes=steps.cm_passes)
 
 
 def queue_bank_mode(

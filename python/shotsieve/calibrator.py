@@ -21,7 +21,7 @@ from .calibrate import (
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
-from .frame_masks import make_masks
+from .frame_masks import make_masks, sparse_masks
 from .linearise import Lineariser
 from .measure.arrays import check_raw, chosen_backend
 from .measure.lit import just_above, lit_measures, photons_per_unit
@@ -32,10 +32,11 @@ from .units import parse_quantity
 if TYPE_CHECKING:
     from .backend import Backend
     from .constants.masks import StaticMask
+    from .sparse_masks import SparseMasks
 
 COUNTED = ("lit_pixels", "lit_pixels_high", "unmasked_pixels", "intensity", "photons")
-OUTPUTS = ("data", "gain", "mask", *COUNTED)
-IMAGES = ("data", "gain", "mask")
+IMAGES = ("data", "gain", "mask", "sparse_mask")
+OUTPUTS = (*IMAGES, *COUNTED)
 BATCH_BYTES = 64_000_000
 """Raw bytes that are calibrated at once, where they have to be copied to a device."""
 
@@ -54,6 +55,8 @@ class CalibratedFrames:
         0 high, 1 medium, 2 low.
     mask : uint32 (n, M, ss, fs)
         The facility's bits.
+    sparse_mask : SparseMasks
+        The same masks as a static one per module and cell, and a list of what changed; n * M frames.
     lit_pixels, lit_pixels_high, unmasked_pixels, intensity, photons : ndarray (n, M)
         int64; intensity is float64 in the unit of `data`. Of frames without constants -1, and NaN.
     known : ndarray of bool, shape (n, M)
@@ -63,6 +66,7 @@ class CalibratedFrames:
     data: Any = None
     gain: Any = None
     mask: np.ndarray | None = None
+    sparse_mask: SparseMasks | None = None
     lit_pixels: np.ndarray | None = None
     lit_pixels_high: np.ndarray | None = None
     unmasked_pixels: np.ndarray | None = None
@@ -237,7 +241,7 @@ class Calibrator:
         if len(self.modules) == 1:
             shapes.append((len(cell_ids), *self.frame_shape[1:]))
         on_device = check_raw(raw, shapes, "cell_ids", self.backend, WHO)
-        if on_device and "mask" in outputs:
+        if on_device and {"mask", "sparse_mask"} & set(outputs):
             raise BadInput(f"{WHO}: masks are put together on the host: give raw there, or leave mask out")
         rows = self.tables.rows(cell_ids.astype("i4"))
         return self._on_device(raw, rows, outputs, stream) if on_device else self._on_host(raw, rows, outputs)
@@ -352,6 +356,9 @@ class Calibrator:
             told["data"] = found["pixels"].reshape(*shape)
         if "mask" in outputs:
             told["mask"] = make_masks(found["stage"], rows, self.tables).reshape(shape)
+        if "sparse_mask" in outputs:
+            usual = max(self.params.fixed_stage, 0)
+            told["sparse_mask"] = sparse_masks(found["stage"], rows, self.tables, usual)
         if "gain" in outputs:
             stage = found["stage"].reshape(*shape)
             told["gain"] = stage & np.uint8(STAGE_BITS)

@@ -8,6 +8,7 @@ import numpy as np
 
 from .calibrate import NOT_FINITE, OUT_OF_RANGE, STAGE_BITS, WRONG_GAIN
 from .constants.bad_pixels import BadPixels
+from .sparse_masks import SparseMasks
 
 if TYPE_CHECKING:
     from .calibrate import Tables
@@ -49,13 +50,57 @@ def make_masks(stage: np.ndarray, rows: np.ndarray, tables: Tables) -> np.ndarra
 def _flag(found: np.ndarray, mask: np.ndarray, bad_bits: int) -> None:
     """Add to the mask of a frame, uint32 (n_pixels,), what was found in it."""
     flagged = np.flatnonzero(found > STAGE_BITS)
-    flags = found[flagged]
-    unexplained = (flags & NOT_FINITE != 0) & (mask[flagged] & np.uint32(bad_bits) == 0)
-    mask[flagged] |= (
+    mask[flagged] |= _bits(found[flagged], mask[flagged], bad_bits)
+
+
+def _bits(flags: np.ndarray, mask: np.ndarray, bad_bits: int) -> np.ndarray:
+    """Return the bits that some pixels get for what was found in them, beside those of their mask."""
+    unexplained = (flags & NOT_FINITE != 0) & (mask & np.uint32(bad_bits) == 0)
+    return (
         np.where(unexplained, np.uint32(BadPixels.VALUE_IS_NAN), np.uint32(0))
         | np.where(flags & OUT_OF_RANGE, np.uint32(BadPixels.VALUE_OUT_OF_RANGE), np.uint32(0))
         | np.where(flags & WRONG_GAIN, np.uint32(BadPixels.WRONG_GAIN_VALUE), np.uint32(0))
     )
+
+
+def sparse_masks(stage: np.ndarray, rows: np.ndarray, tables: Tables, usual_stage: int = 0) -> SparseMasks:
+    """Return the masks of `make_masks` as static ones and changes; full masks are not made on the way.
+
+    Parameters
+    ----------
+    stage, rows, tables
+        As for `make_masks`.
+    usual_stage : int
+        Gain stage whose static bits are taken: high gain, or the only one of the run.
+
+    Returns
+    -------
+    SparseMasks
+        K * M frames, module fastest; a group for each row of the tables that occurs, by number, and before
+        them one for frames without constants if there are any.
+
+    Notes
+    -----
+    Promise: exact; ``restore()`` gives what `make_masks` gives.
+    """
+    used, group = np.unique(rows, return_inverse=True)
+    group = group.reshape(-1)
+    static = np.full((len(used), stage.shape[2]), BadPixels.NO_DARK_DATA, "u4")
+    static[used >= 0] = tables.mask[used[used >= 0], usual_stage]
+    at, values = [np.empty(0, "i8")], [np.empty(0, "u4")]
+    first = np.zeros(rows.size + 1, "i8")
+    for number, (found, row) in enumerate(zip(stage.reshape(rows.size, -1), rows.flat, strict=True)):
+        first[number + 1] = first[number]
+        if row < 0:
+            continue
+        pixels = np.flatnonzero(found != usual_stage)
+        mask = tables.mask[row][found[pixels] & STAGE_BITS, pixels]
+        mask |= _bits(found[pixels], mask, tables.bad_bits)
+        changed = mask != static[group[number], pixels]
+        at.append(pixels[changed])
+        values.append(mask[changed])
+        first[number + 1] += np.count_nonzero(changed)
+    return SparseMasks(static, group, first, np.concatenate(at), np.concatenate(values))
 
 
 def flag_masks(stage: np.ndarray, mask: np.ndarray, bad_bits: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from detector_case import CHIPS, DetectorOnDevice, case_of
+from detector_peer import peers_of
 from lit_case import OnDevice, make_case
 from numpy_peer import all_peers
 from shotsieve import backend as backends
@@ -45,3 +47,16 @@ def test_modules_on_a_device_have_words_of_their_own(case, backend_name):
     np.testing.assert_array_equal(counts[:, 0], counts[:, 1])
     assert device.raw.shape[0] == 8
     assert device.table.shape[0] == 4
+
+
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize("photons", [False, True])
+def test_peers_of_every_detector_agree_with_the_kernel(name, photons):
+    case = case_of(name, quick=True)
+    params = case.params(photons)
+    device = DetectorOnDevice(case, backends.get("cpu"))
+    device.run(params)
+    ours = device.result()[:, 0]
+    assert (ours[:, 0] > 0).all()
+    for peer in peers_of(case, params).values():
+        check_counts(ours, peer.run().reshape(-1, 4), photons)

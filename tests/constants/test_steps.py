@@ -57,6 +57,7 @@ def test_units_that_the_steps_do_not_give(steps, asked, text):
         ({"value_limit": 0}, "value_limit"),
         ({"value_limit": 1e9}, "value_limit"),
         ({"bad_bits": 2**32}, "bad_bits"),
+        ({"cm_passes": 3}, "cm_passes = 3: expected 1 or 2"),
         ({"bad_bits": -1}, "bad_bits"),
         ({"offset": False}, "offset = false leaves the pedestal"),
     ],

@@ -13,6 +13,7 @@ from shotsieve.cli import main
 from shotsieve.constants import BadPixels, Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
 from shotsieve.simulate.dark_model import DarkModel
+from shotsieve.simulate.darks import DarkParameters, simulate_darks
 from shotsieve.simulate.noise import generator
 
 # Photons of the stages high, medium and low, away from where pixels switch, and the photon energy in keV.
@@ -22,17 +23,25 @@ FLUX = {
 }
 
 
+# One cell of LPD with three stages and of DSSC with one, at the energies they are used at.
+CHIPS = {
+    ("LPD1M", 12.0): ((0, 150), (200, 1500), (2000, 20000)),
+    ("LPD1M", 18.0): ((0, 100), (133, 1000), (1333, 13000)),
+    ("DSSC1M", 1.0): ((0, 48),),
+}
+
+
 def illuminate(model: DarkModel, energy_kev: float, limits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return words, photons and stages of a frame in which every stage has a third of the pixels."""
+    """Return words, photons and stages of a frame in which every stage has its share of the pixels."""
     p = model.p
     module, pixels = p.wanted_modules[0], p.family.pixels
     rng = generator(99, 1)
     photons = np.empty(pixels, np.int64)
-    third = rng.permutation(pixels) % 3
+    share = rng.permutation(pixels) % len(limits)
     for g, (low, high) in enumerate(limits):
-        at = np.flatnonzero(third == g)
+        at = np.flatnonzero(share == g)
         photons[at] = rng.integers(low, high + 1, len(at))
-    words, stage = np.empty((2, pixels), np.uint16), np.zeros(pixels, np.uint8)
+    words, stage = np.empty((p.family.plane_count, pixels), np.uint16), np.zeros(pixels, np.uint8)
     if not p.is_receiver:
         lit = np.flatnonzero(photons)
         model.driven("adaptive").words(rng, module, 0, lit, photons[lit] * energy_kev, words, stage)
@@ -41,9 +50,9 @@ def illuminate(model: DarkModel, energy_kev: float, limits) -> tuple[np.ndarray,
     return words, photons, stage
 
 
-def check_stages(error, sigma, stage, good):
+def check_stages(error, sigma, stage, good, stages=3):
     """High gain: both tails as normal noise says; medium and low: unbiased, 99.9 % within 4 sigma."""
-    for g in range(3):
+    for g in range(stages):
         pull = (error / sigma)[good & (stage == g)]
         n = len(pull)
         assert n > 10000
@@ -86,6 +95,50 @@ def test_photons_come_back_in_every_stage(simulated, tmp_path):
     check_stages(value - photons, sigma, stage, (kind == 0) & ~bad)
     assert bad[kind == 0].mean() < 1e-3
     assert np.isnan(value[kind != 0]).mean() >= 0.999
+
+
+@pytest.fixture(scope="module")
+def chip_darks(tmp_path_factory):
+    """Parameters, gains and constants of dark runs of LPD and DSSC, made once."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            p = DarkParameters(name, n_trains=30, n_cells=1, modules=(3,), seed=6)
+            darks = simulate_darks(tmp_path_factory.mktemp(name), p)
+            out = tmp_path_factory.mktemp(name) / "c.h5"
+            options = DarkOptions(min_frames=30, gain_from=darks.gains)
+            made[name] = p, darks, make_dark_constants(darks.runs, out, options, backend="cpu").path
+        return made[name]
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "energy"), CHIPS)
+def test_photons_come_back_in_every_stage_of_lpd_and_dssc(chip_darks, name, energy):
+    p, darks, path = chip_darks(name)
+    model, limits = DarkModel(p), CHIPS[name, energy]
+    words, photons, stage = illuminate(model, energy, limits)
+    calibrate = shotsieve.Calibrator(path, photon_energy_kev=energy, unit="photon", backend="cpu")
+    found = calibrate(
+        words.reshape(1, 1, -1, *p.family.shape), [p.cells[0]], outputs=("data", "gain", "mask")
+    )
+    value, bad = found.data.reshape(-1).astype("f8"), found.mask.reshape(-1) != 0
+    kind, module = model.kind[3], model.module(3)
+    assert (np.asarray(found.gain).reshape(-1)[kind == 0] == stage[kind == 0]).all()
+    gains, at = Constants.open(darks.gains), np.arange(p.family.pixels)
+
+    def factor(constant):
+        values = gains.load(constant, 3)[:, 0].reshape(-1, p.family.pixels).astype("f8")
+        return np.broadcast_to(values, (len(limits), p.family.pixels))[stage, at]
+
+    adu = factor("adu_per_kev") * energy
+    for constant in {"relative_gain", "ff_map", "gain_amp_map"} & set(gains.names):
+        adu = adu / factor(constant)
+    noise = np.stack([module.true_noise(g, 0) for g in range(len(limits))])[stage, at].astype("f8")
+    sigma = np.sqrt((noise**2 + 1 / 12) * (1 + 1 / p.n_trains)) / adu
+    check_stages(value - photons, sigma, stage, (kind == 0) & ~bad, len(limits))
+    assert bad[kind == 0].mean() < 1e-3
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,15 @@ def test_everything_is_what_a_reduction_writes(frames, backend_name, monkeypatch
     assert found.known.all()
 
 
+def test_sparse_masks_hold_what_changes_and_give_back_the_masks(frames):
+    found = frames.calibrator()(frames.raw, frames.cells, ("mask", "sparse_mask"))
+    sparse = found.sparse_mask
+    np.testing.assert_array_equal(sparse.restore().reshape(found.mask.shape), found.mask)
+    np.testing.assert_array_equal(found.mask, frames.images["mask"])
+    assert 0 < len(sparse.pixel) < 0.01 * found.mask.size
+    assert sparse.static.any()
+
+
 @pytest.mark.parametrize("outputs", [("lit_pixels",), "data", ("mask", "photons"), ("gain",)])
 def test_only_what_is_asked_for_is_made(frames, outputs):
     found = frames.calibrator()(frames.raw[:3], frames.cells[:3], outputs)

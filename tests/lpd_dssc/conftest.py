@@ -30,7 +30,7 @@ def recipe_of(simulated):
         recipe = {
             "calibrate": {"constants": str(simulated(name).constants), "unit": "photon", **adu, **calibrate},
             "measure": {"lit": {"threshold": "0.7 photon"}},
-            "write": {"content": content},
+            "write": {"content": content} | ({"rounding_relative": 0.01} if content == "rounded" else {}),
         }
         if keep:
             recipe["keep"] = {"rule": f"lit_pixels[{FIRST[name]}] > 10000"}

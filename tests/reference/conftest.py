@@ -44,6 +44,8 @@ def random_constants(detector, rng, cells, broken=0.1):
         arrays["thresholds"][1][narrow] = arrays["thresholds"][0][narrow] * np.float32(1.04)
         arrays["relative_gain"] = draw("relative_gain", 0.5, 150, 3)
         arrays["mg_baseline"] = draw("mg_baseline", -500, 500, 1)
+    if detector.encoding == "plain" and "relative_gain" in detector.steps:
+        arrays["relative_gain"] = draw("relative_gain", 0.5, 2, 1)
     if "ff_map" in detector.steps:
         arrays["relative_gain"] = draw("relative_gain", 0.5, 150, 3)
         arrays["ff_map"] = draw("relative_gain", 0.5, 2, rng.choice([1, 3]))
@@ -74,6 +76,16 @@ def random_words(detector, rng, frames):
 @pytest.fixture
 def agipd():
     return dataclasses.replace(detectors.load("AGIPD1M"), shape=PIXELS)
+
+
+@pytest.fixture
+def epix100():
+    return dataclasses.replace(detectors.load("EPIX100"), shape=PIXELS)
+
+
+@pytest.fixture
+def gotthard2():
+    return dataclasses.replace(detectors.load("GOTTHARD2"), shape=(1, 128))
 
 
 @pytest.fixture

@@ -101,6 +101,9 @@ class Steps:
         A group is corrected if strictly more than this share of it is dark.
     cm_medians : str
         Of a detector with banks: which medians, of ``"banks rows columns"``.
+    cm_passes : int
+        How often they are subtracted, 1 or 2: once is what LCLS does; the second time the medians of rows no
+        longer see what columns share.
     cm_limit : float or None
         Such a median counts if it is nearer to 0, in ADU; None: always.
     blc_noise : bool
@@ -146,6 +149,7 @@ class Steps:
     cm_dark_range: str = "-30 30 ADU"
     cm_dark_fraction: float = 0.15
     cm_medians: str = "banks rows columns"
+    cm_passes: int = 2
     cm_limit: float | None = 100.0
     blc_noise: bool = False
     blc_noise_threshold: float | None = 5000.0
@@ -210,6 +214,8 @@ class Steps:
             raise BadInput(
                 f'cm_medians = "{self.cm_medians}": expected some of "banks rows columns", once each.'
             )
+        if self.cm_passes not in (1, 2):
+            raise BadInput(f"cm_passes = {self.cm_passes}: expected 1 or 2; a third time brings nothing.")
         if self.cm_limit is not None and not 0 < self.cm_limit < math.inf:
             raise BadInput(f"cm_limit = {self.cm_limit} must be a number of ADU above 0, or left out.")
         if self.cell_common_mode and not self.common_mode:

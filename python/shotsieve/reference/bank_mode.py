@@ -24,6 +24,7 @@ def bank_mode(
     banks=True,
     rows=True,
     columns=True,
+    passes=1,
     stream=None,
     threads=1,
 ):
@@ -40,7 +41,7 @@ def bank_mode(
         Offset and gain; a gain that is not finite marks a bad pixel.
     shift : ndarray of int32, shape (F, npix)
         Written for listed frames with constants.
-    row_pixels, bank_rows, bank_columns, limit, banks, rows, columns
+    row_pixels, bank_rows, bank_columns, limit, banks, rows, columns, passes
         As for `shotsieve.bank_mode.BankModeParams`.
     stream, threads
         Not used.
@@ -62,12 +63,12 @@ def bank_mode(
                 good = np.isfinite(table[row, 1]) & ~np.isnan(values)
                 shape, bank = (-1, row_pixels), (bank_rows, bank_columns)
                 found = bank_shifts(
-                    values.reshape(shape), good.reshape(shape), bank, limit, banks, rows, columns
+                    values.reshape(shape), good.reshape(shape), bank, limit, banks, rows, columns, passes
                 )
                 shift[frame] = found.ravel()
 
 
-def bank_shifts(values, good, bank, limit, banks=True, rows=True, columns=True):
+def bank_shifts(values, good, bank, limit, banks=True, rows=True, columns=True, passes=1):
     """Return what the pixels of each bank share, int32 of the shape of a frame.
 
     Parameters
@@ -79,25 +80,27 @@ def bank_shifts(values, good, bank, limit, banks=True, rows=True, columns=True):
         Pixels of a bank.
     limit : int
     banks, rows, columns : bool
+    passes : int
 
     Examples
     --------
     >>> bank_shifts(np.full((1, 10), 5, "f4"), np.ones((1, 10), bool), (1, 10), 6).tolist()
     [[5, 5, 5, 5, 5, 5, 5, 5, 5, 5]]
     """
-    far = 2.0**28
+    far = 2.0**24
     whole = np.rint(np.clip(np.where(good, values, 0), -far, far)).astype(np.int64)
     left = whole.copy()
     high, wide = bank
     for y in range(0, values.shape[0], high):
         for x in range(0, values.shape[1], wide):
             part, mask = left[y : y + high, x : x + wide], good[y : y + high, x : x + wide]
-            if banks:
-                part -= _step(part[mask], limit)
-            for line in range(high) if rows else ():
-                part[line] -= _step(part[line][mask[line]], limit)
-            for line in range(wide) if columns else ():
-                part[:, line] -= _step(part[:, line][mask[:, line]], limit)
+            for _ in range(passes):
+                if banks:
+                    part -= _step(part[mask], limit)
+                for line in range(high) if rows else ():
+                    part[line] -= _step(part[line][mask[line]], limit)
+                for line in range(wide) if columns else ():
+                    part[:, line] -= _step(part[:, line][mask[:, line]], limit)
     return np.where(good, whole - left, 0).astype(np.int32)
 
 
