@@ -138,6 +138,28 @@ class PhotonList:
             row[self.pixel[mine]] = self.count[mine]
         return out.reshape(-1, *self.frame_shape)
 
+    def by_pixel(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the same entries pixel by pixel, in the order of the frames: what correlations in time need.
+
+        Returns
+        -------
+        first : ndarray of int64, shape (pixels + 1,)
+            Entries of pixel p are ``first[p]`` to ``first[p + 1]``.
+        frame : ndarray of uint32, shape (entries,)
+            Ascending in every pixel.
+        count : ndarray of uint8 or uint16, shape (entries,)
+
+        Examples
+        --------
+        >>> first, frame, count = PhotonList.of(np.array([[0, 3], [2, 1]], "u1")).by_pixel()
+        >>> first.tolist(), frame.tolist(), count.tolist()
+        ([0, 1, 3], [1, 0, 1], [2, 3, 1])
+        """
+        order = np.argsort(self.pixel, kind="stable")
+        number = np.bincount(self.pixel, minlength=int(np.prod(self.frame_shape)))
+        frame = np.repeat(np.arange(len(self), dtype="u4"), self.number)
+        return np.concatenate([np.zeros(1, "i8"), np.cumsum(number)]), frame[order], self.count[order]
+
     def part(self, start: int, stop: int) -> PhotonList:
         """Return the lists of frames `start` to `stop`.
 

@@ -151,6 +151,18 @@ class PhotonLists:
                 keys = (self.train_id, self.pulse_id, self.cell_id)
                 yield Shot(*(int(one[shot]) for one in keys), lists)
 
+    def trains(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield each train that has kept shots, and these shots, int64 (k,).
+
+        Examples
+        --------
+        >>> for train, shots in photons.trains():    # doctest: +SKIP
+        ...     first, frame, count = photons.lists(3, shots).by_pixel()
+        """
+        found, first = np.unique(self.train_id, return_index=True)
+        # Of no shots at all there is still one part, an empty one.
+        yield from zip(found.tolist(), np.split(np.arange(len(self)), first[1:]), strict=False)
+
     def lists(self, module: int, shots: range | np.ndarray | None = None) -> PhotonList:
         """Return the lists of one module.
 

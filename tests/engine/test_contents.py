@@ -314,7 +314,7 @@ def test_a_choice_of_no_module_is_an_error(reduce, modules, words):
 
 @pytest.mark.parametrize(
     ("write", "words"),
-    [({"dtype": "uint8"}, 'dtype belongs to content = "photons"; the content is "corrected"'),
+    [({"dtype": "uint8"}, 'dtype belongs to content = "photons" or "photon_list"; the content is'),
      ({"content": "photons", "rounding_relative": 0.1}, 'rounding_relative belongs to content = "rounded"'),
      ({"content": "rounded"}, 'set rounding_absolute = "0.1 keV"'),
      ({"content": "rounded", "rounding_relative": 0.5}, "a relative error of 0.5"),

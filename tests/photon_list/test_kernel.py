@@ -64,6 +64,12 @@ def test_dense_of_a_list_is_the_frames(frames):
         found = PhotonList.of(frames, axes=axes)
         assert found.dense().dtype == frames.dtype
         np.testing.assert_array_equal(found.dense().reshape(frames.shape), frames)
+        first, frame, count = found.by_pixel()
+        turned = found.dense().reshape(len(found), -1).T
+        for pixel, row in enumerate(turned):
+            mine = slice(first[pixel], first[pixel + 1])
+            np.testing.assert_array_equal(frame[mine], np.flatnonzero(row))
+            np.testing.assert_array_equal(count[mine], row[row > 0])
         half = len(found) // 2
         np.testing.assert_array_equal(found.part(half, len(found)).dense(), found.dense()[half:])
         np.testing.assert_array_equal(found.dense(np.array([half])), found.dense()[half : half + 1])

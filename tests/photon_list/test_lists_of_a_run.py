@@ -71,6 +71,10 @@ def test_dense_lists_are_the_photon_frames_bit_for_bit(reduced, write):
             ]
             for module, one in shot.lists.items():
                 np.testing.assert_array_equal(one.dense()[0], data[k, photons.modules.index(module)])
+        trains = list(photons.trains())
+        np.testing.assert_array_equal([train for train, _ in trains], np.unique(photons.train_id))
+        np.testing.assert_array_equal(np.concatenate([shots for _, shots in trains]), np.arange(18))
+        assert all((photons.train_id[shots] == train).all() for train, shots in trains)
         order = np.array([7, 2, 3, 4, 2])
         np.testing.assert_array_equal(photons.frames(order)[0], data[order])
         np.testing.assert_array_equal(photons.frames(order)[1], mask[order])
