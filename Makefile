@@ -13,14 +13,24 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
-$(VENV)/.installed: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
-	SHOTSIEVE_EMU=OFF $(BIN)/python -m pip install --quiet '.[plot]'
+# Not isolated from the environment, so that one build tree serves all that compile (demo, test, cuda): only what
+# changed is compiled again. What is not ours is installed in the usual way.
+$(VENV)/.tools: $(BIN)/python
+	$(BIN)/python -m pip install --quiet 'scikit-build-core>=0.10,<2' 'pybind11>=2.13,<4' 'cmake>=3.24' ninja
+	touch $@
+
+INSTALL := $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -C build-dir=$(VENV)/build .
+
+$(VENV)/.installed: $(VENV)/.tools pyproject.toml CMakeLists.txt $(SOURCES)
+	SHOTSIEVE_EMU=OFF $(INSTALL)
+	$(BIN)/python -m pip install --quiet 'shotsieve[plot]'
 	touch $@
 	rm -f $(VENV)/.tested
 
 # The same with everything that tests need, and with the emulated device.
-$(VENV)/.tested: $(BIN)/python pyproject.toml CMakeLists.txt $(SOURCES)
-	SHOTSIEVE_EMU=ON $(BIN)/python -m pip install --quiet '.[test]'
+$(VENV)/.tested: $(VENV)/.tools pyproject.toml CMakeLists.txt $(SOURCES)
+	SHOTSIEVE_EMU=ON $(INSTALL)
+	$(BIN)/python -m pip install --quiet 'shotsieve[test]'
 	touch $@ $(VENV)/.installed
 
 # Simulate a raw run, reduce it, and say what was kept and why.
@@ -56,7 +66,7 @@ format: $(VENV)/.lint
 	$(BIN)/clang-format -i $(CXX_FILES)
 
 # Compile for a GPU; needs nvcc, no GPU.
-cuda: $(BIN)/python
+cuda: $(VENV)/.tools
 	scripts/build-cuda
 
 # The native tests under the address and undefined-behaviour sanitizers, and the emulated kernels' race check.

@@ -60,6 +60,10 @@ inline bool is_c_contiguous(const py::dict& interface, const std::vector<std::in
   return true;
 }
 
+inline void check_that(bool fine, const char* name, const std::string& expected) {
+  if (!fine) throw py::value_error(std::string(name) + ": expected " + expected);
+}
+
 // `dtype` as NumPy writes it, "<u2"; `shape` may hold kAny. The name stands in every message.
 inline ArrayView view_array(const py::object& object, const char* name, const char* dtype,
                             const std::vector<std::int64_t>& shape, bool writable) {

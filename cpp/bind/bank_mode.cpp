@@ -35,10 +35,6 @@ passes : int
 stream : int
 threads : int)";
 
-void check(bool fine, const char* name, const std::string& expected) {
-  if (!fine) throw py::value_error(std::string(name) + ": expected " + expected);
-}
-
 void bank_mode_py(const py::object& raw, const py::object& frames, const py::object& groups,
                   const py::object& table, const py::object& shift, int row_pixels, int bank_rows,
                   int bank_columns, int limit, bool banks, bool rows, bool columns, int passes,
@@ -51,13 +47,14 @@ void bank_mode_py(const py::object& raw, const py::object& frames, const py::obj
   const ArrayView table_view =
       view_array(table, "table", "<f4", {kAny, math::kSinglePlanes, n_pixels}, false);
   const ArrayView shift_view = view_array(shift, "shift", "<i4", {n_frames, n_pixels}, true);
-  check(row_pixels > 0 && n_pixels % row_pixels == 0, "row_pixels", "pixels of a row, which divide a frame");
-  check(bank_columns > 0 && row_pixels % bank_columns == 0, "bank_columns",
-        "a number that divides row_pixels");
-  check(bank_rows > 0 && n_pixels / row_pixels % bank_rows == 0, "bank_rows",
-        "a number that divides the rows of a frame");
-  check(limit >= 0, "limit", "at least 0");
-  check(passes == 1 || passes == 2, "passes", "1 or 2");
+  check_that(row_pixels > 0 && n_pixels % row_pixels == 0, "row_pixels",
+             "pixels of a row, which divide a frame");
+  check_that(bank_columns > 0 && row_pixels % bank_columns == 0, "bank_columns",
+             "a number that divides row_pixels");
+  check_that(bank_rows > 0 && n_pixels / row_pixels % bank_rows == 0, "bank_rows",
+             "a number that divides the rows of a frame");
+  check_that(limit >= 0, "limit", "at least 0");
+  check_that(passes == 1 || passes == 2, "passes", "1 or 2");
   BankModeCall call{};
   call.raw = raw_view.as<const std::uint16_t>();
   call.frames = frames_view.as<const std::int32_t>();
@@ -81,12 +78,12 @@ void bank_mode_py(const py::object& raw, const py::object& frames, const py::obj
   // On the CPU the lists can be looked at, so that a wrong index is an error and not a crash.
   for (std::int64_t g = 0; g < call.n_groups; ++g) {
     const FrameGroup& group = call.groups[g];
-    check(group.start >= 0 && group.stop >= group.start && group.stop <= call.n_listed, "groups",
-          "start and stop inside frames");
-    check(group.table_row >= -1 && group.table_row < call.n_rows, "groups", "rows of table, or -1");
+    check_that(group.start >= 0 && group.stop >= group.start && group.stop <= call.n_listed, "groups",
+               "start and stop inside frames");
+    check_that(group.table_row >= -1 && group.table_row < call.n_rows, "groups", "rows of table, or -1");
   }
   for (std::int64_t k = 0; k < call.n_listed; ++k) {
-    check(call.frames[k] >= 0 && call.frames[k] < n_frames, "frames", "indices into raw");
+    check_that(call.frames[k] >= 0 && call.frames[k] < n_frames, "frames", "indices into raw");
   }
 #endif
   const py::gil_scoped_release release;

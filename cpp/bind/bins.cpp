@@ -8,7 +8,7 @@
 namespace shotsieve::bind {
 namespace {
 
-constexpr const char* kDoc = R"doc(Sum frames over bins of pixels.
+constexpr const char* kBinsDoc = R"doc(Sum frames over bins of pixels.
 
 Promise: exact, the same bits on every backend, thread count and batch. The arrays of the plan come from
 shotsieve.measure.bins.BinPlan, which checks the indices in them.
@@ -38,10 +38,6 @@ mode : {"plain", "variance", "moments", "residual"}
 row_pixels, n_bins, most_slots : int
 stream, threads : int)doc";
 
-void expect(bool fine, const char* name, const std::string& expected) {
-  if (!fine) throw py::value_error(std::string(name) + ": expected " + expected);
-}
-
 BinMode to_mode(const std::string& name) {
   if (name == "plain") return BinMode::kPlain;
   if (name == "variance") return BinMode::kVariance;
@@ -67,13 +63,14 @@ class PlanReader {
   template <class T>
   const T* need(const char* name, const char* dtype, const std::vector<std::int64_t>& shape) {
     const T* found = read<T>(name, dtype, shape);
-    expect(!last_.empty(), name, "an array in the plan");
+    check_that(!last_.empty(), name, "an array in the plan");
     return found;
   }
 
   // Size of an axis of the array that was read last.
   std::int32_t size(std::size_t axis) const {
-    expect(last_[axis] <= (std::numeric_limits<std::int32_t>::max)(), "plan", "at most 2147483647 entries");
+    check_that(last_[axis] <= (std::numeric_limits<std::int32_t>::max)(), "plan",
+               "at most 2147483647 entries");
     return static_cast<std::int32_t>(last_[axis]);
   }
 
@@ -92,7 +89,7 @@ BinPlan view_plan(const py::dict& arrays, int row_pixels, int n_bins, int most_s
   const std::int64_t unsplit = plan.local != nullptr ? reader.size(0) : 0;
   plan.coef = reader.read<double>("coef", "<f8", {kAny});
   plan.n_entries = plan.coef != nullptr ? reader.size(0) : unsplit;
-  expect((plan.local == nullptr) != (plan.coef == nullptr), "plan", "either local or coef");
+  check_that((plan.local == nullptr) != (plan.coef == nullptr), "plan", "either local or coef");
   if (plan.coef != nullptr) {
     plan.entry_start = reader.need<std::int32_t>("entry_start", "<i4", {kAny});
     plan.entry_bin = reader.need<std::uint16_t>("entry_bin", "<u2", {plan.n_entries});
@@ -124,14 +121,14 @@ void bin_sums_py(const py::object& pixels, const py::object& variance, const py:
                  const py::dict& plan, const std::string& mode, int row_pixels, int n_bins, int most_slots,
                  std::uintptr_t stream, int threads) {
   BinsCall call{};
-  expect(row_pixels >= 1 && n_bins >= 1 && most_slots >= 0, "row_pixels, n_bins", "at least 1");
-  expect(threads >= 1, "threads", "at least 1");
+  check_that(row_pixels >= 1 && n_bins >= 1 && most_slots >= 0, "row_pixels, n_bins", "at least 1");
+  check_that(threads >= 1, "threads", "at least 1");
   call.plan = view_plan(plan, row_pixels, n_bins, most_slots);
   call.mode = to_mode(mode);
   const ArrayView pixels_view = view_array(pixels, "pixels", "<f4", {kAny, kAny}, false);
   const std::int64_t frames = pixels_view.shape[0];
   const std::int64_t n_pixels = pixels_view.shape[1];
-  expect(n_pixels % row_pixels == 0, "pixels", "whole rows of row_pixels");
+  check_that(n_pixels % row_pixels == 0, "pixels", "whole rows of row_pixels");
   call.pixels = pixels_view.as<const float>();
   call.n_frames = frames;
   call.plan.n_pixels = n_pixels;
@@ -149,7 +146,7 @@ void bin_sums_py(const py::object& pixels, const py::object& variance, const py:
   }
   if (call.mode == BinMode::kResidual) {
     call.limits = view_array(limits, "limits", "<f8", {3, frames, n_bins}, false).as<const double>();
-    expect(call.plan.norm != nullptr && call.plan.dark != nullptr, "plan", "norm and dark for residuals");
+    check_that(call.plan.norm != nullptr && call.plan.dark != nullptr, "plan", "norm and dark for residuals");
   }
   call.signal = view_array(signal, "signal", "<f8", {frames, n_bins}, true).as<double>();
   call.lost = view_array(lost, "lost", "<f8", {call.plan.n_columns, frames, n_bins}, true).as<double>();
@@ -161,7 +158,7 @@ void bin_sums_py(const py::object& pixels, const py::object& variance, const py:
   }
   const std::int64_t bytes = bins_scratch_bytes(frames, call.plan, call.mode);
   const ArrayView scratch_view = view_array(scratch, "scratch", "|u1", {kAny}, true);
-  expect(scratch_view.shape[0] >= bytes, "scratch", "at least " + std::to_string(bytes) + " bytes");
+  check_that(scratch_view.shape[0] >= bytes, "scratch", "at least " + std::to_string(bytes) + " bytes");
   call.scratch = scratch_view.as<std::uint8_t>();
   if (frames == 0) return;
 
@@ -170,9 +167,10 @@ void bin_sums_py(const py::object& pixels, const py::object& variance, const py:
   bin_sums(call, {reinterpret_cast<void*>(stream), threads});
 }
 
-std::int64_t scratch_bytes_py(std::int64_t n_frames, int n_slots, int n_columns, const std::string& mode) {
-  expect(n_frames >= 0 && n_slots >= 0 && n_columns >= 1, "bins_scratch_bytes",
-         "sizes that are not negative");
+std::int64_t bins_scratch_bytes_py(std::int64_t n_frames, int n_slots, int n_columns,
+                                   const std::string& mode) {
+  check_that(n_frames >= 0 && n_slots >= 0 && n_columns >= 1, "bins_scratch_bytes",
+             "sizes that are not negative");
   BinPlan plan{};
   plan.n_slots = n_slots;
   plan.n_columns = n_columns;
@@ -182,11 +180,11 @@ std::int64_t scratch_bytes_py(std::int64_t n_frames, int n_slots, int n_columns,
 }  // namespace
 
 void bind_bins(py::module_& m) {
-  m.def("bin_sums", &bin_sums_py, kDoc, py::arg("pixels"), py::arg("variance"), py::arg("bad"),
+  m.def("bin_sums", &bin_sums_py, kBinsDoc, py::arg("pixels"), py::arg("variance"), py::arg("bad"),
         py::arg("limits"), py::arg("signal"), py::arg("lost"), py::arg("second"), py::arg("maximum"),
         py::arg("scratch"), py::kw_only(), py::arg("plan"), py::arg("mode"), py::arg("row_pixels"),
         py::arg("n_bins"), py::arg("most_slots"), py::arg("stream") = 0, py::arg("threads") = 1);
-  m.def("bins_scratch_bytes", &scratch_bytes_py, "Bytes of scratch that bin_sums needs; 0 on the CPU.",
+  m.def("bins_scratch_bytes", &bins_scratch_bytes_py, "Bytes of scratch that bin_sums needs; 0 on the CPU.",
         py::kw_only(), py::arg("n_frames"), py::arg("n_slots"), py::arg("n_columns"), py::arg("mode"));
 }
 

@@ -11,7 +11,7 @@
 namespace shotsieve::bind {
 namespace {
 
-constexpr const char* kDoc = R"doc(Calibrate frames and count their pixels.
+constexpr const char* kCalibrateDoc = R"doc(Calibrate frames and count their pixels.
 
 Promise: exact, the same bits on every backend, thread count and order of frames.
 
@@ -189,15 +189,15 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
 }  // namespace
 
 void bind_calibrate(py::module_& m) {
-  m.def("calibrate_count", &calibrate_count_py, kDoc, py::arg("raw"), py::arg("frames"), py::arg("groups"),
-        py::arg("table"), py::arg("counts"), py::arg("pixels") = py::none(), py::arg("stage") = py::none(),
-        py::arg("candidates") = py::none(), py::kw_only(), py::arg("encoding"), py::arg("fixed_stage") = -1,
-        py::arg("set_min") = false, py::arg("round_photons") = false, py::arg("rounding_threshold") = 0.5f,
-        py::arg("value_limit") = 1e7f, py::arg("lit_threshold") = std::numeric_limits<float>::quiet_NaN(),
-        py::arg("to_photon") = 0.0f, py::arg("candidate_threshold") = std::numeric_limits<float>::quiet_NaN(),
-        py::arg("medium_code") = 1, py::arg("low_code") = 3, py::arg("lost_adc") = 0x3FFF,
-        py::arg("saturated_adc") = 0, py::arg("adc_bits") = 12, py::arg("zero_adc") = 0,
-        py::arg("mask_bad") = std::uint32_t{0xFFFFFFFF},
+  m.def("calibrate_count", &calibrate_count_py, kCalibrateDoc, py::arg("raw"), py::arg("frames"),
+        py::arg("groups"), py::arg("table"), py::arg("counts"), py::arg("pixels") = py::none(),
+        py::arg("stage") = py::none(), py::arg("candidates") = py::none(), py::kw_only(), py::arg("encoding"),
+        py::arg("fixed_stage") = -1, py::arg("set_min") = false, py::arg("round_photons") = false,
+        py::arg("rounding_threshold") = 0.5f, py::arg("value_limit") = 1e7f,
+        py::arg("lit_threshold") = std::numeric_limits<float>::quiet_NaN(), py::arg("to_photon") = 0.0f,
+        py::arg("candidate_threshold") = std::numeric_limits<float>::quiet_NaN(), py::arg("medium_code") = 1,
+        py::arg("low_code") = 3, py::arg("lost_adc") = 0x3FFF, py::arg("saturated_adc") = 0,
+        py::arg("adc_bits") = 12, py::arg("zero_adc") = 0, py::arg("mask_bad") = std::uint32_t{0xFFFFFFFF},
 
         py::arg("shift") = py::none(), py::arg("pixel_shift") = py::none(),
         py::arg("pixel_shift_row") = py::none(), py::arg("tile_rows") = 0, py::arg("tile_columns") = 0,

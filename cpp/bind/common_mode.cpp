@@ -11,7 +11,7 @@
 namespace shotsieve::bind {
 namespace {
 
-constexpr const char* kDoc = R"doc(Find the common mode of each tile of each frame.
+constexpr const char* kModeDoc = R"doc(Find the common mode of each tile of each frame.
 
 Promise: exact, the same bits on every backend, thread count and order of frames.
 
@@ -159,7 +159,7 @@ void cell_common_mode_py(const py::object& raw, const py::object& unit_frames, c
 }  // namespace
 
 void bind_common_mode(py::module_& m) {
-  m.def("common_mode", &common_mode_py, kDoc, py::arg("raw"), py::arg("frames"), py::arg("groups"),
+  m.def("common_mode", &common_mode_py, kModeDoc, py::arg("raw"), py::arg("frames"), py::arg("groups"),
         py::arg("table"), py::arg("shift"), py::kw_only(), py::arg("encoding"), py::arg("fixed_stage"),
         py::arg("low"), py::arg("high"), py::arg("least"), py::arg("n_itr"), py::arg("tile_rows"),
         py::arg("tile_columns"), py::arg("row_pixels"), py::arg("pixel_shift") = py::none(),

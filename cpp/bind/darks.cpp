@@ -6,7 +6,7 @@
 namespace shotsieve::bind {
 namespace {
 
-constexpr const char* kDoc =
+constexpr const char* kDarksDoc =
     R"doc(Add dark frames to the sums of every pixel, by rows (module and memory cell).
 
 Promise: exact, the same bits on every backend, thread count, order and cut into calls.
@@ -94,14 +94,14 @@ void dark_sums_py(const py::object& raw, const py::object& frames, const py::obj
 }  // namespace
 
 void bind_darks(py::module_& m) {
-  m.def("dark_sums", &dark_sums_py, kDoc, py::arg("raw"), py::arg("frames"), py::arg("row"), py::arg("count"),
-        py::arg("sum"), py::arg("squares"), py::arg("wrong"), py::arg("outside") = py::none(),
-        py::arg("low") = py::none(), py::arg("high") = py::none(), py::arg("level_count") = py::none(),
-        py::arg("level_sum") = py::none(), py::arg("level_squares") = py::none(), py::kw_only(),
-        py::arg("value_plane") = 0, py::arg("value_mask") = 0xffff, py::arg("code_plane") = 0,
-        py::arg("code_shift") = 0, py::arg("code_mask") = 0, py::arg("code") = 0, py::arg("zero_as") = 0,
-        py::arg("least") = 0, py::arg("most") = 0xffff, py::arg("level_plane") = 1, py::arg("stream") = 0,
-        py::arg("threads") = 1);
+  m.def("dark_sums", &dark_sums_py, kDarksDoc, py::arg("raw"), py::arg("frames"), py::arg("row"),
+        py::arg("count"), py::arg("sum"), py::arg("squares"), py::arg("wrong"),
+        py::arg("outside") = py::none(), py::arg("low") = py::none(), py::arg("high") = py::none(),
+        py::arg("level_count") = py::none(), py::arg("level_sum") = py::none(),
+        py::arg("level_squares") = py::none(), py::kw_only(), py::arg("value_plane") = 0,
+        py::arg("value_mask") = 0xffff, py::arg("code_plane") = 0, py::arg("code_shift") = 0,
+        py::arg("code_mask") = 0, py::arg("code") = 0, py::arg("zero_as") = 0, py::arg("least") = 0,
+        py::arg("most") = 0xffff, py::arg("level_plane") = 1, py::arg("stream") = 0, py::arg("threads") = 1);
 }
 
 }  // namespace shotsieve::bind

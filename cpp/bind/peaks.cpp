@@ -55,12 +55,8 @@ all_bins : bool
     Statistics of every bin, not only of those that own a candidate; the result is the same.
 stream, threads : int)doc";
 
-void expect(bool fine, const char* name, const std::string& expected) {
-  if (!fine) throw py::value_error(std::string(name) + ": expected " + expected);
-}
-
 std::int32_t small(std::int64_t n, const char* name) {
-  expect(n <= (std::numeric_limits<std::int32_t>::max)(), name, "at most 2147483647 entries");
+  check_that(n <= (std::numeric_limits<std::int32_t>::max)(), name, "at most 2147483647 entries");
   return static_cast<std::int32_t>(n);
 }
 
@@ -70,16 +66,16 @@ std::int32_t small(std::int64_t n, const char* name) {
 void check_plan(const PeakPlan& plan) {
   for (std::int32_t k = 0; k < plan.n_panels; ++k) {
     const PanelRect& r = plan.panels[k];
-    expect(0 <= r.ss_start && r.ss_start < r.ss_stop && r.ss_stop <= plan.rows && 0 <= r.fs_start &&
-               r.fs_start < r.fs_stop && r.fs_stop <= plan.columns,
-           "panels", "rectangles inside the slab, in row " + std::to_string(k));
-    expect(std::int64_t{r.height()} * ((r.width() + 31) / 32) <= plan.panel_words, "panel_words",
-           "as many as the largest panel has");
+    check_that(0 <= r.ss_start && r.ss_start < r.ss_stop && r.ss_stop <= plan.rows && 0 <= r.fs_start &&
+                   r.fs_start < r.fs_stop && r.fs_stop <= plan.columns,
+               "panels", "rectangles inside the slab, in row " + std::to_string(k));
+    check_that(std::int64_t{r.height()} * ((r.width() + 31) / 32) <= plan.panel_words, "panel_words",
+               "as many as the largest panel has");
   }
-  expect(plan.bin_start[0] == 0 && plan.bin_start[plan.n_bins] == plan.n_good, "bin_start",
-         "0 first and the length of order last");
+  check_that(plan.bin_start[0] == 0 && plan.bin_start[plan.n_bins] == plan.n_good, "bin_start",
+             "0 first and the length of order last");
   for (std::int32_t b = 0; b < plan.n_bins; ++b) {
-    expect(plan.bin_start[b] <= plan.bin_start[b + 1], "bin_start", "ascending entries");
+    check_that(plan.bin_start[b] <= plan.bin_start[b + 1], "bin_start", "ascending entries");
   }
 }
 #endif
@@ -94,8 +90,8 @@ PeakPlan view_plan(const PlanArrays& arrays, int rows, int columns, std::int64_t
   plan.columns = columns;
   plan.n_pixels = std::int64_t{rows} * columns;
   plan.panel_words = panel_words;
-  expect(panel_words >= 1, "panel_words", "at least 1");
-  expect(rows >= 1 && columns >= 1, "rows, columns", "at least 1");
+  check_that(panel_words >= 1, "panel_words", "at least 1");
+  check_that(rows >= 1 && columns >= 1, "rows, columns", "at least 1");
   small(plan.n_pixels, "rows * columns");
   plan.good = view_array(arrays.good, "good", "<u4", {plan.words()}, false).as<const std::uint32_t>();
   plan.bin_of = view_array(arrays.bin_of, "bin_of", "<u2", {plan.n_pixels}, false).as<const std::uint16_t>();
@@ -105,7 +101,7 @@ PeakPlan view_plan(const PlanArrays& arrays, int rows, int columns, std::int64_t
   plan.place = view_array(arrays.place, "place", "<i4", {plan.n_pixels}, false).as<const std::int32_t>();
   const ArrayView bin_start = view_array(arrays.bin_start, "bin_start", "<i4", {kAny}, false);
   plan.bin_start = bin_start.as<const std::int32_t>();
-  expect(bin_start.shape[0] >= 2, "bin_start", "at least 2 entries");
+  check_that(bin_start.shape[0] >= 2, "bin_start", "at least 2 entries");
   plan.n_bins = small(bin_start.shape[0] - 1, "bin_start");
   const ArrayView panels = view_array(arrays.panels, "panels", "<i4", {kAny, 4}, false);
   plan.panels = panels.as<const PanelRect>();
@@ -148,15 +144,15 @@ void find_peaks_py(const py::object& pixels, const py::object& candidates, const
   call.all_bins = all_bins;
   call.rules = {threshold, min_snr, noise_floor, min_pix_count, max_pix_count};
 
-  expect(std::isfinite(threshold) && static_cast<double>(static_cast<float>(threshold)) == threshold,
-         "threshold", "a finite float32 number");
-  expect(std::isfinite(min_snr) && min_snr >= 0.0, "min_snr", "at least 0");
-  expect(std::isfinite(noise_floor) && noise_floor >= 0.0, "noise_floor", "at least 0");
-  expect(1 <= min_pix_count && min_pix_count <= max_pix_count, "min_pix_count, max_pix_count",
-         "1 <= min_pix_count <= max_pix_count");
-  expect(max_num_peaks >= 1, "max_num_peaks", "at least 1");
-  expect(slots >= 1, "slots", "at least 1");
-  expect(threads >= 1, "threads", "at least 1");
+  check_that(std::isfinite(threshold) && static_cast<double>(static_cast<float>(threshold)) == threshold,
+             "threshold", "a finite float32 number");
+  check_that(std::isfinite(min_snr) && min_snr >= 0.0, "min_snr", "at least 0");
+  check_that(std::isfinite(noise_floor) && noise_floor >= 0.0, "noise_floor", "at least 0");
+  check_that(1 <= min_pix_count && min_pix_count <= max_pix_count, "min_pix_count, max_pix_count",
+             "1 <= min_pix_count <= max_pix_count");
+  check_that(max_num_peaks >= 1, "max_num_peaks", "at least 1");
+  check_that(slots >= 1, "slots", "at least 1");
+  check_that(threads >= 1, "threads", "at least 1");
   const std::int64_t per_shot = std::min<std::int64_t>(max_num_peaks, std::int64_t{slots} * plan.n_panels);
 #if defined(SHOTSIEVE_DEVICE_BACKEND)
   const std::int64_t needed = shots * per_shot;
@@ -164,11 +160,11 @@ void find_peaks_py(const py::object& pixels, const py::object& candidates, const
   const std::int64_t needed = shots * max_num_peaks;  // no slots limit what the CPU finds
   static_cast<void>(per_shot);
 #endif
-  expect(call.capacity >= needed, "peaks", "at least " + std::to_string(needed) + " rows");
+  check_that(call.capacity >= needed, "peaks", "at least " + std::to_string(needed) + " rows");
   small(call.capacity, "peaks");
   const std::int64_t bytes = peaks_scratch_bytes(shots, plan, slots);
   const ArrayView scratch_view = view_array(scratch, "scratch", "|u1", {kAny}, true);
-  expect(scratch_view.shape[0] >= bytes, "scratch", "at least " + std::to_string(bytes) + " bytes");
+  check_that(scratch_view.shape[0] >= bytes, "scratch", "at least " + std::to_string(bytes) + " bytes");
   call.scratch = scratch_view.as<std::uint8_t>();
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
   check_plan(plan);
@@ -179,11 +175,11 @@ void find_peaks_py(const py::object& pixels, const py::object& candidates, const
   find_peaks(call, {reinterpret_cast<void*>(stream), threads});
 }
 
-std::int64_t scratch_bytes_py(std::int64_t n_shots, int rows, int columns, int n_bins, int n_panels,
-                              std::int64_t panel_words, int slots) {
-  expect(n_shots >= 0 && rows >= 1 && columns >= 1 && n_bins >= 1 && n_panels >= 0 && panel_words >= 1 &&
-             slots >= 1,
-         "peaks_scratch_bytes", "sizes that are not negative");
+std::int64_t peaks_scratch_bytes_py(std::int64_t n_shots, int rows, int columns, int n_bins, int n_panels,
+                                    std::int64_t panel_words, int slots) {
+  check_that(n_shots >= 0 && rows >= 1 && columns >= 1 && n_bins >= 1 && n_panels >= 0 && panel_words >= 1 &&
+                 slots >= 1,
+             "peaks_scratch_bytes", "sizes that are not negative");
   PeakPlan plan{};
   plan.rows = rows;
   plan.columns = columns;
@@ -204,9 +200,10 @@ void bind_peaks(py::module_& m) {
         py::arg("panel_words"), py::arg("threshold"), py::arg("min_snr"), py::arg("noise_floor"),
         py::arg("min_pix_count"), py::arg("max_pix_count"), py::arg("max_num_peaks"), py::arg("slots"),
         py::arg("all_bins") = false, py::arg("stream") = 0, py::arg("threads") = 1);
-  m.def("peaks_scratch_bytes", &scratch_bytes_py, "Bytes of scratch that find_peaks needs; 0 on the CPU.",
-        py::kw_only(), py::arg("n_shots"), py::arg("rows"), py::arg("columns"), py::arg("n_bins"),
-        py::arg("n_panels"), py::arg("panel_words"), py::arg("slots"));
+  m.def("peaks_scratch_bytes", &peaks_scratch_bytes_py,
+        "Bytes of scratch that find_peaks needs; 0 on the CPU.", py::kw_only(), py::arg("n_shots"),
+        py::arg("rows"), py::arg("columns"), py::arg("n_bins"), py::arg("n_panels"), py::arg("panel_words"),
+        py::arg("slots"));
 }
 
 }  // namespace shotsieve::bind

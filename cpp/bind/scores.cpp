@@ -8,7 +8,7 @@
 namespace shotsieve::bind {
 namespace {
 
-constexpr const char* kDoc = R"doc(Sum calibrated frames to scores, module by module.
+constexpr const char* kScoresDoc = R"doc(Sum calibrated frames to scores, module by module.
 
 Promise: exact, the same bits on every backend, thread count and batch.
 
@@ -35,10 +35,6 @@ rounding_threshold, value_limit : float
     As of calibrate_count.
 stream, threads : int)doc";
 
-void check(bool right, const std::string& text) {
-  if (!right) throw py::value_error(text);
-}
-
 void score_sums_py(const py::object& pixels, const py::object& ring, const py::object& map,
                    const py::object& sums, int n_rings, unsigned of_photons, float threshold, float to_photon,
                    float rounding_threshold, float value_limit, std::uintptr_t stream, int threads) {
@@ -48,8 +44,8 @@ void score_sums_py(const py::object& pixels, const py::object& ring, const py::o
   call.n_frames = view.shape[0];
   call.n_modules = view.shape[1];
   call.n_pixels = view.shape[2];
-  check(n_rings >= 0 && n_rings <= kMostRings, "n_rings: expected 0 to 64");
-  check((n_rings == 0) == ring.is_none(), "ring, n_rings: expected both or none");
+  check_that(n_rings >= 0 && n_rings <= kMostRings, "n_rings", "0 to 64");
+  check_that((n_rings == 0) == ring.is_none(), "ring, n_rings", "both or none");
   call.n_rings = n_rings;
   if (!ring.is_none()) {
     const ArrayView rings = view_array(ring, "ring", "<i2", {call.n_modules, call.n_pixels}, false);
@@ -57,19 +53,19 @@ void score_sums_py(const py::object& pixels, const py::object& ring, const py::o
   }
   if (!map.is_none()) {
     const ArrayView maps = view_array(map, "map", "<i4", {kAny, 2, call.n_modules, call.n_pixels}, false);
-    check(maps.shape[0] >= 1 && maps.shape[0] <= kMostMaps, "map: expected 1 to 4 maps");
+    check_that(maps.shape[0] >= 1 && maps.shape[0] <= kMostMaps, "map", "1 to 4 maps");
     call.map = maps.as<const std::int32_t>();
     call.n_maps = static_cast<int>(maps.shape[0]);
   }
   const std::vector<std::int64_t> shape{call.n_frames, call.n_modules, 1 + call.n_rings + call.n_maps};
   call.sums = view_array(sums, "sums", "<i8", shape, true).as<std::int64_t>();
-  check(value_limit > 0.0f && value_limit <= math::kMaxValueLimit,
-        "value_limit: expected above 0 and at most 16777214");
-  check(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount,
-        "to_photon: expected at least 0, and value_limit * to_photon below 2147483000");
-  check(rounding_threshold > 0.0f && rounding_threshold <= 1.0f,
-        "rounding_threshold: expected above 0 and at most 1");
-  check(threads >= 1, "threads: expected at least 1");
+  check_that(value_limit > 0.0f && value_limit <= math::kMaxValueLimit, "value_limit",
+             "above 0 and at most 16777214");
+  check_that(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount, "to_photon",
+             "at least 0, and value_limit * to_photon below 2147483000");
+  check_that(rounding_threshold > 0.0f && rounding_threshold <= 1.0f, "rounding_threshold",
+             "above 0 and at most 1");
+  check_that(threads >= 1, "threads", "at least 1");
   call.of_photons = of_photons;
   call.rules = {threshold, to_photon, rounding_threshold, value_limit};
 
@@ -81,7 +77,7 @@ void score_sums_py(const py::object& pixels, const py::object& ring, const py::o
 }  // namespace
 
 void bind_scores(py::module_& m) {
-  m.def("score_sums", &score_sums_py, kDoc, py::arg("pixels"), py::arg("ring"), py::arg("map"),
+  m.def("score_sums", &score_sums_py, kScoresDoc, py::arg("pixels"), py::arg("ring"), py::arg("map"),
         py::arg("sums"), py::kw_only(), py::arg("n_rings") = 0, py::arg("of_photons") = 0u,
         py::arg("threshold") = std::numeric_limits<float>::quiet_NaN(), py::arg("to_photon") = 0.0f,
         py::arg("rounding_threshold") = 0.5f, py::arg("value_limit") = 1e7f, py::arg("stream") = 0,

@@ -6,10 +6,6 @@
 
 namespace shotsieve::bind {
 
-inline void check_that(bool fine, const char* name, const std::string& expected) {
-  if (!fine) throw py::value_error(std::string(name) + ": expected " + expected);
-}
-
 // Tiles that cut frames of n_pixels without a rest.
 inline Tiles make_tiles(int tile_rows, int tile_columns, int row_pixels, std::int64_t n_pixels) {
   check_that(row_pixels > 0 && n_pixels % row_pixels == 0, "row_pixels",

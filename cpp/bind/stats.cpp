@@ -6,7 +6,7 @@
 namespace shotsieve::bind {
 namespace {
 
-constexpr const char* kDoc = R"doc(Add frames to statistics of every pixel, by groups.
+constexpr const char* kStatsDoc = R"doc(Add frames to statistics of every pixel, by groups.
 
 Promise: exact, the same bits on every backend, thread count and batch.
 
@@ -54,7 +54,7 @@ void frame_stats_py(const py::object& pixels, const py::object& group, const py:
 }  // namespace
 
 void bind_stats(py::module_& m) {
-  m.def("frame_stats", &frame_stats_py, kDoc, py::arg("pixels"), py::arg("group"), py::arg("scale"),
+  m.def("frame_stats", &frame_stats_py, kStatsDoc, py::arg("pixels"), py::arg("group"), py::arg("scale"),
         py::arg("shift"), py::arg("sum"), py::arg("squares"), py::arg("count"), py::arg("maximum"),
         py::kw_only(), py::arg("stream") = 0, py::arg("threads") = 1);
 }

@@ -74,6 +74,4 @@ def test_kernels_have_no_race(threads):
 
 
 def test_removed_wait_is_a_race_with_its_line(threads):
-    done = threads["faulty"].run("1", "small")
-    assert "WARNING: ThreadSanitizer: data race" in done.stderr
-    assert "cuda/bins.cuh:" in done.stderr
+    threads["faulty"].check_race("1", "small", where="cuda/bins.cuh:")

@@ -72,6 +72,4 @@ def test_kernels_have_no_race(threads):
 
 
 def test_removed_wait_is_a_race_with_its_line(threads):
-    done = threads["faulty"].run("2", "small")
-    assert "WARNING: ThreadSanitizer: data race" in done.stderr
-    assert "cuda/peaks_label.cuh:" in done.stderr
+    threads["faulty"].check_race("2", "small", where="cuda/peaks_label.cuh:")

@@ -115,6 +115,14 @@ class Program:
             done = self.run(*arguments, seed=seed)
             assert (done.returncode, done.stdout, done.stderr) == (0, "right\n", ""), f"seed {seed}: {done}"
 
+    def check_race(self, *arguments: str, where: str) -> None:
+        """Assert that ThreadSanitizer's first word is of a race, at a line of the file `where`."""
+        # It would go on and look into each of thousands of accesses; the first is enough.
+        done = self.run(*arguments, TSAN_OPTIONS="halt_on_error=1")
+        assert done.returncode != 0
+        assert "WARNING: ThreadSanitizer: data race" in done.stderr
+        assert where in done.stderr
+
     def check_faulty(self, *arguments: str, sign: str) -> None:
         """Assert that every seed shows the fault, by a result, a message or a crash that matches `sign`."""
         for seed in FAULTY_SEEDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,13 +12,15 @@ import pytest
 from shotsieve.recipe import Recipe
 from shotsieve.write.output import OutputFolder
 
-# Kills itself at the n-th call of anything that makes the output: chunks, fsyncs, renames, folders, texts.
+# Runs the command line in a forked child for each line of standard input: starting Python takes longer than
+# so small a reduction. Answers with its status and calls. A child kills itself at the n-th call of anything
+# that makes the output: chunks, fsyncs, renames, folders, texts.
 KILLER = """
-import os, pathlib, signal, sys
-import shotsieve.cli, shotsieve.engine, shotsieve.write.chunks, shotsieve.write.hdf5, shotsieve.write.output
+import json, os, pathlib, signal, sys
+import shotsieve.cli, shotsieve.engine, shotsieve.backend
+import shotsieve.write.chunks, shotsieve.write.hdf5, shotsieve.write.output
 
-left = int(sys.argv.pop(1))
-calls = 0
+left = calls = 0
 
 def counted(function):
     def call(*args, **kwargs):
@@ -33,9 +36,20 @@ shotsieve.write.chunks.RowDataset.store = counted(store)
 for name in ("fsync", "rename", "mkdir"):
     setattr(os, name, counted(getattr(os, name)))
 pathlib.Path.write_text = counted(pathlib.Path.write_text)
-status = shotsieve.cli.main(sys.argv[1:])
-print("calls", calls)
-sys.exit(status)
+shotsieve.backend.get("cpu")
+for line in sys.stdin:
+    left, arguments = json.loads(line)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(2, 1)
+        status = shotsieve.cli.main(arguments)
+        os.write(write, str(calls).encode())
+        os._exit(status)
+    os.close(write)
+    with os.fdopen(read) as told:
+        number = told.read()
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), int(number or 0)]), flush=True)
 """
 
 
@@ -55,14 +69,25 @@ def command(simulated, make_recipe, tmp_path):
     ]
 
 
-def run(command, out, kill_at=0, *more):
-    done = subprocess.run(
-        [sys.executable, "-c", KILLER, str(kill_at), *command, "-o", str(out), *more],
-        capture_output=True,
+@pytest.fixture
+def run(command):
+    """``run(out, kill_at, *more)``: the status of the command, and its calls if it was not killed."""
+    killer = subprocess.Popen(
+        [sys.executable, "-c", KILLER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
-        check=False,
     )
-    return done.returncode, done.stdout
+
+    def answer(out, kill_at=0, *more):
+        killer.stdin.write(json.dumps([kill_at, [*command, "-o", str(out), *more]]) + "\n")
+        killer.stdin.flush()
+        return json.loads(killer.stdout.readline())
+
+    with killer:
+        yield answer
+        killer.stdin.close()
 
 
 def contents(folder):
@@ -74,48 +99,48 @@ def contents(folder):
     }
 
 
-def test_killed_anywhere(command, tmp_path, rng):
-    status, text = run(command, tmp_path / "undisturbed")
+def test_killed_anywhere(run, tmp_path, rng):
+    status, calls = run(tmp_path / "undisturbed")
     assert status == 0
-    calls, expected = int(text.split("calls")[1]), contents(tmp_path / "undisturbed")
+    expected = contents(tmp_path / "undisturbed")
     assert calls > 30
-    # The last ones are those of the commit; of the others some at random, since each takes a second.
+    # The last ones are those of the commit; of the others some at random, since each takes time.
     points = {calls, calls - 1, calls - 2, 1, *rng.integers(1, calls, 5).tolist()}
     for point in sorted(points):
         place = tmp_path / f"at-{point}"
         place.mkdir()
-        status, _ = run(command, place / "out", point)
+        status, _ = run(place / "out", point)
         assert status == -signal.SIGKILL
         if (place / "out").exists():  # killed after the rename: then it is all there
             assert contents(place / "out") == expected
             continue
         complete = any(place.glob(".out.parts-*/*.npz"))
-        assert run(command, place / "out")[0] == (1 if complete else 0)
+        assert run(place / "out")[0] == (1 if complete else 0)
         if complete:
-            assert run(command, place / "out", 0, "--resume")[0] == 0
+            assert run(place / "out", 0, "--resume")[0] == 0
         assert contents(place / "out") == expected
         assert [entry.name for entry in place.iterdir()] == ["out"]
 
 
-def test_killed_while_replacing(command, tmp_path):
+def test_killed_while_replacing(run, tmp_path):
     """The earlier output is there, or set aside, until the new one is; and then nothing of it is left."""
     out = tmp_path / "place/out"
-    assert run(command, out)[0] == 0
+    assert run(out)[0] == 0
     before, more = contents(out), ("--set", "keep.rule=lit_pixels[3] > 2000")
-    status, text = run(command, tmp_path / "other", 0, *more)
+    status, calls = run(tmp_path / "other", 0, *more)
     assert status == 0
-    after, calls = contents(tmp_path / "other"), int(text.split("calls")[1])
+    after = contents(tmp_path / "other")
     # One more rename than without an earlier output.
     for point in (calls - 2, calls - 1, calls, calls + 1):
-        status, _ = run(command, out, point, "--overwrite", *more)
+        status, _ = run(out, point, "--overwrite", *more)
         assert status == -signal.SIGKILL
         held = [contents(entry) for entry in out.parent.iterdir()]
         assert before in held or after in held
-        status, _ = run(command, out, 0, "--overwrite", *more)
+        status, _ = run(out, 0, "--overwrite", *more)
         assert status == 0
         assert contents(out) == after
         assert [entry.name for entry in out.parent.iterdir()] == ["out"]
-        assert run(command, out, 0, "--overwrite")[0] == 0
+        assert run(out, 0, "--overwrite")[0] == 0
 
 
 def test_what_another_process_is_at_work_on_is_left_alone(tmp_path):

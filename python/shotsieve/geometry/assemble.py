@@ -48,16 +48,24 @@ def assemble(
     values = values.reshape(pixels.shape)
     if step_m is None:
         step_m = min(_step(tile) for tile in pixels.tiles)
-    places = [tile.corners()[..., :2].reshape(-1, 2) for tile in pixels.tiles]
-    low = np.min([place.min(axis=0) for place in places], axis=0)
-    high = np.max([place.max(axis=0) for place in places], axis=0)
+    spans = [_span(tile) for tile in pixels.tiles]
+    low = np.min([first for first, _ in spans], axis=0)
+    high = np.max([last for _, last in spans], axis=0)
     nx, ny = (int(np.ceil((b - a) / step_m - 1e-6)) for a, b in zip(low, high, strict=True))
     if nx * ny > 100_000_000:
         raise BadInput(f"assemble: a picture of {nx} x {ny} points of {step_m:g} m: expected a larger step_m")
     image = np.full((ny, nx), np.nan, "f4")
-    for tile, place in zip(pixels.tiles, places, strict=True):
-        _paint(image, tile, place, values, low, step_m)
+    for tile, span in zip(pixels.tiles, spans, strict=True):
+        _paint(image, tile, span, values, low, step_m)
     return image, (low[0], low[0] + nx * step_m, low[1], low[1] + ny * step_m)
+
+
+def _span(tile: object) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and the largest x, y of the corners of a tile's pixels."""
+    # One coordinate at a time: along the short axis of (corners, 2) NumPy is 25 times slower.
+    corners = tile.corners()
+    x, y = corners[..., 0], corners[..., 1]
+    return np.array([x.min(), y.min()]), np.array([x.max(), y.max()])
 
 
 def _step(tile: object) -> float:
@@ -68,7 +76,12 @@ def _step(tile: object) -> float:
 
 
 def _paint(
-    image: np.ndarray, tile: object, place: np.ndarray, values: np.ndarray, low: np.ndarray, step: float
+    image: np.ndarray,
+    tile: object,
+    span: tuple[np.ndarray, np.ndarray],
+    values: np.ndarray,
+    low: np.ndarray,
+    step: float,
 ) -> None:
     ss_start, ss_stop, fs_start, fs_stop = tile.rect
     own = values[ss_start:ss_stop, fs_start:fs_stop]
@@ -77,8 +90,8 @@ def _paint(
         x, y = np.floor((centres - low) / step).astype(int).T
         image[np.clip(y, 0, len(image) - 1), np.clip(x, 0, image.shape[1] - 1)] = own.ravel()
         return
-    first = np.floor((place.min(axis=0) - low) / step).astype(int)
-    last = np.ceil((place.max(axis=0) - low) / step).astype(int)
+    first = np.floor((span[0] - low) / step).astype(int)
+    last = np.ceil((span[1] - low) / step).astype(int)
     last = np.minimum(last, image.shape[::-1])
     x, y = np.meshgrid(*(low[k] + (np.arange(first[k], last[k]) + 0.5) * step for k in range(2)))
     # How many steps along both vectors lead from the corner to the point.
