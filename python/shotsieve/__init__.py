@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from .engine import Result, reduce
     from .engine.embed import Block, BlockResult, Engine, UserStage
     from .measure.azint import AzintResult
+    from .measure.correlation_bins import CorrelationBins, correlation_bins
+    from .measure.correlation_lags import Correlation
     from .measure.integrator import AzimuthalIntegrator
+    from .measure.multitau import LagScheme, g2, multitau
     from .measure.peak_finder import Peaks
     from .measure.peakfinder8 import peakfinder8
     from .measure.peaks import PeakParams, PeakPlan
     from .measure.roi import RegionSums, RoiResult
+    from .measure.two_time import TwoTime, two_time
     from .peak_list import PeakList
     from .recipe import Recipe
     from .sources.corrected import pack_corrected
@@ -43,7 +47,10 @@ __all__ = [
     "CalibratedFrames",
     "Calibrator",
     "Constants",
+    "Correlation",
+    "CorrelationBins",
     "Engine",
+    "LagScheme",
     "OutputError",
     "PeakList",
     "PeakParams",
@@ -56,17 +63,22 @@ __all__ = [
     "RunComparison",
     "ShotsieveError",
     "Table",
+    "TwoTime",
     "UnreadableData",
     "UserStage",
     "__version__",
     "backends",
     "calibrate_frames",
     "compare_runs",
+    "correlation_bins",
+    "g2",
+    "multitau",
     "open_run",
     "pack_corrected",
     "peakfinder8",
     "plot",
     "reduce",
+    "two_time",
     "write_report",
 ]
 
@@ -84,6 +96,14 @@ _LAZY = {
     "AzimuthalIntegrator": "measure.integrator",
     "AzintResult": "measure.azint",
     "Constants": "constants.container",
+    "Correlation": "measure.correlation_lags",
+    "CorrelationBins": "measure.correlation_bins",
+    "correlation_bins": "measure.correlation_bins",
+    "LagScheme": "measure.multitau",
+    "g2": "measure.multitau",
+    "multitau": "measure.multitau",
+    "TwoTime": "measure.two_time",
+    "two_time": "measure.two_time",
     "RunComparison": "compare",
     "compare_runs": "compare",
     "Recipe": "recipe",
