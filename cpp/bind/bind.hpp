@@ -10,6 +10,7 @@ void bind_bins(pybind11::module_& m);
 void bind_calibrate(pybind11::module_& m);
 void bind_common_mode(pybind11::module_& m);
 void bind_compact(pybind11::module_& m);
+void bind_correlation(pybind11::module_& m);
 void bind_darks(pybind11::module_& m);
 void bind_linearise(pybind11::module_& m);
 void bind_peaks(pybind11::module_& m);

@@ -33,6 +33,7 @@ PYBIND11_MODULE(SHOTSIEVE_MODULE, m) {
   shotsieve::bind::bind_calibrate(m);
   shotsieve::bind::bind_common_mode(m);
   shotsieve::bind::bind_compact(m);
+  shotsieve::bind::bind_correlation(m);
   shotsieve::bind::bind_darks(m);
   shotsieve::bind::bind_linearise(m);
   shotsieve::bind::bind_peaks(m);

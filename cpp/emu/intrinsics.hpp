@@ -15,6 +15,14 @@ inline int __ffsll(long long v) { return __builtin_ffsll(v); }
 inline int __clz(int v) { return v == 0 ? 32 : __builtin_clz(static_cast<unsigned>(v)); }
 inline int __clzll(long long v) { return v == 0 ? 64 : __builtin_clzll(static_cast<unsigned long long>(v)); }
 
+// Four products of signed bytes, added to c.
+inline int __dp4a(int a, int b, int c) {
+  for (int shift = 0; shift < 32; shift += 8) {
+    c += static_cast<signed char>(a >> shift) * static_cast<signed char>(b >> shift);
+  }
+  return c;
+}
+
 namespace cuemu {
 
 template <class To, class From>

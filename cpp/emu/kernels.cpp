@@ -4,6 +4,7 @@
 #include "../../cuda/calibrate.cu"
 #include "../../cuda/common_mode.cu"
 #include "../../cuda/compact.cu"
+#include "../../cuda/correlation.cu"
 #include "../../cuda/darks.cu"
 #include "../../cuda/linearise.cu"
 #include "../../cuda/peaks.cu"

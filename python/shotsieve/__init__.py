@@ -21,12 +21,16 @@ if TYPE_CHECKING:
     from .engine import Result, reduce
     from .engine.embed import Block, BlockResult, Engine, UserStage
     from .measure.azint import AzintResult
+    from .measure.correlation_bins import CorrelationBins, correlation_bins
+    from .measure.correlation_lags import Correlation
     from .measure.integrator import AzimuthalIntegrator
+    from .measure.multitau import LagScheme, g2, multitau
     from .measure.peak_finder import Peaks
     from .measure.peakfinder8 import peakfinder8
     from .measure.peaks import PeakParams, PeakPlan
     from .measure.roi import RegionSums, RoiResult
     from .measure.scores import SpiResult, SpiScores, likelihood_map
+    from .measure.two_time import TwoTime, two_time
     from .measure.xcca import AngularCorrelator, XccaResult, xcca
     from .peak_list import PeakList
     from .photon_list import PhotonList
@@ -48,7 +52,10 @@ __all__ = [
     "CalibratedFrames",
     "Calibrator",
     "Constants",
+    "Correlation",
+    "CorrelationBins",
     "Engine",
+    "LagScheme",
     "OutputError",
     "PeakList",
     "PeakParams",
@@ -65,6 +72,7 @@ __all__ = [
     "SpiResult",
     "SpiScores",
     "Table",
+    "TwoTime",
     "UnreadableData",
     "UserStage",
     "XccaResult",
@@ -72,12 +80,16 @@ __all__ = [
     "backends",
     "calibrate_frames",
     "compare_runs",
+    "correlation_bins",
+    "g2",
     "likelihood_map",
+    "multitau",
     "open_run",
     "pack_corrected",
     "peakfinder8",
     "plot",
     "reduce",
+    "two_time",
     "write_report",
     "xcca",
 ]
@@ -102,6 +114,14 @@ _LAZY = {
     "XccaResult": "measure.xcca",
     "xcca": "measure.xcca",
     "Constants": "constants.container",
+    "Correlation": "measure.correlation_lags",
+    "CorrelationBins": "measure.correlation_bins",
+    "correlation_bins": "measure.correlation_bins",
+    "LagScheme": "measure.multitau",
+    "g2": "measure.multitau",
+    "multitau": "measure.multitau",
+    "TwoTime": "measure.two_time",
+    "two_time": "measure.two_time",
     "RunComparison": "compare",
     "compare_runs": "compare",
     "Recipe": "recipe",

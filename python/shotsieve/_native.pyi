@@ -222,4 +222,30 @@ def dark_sums(
     stream: int = 0,
     threads: int = 1,
 ) -> None: ...
+def pair_sums(
+    frames: Any,
+    others: Any,
+    sums: Any,
+    frame_sums: Any,
+    largest: Any,
+    scratch: Any,
+    *,
+    plan: dict[str, Any],
+    events: bool = False,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
+def lag_sums(
+    frames: Any,
+    lags: Any,
+    sums: Any,
+    frame_sums: Any,
+    scratch: Any,
+    *,
+    plan: dict[str, Any],
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
+def pair_scratch_bytes(*, n_frames: int, n_others: int, events: bool) -> int: ...
+def lag_scratch_bytes(*, n_trains: int, n_frames: int, n_places: int, n_parts: int, n_lags: int) -> int: ...
 def cpu_level() -> int: ...
