@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .measure.roi import RegionSums, RoiResult
     from .peak_list import PeakList
     from .recipe import Recipe
+    from .report.reduced import Reduced
     from .sources.corrected import pack_corrected
     from .sources.run import open_run
     from .table import Table
@@ -50,6 +51,7 @@ __all__ = [
     "PeakPlan",
     "Peaks",
     "Recipe",
+    "Reduced",
     "RegionSums",
     "Result",
     "RoiResult",
@@ -87,6 +89,7 @@ _LAZY = {
     "RunComparison": "compare",
     "compare_runs": "compare",
     "Recipe": "recipe",
+    "Reduced": "report.reduced",
     "Result": "engine",
     "Table": "table",
     "PeakList": "peak_list",
