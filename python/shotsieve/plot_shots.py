@@ -134,6 +134,7 @@ def scores(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:
     if known.max(initial=0) > 50 * max(np.median(known) if len(known) else 0, 1e-300):
         ax.set_yscale("symlog", linthresh=max(float(np.percentile(known, 90)), 1e-12))
     ax.set(xlabel="train of the run", ylabel=name)
+    ax.locator_params(axis="x", integer=True)
     ax.legend(loc="upper right", markerscale=3, fontsize="small")
     return ax
 
@@ -211,6 +212,7 @@ def hit_rate(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:
     rate = np.divide(100 * kept, among, out=np.zeros(stretches), where=among > 0)
     ax.stairs(rate, np.linspace(0, trains, stretches + 1), fill=True, color=KEPT)
     ax.set(xlabel="train of the run, counted", ylabel="kept (%)", ylim=(0, None))
+    ax.locator_params(axis="x", integer=True)
     return ax
 
 

@@ -125,7 +125,8 @@ def _headline(run: Reduced) -> str:
     share = f"{100 * kept / expected:.3g} %" if expected else "none"
     size = ""
     if told.get("bytes_in") and told.get("bytes_out"):
-        size = f"; {told['bytes_in'] / told['bytes_out']:.1f} times smaller"
+        ratio = told["bytes_in"] / told["bytes_out"]
+        size = f"; {ratio:.1f} times smaller" if ratio >= 1 else f"; {1 / ratio:.1f} times larger"
     rule = run.recipe.get("keep", {}).get("rule")
     why = f"kept where <code>{escape(str(rule))}</code>" if rule else "no rule of columns"
     chance = f", {told['misses']:,} of them misses by chance" if told.get("misses") else ""

@@ -26,7 +26,7 @@ STRONGEST = 4
 
 def score_over_time(run: Reduced) -> Figure:
     """Draw the score of every shot against its train, and the limit of the rule."""
-    return _drawn(7, 3, lambda ax: plot.scores(run, ax=ax))
+    return _drawn(9.5, 3, lambda ax: plot.scores(run, ax=ax))
 
 
 def score_histogram(run: Reduced) -> Figure:
@@ -36,7 +36,7 @@ def score_histogram(run: Reduced) -> Figure:
 
 def hit_rate(run: Reduced) -> Figure:
     """Draw the share of kept shots in stretches of the run."""
-    return _drawn(7, 2, lambda ax: plot.hit_rate(run, ax=ax))
+    return _drawn(5.2, 3, lambda ax: plot.hit_rate(run, ax=ax))
 
 
 def _drawn(width: float, height: float, draw: Callable[[Any], Any]) -> Figure:
@@ -71,6 +71,12 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
 def _image(run: Reduced, frame: np.ndarray, peaks: np.ndarray | None) -> Figure:
     drawn = new_figure(4.4, 3.8, "report")
     ax = drawn.subplots()
+    if frame.shape[1] == 1:
+        for place, strips in enumerate(frame[:, 0]):
+            ax.plot(strips, lw=0.8, label=f"module {run.table.modules[place]}")
+        ax.set(xlabel="strip", ylabel="value")
+        ax.legend(fontsize="small")
+        return drawn
     finite = frame[np.isfinite(frame)]
     least, most = np.percentile(finite, [1, 99.8]) if len(finite) else (0.0, 1.0)
     log = most > 100 * max(np.median(finite) if len(finite) else 0.0, 1e-6)
