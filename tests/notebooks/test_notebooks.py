@@ -46,10 +46,12 @@ def test_notebooks_are_kept_without_outputs_and_their_links_lead_somewhere(name)
     ],
     ids=["sfx", "spi", "saxs"],
 )
-def test_a_notebook_runs(name, says, tmp_path, monkeypatch):
+def test_a_notebook_runs(name, says, tmp_path, tmp_path_factory, monkeypatch):
     notebook = opened(name)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(os.path.abspath(path) for path in sys.path if path))
     monkeypatch.delenv("MPLBACKEND", raising=False)
+    for variable in ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):  # nothing of Jupyter's in a user's home
+        monkeypatch.setenv(variable, str(tmp_path_factory.mktemp("jupyter")))
     resources = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources).execute()
     outputs = [(cell, out) for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
