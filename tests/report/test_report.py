@@ -48,6 +48,11 @@ def test_the_page_says_what_was_kept_and_why(reduced, page):
     assert told["misses"] > 0
 
 
+def test_peaks_of_a_run_show_themselves(reduced):
+    peaks = Reduced.open(reduced).peaks
+    assert f"{len(peaks.n_peaks):,} shots, {peaks.n_peaks.sum():,} peaks" in peaks._repr_html_()
+
+
 def test_the_page_needs_nothing_else(page):
     links = Page(page).links
     assert all(link.startswith("data:image/png;base64,") for link in links)
