@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# What the suite may not leave out; .ci/run adds chromium.
+REQUIRE ?= cpu,emu
 SOURCES := $(shell find cpp cuda python -type f \( -name '*.?pp' -o -name '*.cu*' -o -name '*.py*' -o -name '*.toml' \) -not -path '*/__pycache__/*')
 
 .PHONY: demo test bench lint format build cuda sanitize clean
@@ -44,7 +46,7 @@ demo: build
 
 test: $(VENV)/.tested
 	$(BIN)/python -m pytest -q --doctest-modules --pyargs shotsieve
-	SHOTSIEVE_REQUIRE=cpu,emu $(BIN)/python -m pytest -n 2 -q
+	SHOTSIEVE_REQUIRE=$(REQUIRE) $(BIN)/python -m pytest -n 2 -q
 
 bench: $(VENV)/.tested
 	$(BIN)/python -m pytest benchmarks -q --benchmark-disable-gc

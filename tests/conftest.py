@@ -6,7 +6,9 @@ import importlib
 import os
 import platform
 import random
+import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -85,6 +87,53 @@ def _make(name: str) -> Backend:
     except ImportError as error:
         _absent(name, f"it is not built ({error})")
     return Backend("cpu", native, HostDevice(), name, 2)
+
+
+class Chromium:
+    """A browser without a window, for pages that are looked at; what its console says is a failure.
+
+    Parameters
+    ----------
+    program : str
+    folder : Path
+        For its profile.
+    """
+
+    QUIET = (
+        "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--force-device-scale-factor=1",
+        "--enable-logging=stderr", "--v=0",
+    )  # fmt: skip
+
+    def __init__(self, program: str, folder: Path) -> None:
+        self.program, self.folder = program, folder
+
+    def __call__(self, address: str, *options: str) -> str:
+        """Return the page as it stands once its scripts have run."""
+        return self._run("--dump-dom", *options, address)
+
+    def picture(self, address: str, path: Path, width: int, height: int, *options: str) -> Path:
+        """Take a picture of the page: PNG, of the window's size."""
+        self._run(f"--screenshot={path}", f"--window-size={width},{height}", *options, address)
+        assert path.is_file(), f"{self.program} took no picture of {address}"
+        return path
+
+    def _run(self, *options: str) -> str:
+        words = [self.program, *self.QUIET, f"--user-data-dir={self.folder}", *options]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "CONSOLE" not in done.stderr, done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Chromium:
+    """Chromium, where it is installed; required where SHOTSIEVE_REQUIRE names chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        _absent("chromium", f"none of {', '.join(names)} is on PATH: no page was opened in a browser")
+    return Chromium(program, tmp_path / "chromium")
 
 
 @pytest.fixture

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .photon_list import PhotonList
     from .photon_list_io import PhotonLists
     from .recipe import Recipe
+    from .report.reduced import Reduced
     from .sources.corrected import pack_corrected
     from .sources.run import open_run
     from .table import Table
@@ -64,6 +65,7 @@ __all__ = [
     "PhotonList",
     "PhotonLists",
     "Recipe",
+    "Reduced",
     "RegionSums",
     "Result",
     "RoiResult",
@@ -125,6 +127,7 @@ _LAZY = {
     "RunComparison": "compare",
     "compare_runs": "compare",
     "Recipe": "recipe",
+    "Reduced": "report.reduced",
     "Result": "engine",
     "Table": "table",
     "PeakList": "peak_list",

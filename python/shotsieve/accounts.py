@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import shown
 from .errors import ShotsieveError
 from .keep import kept_misses, unread
 from .table import FATES, ModuleStatus, Table
@@ -222,6 +223,9 @@ class Accounts:
     def to_json(self, *, performance: bool = False) -> str:
         """Return `to_dict` as JSON; without `performance` the same run gives the same text everywhere."""
         return json.dumps(self.to_dict(performance=performance), indent=2, sort_keys=True)
+
+    def _repr_html_(self) -> str:
+        return shown.accounts(self)
 
     def summary(self) -> str:
         """Return the accounts as lines for a terminal."""

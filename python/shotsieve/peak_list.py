@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import shown
 from .errors import BadInput
 from .measure.peaks import FILTERS, PEAK_DTYPE
 from .table import Column
@@ -145,6 +146,9 @@ class PeakList:
                 f"peak list: peaks lie in module {sorted(set(self.module.tolist()) - set(self.modules))[0]};"
                 f" the modules are {', '.join(map(str, self.modules))}"
             )
+
+    def _repr_html_(self) -> str:
+        return shown.peaks(self.n_peaks, self.unit)
 
     def __len__(self) -> int:
         return len(self.train_id)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import BadInput
-from .pages import MASKED, colours, need_matplotlib
+from .pages import MASKED, colours
+from .plot_shots import health, histogram, hit_rate, new_axes, scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,13 +30,44 @@ LABELS = {
 }
 
 
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    need_matplotlib()
-    import matplotlib.pyplot as plt
+__all__ = ["cake", "curve", "health", "histogram", "hit_rate", "image", "profile", "profiles", "scores"]
 
-    return plt.subplots(layout="constrained")[1]
+
+def curve(
+    x: Any, y: Any, sigma: Any = None, ax: Axes | None = None, *, axis: str = "", label: str | None = None
+) -> Axes:
+    """Draw a curve with a band of one sigma on either side.
+
+    Parameters
+    ----------
+    x, y : array, shape (n,)
+    sigma : array, shape (n,), or None
+    ax : matplotlib Axes or None
+    axis : str
+        What `x` is: a unit of `LABELS`, or words.
+    label : str or None
+
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    BadInput
+        If matplotlib is not installed.
+
+    Examples
+    --------
+    >>> shotsieve.plot.curve(q, mean, errors, axis="q_A^-1")    # doctest: +SKIP
+    """
+    ax = new_axes(ax)
+    [line] = ax.plot(x, y, lw=1.2, label=label)
+    if sigma is not None:
+        ax.fill_between(x, y - sigma, y + sigma, color=line.get_color(), alpha=0.3, lw=0)
+    ax.set(xlabel=LABELS.get(axis, axis), ylabel="intensity")
+    if label is not None:
+        ax.legend()
+    return ax
 
 
 def profile(
@@ -82,16 +114,10 @@ def profile(
             intensity = np.where(there.any(axis=0), np.where(there, intensity, 0).sum(axis=0) / n, np.nan)
             if sigma is not None:
                 sigma = np.sqrt(np.where(there, sigma**2, 0).sum(axis=0)) / n
-    ax = _axes(ax)
-    [line] = ax.plot(result.radial, intensity, lw=1.2, label=label)
-    if sigma is not None:
-        band = (intensity - sigma, intensity + sigma)
-        ax.fill_between(result.radial, *band, color=line.get_color(), alpha=0.3, lw=0)
-    ax.set(xlabel=LABELS.get(result.unit, result.unit), ylabel="intensity", xlim=result.edges[[0, -1]])
+    ax = curve(result.radial, intensity, sigma, ax, axis=result.unit, label=label)
+    ax.set_xlim(result.edges[[0, -1]])
     if log:
         ax.set_yscale("log", nonpositive="clip")  # the band may reach below 0
-    if label is not None:
-        ax.legend()
     return ax
 
 
@@ -141,7 +167,7 @@ def profiles(
             f"plot.profiles: against of shape {places.shape}: expected {len(rows)} ascending numbers, one "
             "per curve"
         )
-    ax = _axes(ax)
+    ax = new_axes(ax)
     _mesh(ax, result.edges, _edges_between(places), rows, log)
     ax.set(xlabel=LABELS.get(result.unit, result.unit), ylabel=name)
     return ax
@@ -176,7 +202,7 @@ def cake(result: AzintResult, ax: Axes | None = None, *, shot: int = 0, log: boo
     if result.chi_edges is None:
         raise BadInput("plot.cake: the result has no azimuthal bins: integrate with npt_chi")
     values = result.intensity if result.intensity.ndim == 2 else result.intensity[shot]
-    ax = _axes(ax)
+    ax = new_axes(ax)
     _mesh(ax, result.edges, result.chi_edges, values, log)
     ax.set(xlabel=LABELS.get(result.unit, result.unit), ylabel="χ (degrees)")
     return ax
@@ -232,7 +258,7 @@ def image(
     from .geometry.assemble import assemble
 
     picture, extent = assemble(frame, pixels)
-    ax = _axes(ax)
+    ax = new_axes(ax)
     shown = np.ma.masked_invalid(picture)
     if shown.count() and (vmin is None or vmax is None):
         least, most = np.percentile(shown.compressed(), [1, 99.8])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import shown
 from .errors import BadInput, nearest
 from .recipe_build import (
     build_annotate,
@@ -251,6 +252,9 @@ class Recipe:
     def dumps_toml(self) -> str:
         """Return `filled` as TOML text; `tomllib` reads back the same dictionary."""
         return dumps_toml(self.filled())
+
+    def _repr_html_(self) -> str:
+        return shown.recipe(self, dumps_toml(self._given))
 
     def override(self, changes: Mapping[str, Any] | None = None, /, **options: Any) -> Recipe:
         """Return a recipe with some keys changed, checked like a file.

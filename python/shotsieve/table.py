@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import shown
 from .errors import BadInput, nearest
 from .table_columns import ALL, EXPLAIN, KEYS, KNOWN_COLUMNS, MEASURES, Column, measure_column
 
@@ -349,6 +350,9 @@ class Table:
         exists = unmasked > 0
         whole = np.where(exists, unmasked + more, 1)
         return np.where(exists, lit / whole, -np.inf), np.where(exists, (lit + more) / whole, np.inf)
+
+    def _repr_html_(self) -> str:
+        return shown.table(self)
 
     def counts(self) -> dict[str, int]:
         """Return the number of shots of each fate, in the order of `FATES`."""

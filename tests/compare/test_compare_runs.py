@@ -1,5 +1,7 @@
 """Our calibration beside corrected files: nothing is found where nothing is, and what is planted is named."""
 
+from html import escape
+
 import numpy as np
 import pytest
 import shotsieve
@@ -88,6 +90,9 @@ def test_a_wrong_offset_of_one_cell_is_named(compare, corrected):
     assert one.told["mean"] == pytest.approx(0.5, rel=1e-3)
     assert one.text.startswith("high gain, module 4, cell 2: ours - theirs = 0.5")
     assert not found.within()
+    shown = found._repr_html_()
+    assert f"{found.shots:,} shots compared" in shown
+    assert f"<li>{escape(one.text)}</li>" in shown
     # The quantiles say it too: 0 in the middle, half a keV for the eighth of pixels in that cell.
     stage = as_dict(found)["stages"][0]["difference"]["quantiles"]
     assert (stage["0.5"], stage["0.99"]) == (0, pytest.approx(0.5, rel=0.02))

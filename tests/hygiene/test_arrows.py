@@ -127,7 +127,7 @@ def test_the_package_imports_neither_tests_nor_benchmarks():
 
 # What lies further down may not be imported from further up; the engine sees all.
 LAYERS = [
-    ("errors", "units", "cpus", "backend", "device", "pages", "toml_text", "filters", "unpack"),
+    ("errors", "units", "cpus", "backend", "device", "pages", "shown", "toml_text", "filters", "unpack"),
     ("detectors", "geometry", "sparse_masks"),
     ("sources", "constants", "reference"),
     (
@@ -154,6 +154,7 @@ LAYERS = [
         "peak_list_io",
         "decide",
         "derive",
+        "judged",
         "keep",
         "select",
         "shot_list",
@@ -162,7 +163,7 @@ LAYERS = [
     ("check", "check_frames", "check_lists", "check_told", "photon_list_files", "photon_list_io"),
     ("engine", "zero_std"),
     ("darks",),
-    ("plot", "plot_constants"),
+    ("plot", "plot_constants", "plot_shots"),
     ("bench", "compare", "report"),
     ("plot_compare", "view"),
     (

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 import pytest
 import shotsieve
 from shotsieve.simulate import SpiParameters, simulate_spi
@@ -45,23 +42,3 @@ def reduction(run, out, **keep):
     }
     shotsieve.reduce(run.raw, recipe, out, constants=run.constants, backend="cpu")
     return out
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """Open an address without a window: the page as it then stands, once its console is known to be empty."""
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium here: nothing was opened in a browser")
-
-    def opened(address: str, *options: str) -> str:
-        quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"]
-        profile = f"--user-data-dir={tmp_path / 'profile'}"
-        done = subprocess.run(
-            [program, *quiet, profile, *options, "--dump-dom", address],
-            capture_output=True, text=True, timeout=120, check=True,
-        )  # fmt: skip
-        assert "CONSOLE" not in done.stderr, done.stderr
-        return done.stdout
-
-    return opened

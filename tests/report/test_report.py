@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import h5py
@@ -20,40 +19,12 @@ from shotsieve.cli import main
 from shotsieve.errors import BadInput, OutputError, UnreadableData
 from shotsieve.report import pictures
 from shotsieve.report.reduced import Reduced
-from shotsieve.simulate import SpiParameters, simulate_spi
 from shotsieve.table import FATES
 
-from .conftest import RULE, reduction
+from .conftest import RULE
+from .pages import Page, pictures_drawn
 
 pytest.importorskip("matplotlib")
-
-
-class Page(HTMLParser):
-    """Text of a page and its images, once the tags are known to be closed in order."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.open, self.text, self.images, self.links = [], [], [], []
-        self.feed(path.read_text("utf-8"))
-        assert not self.open, f"not closed: {self.open}"
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        if tag == "img":
-            self.images.append(given)
-        self.links += [given[key] for key in ("href", "src") if key in given]
-        if tag not in ("img", "meta"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    @property
-    def words(self) -> str:
-        return " ".join(" ".join(self.text).split())
 
 
 def test_the_page_says_what_was_kept_and_why(reduced, page):
@@ -75,6 +46,11 @@ def test_the_page_says_what_was_kept_and_why(reduced, page):
     assert "module 4" in page.words
     assert "4 missing" in page.words
     assert told["misses"] > 0
+
+
+def test_peaks_of_a_run_show_themselves(reduced):
+    peaks = Reduced.open(reduced).peaks
+    assert f"{len(peaks.n_peaks):,} shots, {peaks.n_peaks.sum():,} peaks" in peaks._repr_html_()
 
 
 def test_the_page_needs_nothing_else(page):
@@ -163,30 +139,6 @@ def test_scores_and_limits_are_those_of_the_rule(reduced):
     np.testing.assert_array_equal(run.kept[decided], (score > run.limit)[decided])
 
 
-@pytest.mark.parametrize(
-    ("keep", "words"),
-    [
-        ({"rule": "lit_pixels[3] > 1e9", "misses": 0.0}, "0 of 12 shots kept (0 %)"),
-        ({"rule": "n_peaks >= 0 or lit_pixels > 5", "misses": 0.0}, "12 of 12 shots kept (100 %)"),
-    ],
-)
-def test_runs_without_hits_and_without_misses(simulated, tmp_path, keep, words):
-    page = Page(shotsieve.write_report(reduction(simulated, tmp_path / "out", **keep)))
-    assert words in page.words
-
-
-def test_a_single_shot_of_one_module(tmp_path):
-    parameters = SpiParameters(n_trains=1, n_cells=1, modules=(3,), reference_frame=0)
-    run = simulate_spi(tmp_path / "sim", parameters)
-    out = tmp_path / "<b>&x"  # names cannot become markup
-    shotsieve.reduce(run.raw, {"calibrate": {}}, out, constants=run.constants, backend="cpu")
-    page = Page(shotsieve.write_report(out))
-    assert "<b>&x" in page.words
-    assert "1 of 1 shots kept (100 %)" in page.words
-    assert "no rule of columns" in page.words
-    assert "no geometry" in page.words
-
-
 def test_raw_words_are_said_not_to_be_drawn(simulated, tmp_path):
     recipe = {"calibrate": {}, "measure": {"lit": {"threshold": "0.7 photon"}}, "write": {"content": "raw"}}
     shotsieve.reduce(simulated.raw, recipe, tmp_path / "out", constants=simulated.constants, backend="cpu")
@@ -253,13 +205,6 @@ def test_reduce_draws_the_page_at_its_end(simulated, tmp_path, capsys, monkeypat
 
 
 def test_a_browser_draws_every_picture(page, browser, tmp_path):
-    # The page itself has no script: a copy says how large each of its pictures was drawn.
-    probe = (
-        "<script>window.onload = () => { document.title = JSON.stringify("
-        "[...document.images].map(i => [i.complete, i.naturalWidth, i.clientWidth])); }</script></body>"
-    )
-    copy = tmp_path / "probe.html"
-    copy.write_text(page.read_text("utf-8").replace("</body>", probe), "utf-8")
-    drawn = json.loads(re.search(r"<title>(\[.*?\])</title>", browser(copy.as_uri()))[1])
+    drawn = pictures_drawn(page, browser, tmp_path)
     assert len(drawn) == len(Page(page).images) > 5
     assert all(complete and natural > 100 and shown > 100 for complete, natural, shown in drawn)

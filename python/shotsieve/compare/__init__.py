@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import shown
 from ..constants import Constants
 from ..cpus import usable_cpus
 from ..engine.embed import BlockResult, Engine
@@ -81,6 +82,9 @@ class RunComparison:
             "gains": float(wrong / found.gains.sum()) if found.gains.any() else 0.0,
             "bad": float(found.bad[:, 1:3].sum() / found.bad.sum()) if found.bad.any() else 0.0,
         }
+
+    def _repr_html_(self) -> str:
+        return shown.comparison(self)
 
     def within(self, share: float = 0.0) -> bool:
         """Whether no larger share differs: of values, of gains, of bad pixels; and nothing is missing."""

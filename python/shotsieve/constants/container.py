@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import detectors
+from .. import detectors, shown
 from ..detectors import Detector
 from ..errors import BadInput
 from .layout import DTYPES, GAIN_AXIS, Store, as_words, check_name, check_shape
@@ -91,6 +91,9 @@ class Constants:
             f"<Constants of {self.detector.name}: {', '.join(self.names)}; "
             f"{len(self.modules)} modules, {len(self.cell_ids)} cells>"
         )
+
+    def _repr_html_(self) -> str:
+        return shown.constants(self)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], detector: Detector | None = None) -> Constants:

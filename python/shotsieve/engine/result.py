@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import shown
 from ..accounts import Accounts
 from ..table import Table
 
@@ -41,3 +42,6 @@ class Result:
     digest: str
     performance: dict[str, Any]
     others: dict[str, Result] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        return shown.result(self)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 
 from ..errors import BadInput
 from .pixel_map import PixelMap
 from .tile import Tile
 
+Extent = tuple[float, float, float, float]
+# Which pixel each point shows, by step: the frames of a run are drawn one after the other.
+_LAYOUTS: WeakKeyDictionary[PixelMap, dict[float, tuple[np.ndarray, Extent]]] = WeakKeyDictionary()
 
-def assemble(
-    frame: np.ndarray, pixels: PixelMap, step_m: float | None = None
-) -> tuple[np.ndarray, tuple[float, float, float, float]]:
+
+def assemble(frame: np.ndarray, pixels: PixelMap, step_m: float | None = None) -> tuple[np.ndarray, Extent]:
     """Lay a frame out as seen along the beam, without interpolation.
 
     Parameters
@@ -45,16 +49,26 @@ def assemble(
     values = np.asarray(frame)
     if values.size != pixels.shape[0] * pixels.shape[1]:
         raise BadInput(f"assemble: the frame has shape {values.shape}: expected {pixels.shape}")
-    values = values.reshape(pixels.shape)
     if step_m is None:
         step_m = min(_step(tile) for tile in pixels.tiles)
+    known = _LAYOUTS.setdefault(pixels, {})
+    if step_m not in known:
+        known[step_m] = _layout(pixels, step_m)
+    pixel, extent = known[step_m]
+    return np.append(values.astype("f4").ravel(), np.float32(np.nan))[pixel], extent
+
+
+def _layout(pixels: PixelMap, step_m: float) -> tuple[np.ndarray, Extent]:
+    """Return the pixel that each point shows, the number of pixels for none, and where the picture ends."""
+    size = pixels.shape[0] * pixels.shape[1]
+    values = np.arange(size, dtype=np.int64).reshape(pixels.shape)
     spans = [_span(tile) for tile in pixels.tiles]
     low = np.min([first for first, _ in spans], axis=0)
     high = np.max([last for _, last in spans], axis=0)
     nx, ny = (int(np.ceil((b - a) / step_m - 1e-6)) for a, b in zip(low, high, strict=True))
     if nx * ny > 100_000_000:
         raise BadInput(f"assemble: a picture of {nx} x {ny} points of {step_m:g} m: expected a larger step_m")
-    image = np.full((ny, nx), np.nan, "f4")
+    image = np.full((ny, nx), size, np.int64)
     for tile, span in zip(pixels.tiles, spans, strict=True):
         _paint(image, tile, span, values, low, step_m)
     return image, (low[0], low[0] + nx * step_m, low[1], low[1] + ny * step_m)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import shown
 from ..errors import BadInput
 from .azint_params import AzintParams
 from .azint_split import split_pixels
@@ -63,6 +64,9 @@ class AzintResult:
     sem: np.ndarray | None = None
     chi: np.ndarray | None = None
     chi_edges: np.ndarray | None = None
+
+    def _repr_html_(self) -> str:
+        return shown.curves(self)
 
 
 @dataclass(frozen=True, eq=False)

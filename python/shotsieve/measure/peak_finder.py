@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import shown
 from .peaks import FILTERS, PEAK_DTYPE, PLAN_ARRAYS, PeakPlan
 from .uploads import uploaded
 
@@ -60,6 +61,9 @@ class Peaks:
     def n_peaks(self) -> np.ndarray:
         """All peaks of each shot, int32 (S,), also those beyond ``max_num_peaks``."""
         return self.panel_counts.sum(axis=1, dtype="i4")
+
+    def _repr_html_(self) -> str:
+        return shown.peaks(self.n_peaks)
 
     def __len__(self) -> int:
         return len(self.first) - 1

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import shown
 from .arrays import chosen_backend
 from .batches import Batches
 from .bin_summer import BinSummer, Sums, frame_bytes
@@ -57,6 +58,9 @@ class RoiResult:
     def std(self) -> np.ndarray:
         """Root of `var`."""
         return np.sqrt(self.var)
+
+    def _repr_html_(self) -> str:
+        return shown.regions(self)
 
     def __getitem__(self, name: str) -> dict[str, np.ndarray]:
         """Return what one region has, by name: sum, sum_squares, count, max, mean, std."""

@@ -13,6 +13,7 @@ import numpy as np
 from .._version import __version__
 from ..errors import OutputError
 from ..pages import image, table, write_whole
+from ..shown import FATES
 from ..write.ledger import REPORT
 from . import pictures
 from .reduced import Reduced, labels
@@ -31,15 +32,6 @@ img { max-width: 100%; height: auto } code { background: #f3f3f3; padding: 0 .2e
 }
 """
 NUMBERS = (1, 2)  # columns of tables
-_FATES = (
-    ("kept", "written"),
-    ("dropped", "measured, and not kept"),
-    ("suspect", "of trains that are flagged"),
-    ("duplicate", "of trains that another file holds too"),
-    ("inconsistent", "modules disagree on what was recorded"),
-    ("unreadable", "no module could be read"),
-    ("missing", "expected, and recorded by no module"),
-)
 
 
 def write_report(
@@ -133,7 +125,8 @@ def _headline(run: Reduced) -> str:
     share = f"{100 * kept / expected:.3g} %" if expected else "none"
     size = ""
     if told.get("bytes_in") and told.get("bytes_out"):
-        size = f"; {told['bytes_in'] / told['bytes_out']:.1f} times smaller"
+        ratio = told["bytes_in"] / told["bytes_out"]
+        size = f"; {ratio:.1f} times smaller" if ratio >= 1 else f"; {1 / ratio:.1f} times larger"
     rule = run.recipe.get("keep", {}).get("rule")
     why = f"kept where <code>{escape(str(rule))}</code>" if rule else "no rule of columns"
     chance = f", {told['misses']:,} of them misses by chance" if told.get("misses") else ""
@@ -156,7 +149,7 @@ def _figure(drawn: Any, caption: str) -> str:
 
 def _accounts(told: dict[str, Any]) -> str:
     rows = [("expected", told["expected"], "trains times pulses, by the run's own index")]
-    rows += [(name, told[name], meaning) for name, meaning in _FATES]
+    rows += [(name, told[name], meaning) for name, meaning in FATES]
     total = max(told["expected"], 1)
     return table(
         (),

@@ -17,11 +17,11 @@ import h5py
 import numpy as np
 
 from .. import detectors
+from ..accounts import Accounts
 from ..constants.bad_pixels import DEFAULT_BAD_BITS
-from ..decide import Comparison, Rule
 from ..errors import BadInput, OutputError, ShotsieveError, UnreadableData
 from ..geometry import Geometry, PixelMap
-from ..keep import kept_misses
+from ..judged import Judged
 from ..peak_list import PeakList
 from ..recipe_check import sections
 from ..recipe_keys import SECTIONS
@@ -29,9 +29,6 @@ from ..sources.choose import modules_text
 from ..table import FATES, ModuleStatus, Table
 from ..write.kept_frames import KeptFrames, Span
 from ..write.output import SIDE
-
-SCORES = ("n_peaks", "lit_fraction", "lit_pixels", "photons", "intensity")
-"""What a shot is judged by where no rule says so: the first that was measured."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,12 @@ class Reduced:
         BadInput
             If the folder is no output of shotsieve.
         UnreadableData
-            If one of its files is damaged.
+                If one of its files is damaged.
+
+        Examples
+        --------
+        >>> run = shotsieve.Reduced.open("red/r0001")    # doctest: +SKIP
+        >>> shotsieve.plot.image(run.frames.read(0), run.pixels)    # doctest: +SKIP
         """
         out = Path(out)
         side = out / SIDE / label
@@ -101,52 +103,33 @@ class Reduced:
         table = Table.open(side / "table.h5")
         return cls(out, label, table, recipe, told["settings"], told["accounts"], machine, pixels, notes)
 
+    def _repr_html_(self) -> str:
+        return Accounts.from_dict(self.accounts)._repr_html_()
+
+    @cached_property
+    def judged(self) -> Judged:
+        """What the shots were judged by."""
+        return Judged(self.table, self.recipe.get("keep", {}).get("rule"))
+
     @property
     def kept(self) -> np.ndarray:
         """Bool (S,): shots that were kept."""
-        return self.table.fate == FATES.index("kept")
+        return self.judged.kept
 
     @property
     def by_chance(self) -> np.ndarray:
         """Bool (S,): misses that were kept at random."""
-        return kept_misses(self.table)
+        return self.judged.by_chance
 
-    @cached_property
-    def rule(self) -> Rule | None:
-        """The rule; None where every shot is kept, or where a file says which."""
-        text = self.recipe.get("keep", {}).get("rule")
-        if not text:
-            return None
-        try:
-            return Rule.parse(text, self.table.names())
-        except BadInput:
-            return None  # it asks for single modules or for another detector's columns
-
-    @cached_property
-    def comparison(self) -> Comparison | None:
-        """What the first comparison of the rule says of every shot; None without a rule."""
-        if self.rule is None:
-            return None
-        bounds = {name: self.table.bounds(name) for name in self.rule.names}
-        return self.rule.sides(bounds)[0]
-
-    @cached_property
+    @property
     def score(self) -> tuple[str, np.ndarray]:
         """Name and value (S,) of what shots are judged by; NaN where it is not known."""
-        if self.comparison is not None:
-            low, high = self.comparison.left
-            return self.comparison.words[0], _known(low, high, len(self.table))
-        for name in SCORES:
-            if name in self.table.names():
-                return name, _known(*self.table.bounds(name), len(self.table))
-        return "", np.full(len(self.table), np.nan)
+        return self.judged.score
 
-    @cached_property
+    @property
     def limit(self) -> np.ndarray | None:
         """What the score was compared with, (S,); None without a rule."""
-        if self.comparison is None:
-            return None
-        return _known(*self.comparison.right, len(self.table))
+        return self.judged.limit
 
     @cached_property
     def frames(self) -> StoredFrames | None:
@@ -292,11 +275,6 @@ def labels(out: str | os.PathLike) -> list[str]:
     """Return the labels of all detectors of a reduced run; that of the leading one is empty."""
     side = Path(out) / SIDE
     return ["", *sorted(path.parent.name for path in side.glob("*/accounts.json"))]
-
-
-def _known(low: Any, high: Any, shots: int) -> np.ndarray:
-    low, high = np.broadcast_to(low, shots), np.broadcast_to(high, shots)
-    return np.where(low == high, low, np.nan).astype("f8")
 
 
 def _pixels(

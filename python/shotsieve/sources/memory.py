@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import shown
 from ..errors import BadInput
 from .annotate import AnnotateParams
 from .base import OperatingMode, RunMeta, ShotList, ShotStatus, TrainList, cut_ranges, rows_together
@@ -131,6 +132,9 @@ class MemorySource:
             )
         self.readable = np.flatnonzero(self.shots.status == ShotStatus.OK).astype(np.int64)
         self._columns = {k: _column(v, np.float64, n, k) for k, v in (columns or {}).items()}
+
+    def _repr_html_(self) -> str:
+        return shown.source(self)
 
     def columns(
         self, params: AnnotateParams | None = None, mode: OperatingMode | None = None

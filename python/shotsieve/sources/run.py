@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from .. import detectors
+from .. import detectors, shown
 from ..cpus import usable_cpus
 from ..errors import BadInput, UnreadableData
 from .annotate import AnnotateParams
@@ -204,6 +204,9 @@ class RunSource:
         self._slow: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
         self.losses = Losses(self.shots) if tolerant else None
+
+    def _repr_html_(self) -> str:
+        return shown.source(self)
 
     def columns(
         self, params: AnnotateParams | None = None, mode: OperatingMode | None = None

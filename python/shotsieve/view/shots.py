@@ -30,14 +30,18 @@ class KeptShots:
     Raises
     ------
     BadInput
-        If `out` is no output of shotsieve, or holds no calibrated frames.
+        If `out` is no output of shotsieve, or no calibrated frames were written. A run of which no shot was
+        kept has none either, and a page that says so.
     """
 
     def __init__(self, out: str | os.PathLike, geometry: str | os.PathLike | None = None) -> None:
         self._run = Reduced.open(out, geometry=geometry)
-        if self._run.frames is None:
-            raise BadInput(f"{out} holds no calibrated frames: {self._run.notes[-1]}")
         self._frames = self._run.frames
+        if self._frames is None:
+            if self._run.kept.any() or self._run.recipe.get("write", {}).get("content", "raw") == "raw":
+                raise BadInput(f"{out} holds no calibrated frames: {self._run.notes[-1]}")
+            self._rows, self._index, self._extent = np.zeros(0, np.int64), np.zeros((1, 1), np.int64), None
+            return
         self._rows = self._frames.rows
         self._index, self._extent = self._layout()
 
@@ -54,6 +58,8 @@ class KeptShots:
             # As seen along the beam: x grows to the left, y upwards; a page counts to the right and down.
             picture = picture[::-1, ::-1]
             return np.where(np.isnan(picture), -1, picture).astype(np.int64), extent
+        if ss == 1:  # strips: each module is a band that can be seen
+            number = np.repeat(number, max(1, fs // (8 * modules)), axis=1)
         return np.concatenate(list(number), axis=1 if ss >= fs else 0).astype(np.int64), None
 
     def about(self) -> dict[str, Any]:
