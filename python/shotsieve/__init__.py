@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .recipe import Recipe
     from .sources.corrected import pack_corrected
     from .sources.run import open_run
+    from .surveys import Survey, survey
     from .table import Table
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "RoiResult",
     "RunComparison",
     "ShotsieveError",
+    "Survey",
     "Table",
     "UnreadableData",
     "UserStage",
@@ -67,6 +69,7 @@ __all__ = [
     "peakfinder8",
     "plot",
     "reduce",
+    "survey",
     "write_report",
 ]
 
@@ -97,6 +100,8 @@ _LAZY = {
     "pack_corrected": "sources.corrected",
     "peakfinder8": "measure.peakfinder8",
     "reduce": "engine",
+    "Survey": "surveys",
+    "survey": "surveys",
     "write_report": "report",
 }
 

@@ -163,7 +163,7 @@ LAYERS = [
     ("darks",),
     ("plot", "plot_constants"),
     ("bench", "compare", "report"),
-    ("plot_compare", "view"),
+    ("plot_compare", "surveys", "view"),
     (
         "cli",
         "cli_bench",
@@ -177,6 +177,7 @@ LAYERS = [
         "cli_pulses",
         "cli_report",
         "cli_simulate",
+        "cli_survey",
         "cli_table",
         "cli_view",
         "exdf_method",

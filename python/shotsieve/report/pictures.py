@@ -15,6 +15,7 @@ from ..write.output import SIDE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..geometry import PixelMap
     from .reduced import Reduced
 
 MOST_POINTS = 20_000
@@ -116,17 +117,24 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
 
 
 def _image(run: Reduced, frame: np.ndarray, peaks: np.ndarray | None) -> Figure:
+    return frame_image(frame, run.pixels, peaks)
+
+
+def frame_image(
+    frame: np.ndarray, pixels: PixelMap | None, peaks: np.ndarray | None = None, what: str = "report"
+) -> Figure:
+    """Draw a frame (M, ss, fs) as the detector stands, or module beside module where that is not known."""
     from ..plot import image
 
-    drawn = new_figure(4.4, 3.8, "report")
+    drawn = new_figure(4.4, 3.8, what)
     ax = drawn.subplots()
     finite = frame[np.isfinite(frame)]
     least, most = np.percentile(finite, [1, 99.8]) if len(finite) else (0.0, 1.0)
     log = most > 100 * max(np.median(finite) if len(finite) else 0.0, 1e-6)
     if log:  # four decades show what is weak, and not what is noise
         least = max(least, most / 1e4)
-    if run.pixels is not None and run.pixels.shape == (frame.shape[0] * frame.shape[1], frame.shape[2]):
-        image(frame, run.pixels, ax, peaks=peaks, log=log, vmin=least, vmax=most)
+    if pixels is not None and pixels.shape == (frame.shape[0] * frame.shape[1], frame.shape[2]):
+        image(frame, pixels, ax, peaks=peaks, log=log, vmin=least, vmax=most)
     else:
         shown = np.concatenate(list(frame), axis=1 if frame.shape[1] >= frame.shape[2] else 0)
         norm = {"norm": "log" if log else "linear", "vmin": least, "vmax": most}
