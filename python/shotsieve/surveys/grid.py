@@ -161,10 +161,13 @@ class Grid:
         if self.number is None:
             self.notes.append("the rule compares no number, so none is varied")
         mine = self._setting(RECIPE, "", {})
+        single = [
+            self._setting(key, _text(value), {key: value})
+            for key, values in self.axes.items()
+            for value in values
+        ]
         loose = {key: self._loosest(key) for key in self.axes if key not in _NEUTRAL}
-        self.settings = [mine, self._setting(PERMISSIVE, "", loose)]
-        for key, values in self.axes.items():
-            self.settings += [self._setting(key, _text(value), {key: value}) for value in values]
+        self.settings = [mine, self._setting(PERMISSIVE, "", loose), *single]
 
     @property
     def number(self) -> float | None:
@@ -319,14 +322,17 @@ def with_number(rule: str, number: float) -> str:
 def _constant(rule: str) -> tuple[ast.AST, ast.Constant, ast.Compare] | None:
     """Return the parsed rule, the number in it that is varied, and the comparison that it stands in."""
     tree = ast.parse(" ".join(rule.split()), mode="eval").body
-    compared = next((node for node in ast.walk(tree) if isinstance(node, ast.Compare)), None)
-    if compared is None:
+    compared = [node for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+    if not compared:
         return None
-    for side in (*compared.comparators, compared.left):
+    first = min(compared, key=lambda node: node.col_offset)
+    for side in (*first.comparators, first.left):
         modules = {id(part.slice) for part in ast.walk(side) if isinstance(part, ast.Subscript)}
-        for node in ast.walk(side):
-            if isinstance(node, ast.Constant) and id(node) not in modules:
-                return tree, node, compared
+        numbers = [
+            node for node in ast.walk(side) if isinstance(node, ast.Constant) and id(node) not in modules
+        ]
+        if numbers:
+            return tree, min(numbers, key=lambda node: node.col_offset), first
     return None
 
 
