@@ -1,8 +1,8 @@
 """How many crystal hits are kept by the rule that a survey suggests, on simulated runs with 95 % misses.
 
 Each part is a run of its own: lysozyme in a jet, one module of an AGIPD-1M next to the beam, five per cent of
-the shots hit a crystal. `shotsieve.survey` looks at a sample without the truth; the rule that its page suggests
-is put into the recipe, and `shotsieve.reduce` reduces the run with it. A hit is judged when 20 or more of its
+the shots hit a crystal. `shotsieve.survey` looks at a sample without the truth; the rule that it suggests is
+put into the recipe, and `shotsieve.reduce` reduces the run with it. A hit is judged when 20 or more of its
 spots are interior, two pixels or more from the border of their panel, and have 20 photons or more. Bad pixels
 are not left out: spots under them count.
 

@@ -189,7 +189,7 @@ def test_the_same_again_gives_the_same_bytes(simulated, run, tmp_path):
         (tmp_path / name).mkdir()
         look(
             run, recipe_of(simulated), tmp_path / name / "s.html", constants=simulated.constants,
-            shots=8, scan=FEW,
+            shots=4, scan=FEW,
         )  # fmt: skip
         made.append([(tmp_path / name / f"s.{kind}").read_bytes() for kind in ("csv", "h5")])
     assert made[0] == made[1]
