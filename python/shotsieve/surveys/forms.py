@@ -99,6 +99,10 @@ class Forms:
         own = self.wrote
         if own.content == "raw":
             keys = {"content": "raw", "compression": own.compression or "none"}
+            if keys["compression"] != "none":
+                self.notes.append(
+                    "raw words are not compressed in a survey: the size of the output is not known"
+                )
             self._add(dataclasses.replace(own, compression=keys["compression"]), keys, True)
         else:
             self._add(own, {}, True)
@@ -191,7 +195,8 @@ class Forms:
         beside: dict[bool | str, int] = {}
         for coded in self.coded:
             if coded.form.content == "raw":
-                coded.bytes.append(self.raw_bytes(present))
+                if coded.form.compression == "none":  # else nothing is known: these words are not here
+                    coded.bytes.append(self.raw_bytes(present))
                 continue
             packed = packing(coded.form.compression)
             made = coded.form.apply({name: array.copy() for name, array in plain.items()})

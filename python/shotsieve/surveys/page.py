@@ -165,8 +165,9 @@ def _costs(found: Survey, scanner: Scanner, truth: bool) -> list[str]:
         suggested = next((one.number for one in found.suggestions if one.key == RULE), None)
         drawn = figures.scores(counts, grid.compared, grid.number, suggested)
         parts.append(_figure(drawn, "shots with at least n; hits make the flat part"))
-    for key in dict.fromkeys(outcome.setting.key for outcome in found.outcomes):
-        if key in (RECIPE, PERMISSIVE):
+    keys = [outcome.setting.key for outcome in found.outcomes]
+    for key in dict.fromkeys(keys):
+        if key in (RECIPE, PERMISSIVE) or keys.count(key) < 2:
             continue
         parts.append(_figure(figures.along(found, key), f"{key}: hits and losses"))
         if key != RULE and (drawn := figures.peaks(found, key)) is not None:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 TOGETHER = 16
 """Frames that are searched at a time."""
 
-STRONGEST, NEAR = 3, 2
-"""Frames that are drawn: hits with the highest score; hits and misses at both sides of the limit."""
+STRONGEST, NEAR = 1, 2
+"""Frames that are drawn: hits with the highest score; hits and misses, each, next to the limit."""
 
 
 @dataclass
