@@ -48,11 +48,11 @@ def recipe_of(simulated, **sections):
     }
 
 
-def look(*given, **options):
+def look(*given, backend=BACKEND, **options):
     """Survey without drawing the page, which takes longer than all else on runs of this size."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(page, "write_page", lambda *told: None)
-        return shotsieve.survey(*given, backend=BACKEND, **options)
+        return shotsieve.survey(*given, backend=backend, **options)
 
 
 @pytest.fixture(scope="package")
