@@ -13,24 +13,19 @@ import shotsieve
 from shotsieve.cli import main
 from shotsieve.toml_text import dumps_toml
 
-from .conftest import MODULE, recipe_of
+from .conftest import BACKEND, MODULE, recipe_of
 
 
 @pytest.fixture(scope="module")
-def page(simulated, tmp_path_factory):
-    """Made with the recipe's file as a user does it."""
+def page(simulated, run, tmp_path_factory):
+    """Made with the recipe's file."""
     folder = tmp_path_factory.mktemp("page")
     recipe = recipe_of(simulated, keep={"rule": f"n_peaks[{MODULE}] >= 8"})
     (folder / "recipe.toml").write_text(dumps_toml(recipe), encoding="utf-8")
-    out = folder / "s.html"
     few = ["measure.peaks.threshold=4 photon", "measure.peaks.min_snr=5,7", "keep.rule=4,8,12"]
     few += ["measure.peaks.min_pix_count=1", "measure.peaks.max_pix_count=200", "write.compression=none,gzip"]
-    given = [word for text in few for word in ("--scan", text)]
-    status = main(
-        ["survey", str(simulated.raw), "--recipe", str(folder / "recipe.toml"), "-o", str(out),
-         "--shots", "26", "--constants", str(simulated.constants), "--backend", "cpu", *given]
-    )  # fmt: skip
-    assert status == 0
+    out = folder / "s.html"
+    shotsieve.survey(run, folder / "recipe.toml", out, simulated.constants, BACKEND, shots=26, scan=few)
     return out
 
 
@@ -85,6 +80,10 @@ def test_json_and_errors_of_the_command(simulated, tmp_path, capsys):
     options += ["--constants", str(simulated.constants), "--shots", "3", "--backend", "cpu"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("shotsieve.surveys.page.write_page", lambda *told: None)
+        assert main([*options, "--scan", "write.compression=none"]) == 0
+        told = capsys.readouterr().out
+        assert told.startswith("sample        3 of 64 shots, drawn at random")
+        assert told.endswith(f"page          {tmp_path / 's.html'}\n")
         assert main([*options, "--json", "--scan", "write.compression=none"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["settings"][0]["key"] == "recipe"
