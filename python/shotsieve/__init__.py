@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .report.reduced import Reduced
     from .sources.corrected import pack_corrected
     from .sources.run import open_run
+    from .surveys import Survey, survey
     from .table import Table
 
 __all__ = [
@@ -73,6 +74,7 @@ __all__ = [
     "ShotsieveError",
     "SpiResult",
     "SpiScores",
+    "Survey",
     "Table",
     "TwoTime",
     "UnreadableData",
@@ -91,6 +93,7 @@ __all__ = [
     "peakfinder8",
     "plot",
     "reduce",
+    "survey",
     "two_time",
     "write_report",
     "xcca",
@@ -140,6 +143,8 @@ _LAZY = {
     "pack_corrected": "sources.corrected",
     "peakfinder8": "measure.peakfinder8",
     "reduce": "engine",
+    "Survey": "surveys",
+    "survey": "surveys",
     "write_report": "report",
 }
 

@@ -52,6 +52,7 @@ _LATER = (
     "mask",
     "pulses",
     "report",
+    "survey",
     "table",
     "view",
 )

@@ -188,10 +188,21 @@ def chosen(share: float, seed: int, train_id: Any, pulse_id: Any) -> np.ndarray:
     """
     if share >= 1:
         return np.ones(len(np.asarray(train_id)), bool)
+    return lots(seed, train_id, pulse_id) < np.uint64(int(share * 2.0**64))
+
+
+def lots(seed: int, train_id: Any, pulse_id: Any) -> np.ndarray:
+    """Return the number that each shot draws, uint64 (S,): by its own key alone, see `chosen`.
+
+    Examples
+    --------
+    >>> lots(1, [7, 7], [0, 4]).argsort().tolist()
+    [0, 1]
+    """
     state = np.uint64(seed)
     for part in (train_id, pulse_id):
         state = _mixed(state ^ _mixed(np.asarray(part).astype("u8")))
-    return state < np.uint64(int(share * 2.0**64))
+    return state
 
 
 _WHOLE = 0x77686F6C65

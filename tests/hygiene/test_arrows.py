@@ -165,7 +165,7 @@ LAYERS = [
     ("darks",),
     ("plot", "plot_constants", "plot_shots"),
     ("bench", "compare", "report"),
-    ("plot_compare", "view"),
+    ("plot_compare", "surveys", "view"),
     (
         "cli",
         "cli_bench",
@@ -179,6 +179,7 @@ LAYERS = [
         "cli_pulses",
         "cli_report",
         "cli_simulate",
+        "cli_survey",
         "cli_table",
         "cli_view",
         "exdf_method",

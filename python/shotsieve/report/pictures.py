@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import h5py
@@ -17,6 +17,7 @@ from ..write.output import SIDE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ..geometry import PixelMap
     from .reduced import Reduced
 
 MOST_FRAMES = 100
@@ -69,11 +70,22 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
 
 
 def _image(run: Reduced, frame: np.ndarray, peaks: np.ndarray | None) -> Figure:
-    drawn = new_figure(4.4, 3.8, "report")
+    return frame_image(frame, run.pixels, peaks, modules=run.table.modules)
+
+
+def frame_image(
+    frame: np.ndarray,
+    pixels: PixelMap | None,
+    peaks: np.ndarray | None = None,
+    what: str = "report",
+    modules: Sequence[int] | None = None,
+) -> Figure:
+    """Draw a frame (M, ss, fs) as the detector stands, or module beside module where that is not known."""
+    drawn = new_figure(4.4, 3.8, what)
     ax = drawn.subplots()
     if frame.shape[1] == 1:
         for place, strips in enumerate(frame[:, 0]):
-            ax.plot(strips, lw=0.8, label=f"module {run.table.modules[place]}")
+            ax.plot(strips, lw=0.8, label=f"module {place if modules is None else modules[place]}")
         ax.set(xlabel="strip", ylabel="value")
         ax.legend(fontsize="small")
         return drawn
@@ -82,8 +94,8 @@ def _image(run: Reduced, frame: np.ndarray, peaks: np.ndarray | None) -> Figure:
     log = most > 100 * max(np.median(finite) if len(finite) else 0.0, 1e-6)
     if log:  # four decades show what is weak, and not what is noise
         least = max(least, most / 1e4)
-    if run.pixels is not None and run.pixels.shape == (frame.shape[0] * frame.shape[1], frame.shape[2]):
-        plot.image(frame, run.pixels, ax, peaks=peaks, log=log, vmin=least, vmax=most)
+    if pixels is not None and pixels.shape == (frame.shape[0] * frame.shape[1], frame.shape[2]):
+        plot.image(frame, pixels, ax, peaks=peaks, log=log, vmin=least, vmax=most)
     else:
         shown = np.concatenate(list(frame), axis=1 if frame.shape[1] >= frame.shape[2] else 0)
         norm = {"norm": "log" if log else "linear", "vmin": least, "vmax": most}

@@ -1,0 +1,152 @@
+"""The pictures of a survey."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..pages import new_figure
+from .grid import PERMISSIVE, RECIPE, RULE
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .judge import Outcome
+    from .run import Survey
+
+HIT, MISS, LIMIT, LOST = "tab:red", "0.6", "tab:blue", "tab:orange"
+_WHAT = "survey"
+PERMISSIVE_LOST = "hits of the most permissive setting lost"
+
+
+def scores(counts: np.ndarray, name: str, limit: float, suggested: float | None) -> Figure:
+    """Draw how many shots have at least so much of what the rule compares, beside the limit."""
+    drawn = new_figure(4.9, 3.1, _WHAT)
+    ax = drawn.subplots()
+    ordered = np.sort(counts)
+    ax.step(ordered, np.arange(len(ordered), 0, -1), where="pre", color=HIT, lw=1.2)
+    ax.axvline(limit, color=LIMIT, lw=1, label=f"recipe: {limit:g}")
+    if suggested is not None and suggested != limit:
+        ax.axvline(suggested, color="tab:green", lw=1, ls="--", label=f"suggested: {suggested:g}")
+    ax.set_xscale("symlog", linthresh=1)
+    ax.set_yscale("log")
+    ax.set(xlabel=f"n: {name}", ylabel="shots with at least n", xlim=(0, None))
+    ax.legend(fontsize="small")
+    return drawn
+
+
+def along(found: Survey, key: str) -> Figure:
+    """Draw what one key of the recipe does: hits with their interval, and what is lost."""
+    outcomes = [outcome for outcome in found.outcomes if outcome.setting.key == key]
+    x = np.arange(len(outcomes))
+    drawn = new_figure(4.9, 3.1, _WHAT)
+    ax = drawn.subplots()
+    _bars(ax, x, [outcome.rate for outcome in outcomes], HIT, "hits of all shots")
+    if outcomes[0].missed is not None:
+        _bars(ax, x + 0.12, [outcome.missed for outcome in outcomes], LOST, "true hits that are lost")
+    else:
+        _bars(
+            ax,
+            x + 0.12,
+            [outcome.lost for outcome in outcomes],
+            LOST,
+            PERMISSIVE_LOST,
+        )
+    if found.false_negatives is not None:
+        at = [i for i, one in enumerate(found.outcomes) if one.setting.key == key]
+        _bars(
+            ax,
+            x + 0.24,
+            [found.false_negatives[i] for i in at],
+            "tab:purple",
+            "lost before",
+        )
+    mine = [i for i, one in enumerate(outcomes) if one.setting.measured == found.outcomes[0].setting.measured]
+    if key != RULE and mine:
+        ax.axvline(x[mine[0]], color=LIMIT, lw=0.8, ls=":")
+    ax.set_xticks(x, [outcome.setting.value for outcome in outcomes], fontsize="small")
+    ax.set(xlabel=key, ylabel="share (%)", ylim=(0, None))
+    ax.legend(fontsize="x-small")
+    return drawn
+
+
+def _bars(ax: Any, x: np.ndarray, shares: list[Any], colour: str, label: str) -> None:
+    """Draw shares in percent with their intervals; what is not known is left out."""
+    known = np.array([bool(share.of) for share in shares])
+    if not known.any():
+        return
+    value, low, high = (
+        100 * np.array([getattr(share, name) if share.of else np.nan for share in shares])
+        for name in ("value", "low", "high")
+    )
+    errors = np.maximum([value - low, high - value], 0)[:, known]
+    ax.errorbar(x[known], value[known], errors, fmt="o-", ms=3, lw=1, capsize=2, color=colour, label=label)
+
+
+def cost(found: Survey) -> Figure:
+    """Draw what each setting keeps in bytes against what it loses, with the interval of the loss."""
+    drawn = new_figure(6.4, 3.6, _WHAT)
+    ax = drawn.subplots()
+    keys = dict.fromkeys(o.setting.key for o in found.outcomes if o.setting.key not in (RECIPE, PERMISSIVE))
+    for key in keys:
+        _cost_line(ax, [o for o in found.outcomes if o.setting.key == key], key)
+    for key, marker in ((RECIPE, "*"), (PERMISSIVE, "s")):
+        one = next(o for o in found.outcomes if o.setting.key == key)
+        ax.plot(
+            one.bytes_per_shot / 1e6, 100 * _loss(one).value, marker, ms=10, color="k", label=key, zorder=5
+        )
+    truth = found.outcomes[0].missed is not None
+    loss = f"{'true hits lost' if truth else PERMISSIVE_LOST} (%)"
+    ax.set(xlabel="MB kept for each shot of the run", ylabel=loss)
+    ax.legend(fontsize="x-small")
+    return drawn
+
+
+def _loss(outcome: Outcome) -> Any:
+    return outcome.lost if outcome.missed is None else outcome.missed
+
+
+def _cost_line(ax: Any, outcomes: list[Outcome], key: str) -> None:
+    x = np.array([outcome.bytes_per_shot for outcome in outcomes]) / 1e6
+    shares = [_loss(outcome) for outcome in outcomes]
+    order = np.argsort(x, kind="stable")
+    value, low, high = (
+        100 * np.array([getattr(s, n) for s in shares])[order] for n in ("value", "low", "high")
+    )
+    known = np.isfinite(value) & np.isfinite(x[order])
+    if known.any():
+        errors = np.maximum([value - low, high - value], 0)[:, known]
+        ax.errorbar(x[order][known], value[known], errors, fmt="o-", ms=3, lw=0.8, elinewidth=0.5, label=key)
+
+
+def peaks(found: Survey, key: str) -> Figure | None:
+    """Draw the peaks of hits and of misses, by the recipe's verdict, along one key; None without peaks."""
+    outcomes = [outcome for outcome in found.outcomes if outcome.setting.key == key]
+    if not outcomes or outcomes[0].peaks is None:
+        return None
+    hit = found.outcomes[0].hit
+    drawn = new_figure(4.9, 3.1, _WHAT)
+    ax = drawn.subplots()
+    x = np.arange(len(outcomes))
+    for which, colour, label in ((hit, HIT, "hits"), (~hit, MISS, "misses")):
+        if which.any():
+            ax.plot(x, [o.mean_of(which) for o in outcomes], "o-", ms=3, lw=1, color=colour, label=label)
+    ax.set_yscale("symlog", linthresh=0.1)
+    ax.set_xticks(x, [outcome.setting.value for outcome in outcomes], fontsize="small")
+    ax.set(xlabel=key, ylabel="peaks of a shot, mean", ylim=(0, None))
+    ax.legend(fontsize="small", title="by the recipe", title_fontsize="x-small")
+    return drawn
+
+
+def forms(found: Survey) -> Figure:
+    """Draw the bytes of a kept shot in every form."""
+    known = [(one.hit / 1e6, coded) for one, coded in zip(found.sizes, found.forms, strict=True)]
+    known = [(size, coded) for size, coded in known if np.isfinite(size)]
+    drawn = new_figure(7, 0.7 + 0.2 * max(len(known), 1), _WHAT)
+    ax = drawn.subplots()
+    colours = ["k" if coded.is_recipe else LIMIT if coded.lossless else LOST for _, coded in known]
+    ax.barh(np.arange(len(known))[::-1], [size for size, _ in known], color=colours)
+    ax.set_yticks(np.arange(len(known))[::-1], [coded.name for _, coded in known], fontsize="x-small")
+    ax.set(xlabel="MB of a kept shot")
+    return drawn

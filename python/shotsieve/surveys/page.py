@@ -1,0 +1,280 @@
+"""The page of a survey: one HTML file that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._version import __version__
+from ..errors import ShotsieveError
+from ..geometry import PixelMap
+from ..measure.peaks import FILTERS
+from ..pages import image, table, write_whole
+from ..report.pictures import frame_image
+from . import figures
+from .grid import PERMISSIVE, RECIPE, RULE
+from .intervals import LEVEL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..engine.job import Job
+    from .judge import Outcome
+    from .run import Survey
+    from .scan import Example, Scanner
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5em auto; padding: 0 1em }
+body { max-width: 70em; color: #222 }
+h1 { font-size: 1.5em; margin-bottom: .2em }
+h2 { font-size: 1.1em; margin: 1.6em 0 .3em; border-bottom: 1px solid #ccc }
+.sum { font-size: 1.2em; margin: .4em 0 } .note { color: #666 }
+table { border-collapse: collapse; font-size: .85em } td, th { padding: .1em .7em .1em 0; text-align: left }
+td.n { text-align: right; white-space: nowrap }
+figure { display: inline-block; margin: .3em .8em .3em 0; vertical-align: top } figcaption { color: #555 }
+img { max-width: 100%; height: auto } code { background: #f3f3f3; padding: 0 .2em }
+@media print {
+  body { max-width: none; font-size: 11px } figure, table { break-inside: avoid } h2 { break-after: avoid }
+}
+"""
+
+
+def write_page(found: Survey, job: Job, scanner: Scanner, truth: bool) -> Path:
+    """Write the page, whole or not at all.
+
+    Parameters
+    ----------
+    found : Survey
+    job : Job
+        Of the sample.
+    scanner : Scanner
+        With the frames that are drawn.
+    truth : bool
+        Whether the truth was given.
+
+    Raises
+    ------
+    OutputError
+        If the disk refuses.
+    """
+    name = job.source.name
+    parts = [
+        f"<h1>{escape(name)} <small class=note>survey</small></h1>",
+        _headline(found),
+        _section("What is suggested, and why", _suggestions(found)),
+        _section("What a reduction with this recipe will take", _prediction(found)),
+        _section("What each setting costs", _costs(found, scanner, truth)),
+    ]
+    parts += [_section("What kept frames are written as", _forms(found))]
+    parts += [_section("What was kept and what was not, seen", _frames(found, job, scanner))]
+    parts += [_section("All settings", _settings(found, truth))]
+    if any(outcome.peaks is not None for outcome in found.outcomes):
+        parts += [_section("Why components were no peaks", _rejected(found))]
+    if found.notes:
+        lines = [f"<li>{escape(note)}</li>" for note in dict.fromkeys(found.notes)]
+        parts += [_section("Notes", ["<ul>", *lines, "</ul>"])]
+    body = "\n".join(parts)
+    text = (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(name)}: survey</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
+        f"{body}\n<p class=note>shotsieve {__version__}</p>\n</body></html>\n"
+    )
+    return write_whole(found.path, text, "the page of the survey")
+
+
+def _section(title: str, parts: Iterable[str]) -> str:
+    inner = "\n".join(parts)
+    return f"<h2>{escape(title)}</h2>\n{inner}" if inner else ""
+
+
+def _figure(drawn: Any, caption: str) -> str:
+    return f"<figure>{image(drawn, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _headline(found: Survey) -> str:
+    mine = found.outcomes[0]
+    unsure = int((mine.verdict == -1).sum())
+    undecided = f" {unsure:,} of these could not be decided." if unsure else ""
+    lost = ""
+    if mine.missed is not None:
+        lost = f" Of the true hits {mine.missed} are lost; of the true misses {mine.false} are kept."
+    if found.false_negatives is not None:
+        lost += f" The earlier reduction lost {found.false_negatives[0]} of the hits."
+    return (
+        f"<p class=sum>Hits by this recipe: <b>{mine.rate}</b>.{escape(undecided + lost)}</p>"
+        f"<p>Rule <code>{escape(found.grid.recipe.keep.rule)}</code>, asked of "
+        f"{escape(found.sample.told())}. Numbers in brackets are intervals of {100 * LEVEL:g} % (Clopper and "
+        "Pearson). Every frame was read and calibrated once.</p>"
+    )
+
+
+def _suggestions(found: Survey) -> list[str]:
+    rows = (
+        [f"{one.key} = {one.value}", "as it is" if not one.changes else "changed", one.reason]
+        for one in found.suggestions
+    )
+    if not found.suggestions:
+        return ["<p>Nothing; the notes say why.</p>"]
+    return [table(("recipe", "", "reason"), rows)]
+
+
+def _prediction(found: Survey) -> list[str]:
+    told = found.prediction
+    kept = f"{told.kept:,.0f} ({told.kept_low:,.0f} to {told.kept_high:,.0f})"
+    rows = [
+        ["shots kept", kept, f"of {told.shots:,}; the interval is that of the sample"],
+        ["raw bytes read", _bytes(told.bytes_in), ""],
+    ]
+    if np.isfinite(told.bytes_out):
+        low, high = (_bytes(size) for size in (told.bytes_low, told.bytes_high))
+        beside = f"of these {_bytes(told.bytes_beside)} beside the frames"
+        smaller = f"{told.ratio:.3g} times smaller" if told.bytes_out else "only the table is written"
+        rows.append(["output", f"{_bytes(told.bytes_out)} ({low} to {high})", f"{smaller}; {beside}"])
+    else:
+        rows.append(["output", "not known", "no frame was encoded in this form"])
+    rows += [
+        ["memory", _bytes(told.memory), "of arrays, beside what Python and its libraries take"],
+        ["time", f"{told.seconds:,.3g} s", "on this machine, if it is as busy as now"],
+    ]
+    return [table((), rows, numbers=(1,))]
+
+
+def _bytes(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _costs(found: Survey, scanner: Scanner, truth: bool) -> list[str]:
+    grid, mine = found.grid, found.outcomes[0]
+    reference = (
+        "Loss is that of true hits which are not kept."
+        if truth
+        else "Loss is relative to the most permissive setting, at which every varied key lets most through; "
+        "its hits may be false: look at what is lost before trusting either number."
+    )
+    parts = [f"<p>{reference} Each key is varied alone, the others stay as the recipe has them.</p>"]
+    parts.append(_figure(figures.cost(found), "bytes kept against what is lost, setting by setting"))
+    if grid.compared:
+        counts = scanner.table(mine.setting.measured).bounds(grid.compared)[0]
+        suggested = next((one.number for one in found.suggestions if one.key == RULE), None)
+        drawn = figures.scores(counts, grid.compared, grid.number, suggested)
+        parts.append(_figure(drawn, "shots with at least n; hits make the flat part"))
+    keys = [outcome.setting.key for outcome in found.outcomes]
+    for key in dict.fromkeys(keys):
+        if key in (RECIPE, PERMISSIVE) or keys.count(key) < 2:
+            continue
+        parts.append(_figure(figures.along(found, key), f"{key}: hits and losses"))
+        if key != RULE and (drawn := figures.peaks(found, key)) is not None:
+            parts.append(_figure(drawn, f"{key}: peaks"))
+    return parts
+
+
+def _forms(found: Survey) -> list[str]:
+    hits = len(found.forms[0].bytes)
+    parts = [
+        f"<p>{hits} frames were encoded in every form. Black: the recipe's; blue: no pixel changes; orange: "
+        "values are rounded or counted.</p>",
+        _figure(figures.forms(found), "size of a kept shot"),
+    ]
+    rows = (
+        [
+            coded.name + (" (recipe)" if coded.is_recipe else ""),
+            _bytes(size.hit) if np.isfinite(size.hit) else "not known",
+            _bytes(size.miss) if np.isfinite(size.miss) else "not known",
+            "none" if coded.lossless else f"{coded.error:.3g}",
+        ]
+        for coded, size in zip(found.forms, found.sizes, strict=True)
+    )
+    head = ("form", "kept shot", "other shot", "largest change met, in the unit of the frames")
+    return [*parts, table(head, rows, numbers=(1, 2, 3))]
+
+
+def _frames(found: Survey, job: Job, scanner: Scanner) -> list[str]:
+    if scanner.decides_late:
+        return ["<p>The rule asks for columns that follow from all shots: no frames are shown.</p>"]
+    pixels = _pixels(job, found)
+    name = found.outcomes[0].setting.rule.text
+    parts = []
+    for title, one in (("hits", scanner.hits), ("misses", scanner.misses)):
+        if one.frame is not None:
+            caption = f"largest value of every pixel in the {one.shots} {title}"
+            parts.append(_figure(frame_image(one.frame, pixels, what="survey"), caption))
+    if parts:
+        parts.append("<p>A crystal that was lost shows as a spot among the misses.</p>")
+    groups: list[tuple[str, list[Example], int]] = [
+        ("strong hit", scanner.strongest, 1),
+        ("hit near the limit", scanner.above, -1),
+        ("miss near the limit", scanner.below, 1),
+    ]
+    drawn: set[int] = set()
+    for title, examples, sign in groups:
+        for one in examples:
+            if one.row in drawn:
+                continue
+            drawn.add(one.row)
+            where = f"train {job.table.train_id[one.row]}, cell {job.table.cell_id[one.row]}"
+            caption = f"{title}: {where}; left side of {name}: {sign * one.score:.4g}"
+            found_peaks = one.peaks if len(one.peaks) else None
+            parts.append(_figure(frame_image(one.frame, pixels, found_peaks, "survey"), caption))
+    return parts
+
+
+def _pixels(job: Job, found: Survey) -> PixelMap | None:
+    """Return where the pixels are, if the recipe names a geometry that fits."""
+    from ..engine.place import distance_of, geometry_of
+
+    if job.recipe.detector.geometry is None:
+        return None
+    try:
+        geometry = geometry_of(job) if job.peaks is None else job.peaks.geometry
+        return PixelMap.from_geometry(
+            geometry, distance_of(job, geometry) if geometry.clen_m is None else None
+        )
+    except ShotsieveError as error:
+        found.notes.append(f"images show the modules side by side: {error}")
+        return None
+
+
+def _settings(found: Survey, truth: bool) -> list[str]:
+    head = ["setting", "value", "hits", "undecided", "kept", "lost of the most permissive"]
+    head += ["true hits lost", "true misses kept"] if truth else []
+    head += ["lost by the earlier reduction"] if found.false_negatives is not None else []
+    head += ["peaks a shot", "a hit", "a miss", "MB a shot"]
+    rows = []
+    for at, outcome in enumerate(found.outcomes):
+        row: list[Any] = [outcome.setting.key, outcome.setting.value, outcome.rate]
+        row += [int((outcome.verdict == -1).sum()), int(outcome.kept.sum()), outcome.lost]
+        row += [outcome.missed, outcome.false] if truth else []
+        row += [found.false_negatives[at]] if found.false_negatives is not None else []
+        row += [_mean(value) for value in _means(outcome)]
+        row.append(_mean(outcome.bytes_per_shot / 1e6))
+        rows.append(row)
+    return [table(head, rows, numbers=range(2, len(head)))]
+
+
+def _means(outcome: Outcome) -> tuple[float, float, float]:
+    return outcome.mean_peaks, outcome.mean_of(outcome.hit), outcome.mean_of(~outcome.hit)
+
+
+def _mean(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "-"
+
+
+def _rejected(found: Survey) -> list[str]:
+    """List components that each filter rejected, a shot; settings that measure the same stand once."""
+    seen: set[Any] = set()
+    rows = []
+    for outcome in found.outcomes:
+        if outcome.setting.measured in seen:
+            continue
+        seen.add(outcome.setting.measured)
+        told = [_mean(value) for value in outcome.rejected.tolist()]
+        rows.append([outcome.setting.key, outcome.setting.value, _mean(outcome.mean_peaks), *told])
+    filters = [name.replace("_", " ") for name in FILTERS]
+    return [table(("setting", "value", "peaks a shot", *filters), rows, numbers=range(2, 9))]
