@@ -15,7 +15,8 @@ from .backend import describe as backends
 from .errors import BackendUnavailable, BadInput, OutputError, ShotsieveError, UnreadableData
 
 if TYPE_CHECKING:
-    from .calibrator import CalibratedFrames, Calibrator, calibrate_frames
+    from .calibrated_frames import CalibratedFrames
+    from .calibrator import Calibrator, calibrate_frames
     from .compare import RunComparison, compare_runs
     from .constants.container import Constants
     from .engine import Result, reduce
@@ -101,7 +102,7 @@ __all__ = [
 
 # Loaded on first use, so that importing the package stays quick.
 _LAZY = {
-    "CalibratedFrames": "calibrator",
+    "CalibratedFrames": "calibrated_frames",
     "Calibrator": "calibrator",
     "calibrate_frames": "calibrator",
     "Block": "engine.embed",

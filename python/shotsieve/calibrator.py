@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from .calibrate import (
     make_tables,
     queue_calibration,
 )
+from .calibrated_frames import IMAGES, OUTPUTS, CalibratedFrames
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
@@ -32,47 +33,11 @@ from .units import parse_quantity
 if TYPE_CHECKING:
     from .backend import Backend
     from .constants.masks import StaticMask
-    from .sparse_masks import SparseMasks
 
-COUNTED = ("lit_pixels", "lit_pixels_high", "unmasked_pixels", "intensity", "photons")
-IMAGES = ("data", "gain", "mask", "sparse_mask")
-OUTPUTS = (*IMAGES, *COUNTED)
 BATCH_BYTES = 64_000_000
 """Raw bytes that are calibrated at once, where they have to be copied to a device."""
 
 WHO = "calibrate_frames"
-
-
-@dataclass(frozen=True)
-class CalibratedFrames:
-    """What was asked for of some frames; the rest is None.
-
-    Attributes
-    ----------
-    data : float32 (n, M, ss, fs)
-        NaN where a pixel is masked. Where the raw words were on a GPU this and `gain` are CuPy arrays.
-    gain : uint8 (n, M, ss, fs)
-        0 high, 1 medium, 2 low.
-    mask : uint32 (n, M, ss, fs)
-        The facility's bits.
-    sparse_mask : SparseMasks
-        The same masks as a static one per module and cell, and a list of what changed; n * M frames.
-    lit_pixels, lit_pixels_high, unmasked_pixels, intensity, photons : ndarray (n, M)
-        int64; intensity is float64 in the unit of `data`. Of frames without constants -1, and NaN.
-    known : ndarray of bool, shape (n, M)
-        Frames that have constants; the others are NaN throughout, and flagged NO_DARK_DATA.
-    """
-
-    data: Any = None
-    gain: Any = None
-    mask: np.ndarray | None = None
-    sparse_mask: SparseMasks | None = None
-    lit_pixels: np.ndarray | None = None
-    lit_pixels_high: np.ndarray | None = None
-    unmasked_pixels: np.ndarray | None = None
-    intensity: np.ndarray | None = None
-    photons: np.ndarray | None = None
-    known: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), bool))
 
 
 class Calibrator:

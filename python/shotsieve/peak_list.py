@@ -15,7 +15,7 @@ import numpy as np
 from . import shown
 from .errors import BadInput
 from .measure.peaks import FILTERS, PEAK_DTYPE
-from .table import Column
+from .table_columns import Column
 
 if TYPE_CHECKING:
     import pandas

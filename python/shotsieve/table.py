@@ -15,7 +15,7 @@ import numpy as np
 
 from . import shown
 from .errors import BadInput, nearest
-from .table_columns import ALL, EXPLAIN, KEYS, KNOWN_COLUMNS, MEASURES, Column, measure_column
+from .table_columns import ALL, EXPLAIN, KEYS, KNOWN_COLUMNS, Column, check_column_name, measure_column
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import xarray
 
 FATES = ("kept", "dropped", "suspect", "duplicate", "inconsistent", "unreadable")
-NOT_MEASURED = ("fate", "verdict", "module_status", "lit_fraction", "n_modules")
 Bounds = tuple[np.ndarray, np.ndarray]
 
 
@@ -224,11 +223,7 @@ class Table:
         BadInput
             If the name is taken or not a word, or the length is wrong.
         """
-        taken = [*KEYS, *dict.fromkeys([*MEASURES, *self.measures]), *NOT_MEASURED]
-        if name in taken or not name.isidentifier():
-            raise BadInput(
-                f"a column cannot be called {name!r}: it has to be a word other than {', '.join(taken)}"
-            )
+        check_column_name(name, self.measures)
         values = np.array(values, "f8")
         self._check(name, values, (len(self),))
         known = KNOWN_COLUMNS.get(name, Column("", ""))

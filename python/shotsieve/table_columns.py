@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from .errors import BadInput
+
 
 @dataclass(frozen=True)
 class Column:
-    """What a column holds: unit and meaning for the reader of the file; dtype and largest value for `bounds`.
+    """What a column holds: unit and meaning for the reader of the file; dtype and least value for `bounds`.
 
     Attributes
     ----------
@@ -88,3 +91,30 @@ EXPLAIN = {
     "photons": _LIT + "; it also needs the photon energy",
     "n_peaks": "add a section [measure.peaks] to the recipe, which finds them",
 }
+NOT_MEASURED = ("fate", "verdict", "module_status", "lit_fraction", "n_modules")
+"""What else the table answers to: no column may have such a name."""
+
+
+def check_column_name(name: str, measures: Iterable[str] = ()) -> None:
+    """Refuse a name that an added column cannot have.
+
+    Parameters
+    ----------
+    name : str
+    measures : iterable of str
+        What the table measures, beside `MEASURES`.
+
+    Raises
+    ------
+    BadInput
+        If the name is taken or not a word.
+
+    Examples
+    --------
+    >>> check_column_name("score_sphere")
+    """
+    taken = [*KEYS, *dict.fromkeys([*MEASURES, *measures]), *NOT_MEASURED]
+    if name in taken or not name.isidentifier():
+        raise BadInput(
+            f"a column cannot be called {name!r}: it has to be a word other than {', '.join(taken)}"
+        )

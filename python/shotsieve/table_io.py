@@ -12,7 +12,8 @@ import numpy as np
 
 from .errors import BadInput, OutputError
 from .side_file import created, get, opened, put
-from .table import FATES, Column, ModuleStatus, Table
+from .table import FATES, ModuleStatus, Table
+from .table_columns import Column
 
 if TYPE_CHECKING:
     import h5py

@@ -136,6 +136,7 @@ LAYERS = [
         "frame_masks",
         "bank_mode",
         "baseline",
+        "calibrated_frames",
         "calibrator",
         "common_mode",
         "compact",

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shotsieve.decide import FALSE, TRUE, UNKNOWN, Rule
 from shotsieve.errors import BadInput, OutputError, UnreadableData
-from shotsieve.table import FATES, KNOWN_COLUMNS, MEASURES, ModuleStatus, Table
+from shotsieve.table import FATES, ModuleStatus, Table
+from shotsieve.table_columns import KNOWN_COLUMNS, MEASURES
 
 INF = np.inf
 PIXELS = 100

@@ -11,7 +11,7 @@ from ..derive import WHOLE_TABLE
 from ..errors import BadInput, nearest
 from ..keep import PROBABILITY
 from ..measure.value_bins import bin_of, check_edges, edges_of, middles
-from ..table import KEYS, KNOWN_COLUMNS
+from ..table_columns import KEYS, KNOWN_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..errors import BadInput
 from ..keep import PROBABILITY, Keeper, can_be_read, settle
-from ..table import FATES, Bounds, Column, Table
-from ..table_columns import KNOWN_COLUMNS
+from ..table import FATES, Bounds, Table
+from ..table_columns import KNOWN_COLUMNS, Column
 
 if TYPE_CHECKING:
     from ..detectors import Detector

@@ -15,7 +15,7 @@ from ..select import LIT_COLUMN
 from ..sources.base import OperatingMode
 from ..sources.corrected import KINDS
 from ..sources.memory import MemorySource
-from ..table import KNOWN_COLUMNS
+from ..table_columns import KNOWN_COLUMNS
 from .grouping import VERDICT
 
 if TYPE_CHECKING:

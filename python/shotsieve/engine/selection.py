@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from ..decide import Rule
 from ..errors import BadInput
 from ..select import Selection, parse_cells
-from ..table import MEASURES, Table
+from ..table import Table
+from ..table_columns import MEASURES
 
 if TYPE_CHECKING:
     from ..detectors import Detector

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..constants.bad_pixels import BadPixels
 from ..cpus import usable_cpus
+from ..errors import BadInput
 from .photons import PhotonCounts
 from .rounding import MANTISSA_BITS, Rounding
 
@@ -19,6 +20,34 @@ DEFAULT_COMPRESSION = {
     "corrected": "none", "raw": "none", "rounded": "gzip", "photons": "gzip", "photon_list": "gzip"
 }  # fmt: skip
 """Noise does not compress; what was rounded for it does."""
+UNITS = ("ADU", "keV", "photon")
+_KINDS = {"photons": "u", "photon_list": "u", "corrected": "fiu"}  # of dtypes; those of the others are "f"
+
+
+def check_content(content: str, unit: str, dtype: str) -> None:
+    """Refuse a content that there is not, and a unit or a dtype that its frames cannot have.
+
+    Parameters
+    ----------
+    content, unit, dtype : str
+        As of `shotsieve.write.exdf.ReducedRunWriter`.
+
+    Raises
+    ------
+    BadInput
+        The text gives what there is.
+
+    Examples
+    --------
+    >>> check_content("photons", "photon", "<u2")
+    """
+    for name, value, allowed in (("content", content, CONTENTS), ("unit", unit, UNITS)):
+        if value not in allowed:
+            raise BadInput(f"write: {name} is {value!r}; it must be {' or '.join(map(repr, allowed))}")
+    if np.dtype(dtype).kind not in _KINDS.get(content, "f"):
+        raise BadInput(
+            f"write: dtype of {content} is {dtype}; photons need uint8 or uint16, rounded values float32"
+        )
 
 
 @dataclass

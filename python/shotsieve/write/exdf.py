@@ -18,7 +18,7 @@ from . import litpx, reduction
 from .carried import carry_frame_columns, carry_groups
 from .cell_rows import CellDataset, TrainCells
 from .chunks import RowDataset, append_rows
-from .content import CONTENTS
+from .content import check_content
 from .exdf_file import ExdfFile
 from .kept import KeptShots, shots_per_train
 from .labels import write_labels
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from ..table import Table
     from .encoded import EncodedFrames
     from .part import Part
-
-UNITS = ("ADU", "keV", "photon")
 
 
 class ReducedRunWriter:
@@ -108,15 +106,11 @@ class ReducedRunWriter:
         modules: Collection[int] | None = None,
         part: Part | None = None,
     ) -> None:
-        for name, value, allowed in (("content", content, CONTENTS), ("unit", unit, UNITS)):
-            if value not in allowed:
-                raise BadInput(f"write: {name} is {value!r}; it must be {' or '.join(map(repr, allowed))}")
+        check_content(content, unit, dtype)
         self.detector = source.detector
         self.content = content
         self.unit = "ADU" if content == "raw" else unit
         self.dtype = np.dtype(dtype)
-        if self.dtype.kind not in {"photons": "u", "photon_list": "u", "corrected": "fiu"}.get(content, "f"):
-            raise BadInput(f"write: dtype is {dtype}; photons need uint8 or uint16, rounded values float32")
         self.params = {"version": __version__, "content": content, "unit": self.unit, **params}
         self.compressed = packing(compression)
         self._others, self._legacy_names = others, legacy_names
