@@ -241,7 +241,7 @@ def test_the_size_is_told_and_refused_before_the_start(run, tmp_path, capsys, mo
     reduce(run, tmp_path / "r", {"by": "cell"})
     size = CELLS * len(MODULES) * 64 * 128 * 32
     assert f"averages of frames: 32 groups by cell take {size / 1e9:.2f} GB" in capsys.readouterr().err
-    monkeypatch.setattr(averages, "SHARE_OF_MEMORY", 1e-6)
+    monkeypatch.setattr(averages, "half_of_memory", lambda: 10_000)
     with pytest.raises(BadInput, match=r"32 groups of 16384 pixels take 0\.02 GB; half of this machine's"):
         reduce(run, tmp_path / "s", {"by": "cell"})
     assert not (tmp_path / "s").exists()

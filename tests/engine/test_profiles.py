@@ -224,6 +224,7 @@ WRONG = {
     "one limit": ({"measure": {"azint": {"radial_min": 1.0}}}, "expected both"),
     "noise without its model": ({"measure": {"azint": {"read_noise": "1 keV"}}}, "read_noise goes with"),
     "unknown column": ({"measure": {"azint": {"average": "pump"}}}, "no such column"),
+    "a key normalises": ({"measure": {"azint": {"normalise": "train"}}}, "no such column"),
     "photons in ADU": (
         {
             "calibrate": {"unit": "ADU", "relative_gain": False},

@@ -127,7 +127,19 @@ def test_the_package_imports_neither_tests_nor_benchmarks():
 
 # What lies further down may not be imported from further up; the engine sees all.
 LAYERS = [
-    ("errors", "units", "cpus", "backend", "device", "pages", "shown", "toml_text", "filters", "unpack"),
+    (
+        "errors",
+        "units",
+        "cpus",
+        "memory",
+        "backend",
+        "device",
+        "pages",
+        "shown",
+        "toml_text",
+        "filters",
+        "unpack",
+    ),
     ("detectors", "geometry", "sparse_masks"),
     ("sources", "constants", "reference"),
     (

@@ -6,18 +6,17 @@ The bytes are those of the arrays that are alive at the worst moment of each ste
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..constants.layout import DTYPES, gain_axis
 from ..errors import BadInput
 from ..measure.darks import ROWS_AT_ONCE, accumulator_bytes
+from ..memory import half_of_memory
 from .collect import SLOTS, Gate
 from .gains import Gains
 from .runs import DarkRun
 
-SHARE_OF_MEMORY = 0.5
 SHARE_OF_BLOCKS = 1 / 4
 SCRATCH = 48  # bytes for each pixel of the cells that are worked on at a time
 OVERHEAD = 64 << 20
@@ -32,9 +31,7 @@ def given_bytes(gigabytes: float | None) -> int:
     >>> given_bytes(1.5)
     1500000000
     """
-    if gigabytes is not None:
-        return int(gigabytes * 1e9)
-    return int(SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return half_of_memory() if gigabytes is None else int(gigabytes * 1e9)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,25 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
-from ..geometry import PixelMap
 from ..measure.angular import AngularSums
 from ..measure.azint import AzintPlan
 from ..measure.azint_params import AzintParams
 from ..measure.azint_summer import AzintSummer
 from ..measure.state import State, joined, under
 from ..measure.xcca import XccaResult, check_rings, polar_maps, with_rings
-from ..write.checksums import sha256_of
+from ..memory import half_of_memory
 from ..write.xcca import FILE_NAME, write_xcca
-from .place import distance_of, geometry_of, mask_of
-from .profiles import GROUPS
+from .grouping import GROUPS, check_column, column_of
+from .place import geometry_of, good_pixels_of, pixels_of
 
 if TYPE_CHECKING:
     from ..backend import Backend
     from ..recipe import Xcca as Section
     from ..table import Table
     from .job import Job
-
-SHARE_OF_MEMORY = 0.5
 
 
 @dataclass
@@ -130,7 +126,7 @@ class AngularJob:
         self.sums.add(maps, valid)
         if self.section.average is None:
             return
-        group = _column(self.table, self.section.average)[shots]
+        group = column_of(self.table, self.section.average)[shots]
         for value in np.unique(group[~np.isnan(group)]).tolist():
             if self.section.average == "train" and value != self._last and self._last in self.groups:
                 self.groups[self._last].settle()  # trains do not come back
@@ -167,23 +163,14 @@ def make_angular_job(job: Job) -> AngularJob:
     """
     section = job.recipe.measure.xcca
     geometry = geometry_of(job)
-    files = {"geometry_sha256": sha256_of(job.recipe.path_of(job.recipe.detector.geometry))}
-    mask = geometry.good_pixels()
-    if section.mask is not None:
-        mask = mask & mask_of(job, section.mask, "measure.xcca", geometry.shape)
-        files["mask_sha256"] = sha256_of(job.recipe.path_of(section.mask))
+    mask, files = good_pixels_of(job, geometry, section.mask, "measure.xcca")
     by, table, values = section.average, job.table, np.zeros(0)
     if by is not None:
-        if by not in GROUPS and by not in table.columns:
-            known = ", ".join([*GROUPS, *table.columns])
-            raise BadInput(
-                f'[measure.xcca] average = "{by}": the run has no such column; expected one of {known}'
-            )
-        column = _column(table, by)[job.source.readable]
+        check_column(table, "[measure.xcca] average", by, GROUPS)
+        column = column_of(table, by)[job.source.readable]
         values = np.unique(column[~np.isnan(column)])
     needed = (1 + len(values)) * AngularSums.n_bytes(section.npt, section.npt_chi, section.diagonal)
-    most = int(SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    if needed > most:
+    if needed > (most := half_of_memory()):
         raise BadInput(
             f"[measure.xcca]: {1 + len(values)} correlations of {section.npt} rings and {section.npt_chi} "
             f"azimuths take {needed / 1e9:.1f} GB, and {most / 1e9:.1f} GB may be used: take fewer "
@@ -198,10 +185,6 @@ def make_angular_job(job: Job) -> AngularJob:
         polarisation=section.polarisation,
         photon_energy_kev=job.mode.photon_energy_kev,
     )
-    plan = AzintPlan.make(PixelMap.from_geometry(geometry, distance_of(job, geometry)), mask, params)
+    plan = AzintPlan.make(pixels_of(job, geometry), mask, params)
     check_rings(plan)
     return AngularJob(plan, section, table, job.unit, files, values)
-
-
-def _column(table: Table, by: str) -> np.ndarray:
-    return getattr(table, GROUPS[by]).astype("f8") if by in GROUPS else table.columns[by]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from ..errors import BadInput
 from ..measure.frame_stats import FrameStats, FrameSums, accumulator_bytes
 from ..measure.pump_probe import DARK, OFF, ON, Difference
 from ..measure.state import State, joined, under
+from ..memory import half_of_memory
 from ..write.averages import FILE_NAME, Groups, write_averages
 from .grouping import Grouping, make_grouping
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..table import Table
     from .job import Job
     from .pump_probe import PumpProbeJob
-
-SHARE_OF_MEMORY = 0.5
 
 
 @dataclass
@@ -56,8 +54,7 @@ class FrameGroups:
         BadInput
             The text gives their size, and what there is.
         """
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        room = {"half of this machine's memory": int(SHARE_OF_MEMORY * memory)}
+        room = {"half of this machine's memory": half_of_memory()}
         if (free := backend.device.free_bytes()) is not None:
             room["what is free on the device"] = free
         for what, most in room.items():

@@ -147,6 +147,43 @@ def make_grouping(job: Job, by: str | None, bins: str | None, beforehand: Iterab
     return Grouping(by, values if len(values) else np.full(1, np.nan))
 
 
+def check_column(table: Table, option: str, name: str, keys: Iterable[str] = ()) -> None:
+    """Refuse a column that the table does not have before the first shot.
+
+    Parameters
+    ----------
+    table : Table
+    option : str
+        What asks for it, for the error text.
+    name : str
+    keys : iterable of str
+        What it may be beside a column: `GROUPS`.
+
+    Raises
+    ------
+    BadInput
+        The text gives the columns that there are.
+    """
+    known = [*keys, *table.columns]
+    if name not in known:
+        raise BadInput(
+            f'{option} = "{name}": the run has no such column; expected one of '
+            f"{', '.join(known) or '(there is none)'}"
+        )
+
+
+def column_of(table: Table, by: str) -> np.ndarray:
+    """Return a key of `GROUPS`, or a column, of every shot, float64 (S,); NaN where it is unknown.
+
+    Examples
+    --------
+    >>> from shotsieve.table import Table
+    >>> column_of(Table([7], [0], [3], modules=(0,), module_pixels=100), "cell").tolist()
+    [3.0]
+    """
+    return getattr(table, GROUPS[by]).astype("f8") if by in GROUPS else table.columns[by]
+
+
 def _check_name(table: Table, by: str, column: str) -> None:
     names = [name for name in table.names() if name not in KNOWN_COLUMNS or name in table.columns]
     names = [name for name in names if name != PROBABILITY]

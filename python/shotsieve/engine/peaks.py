@@ -14,14 +14,12 @@ from ..measure.peaks import FILTERS, PeakParams, PeakPlan, thin_bins
 from ..measure.threshold import threshold_in_unit
 from ..peak_list_build import PeakListBuilder
 from ..write.checksums import sha256_of
-from .place import distance_of, geometry_of, mask_of
+from .place import distance_of, geometry_of, geometry_sha256, mask_of
 
 if TYPE_CHECKING:
     from ..measure.peak_finder import Peaks
     from ..recipe import Peaks as Section
     from .job import Job
-
-"""Planes of the folded table that are NaN where a pixel is bad."""
 
 PHOTON_NOISE_FLOOR = 0.1
 """In photons: what `noise_floor` is where values are whole photons and the recipe says nothing."""
@@ -128,7 +126,7 @@ def make_peak_job(job: Job, sigma: float) -> PeakJob:
     section, source = job.recipe.measure.peaks, job.source
     geometry = geometry_of(job)
     params = _params(section, job, sigma)
-    files = {"geometry_sha256": sha256_of(job.recipe.path_of(job.recipe.detector.geometry))}
+    files = {"geometry_sha256": geometry_sha256(job)}
     good, user_mask = geometry.good_pixels(), None
     if section.mask is not None:
         user_mask = mask_of(job, section.mask, "measure.peaks", geometry.shape)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import BadInput
-from ..geometry import Geometry
+from ..geometry import Geometry, PixelMap
+from ..write.checksums import sha256_of
 
 if TYPE_CHECKING:
     from .job import Job
@@ -64,8 +65,63 @@ def geometry_of(job: Job) -> Geometry:
     return geometry if places == list(range(geometry.modules)) else geometry.part(places)
 
 
+def pixels_of(job: Job, geometry: Geometry) -> PixelMap:
+    """Return where the pixels are in the laboratory, at the distance that `distance_of` says.
+
+    Raises
+    ------
+    BadInput
+        If no distance is known.
+    """
+    return PixelMap.from_geometry(geometry, distance_of(job, geometry))
+
+
+def geometry_sha256(job: Job) -> str:
+    """Return the checksum of the recipe's geometry file, for what the output says of its making."""
+    return sha256_of(job.recipe.path_of(job.recipe.detector.geometry))
+
+
+def good_pixels_of(
+    job: Job, geometry: Geometry, written: str | None, section: str
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the pixels that a stage may use, and the checksums of the files that say so.
+
+    Parameters
+    ----------
+    job : Job
+    geometry : Geometry
+        Of the run's modules.
+    written : str or None
+        The user's mask, as the recipe names it.
+    section : str
+        Of the recipe, for error texts: ``"measure.azint"``.
+
+    Returns
+    -------
+    good : ndarray of bool, shape (rows, columns)
+    files : dict of str to str
+        ``geometry_sha256``, and ``mask_sha256`` where there is a mask.
+
+    Raises
+    ------
+    BadInput
+        As `mask_of`.
+    """
+    good, files = geometry.good_pixels(), {"geometry_sha256": geometry_sha256(job)}
+    if written is not None:
+        good = good & mask_of(job, written, section, geometry.shape)
+        files["mask_sha256"] = sha256_of(job.recipe.path_of(written))
+    return good, files
+
+
 def mask_of(job: Job, written: str, section: str, shape: tuple[int, int]) -> np.ndarray:
-    """Read the user's mask, bool (rows, columns), True where a pixel may be used."""
+    """Read the user's mask, bool (rows, columns), True where a pixel may be used.
+
+    Raises
+    ------
+    BadInput
+        If the file cannot be read, or holds something else.
+    """
     path = job.recipe.path_of(written)
     try:
         mask = np.load(path, allow_pickle=False)

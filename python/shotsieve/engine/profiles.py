@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
-from ..geometry import PixelMap
 from ..measure.average import GroupedAverages, ProfileAverage
 from ..measure.azint import AzintPlan
 from ..measure.azint_params import AzintParams
 from ..measure.azint_summer import AzintSummer
 from ..measure.state import State, joined, under
 from ..measure.threshold import threshold_in_unit
-from ..write.checksums import sha256_of
 from ..write.profiles import FILE_NAME, ProfileFile
-from .grouping import GROUPS
-from .place import distance_of, geometry_of, mask_of
+from .grouping import GROUPS, check_column, column_of
+from .place import geometry_of, good_pixels_of, pixels_of
 from .stages import shot_keys
 
 if TYPE_CHECKING:
@@ -140,17 +138,17 @@ class ProfileJob:
         """Take the profiles of some shots, in the order of the run."""
         monitor = np.ones(len(shots))
         if self.section.normalise is not None:
-            monitor = self._column(self.section.normalise)[shots]
-        group = self._column(GROUPS.get(self.section.average, self.section.average))
-        for k, shot in enumerate(shots.tolist()):
+            monitor = column_of(self.table, self.section.normalise)[shots]
+        group = None if self.groups is None else column_of(self.table, self.section.average)[shots]
+        for k in range(len(shots)):
             if not monitor[k] > 0:
                 self.left_out += 1
                 continue
             variance = None if profiles.sum_variance is None else profiles.sum_variance[k]
             sums = (profiles.sum_signal[k], profiles.sum_normalization[k] * monitor[k], variance)
             self.average.add(*sums)
-            if self.groups is not None and not np.isnan(group[shot]):
-                self.groups.at(float(group[shot])).add(*sums)
+            if group is not None and not np.isnan(group[k]):
+                self.groups.at(float(group[k])).add(*sums)
         if self.pump is not None:
             sums = (profiles.sum_signal, profiles.sum_normalization, profiles.sum_variance)
             self.pump.add("profile", shots, *sums)
@@ -161,13 +159,6 @@ class ProfileJob:
             self._file.append(
                 shot_keys(self.table, shots), profiles.intensity / scale, errors / scale, profiles.count
             )
-
-    def _column(self, name: str | None) -> np.ndarray | None:
-        if name is None:
-            return None
-        if name in GROUPS.values():
-            return getattr(self.table, name).astype("f8")
-        return self.table.columns[name]
 
 
 class ProfileStage:
@@ -201,20 +192,11 @@ def make_profile_job(job: Job, sigma: float) -> ProfileJob:
     """
     section = job.recipe.measure.azint
     geometry = geometry_of(job)
-    files = {"geometry_sha256": sha256_of(job.recipe.path_of(job.recipe.detector.geometry))}
-    mask = geometry.good_pixels()
-    if section.mask is not None:
-        mask = mask & mask_of(job, section.mask, "measure.azint", geometry.shape)
-        files["mask_sha256"] = sha256_of(job.recipe.path_of(section.mask))
-    pixels = PixelMap.from_geometry(geometry, distance_of(job, geometry))
-    plan = AzintPlan.make(pixels, mask, _params(section, job, sigma))
+    mask, files = good_pixels_of(job, geometry, section.mask, "measure.azint")
+    plan = AzintPlan.make(pixels_of(job, geometry), mask, _params(section, job, sigma))
     for option, name in (("normalise", section.normalise), ("average", section.average)):
-        if name is not None and GROUPS.get(name) is None and name not in job.table.columns:
-            known = ", ".join([*GROUPS, *job.table.columns] if option == "average" else job.table.columns)
-            raise BadInput(
-                f'[measure.azint] {option} = "{name}": the run has no such column; expected one of '
-                f"{known or '(there is none)'}"
-            )
+        if name is not None:
+            check_column(job.table, f"[measure.azint] {option}", name, GROUPS if option == "average" else ())
     bins = len(plan.centres)
     groups = None if section.average is None else GroupedAverages(bins, section.estimator)
     average = ProfileAverage(bins, section.estimator)

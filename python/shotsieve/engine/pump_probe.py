@@ -16,6 +16,7 @@ from ..table import FATES
 from ..write.checksums import sha256_of
 from ..write.pump_probe import FILE_NAME, PumpProbeFile
 from .averages import KnownGroups, frames_difference, pump_probe_frames
+from .grouping import check_column
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -190,10 +191,7 @@ def make_pump_probe_job(job: Job) -> PumpProbeJob:
 def _column(table, option: str, name: str | None) -> np.ndarray | None:
     if name is None:
         return None
-    if name not in table.columns:
-        raise BadInput(
-            f'{option} = "{name}": the run has no such column; expected one of {", ".join(table.columns)}'
-        )
+    check_column(table, option, name)
     return table.columns[name]
 
 

@@ -16,7 +16,7 @@ from ..measure.state import State
 from ..table import ModuleStatus, Table
 from ..write.checksums import sha256_of
 from ..write.projections import FILE_NAME, ProjectionFile
-from .place import distance_of, geometry_of, mask_of
+from .place import geometry_of, geometry_sha256, mask_of, pixels_of
 from .stages import shot_keys
 
 if TYPE_CHECKING:
@@ -206,13 +206,12 @@ def make_region_job(job: Job) -> RegionJob:
     source, wanted, files = job.source, job.recipe.measure.roi, {}
     shape = (len(source.modules) * source.detector.shape[0], source.detector.shape[1])
     pixels = None
-    written = job.recipe.detector.geometry
-    if written is not None:
+    if job.recipe.detector.geometry is not None:
         geometry = geometry_of(job)
-        files["geometry_sha256"] = sha256_of(job.recipe.path_of(written))
+        files["geometry_sha256"] = geometry_sha256(job)
         # Rectangles and masks need no distance.
         if any(region.kind in ("ring", "sector", "polygon") for region in wanted.values()):
-            pixels = PixelMap.from_geometry(geometry, distance_of(job, geometry))
+            pixels = pixels_of(job, geometry)
     masks, projections = {}, {}
     for name, region in wanted.items():
         try:

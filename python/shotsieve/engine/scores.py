@@ -10,12 +10,11 @@ import numpy as np
 
 from ..constants.mask_file import read_array
 from ..errors import BadInput
-from ..geometry import PixelMap
 from ..measure.lit import photons_per_unit
 from ..measure.scores import ScorePlan, ScoreSummer, SpiResult
 from ..measure.state import State
 from ..write.checksums import sha256_of
-from .place import distance_of, geometry_of
+from .place import geometry_of, geometry_sha256, pixels_of
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -149,7 +148,7 @@ def make_score_job(job: Job) -> ScoreJob:
     steps, section = job.recipe.calibrate.steps, measure.rings
     rings = edges = None
     if section is not None:
-        told["rings.geometry_sha256"] = sha256_of(job.recipe.path_of(job.recipe.detector.geometry))
+        told["rings.geometry_sha256"] = geometry_sha256(job)
         rings, edges = _rings(job)
     maps = {}
     for name, score in (measure.scores or {}).items():
@@ -176,8 +175,7 @@ def make_score_job(job: Job) -> ScoreJob:
 
 def _rings(job: Job) -> tuple[np.ndarray, np.ndarray]:
     """Return the ring of every pixel, -1 in none, and the edges of the rings."""
-    section, geometry = job.recipe.measure.rings, geometry_of(job)
-    pixels = PixelMap.from_geometry(geometry, distance_of(job, geometry))
+    section, pixels = job.recipe.measure.rings, pixels_of(job, geometry_of(job))
     try:
         radial = pixels.radial(section.unit, job.mode.photon_energy_kev)
     except BadInput as err:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput
 from ..write import overview
-from ..write.checksums import sha256_of
 from ..write.nexus import Master
-from .place import distance_of, geometry_of
+from .place import distance_of, geometry_of, geometry_sha256
 
 if TYPE_CHECKING:
     from .job import Job
@@ -41,7 +40,7 @@ class Views:
             energy = job.mode.photon_energy_kev or self._geometry.photon_energy_kev
             self._energy = _known(energy, "photon energy", "photon_energy", "photon_energy")
             job.settings |= {
-                "nexus.geometry_sha256": sha256_of(job.recipe.path_of(job.recipe.detector.geometry)),
+                "nexus.geometry_sha256": geometry_sha256(job),
                 "nexus.distance_m": self._distance,
                 "nexus.photon_energy_kev": self._energy,
             }
