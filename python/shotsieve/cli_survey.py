@@ -10,7 +10,7 @@ import click
 from .cli import backend_option, json_option, parse_setting, progress_bar
 
 _PATH = click.Path(exists=True, path_type=Path)
-_SHOTS = 500
+_SHOTS = 500  # as SHOTS of surveys.run, which is not imported for --help
 
 
 @click.command(name="survey")

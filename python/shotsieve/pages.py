@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ._version import __version__
 from .errors import BadInput, OutputError
 
 if TYPE_CHECKING:
@@ -18,15 +19,33 @@ if TYPE_CHECKING:
 __all__ = [
     "MASKED",
     "colours",
+    "figure",
     "image",
     "need_matplotlib",
     "new_figure",
+    "page",
     "save_figure",
+    "section",
     "table",
     "write_whole",
 ]
 
 MASKED = "0.85"  # grey: neither a value nor the page
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5em auto; padding: 0 1em }
+body { max-width: 70em; color: #222 }
+h1 { font-size: 1.5em; margin-bottom: .2em }
+h2 { font-size: 1.1em; margin: 1.6em 0 .3em; border-bottom: 1px solid #ccc }
+.note { color: #666 }
+table { border-collapse: collapse } td, th { padding: .1em .8em .1em 0; text-align: left }
+td.n { text-align: right }
+figure { display: inline-block; margin: .3em .8em .3em 0; vertical-align: top } figcaption { color: #555 }
+img { max-width: 100%; height: auto } code { background: #f3f3f3; padding: 0 .2em }
+@media print {
+  body { max-width: none; font-size: 11px } figure, table { break-inside: avoid } h2 { break-after: avoid }
+}
+"""
 
 
 def need_matplotlib(what: str = "plot", otherwise: str = "") -> None:
@@ -112,6 +131,52 @@ def image(figure: Figure, text: str, dpi: int = 100) -> str:
     figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
     data = base64.b64encode(stream.getvalue()).decode("ascii")
     return f'<img alt="{escape(text)}" src="data:image/png;base64,{data}">'
+
+
+def figure(drawn: Figure, caption: str) -> str:
+    """Return an HTML figure: the `image` of a picture over its caption.
+
+    Examples
+    --------
+    >>> figure(new_figure(4, 3), "nothing")[-41:]    # doctest: +SKIP
+    '<figcaption>nothing</figcaption></figure>'
+    """
+    return f"<figure>{image(drawn, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def section(title: str, parts: Iterable[str]) -> str:
+    """Return a headline over HTML, or nothing where there is nothing to stand below it.
+
+    Examples
+    --------
+    >>> section("a < b", ["<p>text</p>"]), section("a < b", [])
+    ('<h2>a &lt; b</h2>\\n<p>text</p>', '')
+    """
+    inner = "\n".join(parts)
+    return f"<h2>{escape(title)}</h2>\n{inner}" if inner else ""
+
+
+def page(title: str, body: str, style: str = "") -> str:
+    """Return a whole HTML page that needs no network, no script and no other file.
+
+    Parameters
+    ----------
+    title : str
+    body : str
+        HTML.
+    style : str
+        CSS, beside that of every page.
+
+    Examples
+    --------
+    >>> page("a < b", "<p>text</p>").splitlines()[0]
+    '<!doctype html>'
+    """
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}{style}</style></head><body>\n'
+        f"{body}\n<p class=note>shotsieve {__version__}</p>\n</body></html>\n"
+    )
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], numbers: Sequence[int] = ()) -> str:

@@ -67,19 +67,15 @@ def judged(run: Any, by: str | None = None) -> Judged:
             raise BadInput(f"{out} is not an output of shotsieve: {out / SIDE / 'table.h5'} is missing")
         table = Table.open(out / SIDE / "table.h5")
     else:
-        table, out = (
-            (run, None) if isinstance(run, Table) else (_part(run, "table"), getattr(run, "out", None))
-        )
+        table = run if isinstance(run, Table) else getattr(run, "table", None)
+        out = getattr(run, "out", None)
+        if not isinstance(table, Table):
+            raise BadInput(
+                f"plot: {type(run).__name__} was given: expected a table, a result or a reduced run"
+            )
     if by is not None:
         return Judged(table, by, asked=True)
     return Judged(table, None if out is None else _rule(Path(out)))
-
-
-def _part(run: Any, name: str) -> Any:
-    found = getattr(run, name, None)
-    if not isinstance(found, Table):
-        raise BadInput(f"plot: {type(run).__name__} was given: expected a table, a result or a reduced run")
-    return found
 
 
 def _rule(out: Path) -> str | None:

@@ -59,14 +59,14 @@ def odd(request, tmp_path_factory):
 
 def test_there_is_a_page_that_can_be_read(odd, monkeypatch, browser, tmp_path):
     name, out = odd
-    words, image = [], report_page.image
+    words, figure = [], report_page.figure
 
-    def drawn(figure, *rest):
-        made = image(figure, *rest)
-        words.extend(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+    def watched(drawn, caption):
+        made = figure(drawn, caption)
+        words.extend(text.get_text() for text in drawn.findobj(matplotlib.text.Text))
         return made
 
-    monkeypatch.setattr(report_page, "image", drawn)
+    monkeypatch.setattr(report_page, "figure", watched)
     path = shotsieve.write_report(out)
     page = Page(path)
     assert "<b>&x" in page.words

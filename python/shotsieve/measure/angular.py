@@ -73,6 +73,7 @@ class AngularSums:
     Raises
     ------
     BadInput
+        If there is no such way to normalise, no ring, or a single azimuth.
 
     Examples
     --------

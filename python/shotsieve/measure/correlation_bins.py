@@ -96,6 +96,18 @@ class CorrelationBins:
         labels = np.where(bad.reshape(self.labels.shape), np.int32(-1), self.labels)
         return CorrelationBins(labels, self.dynamic, self.n_bins, self.q_edges, self.phi_edges)
 
+    def total(self, values: np.ndarray) -> np.ndarray:
+        """Add values of static bins, (K, S), to those of dynamic bins, float64 (K, n_bins).
+
+        Examples
+        --------
+        >>> CorrelationBins.of([0, 1, 2], dynamic=[0, 1, 0]).total(np.array([[1, 2, 4]])).tolist()
+        [[5.0, 2.0]]
+        """
+        out = np.zeros((len(values), self.n_bins))
+        np.add.at(out, (slice(None), self.dynamic), values)
+        return out
+
     def over_static(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Average values of static bins to those of dynamic bins.
 

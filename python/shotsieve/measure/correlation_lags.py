@@ -13,6 +13,8 @@ from .correlation_bins import WHO
 if TYPE_CHECKING:
     import xarray
 
+    from .correlation_bins import CorrelationBins
+
 NO_PIXELS, ONE_PIXEL, EMPTY_FRAMES, ALL_EMPTY = 1, 2, 4, 8
 """Flags of a bin of a train: no pixel; one pixel; some frames without counts in it; all of them."""
 
@@ -92,6 +94,33 @@ class Correlation:
 
     def _weights(self, given: Any) -> np.ndarray:
         return read_weights(given, self.intensity)
+
+
+def flags_of(empty: np.ndarray, bins: CorrelationBins) -> np.ndarray:
+    """Return what is wrong with each dynamic bin of each train.
+
+    Parameters
+    ----------
+    empty : ndarray of bool, shape (K, S, ...)
+        Frames, or pairs of frames, without counts in each static bin.
+    bins : CorrelationBins
+
+    Returns
+    -------
+    ndarray of uint8, shape (K, B)
+        As `Correlation` has them.
+    """
+    pixels = bins.pixels
+    flags = np.zeros((len(empty), bins.n_bins), "u1")
+    for b in range(bins.n_bins):
+        own = (bins.dynamic == b) & (pixels > 0)
+        size = int(pixels[own].sum())
+        flags[:, b] |= NO_PIXELS if size == 0 else ONE_PIXEL if size == 1 else 0
+        if size:
+            here = empty[:, own].reshape(len(empty), -1)
+            flags[here.any(axis=1), b] |= EMPTY_FRAMES
+            flags[here.all(axis=1), b] |= ALL_EMPTY
+    return flags
 
 
 def read_weights(given: Any, intensity: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from ..errors import BadInput
 from .arrays import check_threads, chosen_backend
 from .correlation_bins import WHO, CorrelationBins, PartPlan
 from .correlation_input import read_frames
-from .correlation_lags import ALL_EMPTY, EMPTY_FRAMES, NO_PIXELS, ONE_PIXEL, Correlation
+from .correlation_lags import Correlation, flags_of
 from .pair_summer import PairSummer
 from .two_time import two_time
 
@@ -175,9 +175,8 @@ def multitau(
     pixels = given.bins.pixels.astype("f8")
     with np.errstate(divide="ignore", invalid="ignore"):
         each = products * pairs * pixels[:, None] / (early * late)
-    return Correlation(
-        own.lags, pairs, given.bins.over_static(each, pixels), *intensity_and_flags(of_frames, given.bins)
-    )
+    values = given.bins.over_static(each, pixels)
+    return _correlation(own.lags, pairs, values, of_frames, given.bins)
 
 
 def _norms(of_frames: np.ndarray, scheme: LagScheme) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -196,31 +195,12 @@ def _norms(of_frames: np.ndarray, scheme: LagScheme) -> tuple[np.ndarray, np.nda
     return np.stack(early, axis=-1), np.stack(late, axis=-1), np.array(pairs, "i8")
 
 
-def intensity_and_flags(of_frames: np.ndarray, bins: CorrelationBins) -> tuple[np.ndarray, np.ndarray]:
-    """Return sums of all frames and flags of each dynamic bin, from the sums of frames in static bins.
-
-    Parameters
-    ----------
-    of_frames : ndarray, shape (K, S, T)
-    bins : CorrelationBins
-
-    Returns
-    -------
-    intensity : ndarray of float64, shape (K, B)
-    flags : ndarray of uint8, shape (K, B)
-    """
-    intensity = np.zeros((len(of_frames), bins.n_bins))
-    flags = np.zeros(intensity.shape, "u1")
-    for b in range(bins.n_bins):
-        own = (bins.dynamic == b) & (bins.pixels > 0)
-        size = int(bins.pixels[own].sum())
-        intensity[:, b] = of_frames[:, own].sum(axis=(1, 2))
-        empty = of_frames[:, own] == 0
-        flags[:, b] |= NO_PIXELS if size == 0 else ONE_PIXEL if size == 1 else 0
-        if size:
-            flags[empty.any(axis=(1, 2)), b] |= EMPTY_FRAMES
-            flags[empty.all(axis=(1, 2)), b] |= ALL_EMPTY
-    return intensity, flags
+def _correlation(
+    lags: np.ndarray, pairs: np.ndarray, values: np.ndarray, of_frames: np.ndarray, bins: CorrelationBins
+) -> Correlation:
+    """Put with the values (K, B, L) what the sums of frames in static bins, (K, S, T), say of them."""
+    intensity, flags = bins.total(of_frames.sum(axis=2)), flags_of(of_frames == 0, bins)
+    return Correlation(lags, pairs, values, intensity, flags)
 
 
 def g2(
@@ -292,7 +272,7 @@ def g2(
         each = np.where(norm > 0.5 * read.counts, products * pixels[:, None] / norm, np.nan)
     lags = np.arange(read.length)
     values = read.bins.over_static(each, pixels)
-    return Correlation(lags, read.length - lags, values, *intensity_and_flags(of_frames, read.bins))
+    return _correlation(lags, read.length - lags, values, of_frames, read.bins)
 
 
 def _by_fft(frames: np.ndarray, bins: CorrelationBins) -> tuple[np.ndarray, np.ndarray]:

@@ -11,15 +11,7 @@ from ..errors import BadInput
 from .arrays import check_threads, chosen_backend
 from .correlation_bins import WHO, CorrelationBins, PartPlan
 from .correlation_input import TrainFrames, read_frames
-from .correlation_lags import (
-    ALL_EMPTY,
-    EMPTY_FRAMES,
-    NO_PIXELS,
-    ONE_PIXEL,
-    Correlation,
-    averaged,
-    read_weights,
-)
+from .correlation_lags import Correlation, averaged, flags_of, read_weights
 from .pair_summer import PairSummer, takes_events
 
 if TYPE_CHECKING:
@@ -70,18 +62,8 @@ class TwoTime:
     @property
     def flags(self) -> np.ndarray:
         """What is wrong with each dynamic bin of each train, uint8 (K, B): see `Correlation`."""
-        out = np.zeros((len(self.sums), self.bins.n_bins), "u1")
         empty = (np.broadcast_to(self.left, self.sums.shape) == 0) | (self.right == 0)
-        for b in range(self.bins.n_bins):
-            own = self.bins.dynamic == b
-            size = int(self.bins.pixels[own].sum())
-            out[:, b] |= NO_PIXELS if size == 0 else ONE_PIXEL if size == 1 else 0
-            if size == 0:
-                continue
-            used = own & (self.bins.pixels > 0)
-            out[empty[:, used].any(axis=(1, 2, 3)), b] |= EMPTY_FRAMES
-            out[empty[:, used].all(axis=(1, 2, 3)), b] |= ALL_EMPTY
-        return out
+        return flags_of(empty, self.bins)
 
     def correlation(self, diagonal: str | None = None) -> np.ndarray:
         """Return the normalised correlation of every train: n G / (S1 S2) in each static bin, then averaged.
@@ -164,10 +146,7 @@ class TwoTime:
 
     def _of_trains(self) -> np.ndarray:
         """Sum of all frames of each train in each dynamic bin."""
-        of_static = self.intensity.sum(axis=2).astype("f8")
-        out = np.zeros((len(of_static), self.bins.n_bins))
-        np.add.at(out, (slice(None), self.bins.dynamic), of_static)
-        return out
+        return self.bins.total(self.intensity.sum(axis=2))
 
     def _diagonal(self, given: str | None) -> str:
         can = self.counts and self.stride == 0

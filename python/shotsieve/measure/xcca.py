@@ -175,6 +175,7 @@ def check_rings(plan: AzintPlan) -> None:
     Raises
     ------
     BadInput
+        The text gives the first of these rings.
     """
     empty = np.flatnonzero(plan.bins.totals[0].reshape(-1, len(plan.centres)).sum(axis=0) == 0)
     if len(empty):

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .._version import __version__
 from ..errors import OutputError
-from ..pages import image, table, write_whole
+from ..pages import figure, page, section, table, write_whole
 from ..shown import FATES
 from ..write.ledger import REPORT
 from . import pictures
 from .reduced import Reduced, labels
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5em auto; padding: 0 1em }
-body { max-width: 66em; color: #222 }
-h1 { font-size: 1.5em; margin-bottom: .2em }
-h2 { font-size: 1.1em; margin: 1.6em 0 .3em; border-bottom: 1px solid #ccc }
-.sum { font-size: 1.25em; margin: .4em 0 } .sum b { color: #b2182b } .note { color: #666 }
-table { border-collapse: collapse } td { padding: .1em .8em .1em 0 } td.n { text-align: right }
-figure { display: inline-block; margin: .3em .8em .3em 0; vertical-align: top } figcaption { color: #555 }
-img { max-width: 100%; height: auto } code { background: #f3f3f3; padding: 0 .2em }
-@media print {
-  body { max-width: none; font-size: 11px } figure, table { break-inside: avoid } h2 { break-after: avoid }
-}
+.sum { font-size: 1.25em; margin: .4em 0 } .sum b { color: #b2182b }
 """
 NUMBERS = (1, 2)  # columns of tables
 
@@ -84,11 +72,7 @@ def _page(runs: list[Reduced]) -> str:
     first = runs[0]
     title = f"{first.accounts['source']}: {first.out.name}"
     body = "".join(_detector(run) for run in runs)
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
-        f"{body}<p class=note>shotsieve {__version__}</p>\n</body></html>\n"
-    )
+    return page(title, body, _STYLE)
 
 
 def _detector(run: Reduced) -> str:
@@ -99,20 +83,20 @@ def _detector(run: Reduced) -> str:
     ]
     if len(run.table):
         parts += [
-            _section("Score", [_figure(pictures.score_over_time(run), "score of every shot over time"),
-                               _figure(pictures.score_histogram(run), "shots by score"),
-                               _figure(pictures.hit_rate(run), "share of shots kept, hits alone")]),
-            _section("Images", [_figure(drawn, title) for title, drawn in pictures.images(run)]),
+            section("Score", [figure(pictures.score_over_time(run), "score of every shot over time"),
+                               figure(pictures.score_histogram(run), "shots by score"),
+                               figure(pictures.hit_rate(run), "share of shots kept, hits alone")]),
+            section("Images", [figure(drawn, title) for title, drawn in pictures.images(run)]),
         ]  # fmt: skip
         profile = pictures.mean_profile(run)
-        parts += [_section("Profile", [_figure(profile, "average over the run")])] if profile else []
-        parts += [_section("Modules and cells", [_figure(pictures.health(run), "health"), _modules(run)])]
-    parts += [_section("What became of every shot", [_accounts(told)])]
-    parts += [_section("Recipe, where it differs from the defaults", [_recipe(run)])]
-    parts += [_section("Speed", [_speed(run)])]
+        parts += [section("Profile", [figure(profile, "average over the run")])] if profile else []
+        parts += [section("Modules and cells", [figure(pictures.health(run), "health"), _modules(run)])]
+    parts += [section("What became of every shot", [_accounts(told)])]
+    parts += [section("Recipe, where it differs from the defaults", [_recipe(run)])]
+    parts += [section("Speed", [_speed(run)])]
     notes = [*told.get("notes", ()), *run.notes]
     parts += (
-        [_section("Notes", ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"])]
+        [section("Notes", ["<ul>", *(f"<li>{escape(note)}</li>" for note in notes), "</ul>"])]
         if notes
         else []
     )
@@ -136,15 +120,6 @@ def _headline(run: Reduced) -> str:
         f"<p class=sum><b>{kept:,}</b> of {expected:,} shots kept ({share}){chance}{size}.{unsure}</p>"
         f"<p>{why}; {told['trains']:,} trains.</p>"
     )
-
-
-def _section(title: str, parts: Iterable[str]) -> str:
-    inner = "\n".join(parts)
-    return f"<h2>{escape(title)}</h2>\n{inner}" if inner else ""
-
-
-def _figure(drawn: Any, caption: str) -> str:
-    return f"<figure>{image(drawn, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _accounts(told: dict[str, Any]) -> str:

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from .xpcs import XpcsParameters
 
 FIELD = 13  # stream of random numbers
-GRID = (
-    2.0**16
-)  # fields are rounded to 1 / GRID, so that they do not depend on how a machine multiplies matrices
+GRID = 2.0**16
+"""Fields are rounded to 1 / GRID, so that they do not depend on how a machine multiplies matrices."""
 
 
 def field_correlation(lag_us: np.ndarray, relaxation_us: float, stretch: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from .grid import PERMISSIVE, RECIPE, RULE
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .intervals import Share
     from .judge import Outcome
     from .run import Survey
 
@@ -46,22 +47,11 @@ def along(found: Survey, key: str) -> Figure:
     if outcomes[0].missed is not None:
         _bars(ax, x + 0.12, [outcome.missed for outcome in outcomes], LOST, "true hits that are lost")
     else:
-        _bars(
-            ax,
-            x + 0.12,
-            [outcome.lost for outcome in outcomes],
-            LOST,
-            PERMISSIVE_LOST,
-        )
+        _bars(ax, x + 0.12, [outcome.lost for outcome in outcomes], LOST, PERMISSIVE_LOST)
     if found.false_negatives is not None:
-        at = [i for i, one in enumerate(found.outcomes) if one.setting.key == key]
-        _bars(
-            ax,
-            x + 0.24,
-            [found.false_negatives[i] for i in at],
-            "tab:purple",
-            "lost before",
-        )
+        of_key = zip(found.outcomes, found.false_negatives, strict=True)
+        before = [share for one, share in of_key if one.setting.key == key]
+        _bars(ax, x + 0.24, before, "tab:purple", "lost before")
     mine = [i for i, one in enumerate(outcomes) if one.setting.measured == found.outcomes[0].setting.measured]
     if key != RULE and mine:
         ax.axvline(x[mine[0]], color=LIMIT, lw=0.8, ls=":")
@@ -71,17 +61,17 @@ def along(found: Survey, key: str) -> Figure:
     return drawn
 
 
-def _bars(ax: Any, x: np.ndarray, shares: list[Any], colour: str, label: str) -> None:
-    """Draw shares in percent with their intervals; what is not known is left out."""
-    known = np.array([bool(share.of) for share in shares])
+def _bars(ax: Any, x: np.ndarray, shares: list[Share], colour: str | None, label: str, **style: Any) -> None:
+    """Draw shares in percent with their intervals; those of nothing, or at no place, are left out."""
+    value, low, high = (
+        100 * np.array([getattr(share, name) for share in shares]) for name in ("value", "low", "high")
+    )
+    known = np.isfinite(value) & np.isfinite(x)
     if not known.any():
         return
-    value, low, high = (
-        100 * np.array([getattr(share, name) if share.of else np.nan for share in shares])
-        for name in ("value", "low", "high")
-    )
     errors = np.maximum([value - low, high - value], 0)[:, known]
-    ax.errorbar(x[known], value[known], errors, fmt="o-", ms=3, lw=1, capsize=2, color=colour, label=label)
+    style = {"lw": 1, "capsize": 2, **style}
+    ax.errorbar(x[known], value[known], errors, fmt="o-", ms=3, color=colour, label=label, **style)
 
 
 def cost(found: Survey) -> Figure:
@@ -103,21 +93,15 @@ def cost(found: Survey) -> Figure:
     return drawn
 
 
-def _loss(outcome: Outcome) -> Any:
+def _loss(outcome: Outcome) -> Share:
     return outcome.lost if outcome.missed is None else outcome.missed
 
 
 def _cost_line(ax: Any, outcomes: list[Outcome], key: str) -> None:
     x = np.array([outcome.bytes_per_shot for outcome in outcomes]) / 1e6
-    shares = [_loss(outcome) for outcome in outcomes]
     order = np.argsort(x, kind="stable")
-    value, low, high = (
-        100 * np.array([getattr(s, n) for s in shares])[order] for n in ("value", "low", "high")
-    )
-    known = np.isfinite(value) & np.isfinite(x[order])
-    if known.any():
-        errors = np.maximum([value - low, high - value], 0)[:, known]
-        ax.errorbar(x[order][known], value[known], errors, fmt="o-", ms=3, lw=0.8, elinewidth=0.5, label=key)
+    shares = [_loss(outcomes[k]) for k in order]
+    _bars(ax, x[order], shares, None, key, lw=0.8, elinewidth=0.5, capsize=0)
 
 
 def peaks(found: Survey, key: str) -> Figure | None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._version import __version__
+from ..engine.place import geometry_of, pixels_of
 from ..errors import ShotsieveError
-from ..geometry import PixelMap
 from ..measure.peaks import FILTERS
-from ..pages import image, table, write_whole
+from ..pages import figure, page, section, table, write_whole
 from ..report.pictures import frame_image
 from . import figures
 from .grid import PERMISSIVE, RECIPE, RULE
@@ -22,23 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..engine.job import Job
+    from ..geometry import PixelMap
     from .judge import Outcome
     from .run import Survey
     from .scan import Example, Scanner
 
 _STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5em auto; padding: 0 1em }
-body { max-width: 70em; color: #222 }
-h1 { font-size: 1.5em; margin-bottom: .2em }
-h2 { font-size: 1.1em; margin: 1.6em 0 .3em; border-bottom: 1px solid #ccc }
-.sum { font-size: 1.2em; margin: .4em 0 } .note { color: #666 }
-table { border-collapse: collapse; font-size: .85em } td, th { padding: .1em .7em .1em 0; text-align: left }
-td.n { text-align: right; white-space: nowrap }
-figure { display: inline-block; margin: .3em .8em .3em 0; vertical-align: top } figcaption { color: #555 }
-img { max-width: 100%; height: auto } code { background: #f3f3f3; padding: 0 .2em }
-@media print {
-  body { max-width: none; font-size: 11px } figure, table { break-inside: avoid } h2 { break-after: avoid }
-}
+.sum { font-size: 1.2em; margin: .4em 0 } table { font-size: .85em } td.n { white-space: nowrap }
 """
 
 
@@ -64,34 +52,20 @@ def write_page(found: Survey, job: Job, scanner: Scanner, truth: bool) -> Path:
     parts = [
         f"<h1>{escape(name)} <small class=note>survey</small></h1>",
         _headline(found),
-        _section("What is suggested, and why", _suggestions(found)),
-        _section("What a reduction with this recipe will take", _prediction(found)),
-        _section("What each setting costs", _costs(found, scanner, truth)),
+        section("What is suggested, and why", _suggestions(found)),
+        section("What a reduction with this recipe will take", _prediction(found)),
+        section("What each setting costs", _costs(found, scanner, truth)),
     ]
-    parts += [_section("What kept frames are written as", _forms(found))]
-    parts += [_section("What was kept and what was not, seen", _frames(found, job, scanner))]
-    parts += [_section("All settings", _settings(found, truth))]
+    parts += [section("What kept frames are written as", _forms(found))]
+    parts += [section("What was kept and what was not, seen", _frames(found, job, scanner))]
+    parts += [section("All settings", _settings(found, truth))]
     if any(outcome.peaks is not None for outcome in found.outcomes):
-        parts += [_section("Why components were no peaks", _rejected(found))]
+        parts += [section("Why components were no peaks", _rejected(found))]
     if found.notes:
         lines = [f"<li>{escape(note)}</li>" for note in dict.fromkeys(found.notes)]
-        parts += [_section("Notes", ["<ul>", *lines, "</ul>"])]
-    body = "\n".join(parts)
-    text = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(name)}: survey</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
-        f"{body}\n<p class=note>shotsieve {__version__}</p>\n</body></html>\n"
-    )
+        parts += [section("Notes", ["<ul>", *lines, "</ul>"])]
+    text = page(f"{name}: survey", "\n".join(parts), _STYLE)
     return write_whole(found.path, text, "the page of the survey")
-
-
-def _section(title: str, parts: Iterable[str]) -> str:
-    inner = "\n".join(parts)
-    return f"<h2>{escape(title)}</h2>\n{inner}" if inner else ""
-
-
-def _figure(drawn: Any, caption: str) -> str:
-    return f"<figure>{image(drawn, caption)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _headline(found: Survey) -> str:
@@ -159,19 +133,19 @@ def _costs(found: Survey, scanner: Scanner, truth: bool) -> list[str]:
         "its hits may be false: look at what is lost before trusting either number."
     )
     parts = [f"<p>{reference} Each key is varied alone, the others stay as the recipe has them.</p>"]
-    parts.append(_figure(figures.cost(found), "bytes kept against what is lost, setting by setting"))
+    parts.append(figure(figures.cost(found), "bytes kept against what is lost, setting by setting"))
     if grid.compared:
         counts = scanner.table(mine.setting.measured).bounds(grid.compared)[0]
         suggested = next((one.number for one in found.suggestions if one.key == RULE), None)
         drawn = figures.scores(counts, grid.compared, grid.number, suggested)
-        parts.append(_figure(drawn, "shots with at least n; hits make the flat part"))
+        parts.append(figure(drawn, "shots with at least n; hits make the flat part"))
     keys = [outcome.setting.key for outcome in found.outcomes]
     for key in dict.fromkeys(keys):
         if key in (RECIPE, PERMISSIVE) or keys.count(key) < 2:
             continue
-        parts.append(_figure(figures.along(found, key), f"{key}: hits and losses"))
+        parts.append(figure(figures.along(found, key), f"{key}: hits and losses"))
         if key != RULE and (drawn := figures.peaks(found, key)) is not None:
-            parts.append(_figure(drawn, f"{key}: peaks"))
+            parts.append(figure(drawn, f"{key}: peaks"))
     return parts
 
 
@@ -180,7 +154,7 @@ def _forms(found: Survey) -> list[str]:
     parts = [
         f"<p>{hits} frames were encoded in every form. Black: the recipe's; blue: no pixel changes; orange: "
         "values are rounded or counted.</p>",
-        _figure(figures.forms(found), "size of a kept shot"),
+        figure(figures.forms(found), "size of a kept shot"),
     ]
     rows = (
         [
@@ -204,7 +178,7 @@ def _frames(found: Survey, job: Job, scanner: Scanner) -> list[str]:
     for title, one in (("hits", scanner.hits), ("misses", scanner.misses)):
         if one.frame is not None:
             caption = f"largest value of every pixel in the {one.shots} {title}"
-            parts.append(_figure(frame_image(one.frame, pixels, what="survey"), caption))
+            parts.append(figure(frame_image(one.frame, pixels, what="survey"), caption))
     if parts:
         parts.append("<p>A crystal that was lost shows as a spot among the misses.</p>")
     groups: list[tuple[str, list[Example], int]] = [
@@ -221,21 +195,16 @@ def _frames(found: Survey, job: Job, scanner: Scanner) -> list[str]:
             where = f"train {job.table.train_id[one.row]}, cell {job.table.cell_id[one.row]}"
             caption = f"{title}: {where}; left side of {name}: {sign * one.score:.4g}"
             found_peaks = one.peaks if len(one.peaks) else None
-            parts.append(_figure(frame_image(one.frame, pixels, found_peaks, "survey"), caption))
+            parts.append(figure(frame_image(one.frame, pixels, found_peaks, "survey"), caption))
     return parts
 
 
 def _pixels(job: Job, found: Survey) -> PixelMap | None:
     """Return where the pixels are, if the recipe names a geometry that fits."""
-    from ..engine.place import distance_of, geometry_of
-
     if job.recipe.detector.geometry is None:
         return None
     try:
-        geometry = geometry_of(job) if job.peaks is None else job.peaks.geometry
-        return PixelMap.from_geometry(
-            geometry, distance_of(job, geometry) if geometry.clen_m is None else None
-        )
+        return pixels_of(job, geometry_of(job) if job.peaks is None else job.peaks.geometry)
     except ShotsieveError as error:
         found.notes.append(f"images show the modules side by side: {error}")
         return None
@@ -276,5 +245,5 @@ def _rejected(found: Survey) -> list[str]:
         seen.add(outcome.setting.measured)
         told = [_mean(value) for value in outcome.rejected.tolist()]
         rows.append([outcome.setting.key, outcome.setting.value, _mean(outcome.mean_peaks), *told])
-    filters = [name.replace("_", " ") for name in FILTERS]
-    return [table(("setting", "value", "peaks a shot", *filters), rows, numbers=range(2, 9))]
+    head = ("setting", "value", "peaks a shot", *(name.replace("_", " ") for name in FILTERS))
+    return [table(head, rows, numbers=range(2, len(head)))]

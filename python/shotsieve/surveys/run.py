@@ -25,7 +25,7 @@ from ..recipe import Measure, Recipe, Write
 from ..write.part import Part
 from .forms import Forms
 from .grid import WRITE_KEYS, Grid, parse_scan
-from .judge import Outcome, Sizes, judge
+from .judge import Outcome, Sizes, ask, judge
 from .misses import Reduction, false_negatives, table_beside
 from .predict import Prediction, Traced, predict
 from .sample import Sample, draw
@@ -279,8 +279,6 @@ def _whole(job: Job, recipe: Recipe, keeper: Keeper, written: np.ndarray | None)
 
 def _verdict_of(scanner: Scanner, setting: Any) -> np.ndarray:
     """Return which shots of the sample are hits of a setting, bool (n,): False where none was seen."""
-    from .judge import ask
-
     hit = np.zeros(len(scanner.seen), bool)
     hit[scanner.seen] = ask(scanner, setting) == 1
     return hit
