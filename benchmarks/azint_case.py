@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import shotsieve
-from peaks_case import one_core
+from peaks_case import cpu_levels
 from shotsieve.measure.azint import find_bins
 
 DATA = Path(os.environ.get("SHOTSIEVE_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -60,7 +60,7 @@ class AzintCase:
                 splitting=splitting,
                 backend=backend,
             )
-            for level, backend in one_core().items()
+            for level, backend in cpu_levels().items()
             for splitting in ENGINES
         }
         return cls(np.ascontiguousarray(values), good, integrators)

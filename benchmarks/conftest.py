@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,20 @@ def quick(request: pytest.FixtureRequest) -> bool:
 def minutes(request: pytest.FixtureRequest) -> float:
     """Return how long something that can stop anywhere may take."""
     return request.config.getoption("--minutes")
+
+
+@pytest.fixture(scope="module")
+def one_core() -> Iterator[None]:
+    """Keep this process, and the threads that libraries start in it, on one core."""
+    before, threads = os.sched_getaffinity(0), os.environ.get("OMP_NUM_THREADS")
+    os.sched_setaffinity(0, {min(before)})
+    os.environ["OMP_NUM_THREADS"] = "1"
+    yield
+    os.sched_setaffinity(0, before)
+    if threads is None:
+        del os.environ["OMP_NUM_THREADS"]
+    else:
+        os.environ["OMP_NUM_THREADS"] = threads
 
 
 @pytest.fixture(scope="session")

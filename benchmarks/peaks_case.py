@@ -30,7 +30,7 @@ Set = tuple[str, float]
 """Kind and background."""
 
 
-def one_core() -> dict[str, Backend]:
+def cpu_levels() -> dict[str, Backend]:
     """Return every CPU level that this processor runs and that is built, with one thread."""
     highest = importlib.import_module("shotsieve._cpu_v2").cpu_level()
     return {
@@ -95,7 +95,7 @@ def ours(case: PeaksCase) -> dict[tuple, Callable[[], float]]:
         )
         for which in case.frames
         for setting in SETTINGS
-        for level, backend in one_core().items()
+        for level, backend in cpu_levels().items()
         for statistics in STATISTICS
     }
 

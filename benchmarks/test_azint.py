@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
@@ -24,16 +23,6 @@ MIN_RATIOS = {
     ("cpu_v4", "full"): {"best": 7},
 }
 SHOT_BYTES = 4 * 8192 * 128
-
-
-@pytest.fixture(scope="module")
-def one_core() -> Iterator[None]:
-    """Keep this process, and the threads that pyFAI starts, on one core."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    os.environ["OMP_NUM_THREADS"] = "1"
-    yield
-    os.sched_setaffinity(0, before)
 
 
 class Measured:

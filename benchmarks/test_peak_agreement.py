@@ -14,7 +14,7 @@ import records
 from om_agreement import Agreement, compare_set
 from om_peer import NoPeer, Peer
 from peak_frames import SETTINGS
-from peaks_case import SHOTS, PeaksCase, one_core
+from peaks_case import SHOTS, PeaksCase, cpu_levels
 
 SEEDS = 5
 MIN_SAME = {"A": 0.999, "B": 0.99}
@@ -24,7 +24,7 @@ COLUMNS = ["kind", "background", "om_rows", "same", "ours", "stale_entry", "besi
 def test_every_row_that_differs_is_the_stale_entry(record: Callable, quick: bool) -> None:
     """99.9 % of OM's rows at setting A, 99 % at B, and all of the others explained."""
     began = time.perf_counter()
-    backend = list(one_core().values())[-1]
+    backend = list(cpu_levels().values())[-1]
     shots, seeds = (2, 1) if quick else (SHOTS, SEEDS)
     table: dict[tuple, Agreement] = {}
     for seed in range(1, seeds + 1):

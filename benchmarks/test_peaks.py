@@ -22,9 +22,9 @@ from peaks_case import (
     LEVELS,
     STATISTICS,
     PeaksCase,
+    cpu_levels,
     interleave,
     oms,
-    one_core,
     ours,
     reading,
 )
@@ -57,7 +57,7 @@ class Measured:
     def __init__(self, quick: bool) -> None:
         self.case = PeaksCase.make(shots=2, modules=(3, 10)) if quick else PeaksCase.make()
         self.rounds = 2 if quick else ROUNDS
-        self.levels = one_core()
+        self.levels = cpu_levels()
         self.missing = ""
         self.found = {}
         functions = reading(self.case) | ours(self.case)

@@ -15,7 +15,7 @@ import pytest
 import records
 from fused_case import FusedCase, Pipeline
 from peak_frames import BACKGROUNDS, SETTINGS
-from peaks_case import LEVELS, interleave, one_core, timed
+from peaks_case import LEVELS, cpu_levels, interleave, timed
 from shotsieve import peakfinder8
 from shotsieve.bench.rounds import ROUNDS
 
@@ -39,7 +39,7 @@ class Measured:
     def __init__(self, quick: bool) -> None:
         self.case = FusedCase(cells=1, trains=2, modules=(3, 10)) if quick else FusedCase()
         self.rounds = 2 if quick else ROUNDS
-        self.pipelines = {name: Pipeline(self.case, backend) for name, backend in one_core().items()}
+        self.pipelines = {name: Pipeline(self.case, backend) for name, backend in cpu_levels().items()}
         functions: dict[tuple, Callable[[], float]] = {}
         for name, one in self.pipelines.items():
             for background in BACKGROUNDS:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import machine
 import numpy as np
-import pytest
 import records
 from shotsieve import backend as backends
 from shotsieve.bench.rounds import ROUNDS, interleave, minima
@@ -15,15 +13,6 @@ from shotsieve.measure.scores import ScorePlan, ScoreSummer, likelihood_map
 
 FRAMES, SHAPE, RINGS = 16, (16, 512, 128), 8
 MIN_RATIO = 2.0
-
-
-@pytest.fixture(scope="module")
-def one_core() -> Iterator[None]:
-    """Keep this process on one core."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    yield
-    os.sched_setaffinity(0, before)
 
 
 class NumPyScores:

@@ -10,10 +10,7 @@ import pytest
 import records
 from shotsieve.bench.rounds import ROUNDS, interleave, minima
 from shotsieve.measure.angular import BLOCK, AngularSums
-from test_frame_stats import one_core
 from threadpoolctl import threadpool_limits
-
-__all__ = ["one_core"]
 
 RINGS, AZIMUTHS = 100, 360
 PEER_FRAMES = 8

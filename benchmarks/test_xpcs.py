@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,6 @@ PEER_FRAMES = 32
 MOST_MS = {0.01: 5.0, 0.05: 30.0}
 MIN_RATIO = {0.5: 1.5}
 MIN_PEER = 100.0
-
-
-@pytest.fixture(scope="module")
-def one_core() -> Iterator[None]:
-    """Keep this process, and the threads that OpenBLAS starts, on one core."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(before)})
-    yield
-    os.sched_setaffinity(0, before)
 
 
 def scikit_beam(photons: np.ndarray, labels: np.ndarray) -> Callable[[], Any] | None:

@@ -14,7 +14,7 @@ from fused_case import FusedCase, Pipeline
 from om_agreement import Agreement, compare_shot, same_rows
 from om_peer import NoPeer, Peer
 from peak_frames import BACKGROUNDS, HITS, SETTINGS, Scene
-from peaks_case import KINDS, PeaksCase, interleave, one_core, ours, reading
+from peaks_case import KINDS, PeaksCase, cpu_levels, interleave, ours, reading
 from shotsieve import peakfinder8
 from shotsieve.reference.peaks import find_peaks
 
@@ -25,7 +25,7 @@ def case():
 
 
 def test_every_level_and_both_statistics_agree(case):
-    levels = list(one_core().values())
+    levels = list(cpu_levels().values())
     assert levels
     for which in case.frames:
         for setting in SETTINGS:
@@ -38,7 +38,7 @@ def test_every_level_and_both_statistics_agree(case):
 
 def test_functions_tell_their_cpu_time(case):
     functions = reading(case) | ours(case)
-    assert len(functions) == 3 + len(one_core()) * 2 * len(SETTINGS) * len(KINDS) * len(BACKGROUNDS)
+    assert len(functions) == 3 + len(cpu_levels()) * 2 * len(SETTINGS) * len(KINDS) * len(BACKGROUNDS)
     some = dict(list(functions.items())[:4])
     seconds = interleave(some, rounds=2)
     assert all(len(times) == 2 and min(times) > 0 for times in seconds.values())
@@ -46,7 +46,7 @@ def test_functions_tell_their_cpu_time(case):
 
 def test_the_way_from_raw_words_finds_what_a_search_of_all_pixels_finds():
     case = FusedCase(cells=1, trains=2, modules=(3,))
-    for backend in one_core().values():
+    for backend in cpu_levels().values():
         one = Pipeline(case, backend)
         for background in BACKGROUNDS:
             for setting in SETTINGS:
@@ -61,7 +61,7 @@ def test_the_way_from_raw_words_finds_what_a_search_of_all_pixels_finds():
 
 def test_calibrated_blanks_are_the_frames_they_were_made_of():
     case = FusedCase(cells=2, trains=3, modules=(3, 10))
-    one = Pipeline(case, next(iter(one_core().values())))
+    one = Pipeline(case, next(iter(cpu_levels().values())))
     scene = Scene.make(2.0, (3, 10), seed=1)
     values = np.stack([one.pixels(2.0, shot).copy() for shot in range(case.shots)])
     np.testing.assert_array_equal(np.isnan(values), np.broadcast_to(~scene.mask, values.shape))
@@ -121,7 +121,7 @@ def test_the_peer_finds_the_same(case):
             om.load("frames", frames)
             for setting, parameters in SETTINGS.items():
                 found, fast = (om.find("frames", parameters, mode) for mode in om_peer.MODES)
-                mine = case.find(which, setting, "lazy", next(iter(one_core().values())))
+                mine = case.find(which, setting, "lazy", next(iter(cpu_levels().values())))
                 assert len(found.rows) - same_rows(mine, found) <= 0.02 * len(found.rows) + 1
                 np.testing.assert_array_equal(
                     np.bincount(found.rows[:, 0].astype(int), minlength=2), found.n_peaks

@@ -84,12 +84,12 @@ class FrameComparer:
     def _compare_lists(
         self, m: int, shots: np.ndarray, at: np.ndarray, frames: Mapping[str, np.ndarray]
     ) -> None:
-        shown = self.job.source.shots
-        keys = self._key(shown.train_id[shots[at]], shown.pulse_id[shots[at]])
+        mine, every = shots[at], self.job.source.shots
+        keys = self._key(every.train_id[mine], every.pulse_id[mine])
         there, wrong = self._lists[m].differs(keys, frames["data"][at, m], frames["mask"][at, m])
-        self._add("is kept by the rule, and has no photon list in the output", m, shots[at[~there]])
+        self._add("is kept by the rule, and has no photon list in the output", m, mine[~there])
         for name, differs in wrong.items():
-            self._add(f"{name} of the photon list is not what its source gives", m, shots[at[differs]])
+            self._add(f"{name} of the photon list is not what its source gives", m, mine[differs])
 
     def _add(self, what: str, m: int, shots: np.ndarray) -> None:
         table, module = self.job.table, self.job.source.modules[m]

@@ -30,8 +30,6 @@ class TrainFrames:
     bins : CorrelationBins
         Without the pixels that are valid in no frame.
     counts : bool
-    several : bool
-        Whether there was an axis of trains.
     there : bool
         Whether they are on a device.
     """
@@ -40,7 +38,6 @@ class TrainFrames:
     valid: np.ndarray | None
     bins: CorrelationBins
     counts: bool
-    several: bool
     there: bool
 
     @property
@@ -93,7 +90,7 @@ def read_frames(frames: Any, bins: Any, valid: Any, counts: bool | None, backend
     if good is not None and good.shape[:2] == (1, 1):  # the same for all frames: fewer pixels in the bins
         own, good = own.without(~good), None
     if there is not None:
-        return _on_device(array, shape, good, own, counts, lead == 2)
+        return _on_device(array, shape, good, own, counts)
     array = array.reshape(shape)
     if counts is None:
         counts = array.dtype.kind in "biu"
@@ -109,7 +106,7 @@ def read_frames(frames: Any, bins: Any, valid: Any, counts: bool | None, backend
     if good is not None:
         array = np.where(good, array, array.dtype.type(0))
     array = _counts(array) if counts else np.ascontiguousarray(array, "f4")
-    return TrainFrames(array, good, own, counts, lead == 2, False)
+    return TrainFrames(array, good, own, counts, False)
 
 
 def _stacked(trains: list | tuple) -> np.ndarray:
@@ -161,13 +158,12 @@ def too_many(low: int, high: int) -> BadInput:
     """Return the error for counts that a byte of the kernels cannot hold."""
     return BadInput(
         f"{WHO}: counts from {low} to {high}: expected 0 to {MOST_COUNT}; mask pixels with more, or "
-        "correlate "
-        'them as values with counts=False, frames.astype("f4")'
+        'correlate them as values with counts=False, frames.astype("f4")'
     )
 
 
 def _on_device(
-    array: Any, shape: tuple[int, int, int], good: Any, bins: CorrelationBins, counts: Any, several: bool
+    array: Any, shape: tuple[int, int, int], good: Any, bins: CorrelationBins, counts: Any
 ) -> TrainFrames:
     interface = array.__cuda_array_interface__
     dtype = np.dtype(interface["typestr"])
@@ -184,4 +180,4 @@ def _on_device(
         raise BadInput(
             f"{WHO}: frames on the device with pixels that differ between frames: copy them to the host"
         )
-    return TrainFrames(array.reshape(*shape), None, bins, dtype == np.uint8, several, True)
+    return TrainFrames(array.reshape(*shape), None, bins, dtype == np.uint8, True)
