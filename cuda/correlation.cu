@@ -24,7 +24,7 @@ void clear(void* place, std::int64_t bytes, cudaStream_t stream) {
   }
 }
 
-// PairTiles of one part of one train, and how many stand beside one another.
+// Tiles of the sums of one part of one train, and how many stand beside one another.
 struct PairTiles {
   std::int32_t columns;
   std::int64_t all;

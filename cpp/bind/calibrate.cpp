@@ -6,6 +6,7 @@
 #include "array.hpp"
 #include "bind.hpp"
 #include "lists.hpp"
+#include "photon_rules.hpp"
 #include "shift.hpp"
 
 namespace shotsieve::bind {
@@ -158,12 +159,7 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
              "two numbers above 0");
   check_that(adc_bits >= 1 && adc_bits <= 14, "adc_bits", "1 to 14");
   check_that(zero_adc >= 0 && zero_adc <= 65535, "zero_adc", "0 to 65535");
-  check_that(value_limit > 0.0f && value_limit <= math::kMaxValueLimit, "value_limit",
-             "above 0 and at most 16777214");
-  check_that(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount, "to_photon",
-             "at least 0, and value_limit * to_photon below 2147483000");
-  check_that(rounding_threshold > 0.0f && rounding_threshold <= 1.0f, "rounding_threshold",
-             "above 0 and at most 1");
+  check_photon_rules(value_limit, to_photon, rounding_threshold);
   check_that(threads >= 1, "threads", "at least 1");
   const float medium_floor = set_min ? 0.0f : -std::numeric_limits<float>::infinity();
   call.rules = {rounding_threshold,

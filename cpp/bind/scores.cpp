@@ -4,6 +4,7 @@
 
 #include "array.hpp"
 #include "bind.hpp"
+#include "photon_rules.hpp"
 
 namespace shotsieve::bind {
 namespace {
@@ -59,12 +60,7 @@ void score_sums_py(const py::object& pixels, const py::object& ring, const py::o
   }
   const std::vector<std::int64_t> shape{call.n_frames, call.n_modules, 1 + call.n_rings + call.n_maps};
   call.sums = view_array(sums, "sums", "<i8", shape, true).as<std::int64_t>();
-  check_that(value_limit > 0.0f && value_limit <= math::kMaxValueLimit, "value_limit",
-             "above 0 and at most 16777214");
-  check_that(to_photon >= 0.0f && value_limit * to_photon <= math::kMaxPhotonCount, "to_photon",
-             "at least 0, and value_limit * to_photon below 2147483000");
-  check_that(rounding_threshold > 0.0f && rounding_threshold <= 1.0f, "rounding_threshold",
-             "above 0 and at most 1");
+  check_photon_rules(value_limit, to_photon, rounding_threshold);
   check_that(threads >= 1, "threads", "at least 1");
   call.of_photons = of_photons;
   call.rules = {threshold, to_photon, rounding_threshold, value_limit};
