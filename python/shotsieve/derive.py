@@ -11,7 +11,9 @@ import numpy as np
 from .decide import Rule
 from .errors import BadInput, nearest
 from .keep import unread
+from .robust import MAD_TO_SIGMA
 from .table import FATES, Table
+from .table_columns import known_exactly
 
 if TYPE_CHECKING:
     from .recipe_scores import Derived
@@ -25,7 +27,6 @@ WHOLE_TABLE = ("adaptive", "rank", "scaled", "value")
 AROUND = 100
 """Shots that a scale is made of at least, where a recipe does not say."""
 
-_ROBUST = 1.4826  # the standard deviation of a normal distribution over its median absolute deviation
 _QUARTILES = 1.34896  # the distance of its quartiles over its standard deviation, as EXtra-redu has it
 _WIDTHS = {
     "mad": "robust width",
@@ -162,7 +163,7 @@ def spread(values: np.ndarray, width: str = "mad") -> tuple[float, float, float]
         return np.nan, np.nan, np.nan
     if width == "mad":
         middle = np.median(values)
-        return float(middle), _ROBUST, float(np.median(np.abs(values - middle)))
+        return float(middle), MAD_TO_SIGMA, float(np.median(np.abs(values - middle)))
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     sigma = (2.0 * (middle - low) if width == "lower_quartile" else high - low) / _QUARTILES
     return float(middle), 1.0, float(sigma)
@@ -223,8 +224,8 @@ def _scaled(table: Table, section: Derived) -> np.ndarray:
 def _calculated(table: Table, name: str, section: Derived) -> np.ndarray:
     """Return what a calculation comes to, NaN where that is not known exactly."""
     rule = _calculation(table, name, section)
-    low, high = rule.sides({word: table.bounds(word) for word in rule.names})[0].left
-    return np.where((low == high) & np.isfinite(low), low, np.nan)
+    found = known_exactly(*rule.sides({word: table.bounds(word) for word in rule.names})[0].left)
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def _calculation(table: Table, name: str, section: Derived) -> Rule:

@@ -12,6 +12,7 @@ from .decide import Comparison, Rule
 from .errors import BadInput
 from .keep import kept_misses, unread
 from .table import FATES, Table
+from .table_columns import known_exactly
 
 SCORES = ("n_peaks", "lit_fraction", "lit_pixels", "photons", "intensity")
 """What a shot is judged by where no rule says so: the first that was measured."""
@@ -111,5 +112,5 @@ class Judged:
 
 
 def _known(low: Any, high: Any, shots: int) -> np.ndarray:
-    low, high = np.broadcast_to(low, shots), np.broadcast_to(high, shots)
-    return np.where(low == high, low, np.nan).astype("f8")
+    """Return what is known exactly of a side of a comparison, which may be one number for all shots."""
+    return known_exactly(np.broadcast_to(low, shots), np.broadcast_to(high, shots))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -93,6 +94,17 @@ EXPLAIN = {
 }
 NOT_MEASURED = ("fate", "verdict", "module_status", "lit_fraction", "n_modules")
 """What else the table answers to: no column may have such a name."""
+
+
+def known_exactly(low: Any, high: Any) -> np.ndarray:
+    """Return values where the least and the greatest they may be are the same, NaN elsewhere, float64.
+
+    Examples
+    --------
+    >>> known_exactly(np.array([7.0, 9.0]), np.array([7.0, np.inf])).tolist()
+    [7.0, nan]
+    """
+    return np.where(np.equal(low, high), low, np.nan).astype("f8", copy=False)
 
 
 def check_column_name(name: str, measures: Iterable[str] = ()) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from .errors import BadInput, OutputError
 from .side_file import created, get, opened, put
 from .table import FATES, ModuleStatus, Table
-from .table_columns import Column
+from .table_columns import Column, known_exactly
 
 if TYPE_CHECKING:
     import h5py
@@ -164,11 +164,6 @@ def _read(
     return table
 
 
-def _known(ends: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return the values of a column where they are known exactly, NaN elsewhere."""
-    return np.where(ends[0] == ends[1], ends[0], np.nan)
-
-
 def to_dataframe(table: Table) -> pandas.DataFrame:
     """Return one row per shot, with types that know "unknown" (``pandas.NA``).
 
@@ -212,7 +207,7 @@ def to_dataframe(table: Table) -> pandas.DataFrame:
     for name, values in table.columns.items():
         frame[name] = nullable(values, "Float64", np.isnan(values))
     for name, ends in table.joined.items():
-        frame[name] = nullable(_known(ends), "Float64", np.isnan(_known(ends)))
+        frame[name] = nullable(known_exactly(*ends), "Float64", np.isnan(known_exactly(*ends)))
     out = pd.DataFrame(frame)
     out.attrs["units"] = {name: column.unit for name, column in table.describe().items() if column.unit}
     return out
@@ -317,7 +312,7 @@ def to_xarray(table: Table) -> xarray.Dataset:
     ok = table.ok()
     data = {name: variable(name, np.where(ok, values, np.nan)) for name, values in table.measures.items()}
     data |= {name: variable(name, values.copy()) for name, values in table.columns.items()}
-    data |= {name: variable(name, _known(ends)) for name, ends in table.joined.items()}
+    data |= {name: variable(name, known_exactly(*ends)) for name, ends in table.joined.items()}
     data["module_status"] = variable("module_status", table.module_status.copy())
     data["verdict"] = variable("verdict", table.verdict.copy())
     data["fate"] = variable("fate", np.array(FATES)[table.fate])

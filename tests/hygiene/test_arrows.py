@@ -135,6 +135,7 @@ LAYERS = [
         "backend",
         "device",
         "pages",
+        "robust",
         "shown",
         "toml_text",
         "filters",

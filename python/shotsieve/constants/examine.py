@@ -15,9 +15,6 @@ from .container import Constants
 
 __all__ = ["PlaneStatistics", "bit_name", "checksum", "lacking", "statistics"]
 
-MAD_TO_SIGMA = 1.4826
-"""A median absolute deviation times this is the standard deviation of a normal distribution."""
-
 BITS = 32
 STAGES = 3
 

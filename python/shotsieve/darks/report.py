@@ -13,6 +13,7 @@ from ..constants.bad_pixels import BadPixels
 from ..constants.container import Constants
 from ..errors import BadInput
 from ..pages import image, need_matplotlib, table, write_whole
+from ..robust import middle_and_width
 from . import figures
 from .runs import STAGES
 
@@ -124,12 +125,12 @@ def _head(name: str, constants: Constants, told: dict[str, Any]) -> Iterable[str
 
 
 def _middle(values: np.ndarray) -> tuple[str, str]:
-    """Return median and 1.4826 times the median distance from it, as text."""
+    """Return `middle_and_width` of what is finite, as text."""
     finite = values[np.isfinite(values)]
     if not finite.size:
         return "-", "-"
-    middle = np.median(finite)
-    return f"{middle:.2f}", f"{1.4826 * np.median(np.abs(finite - middle)):.2f}"
+    middle, width = middle_and_width(finite)
+    return f"{middle:.2f}", f"{width:.2f}"
 
 
 def _summary_rows(module: int, arrays: dict[str, np.ndarray], bad: np.ndarray) -> list[list[Any]]:

@@ -13,11 +13,11 @@ import numpy as np
 
 from ..constants.bad_pixels import BadPixels
 from ..errors import BadInput, nearest
+from ..robust import MAD_TO_SIGMA
 
 if TYPE_CHECKING:
     from ..detectors import Detector
 
-MAD_TO_SIGMA = 1.4826
 _CHOICES = {"centre": ("median", "mean"), "scatter": ("mad", "std"), "scope": ("module", "asic")}
 
 

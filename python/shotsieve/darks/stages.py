@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..errors import BadInput
+from ..robust import middle_and_width
 from .runs import STAGES, DarkRun
 
 _FIXED = ("fixed_high", "fixed_medium", "fixed_low")
@@ -24,8 +25,7 @@ class Seen:
     Attributes
     ----------
     level, spread : float
-        Median of the digital level over pixels, and 1.4826 times the median distance from it; NaN without
-        one.
+        Of the digital level over pixels, as `middle_and_width` has them; NaN without one.
     codes : dict of int to float
         Gain code -> share of the samples.
     """
@@ -183,8 +183,7 @@ def look(run: DarkRun) -> Seen:
             counts += np.bincount(codes.ravel(), minlength=len(counts))
     if words.has_levels:
         level = np.concatenate(samples).astype(np.float32)
-        middle = float(np.median(level))
-        return Seen(middle, float(1.4826 * np.median(np.abs(level - middle))))
+        return Seen(*middle_and_width(level))
     codes = {int(code): float(counts[code] / counts.sum()) for code in np.flatnonzero(counts)}
     return Seen(codes=codes)
 

@@ -11,7 +11,7 @@ from ..derive import WHOLE_TABLE
 from ..errors import BadInput, nearest
 from ..keep import PROBABILITY
 from ..measure.value_bins import bin_of, check_edges, edges_of, middles
-from ..table_columns import KEYS, KNOWN_COLUMNS
+from ..table_columns import KEYS, KNOWN_COLUMNS, known_exactly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,7 +89,7 @@ class Grouping:
         if self.rule is not None:
             told = self.rule.evaluate({name: part.bounds(name) for name in self.rule.names})
             return told.astype(np.int64) + 1
-        column = _known(part, GROUPS.get(self.by, self.by))
+        column = known_exactly(*part.bounds(GROUPS.get(self.by, self.by)))
         if self.edges is not None:
             return bin_of(column, self.edges)
         at = np.minimum(np.searchsorted(self.values, column), len(self.values) - 1)
@@ -142,7 +142,7 @@ def make_grouping(job: Job, by: str | None, bins: str | None, beforehand: Iterab
             f'by = "{by}" is known only once a shot was measured: say which values make a group, as in '
             'bins = "0 10 100"'
         )
-    values = _known(table.part(job.source.readable), column)
+    values = known_exactly(*table.part(job.source.readable).bounds(column))
     values = np.unique(values[~np.isnan(values)])
     return Grouping(by, values if len(values) else np.full(1, np.nan))
 
@@ -193,9 +193,3 @@ def _check_name(table: Table, by: str, column: str) -> None:
     raise BadInput(
         f'by = "{by}": the run has no such column.{nearest(by, known)} Expected one of {", ".join(known)}'
     )
-
-
-def _known(part: Table, column: str) -> np.ndarray:
-    """Return a column, NaN where it is not known exactly."""
-    low, high = part.bounds(column)
-    return np.where(low == high, low, np.nan)

@@ -78,7 +78,7 @@ class Reduced:
         BadInput
             If the folder is no output of shotsieve.
         UnreadableData
-                If one of its files is damaged.
+            If one of its files is damaged.
 
         Examples
         --------

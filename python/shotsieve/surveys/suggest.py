@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..robust import middle_and_width
 from .grid import RULE, Grid, with_number
 from .intervals import percent
 
@@ -159,8 +160,7 @@ def suggest_rule(grid: Grid, counts: np.ndarray) -> tuple[Suggestion | None, str
             f"{higher(limit)} or more. The limit is as low as that allows, so that weak hits are kept"
         )
     else:
-        middle = float(np.median(counts))
-        width = 1.4826 * float(np.median(np.abs(counts - middle)))
+        middle, width = middle_and_width(counts)
         limit = int(np.ceil(middle + WIDTHS * width))
         kept = int((counts >= limit).sum())
         if width == 0 or kept < FEWEST or 2 * kept > n:
