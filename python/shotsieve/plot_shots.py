@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -133,9 +134,11 @@ def scores(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:
     known = score[np.isfinite(score)]
     if known.max(initial=0) > 50 * max(np.median(known) if len(known) else 0, 1e-300):
         ax.set_yscale("symlog", linthresh=max(float(np.percentile(known, 90)), 1e-12))
-    ax.set(xlabel="train of the run", ylabel=name)
+    ax.set(xlabel="train of the run", ylabel=shorten(name, 30, placeholder=" ..."))
     ax.locator_params(axis="x", integer=True)
     ax.legend(loc="upper right", markerscale=3, fontsize="small")
+    if not len(known):
+        _tell_unknown(ax, name)
     return ax
 
 
@@ -178,8 +181,18 @@ def histogram(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:
         if at is not None:
             ax.axvline(at, color=LIMIT, lw=1, label="limit")
         ax.legend(fontsize="small")
-    ax.set(xlabel=label, ylabel="shots")
+    else:
+        _tell_unknown(ax, name)
+    ax.set(xlabel=shorten(label, 44, placeholder=" ..."), ylabel="shots")
     return ax
+
+
+def _tell_unknown(ax: Axes, name: str) -> None:
+    """Say in place of points why there are none."""
+    short = shorten(name, 40, placeholder=" ...")
+    told = f"{short} is known of no shot:\na module is missing, or has no constants"
+    where = {"transform": ax.transAxes, "ha": "center", "va": "center", "fontsize": "small"}
+    ax.text(0.5, 0.75, told if name else "nothing was measured", **where)
 
 
 def hit_rate(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:

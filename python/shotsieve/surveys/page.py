@@ -17,6 +17,7 @@ from ..report.pictures import frame_image
 from . import figures
 from .grid import PERMISSIVE, RECIPE, RULE
 from .intervals import LEVEL
+from .judge import compared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +35,8 @@ h2 { font-size: 1.1em; margin: 1.6em 0 .3em; border-bottom: 1px solid #ccc }
 .sum { font-size: 1.2em; margin: .4em 0 } .note { color: #666 }
 table { border-collapse: collapse; font-size: .85em } td, th { padding: .1em .7em .1em 0; text-align: left }
 td.n { text-align: right; white-space: nowrap }
-figure { display: inline-block; margin: .3em .8em .3em 0; vertical-align: top } figcaption { color: #555 }
+figure { display: inline-block; margin: .3em .8em .3em 0; vertical-align: top }
+figcaption { color: #555; max-width: 29em }
 img { max-width: 100%; height: auto } code { background: #f3f3f3; padding: 0 .2em }
 @media print {
   body { max-width: none; font-size: 11px } figure, table { break-inside: avoid } h2 { break-after: avoid }
@@ -68,7 +70,7 @@ def write_page(found: Survey, job: Job, scanner: Scanner, truth: bool) -> Path:
         _section("What a reduction with this recipe will take", _prediction(found)),
         _section("What each setting costs", _costs(found, scanner, truth)),
     ]
-    parts += [_section("What kept frames are written as", _forms(found))]
+    parts += [_section("What kept frames are written as", _forms(found, job))]
     parts += [_section("What was kept and what was not, seen", _frames(found, job, scanner))]
     parts += [_section("All settings", _settings(found, truth))]
     if any(outcome.peaks is not None for outcome in found.outcomes):
@@ -97,7 +99,10 @@ def _figure(drawn: Any, caption: str) -> str:
 def _headline(found: Survey) -> str:
     mine = found.outcomes[0]
     unsure = int((mine.verdict == -1).sum())
-    undecided = f" {unsure:,} of these could not be decided." if unsure else ""
+    undecided = ""
+    if unsure:
+        fate = "kept" if found.grid.recipe.keep.undecided == "keep" else "not kept"
+        undecided = f" Of {unsure:,} of {len(mine.verdict):,} shots nothing can be said: these are {fate}."
     lost = ""
     if mine.missed is not None:
         lost = f" Of the true hits {mine.missed} are lost; of the true misses {mine.false} are kept."
@@ -132,6 +137,8 @@ def _prediction(found: Survey) -> list[str]:
         low, high = (_bytes(size) for size in (told.bytes_low, told.bytes_high))
         beside = f"of these {_bytes(told.bytes_beside)} beside the frames"
         smaller = f"{told.ratio:.3g} times smaller" if told.bytes_out else "only the table is written"
+        if told.ratio < 1:
+            smaller = f"{1 / told.ratio:.3g} times larger than what is read"
         rows.append(["output", f"{_bytes(told.bytes_out)} ({low} to {high})", f"{smaller}; {beside}"])
     else:
         rows.append(["output", "not known", "no frame was encoded in this form"])
@@ -161,7 +168,7 @@ def _costs(found: Survey, scanner: Scanner, truth: bool) -> list[str]:
     parts = [f"<p>{reference} Each key is varied alone, the others stay as the recipe has them.</p>"]
     parts.append(_figure(figures.cost(found), "bytes kept against what is lost, setting by setting"))
     if grid.compared:
-        counts = scanner.table(mine.setting.measured).bounds(grid.compared)[0]
+        counts = compared(scanner, mine.setting, grid.compared)
         suggested = next((one.number for one in found.suggestions if one.key == RULE), None)
         drawn = figures.scores(counts, grid.compared, grid.number, suggested)
         parts.append(_figure(drawn, "shots with at least n; hits make the flat part"))
@@ -175,7 +182,7 @@ def _costs(found: Survey, scanner: Scanner, truth: bool) -> list[str]:
     return parts
 
 
-def _forms(found: Survey) -> list[str]:
+def _forms(found: Survey, job: Job) -> list[str]:
     hits = len(found.forms[0].bytes)
     parts = [
         f"<p>{hits} frames were encoded in every form. Black: the recipe's; blue: no pixel changes; orange: "
@@ -191,7 +198,8 @@ def _forms(found: Survey) -> list[str]:
         ]
         for coded, size in zip(found.forms, found.sizes, strict=True)
     )
-    head = ("form", "kept shot", "other shot", "largest change met, in the unit of the frames")
+    unit = job.unit if job.unit != "photon" else "photons"
+    head = ("form", "kept shot", "other shot", f"largest change met ({unit})")
     return [*parts, table(head, rows, numbers=(1, 2, 3))]
 
 
@@ -203,7 +211,7 @@ def _frames(found: Survey, job: Job, scanner: Scanner) -> list[str]:
     parts = []
     for title, one in (("hits", scanner.hits), ("misses", scanner.misses)):
         if one.frame is not None:
-            caption = f"largest value of every pixel in the {one.shots} {title}"
+            caption = f"largest value of every pixel in the {one.shots} {title} ({job.unit})"
             parts.append(_figure(frame_image(one.frame, pixels, what="survey"), caption))
     if parts:
         parts.append("<p>A crystal that was lost shows as a spot among the misses.</p>")
@@ -219,7 +227,8 @@ def _frames(found: Survey, job: Job, scanner: Scanner) -> list[str]:
                 continue
             drawn.add(one.row)
             where = f"train {job.table.train_id[one.row]}, cell {job.table.cell_id[one.row]}"
-            caption = f"{title}: {where}; left side of {name}: {sign * one.score:.4g}"
+            score = f"{sign * one.score:.4g}" if np.isfinite(one.score) else "unknown"
+            caption = f"{title}: {where}; left side of {name}: {score}"
             found_peaks = one.peaks if len(one.peaks) else None
             parts.append(_figure(frame_image(one.frame, pixels, found_peaks, "survey"), caption))
     return parts
