@@ -232,16 +232,18 @@ def hit_rate(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:
 def health(run: Any, axes: Any = None) -> np.ndarray:
     """Draw what share of the pixels counts, and how many are lit, by module and by memory cell.
 
+    Without lit pixels it is peaks, or photons: what was measured.
+
     Parameters
     ----------
     run : Table, Result, or path of a reduced run
     axes : array of matplotlib Axes, shape (2, 2), or None
-        Rows are pixels that count and lit pixels, columns modules and cells.
+        Rows are pixels that count, and lit pixels or what was measured; columns modules and cells.
 
     Returns
     -------
     ndarray of matplotlib Axes, shape (2, 2)
-        Empty where the run has no such measure. A module that was never there has no bar.
+        They say so where the run has no such measure. A module that was never there has no bar.
 
     Raises
     ------
@@ -263,14 +265,24 @@ def health(run: Any, axes: Any = None) -> np.ndarray:
         raise BadInput(f"plot.health: axes of shape {axes.shape} were given: expected (2, 2)")
     ok = table.module_status == ModuleStatus.OK
     cells, cell = np.unique(table.cell_id, return_inverse=True)
-    unmasked, lit = (table.measures.get(name) for name in ("unmasked_pixels", "lit_pixels"))
-    for row, (values, scale, label) in enumerate(
+    measured = next((name for name in ("lit_pixels", "n_peaks", "photons") if name in table.measures), "")
+    names = {"n_peaks": "mean peaks a module", "photons": "mean photons a module"}
+    for row, (values, scale, label, lacking) in enumerate(
         (
-            (unmasked, 100 / table.module_pixels, "pixels that count (%)"),
-            (lit, 1.0, "mean lit pixels a module"),
+            (
+                table.measures.get("unmasked_pixels"), 100 / table.module_pixels, "pixels that count (%)",
+                "pixels that count are not known:\n[measure.lit] counts them",
+            ),
+            (
+                table.measures.get(measured), 1.0, names.get(measured, "mean lit pixels a module"),
+                "neither lit pixels, peaks nor photons\nwere measured",
+            ),
         )
-    ):
+    ):  # fmt: skip
         if values is None:
+            for ax in axes[row]:
+                ax.set_axis_off()
+                ax.text(0.5, 0.5, lacking, transform=ax.transAxes, ha="center", va="center", fontsize="small")
             continue
         by_module = np.divide((values * ok).sum(0), ok.sum(0), out=np.zeros(ok.shape[1]), where=ok.any(0))
         sums, counts = (np.bincount(cell, part.sum(1).astype("f8"), len(cells)) for part in (values * ok, ok))

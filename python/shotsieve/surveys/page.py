@@ -211,8 +211,8 @@ def _frames(found: Survey, job: Job, scanner: Scanner) -> list[str]:
     parts = []
     for title, one in (("hits", scanner.hits), ("misses", scanner.misses)):
         if one.frame is not None:
-            caption = f"largest value of every pixel in the {one.shots} {title} ({job.unit})"
-            parts.append(_figure(frame_image(one.frame, pixels, what="survey"), caption))
+            caption = f"largest value of every pixel in the {one.shots} {title}"
+            parts.append(_figure(frame_image(one.frame, pixels, what="survey", unit=job.unit), caption))
     if parts:
         parts.append("<p>A crystal that was lost shows as a spot among the misses.</p>")
     groups: list[tuple[str, list[Example], int]] = [
@@ -230,7 +230,9 @@ def _frames(found: Survey, job: Job, scanner: Scanner) -> list[str]:
             score = f"{sign * one.score:.4g}" if np.isfinite(one.score) else "unknown"
             caption = f"{title}: {where}; left side of {name}: {score}"
             found_peaks = one.peaks if len(one.peaks) else None
-            parts.append(_figure(frame_image(one.frame, pixels, found_peaks, "survey"), caption))
+            parts.append(
+                _figure(frame_image(one.frame, pixels, found_peaks, "survey", unit=job.unit), caption)
+            )
     return parts
 
 
