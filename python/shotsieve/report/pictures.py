@@ -106,6 +106,8 @@ def frame_image(
         ax.set(xlabel="modules side by side", xticks=[], yticks=[])
     # A page has fewer points than the detector pixels: the mean of what falls on one is shown.
     ax.images[0].set_interpolation("auto")
+    # The layout is found twice: the first time the axes are not yet as narrow as the detector makes them.
+    drawn.get_layout_engine().execute(drawn)
     return drawn
 
 

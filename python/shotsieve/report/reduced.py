@@ -301,5 +301,8 @@ def _pixels(
     except ShotsieveError as err:
         if geometry:
             raise
-        notes.append(f"images show the modules side by side: the recipe's geometry cannot be used ({err})")
+        notes.append(
+            f"images show the modules side by side: the recipe's geometry cannot be used ({err}); give one: "
+            "--geometry"
+        )
         return None

@@ -165,6 +165,12 @@ def _costs(found: Survey, scanner: Scanner, truth: bool) -> list[str]:
         else "Loss is relative to the most permissive setting, at which every varied key lets most through; "
         "its hits may be false: look at what is lost before trusting either number."
     )
+    loose = next(outcome for outcome in found.outcomes if outcome.setting.key == PERMISSIVE).rate
+    if not truth and loose.of and loose.value > 0.5:
+        reference += (
+            f" <b>There {loose} of all shots are hits, most of them false by all likelihood: that they are "
+            "lost elsewhere says little.</b> Scan a narrower range (--scan), or give a --truth."
+        )
     parts = [f"<p>{reference} Each key is varied alone, the others stay as the recipe has them.</p>"]
     parts.append(_figure(figures.cost(found), "bytes kept against what is lost, setting by setting"))
     if grid.compared:
