@@ -305,7 +305,7 @@ def reduce_command(
     if report:
         from .cli_report import draw_after
 
-        draw_after(out)
+        draw_after(out, recipe)
     if as_json:
         click.echo(json.dumps(_answer(result, out), indent=2, sort_keys=True))
         return

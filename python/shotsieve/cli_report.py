@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .errors import ShotsieveError
+from .errors import BadInput, ShotsieveError
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 
 @click.command(name="report")
@@ -35,11 +39,16 @@ def report_command(out: Path, path: Path | None, geometry: Path | None) -> None:
     click.echo(f"report        {write_report(out, path, geometry)}")
 
 
-def draw_after(out: Path) -> None:
+def draw_after(out: Path, recipe: Recipe) -> None:
     """Draw the page of a run that was just reduced; what goes wrong here is no error of the reduction."""
     from .report import write_report
 
+    named = recipe.detector.geometry
     try:
-        write_report(out)
+        # The recipe that lies with the output is in another folder: a path in it may be seen from the first.
+        try:
+            write_report(out, None, None if named is None else recipe.path_of(named))
+        except BadInput:  # a geometry that nothing needed until now; the page tells what is wrong with it
+            write_report(out)
     except ShotsieveError as error:
         click.echo(f"no page was drawn: {error}", err=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,9 +130,11 @@ def scores(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:
     known = score[np.isfinite(score)]
     if known.max(initial=0) > 50 * max(np.median(known) if len(known) else 0, 1e-300):
         ax.set_yscale("symlog", linthresh=max(float(np.percentile(known, 90)), 1e-12))
-    ax.set(xlabel="train of the run", ylabel=name)
+    ax.set(xlabel="train of the run", ylabel=shorten(name, 30, placeholder=" ..."))
     ax.locator_params(axis="x", integer=True)
     ax.legend(loc="upper right", markerscale=3, fontsize="small")
+    if not len(known):
+        _tell_unknown(ax, name)
     return ax
 
 
@@ -174,8 +177,18 @@ def histogram(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:
         if at is not None:
             ax.axvline(at, color=LIMIT, lw=1, label="limit")
         ax.legend(fontsize="small")
-    ax.set(xlabel=label, ylabel="shots")
+    else:
+        _tell_unknown(ax, name)
+    ax.set(xlabel=shorten(label, 44, placeholder=" ..."), ylabel="shots")
     return ax
+
+
+def _tell_unknown(ax: Axes, name: str) -> None:
+    """Say in place of points why there are none."""
+    short = shorten(name, 40, placeholder=" ...")
+    told = f"{short} is known of no shot:\na module is missing, or has no constants"
+    where = {"transform": ax.transAxes, "ha": "center", "va": "center", "fontsize": "small"}
+    ax.text(0.5, 0.75, told if name else "nothing was measured", **where)
 
 
 def hit_rate(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:
@@ -215,16 +228,18 @@ def hit_rate(run: Any, by: str | None = None, ax: Axes | None = None) -> Axes:
 def health(run: Any, axes: Any = None) -> np.ndarray:
     """Draw what share of the pixels counts, and how many are lit, by module and by memory cell.
 
+    Without lit pixels it is peaks, or photons: what was measured.
+
     Parameters
     ----------
     run : Table, Result, or path of a reduced run
     axes : array of matplotlib Axes, shape (2, 2), or None
-        Rows are pixels that count and lit pixels, columns modules and cells.
+        Rows are pixels that count, and lit pixels or what was measured; columns modules and cells.
 
     Returns
     -------
     ndarray of matplotlib Axes, shape (2, 2)
-        Empty where the run has no such measure. A module that was never there has no bar.
+        They say so where the run has no such measure. A module that was never there has no bar.
 
     Raises
     ------
@@ -246,14 +261,24 @@ def health(run: Any, axes: Any = None) -> np.ndarray:
         raise BadInput(f"plot.health: axes of shape {axes.shape} were given: expected (2, 2)")
     ok = table.module_status == ModuleStatus.OK
     cells, cell = np.unique(table.cell_id, return_inverse=True)
-    unmasked, lit = (table.measures.get(name) for name in ("unmasked_pixels", "lit_pixels"))
-    for row, (values, scale, label) in enumerate(
+    measured = next((name for name in ("lit_pixels", "n_peaks", "photons") if name in table.measures), "")
+    names = {"n_peaks": "mean peaks a module", "photons": "mean photons a module"}
+    for row, (values, scale, label, lacking) in enumerate(
         (
-            (unmasked, 100 / table.module_pixels, "pixels that count (%)"),
-            (lit, 1.0, "mean lit pixels a module"),
+            (
+                table.measures.get("unmasked_pixels"), 100 / table.module_pixels, "pixels that count (%)",
+                "pixels that count are not known:\n[measure.lit] counts them",
+            ),
+            (
+                table.measures.get(measured), 1.0, names.get(measured, "mean lit pixels a module"),
+                "neither lit pixels, peaks nor photons\nwere measured",
+            ),
         )
-    ):
+    ):  # fmt: skip
         if values is None:
+            for ax in axes[row]:
+                ax.set_axis_off()
+                ax.text(0.5, 0.5, lacking, transform=ax.transAxes, ha="center", va="center", fontsize="small")
             continue
         by_module = np.divide((values * ok).sum(0), ok.sum(0), out=np.zeros(ok.shape[1]), where=ok.any(0))
         sums, counts = (np.bincount(cell, part.sum(1).astype("f8"), len(cells)) for part in (values * ok, ok))

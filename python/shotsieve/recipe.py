@@ -291,7 +291,7 @@ class Recipe:
             *path, key = dotted.split(".")
             section = ".".join(path)
             if section not in SECTIONS and not section.startswith(
-                ("measure.roi.", "measure.score.", "detector.")
+                ("measure.roi.", "measure.score.", "derive.", "detector.")
             ):
                 raise BadInput(
                     f"option {dotted!r}: expected section.key with one of the sections {', '.join(SECTIONS)}."

@@ -136,6 +136,21 @@ class TestPictures:
         with pytest.raises(BadInput, match="expected \\(2, 2\\)"):
             shotsieve.plot.health(table, axes[0])
 
+    def test_health_of_peaks_alone(self):
+        table = Table([7, 7], [0, 4], [0, 1], modules=(0, 1), module_pixels=100, measures=["n_peaks"])
+        table.set_module_status(slice(None), np.zeros((2, 2), int))
+        table.set_measure("n_peaks", slice(None), [[3, 0], [9, 4]])
+        axes = shotsieve.plot.health(table)
+        assert [bar.get_height() for bar in axes[1, 0].patches] == [6, 2]
+        assert axes[1, 0].get_ylabel() == "mean peaks a module"
+        assert "[measure.lit] counts them" in axes[0, 0].texts[0].get_text()
+
+    def test_scores_that_nothing_is_known_of_are_said_to_be(self):
+        table = Table([7], [0], [0], modules=(0, 1), module_pixels=100, measures=["n_peaks"])
+        for draw in ("scores", "histogram"):
+            ax = getattr(shotsieve.plot, draw)(table, "n_peaks >= 3")
+            assert "n_peaks is known of no shot" in ax.texts[0].get_text()
+
     def test_a_result_its_folder_and_its_table_are_drawn_alike(self, run):
         *_, result = run
         reduced = shotsieve.Reduced.open(result.out)

@@ -190,10 +190,13 @@ def test_the_command(reduced, tmp_path, capsys, simulated):
 
 def test_reduce_draws_the_page_at_its_end(simulated, tmp_path, capsys, monkeypatch):
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text("[calibrate]\n")
+    (tmp_path / "here.geom").write_bytes(simulated.geometry.read_bytes())
+    recipe.write_text('[[detector]]\nname = "AGIPD1M"\ngeometry = "here.geom"\n[calibrate]\n[write]\n')
     words = ["reduce", str(simulated.raw), "--recipe", str(recipe), "--constants", str(simulated.constants)]
     assert main([*words, "-o", str(tmp_path / "one"), "--report"]) == 0
-    assert "12 of 12 shots kept" in Page(tmp_path / "one" / "report.html").words
+    page = Page(tmp_path / "one" / "report.html").words
+    assert "12 of 12 shots kept" in page
+    assert "side by side" not in page  # a path that is seen from the folder of the recipe
     assert main([*words, "-o", str(tmp_path / "two"), "--no-report"]) == 0
     assert not (tmp_path / "two" / "report.html").exists()
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

@@ -91,6 +91,16 @@ def test_frames_in_memory_in_any_batches(native_backend, frames, maps, plan):
     np.testing.assert_array_equal(whole["ratio"][3], parts[3]["ratio"])
 
 
+def test_one_map_of_some_modules_of_a_detector(frames, maps, plan):
+    """Modules that are taken out of a map do not lie in memory as it did."""
+    whole = np.repeat(maps["ratio"], 2, axis=1)
+    places = list(range(0, 2 * SHAPE[0], 2))
+    alone = SpiScores({"ratio": whole[:, places]}, SHAPE)
+    np.testing.assert_array_equal(
+        alone(frames)["ratio"], SpiScores({"ratio": maps["ratio"]}, SHAPE)(frames)["ratio"]
+    )
+
+
 def test_a_masked_pixel_leaves_out_its_share_of_the_constant():
     """A dead frame scores 0; the score of half a detector is that of a map of this half."""
     signal, background = np.full((1, 2, 4), 0.5), np.full((1, 2, 4), 0.1)

@@ -54,7 +54,9 @@ def test_recipes(simulated, run, tmp_path):
     with pytest.raises(BadInput, match=r"no rule, so that every shot is kept .*add a section \[keep\]"):
         look(run, without(recipe, "keep"), out, simulated.constants)
     bare = {**recipe, "measure": {}, "keep": {"rule": "cell_id > 3"}}
-    with pytest.raises(BadInput, match=r"measures neither lit pixels nor peaks: add \[calibrate\]"):
+    with pytest.raises(
+        BadInput, match=r"measures neither lit pixels nor peaks, rings or scores: add \[calibrate\]"
+    ):
         look(run, bare, out, simulated.constants)
     plain = {**recipe, "keep": {"rule": "n_peaks > pulse_energy"}}
     with pytest.raises(

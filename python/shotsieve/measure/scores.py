@@ -151,7 +151,7 @@ class ScorePlan:
             planes = _map_planes(values, frame_shape, name).reshape(2, modules, pixels)
             fixed.append(_fixed(planes, most, 1 if kind == "photons" else INTENSITY_SCALE, name))
         if fixed:
-            arrays["map"] = np.stack([planes for planes, _ in fixed])
+            arrays["map"] = np.ascontiguousarray(np.stack([planes for planes, _ in fixed]))
         rules = {
             "n_rings": n_rings,
             "of_photons": sum(1 << number for number, kind in enumerate(kinds) if kind == "photons"),

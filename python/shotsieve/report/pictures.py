@@ -70,7 +70,7 @@ def images(run: Reduced) -> list[tuple[str, Figure]]:
 
 
 def _image(run: Reduced, frame: np.ndarray, peaks: np.ndarray | None) -> Figure:
-    return frame_image(frame, run.pixels, peaks, modules=run.table.modules)
+    return frame_image(frame, run.pixels, peaks, modules=run.table.modules, unit=run.settings.get("unit", ""))
 
 
 def frame_image(
@@ -79,14 +79,16 @@ def frame_image(
     peaks: np.ndarray | None = None,
     what: str = "report",
     modules: Sequence[int] | None = None,
+    unit: str = "",
 ) -> Figure:
     """Draw a frame (M, ss, fs) as the detector stands, or module beside module where that is not known."""
+    told = {"photon": "photons"}.get(unit, unit) or "value"
     drawn = new_figure(4.4, 3.8, what)
     ax = drawn.subplots()
     if frame.shape[1] == 1:
         for place, strips in enumerate(frame[:, 0]):
             ax.plot(strips, lw=0.8, label=f"module {place if modules is None else modules[place]}")
-        ax.set(xlabel="strip", ylabel="value")
+        ax.set(xlabel="strip", ylabel=told)
         ax.legend(fontsize="small")
         return drawn
     finite = frame[np.isfinite(frame)]
@@ -96,13 +98,16 @@ def frame_image(
         least = max(least, most / 1e4)
     if pixels is not None and pixels.shape == (frame.shape[0] * frame.shape[1], frame.shape[2]):
         plot.image(frame, pixels, ax, peaks=peaks, log=log, vmin=least, vmax=most)
+        drawn.axes[-1].set_ylabel(told)
     else:
         shown = np.concatenate(list(frame), axis=1 if frame.shape[1] >= frame.shape[2] else 0)
         norm = {"norm": "log" if log else "linear", "vmin": least, "vmax": most}
-        drawn.colorbar(ax.imshow(shown, aspect="auto", **norm), ax=ax)
+        drawn.colorbar(ax.imshow(shown, aspect="auto", **norm), ax=ax, label=told)
         ax.set(xlabel="modules side by side", xticks=[], yticks=[])
     # A page has fewer points than the detector pixels: the mean of what falls on one is shown.
     ax.images[0].set_interpolation("auto")
+    # The layout is found twice: the first time the axes are not yet as narrow as the detector makes them.
+    drawn.get_layout_engine().execute(drawn)
     return drawn
 
 

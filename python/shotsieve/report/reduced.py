@@ -149,6 +149,10 @@ class Reduced:
         frames = StoredFrames(self.out, found, detector.shape, self.table, bits)
         if not len(frames):
             why = "the files of the kept shots are not there" if self.kept.any() else "no shot was kept"
+            if self.kept.any() and write.get("content") == "photon_list":
+                why = (
+                    "photons were kept as lists, without frames beside them ([write] whole = 0.01 keeps some)"
+                )
             self.notes.append(f"{why}: no images are drawn")
             return None
         there = {span.module for span in found.spans}
@@ -297,5 +301,8 @@ def _pixels(
     except ShotsieveError as err:
         if geometry:
             raise
-        notes.append(f"images show the modules side by side: the recipe's geometry cannot be used ({err})")
+        notes.append(
+            f"images show the modules side by side: the recipe's geometry cannot be used ({err}); give one: "
+            "--geometry"
+        )
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +33,9 @@ def scores(counts: np.ndarray, name: str, limit: float, suggested: float | None)
         ax.axvline(suggested, color="tab:green", lw=1, ls="--", label=f"suggested: {suggested:g}")
     ax.set_xscale("symlog", linthresh=1)
     ax.set_yscale("log")
-    ax.set(xlabel=f"n: {name}", ylabel="shots with at least n", xlim=(0, None))
+    ax.set(xlabel=f"n: {shorten(name, 60)}", ylabel="shots with at least n")
+    if not len(ordered) or ordered[0] >= 0:
+        ax.set_xlim(0, None)
     ax.legend(fontsize="small")
     return drawn
 
@@ -55,10 +58,21 @@ def along(found: Survey, key: str) -> Figure:
     mine = [i for i, one in enumerate(outcomes) if one.setting.measured == found.outcomes[0].setting.measured]
     if key != RULE and mine:
         ax.axvline(x[mine[0]], color=LIMIT, lw=0.8, ls=":")
-    ax.set_xticks(x, [outcome.setting.value for outcome in outcomes], fontsize="small")
-    ax.set(xlabel=key, ylabel="share (%)", ylim=(0, None))
+    _name_settings(ax, x, outcomes, key)
+    ax.set(ylabel="share (%)", ylim=(0, None))
     ax.legend(fontsize="x-small")
     return drawn
+
+
+def _name_settings(ax: Any, x: np.ndarray, outcomes: list[Outcome], key: str) -> None:
+    """Write the values of a key below the axis, and their unit once where they share one."""
+    words = [outcome.setting.value.split() for outcome in outcomes]
+    units = {word[1] if len(word) == 2 else "" for word in words}
+    shared = len(units) == 1 and units != {""}
+    names = [word[0] if shared else " ".join(word) for word in words]
+    turned = {"rotation": 90} if sum(map(len, names)) > 60 else {}
+    ax.set_xticks(x, names, fontsize="small", **turned)
+    ax.set_xlabel(f"{key} ({units.pop()})" if shared else key)
 
 
 def _bars(ax: Any, x: np.ndarray, shares: list[Share], colour: str | None, label: str, **style: Any) -> None:
@@ -117,8 +131,8 @@ def peaks(found: Survey, key: str) -> Figure | None:
         if which.any():
             ax.plot(x, [o.mean_of(which) for o in outcomes], "o-", ms=3, lw=1, color=colour, label=label)
     ax.set_yscale("symlog", linthresh=0.1)
-    ax.set_xticks(x, [outcome.setting.value for outcome in outcomes], fontsize="small")
-    ax.set(xlabel=key, ylabel="peaks of a shot, mean", ylim=(0, None))
+    _name_settings(ax, x, outcomes, key)
+    ax.set(ylabel="peaks of a shot, mean", ylim=(0, None))
     ax.legend(fontsize="small", title="by the recipe", title_fontsize="x-small")
     return drawn
 

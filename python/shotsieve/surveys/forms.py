@@ -104,6 +104,12 @@ class Forms:
                     "raw words are not compressed in a survey: the size of the output is not known"
                 )
             self._add(dataclasses.replace(own, compression=keys["compression"]), keys, True)
+        elif own.content == "photon_list":
+            self.notes.append(
+                "photon lists are not encoded in a survey: the size of the output is not known; below about "
+                '0.5 photons a pixel it is less than that of content = "photons"'
+            )
+            self._add(own, {}, True)
         else:
             self._add(own, {}, True)
         for write, keys in self._others(given):
@@ -197,6 +203,8 @@ class Forms:
             if coded.form.content == "raw":
                 if coded.form.compression == "none":  # else nothing is known: these words are not here
                     coded.bytes.append(self.raw_bytes(present))
+                continue
+            if coded.form.content == "photon_list":
                 continue
             packed = packing(coded.form.compression)
             made = coded.form.apply({name: array.copy() for name, array in plain.items()})

@@ -178,6 +178,21 @@ def ask(scanner: Scanner, setting: Setting, table: Table | None = None) -> np.nd
     return setting.rule.evaluate({name: table.bounds(name) for name in setting.rule.names})
 
 
+def compared(scanner: Scanner, setting: Setting, words: str) -> np.ndarray:
+    """Return what a side of the rule is in every shot that was seen, float64; the least it may be.
+
+    Shots of which nothing is known are left out, and all of them where `words` is no side of a comparison.
+    """
+    table = scanner.table(setting.measured)
+    fill(table, setting.recipe.derive)
+    for one in setting.rule.sides({name: table.bounds(name) for name in setting.rule.names}):
+        for told, side in ((one.words[0], one.left), (one.words[2], one.right)):
+            if told == words:
+                low = np.broadcast_to(np.asarray(side[0], "f8"), len(table))
+                return low[np.isfinite(low)]
+    return np.zeros(0)
+
+
 def _ask(scanner: Scanner, setting: Setting, keeper: Keeper) -> tuple:
     """Return verdicts, what is kept, peaks, lit pixels, and rejected components of a setting."""
     table, counts = scanner.table(setting.measured), scanner.counts[setting.measured]

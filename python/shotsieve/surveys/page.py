@@ -15,6 +15,7 @@ from ..report.pictures import frame_image
 from . import figures
 from .grid import PERMISSIVE, RECIPE, RULE
 from .intervals import LEVEL
+from .judge import compared
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +57,7 @@ def write_page(found: Survey, job: Job, scanner: Scanner, truth: bool) -> Path:
         section("What a reduction with this recipe will take", _prediction(found)),
         section("What each setting costs", _costs(found, scanner, truth)),
     ]
-    parts += [section("What kept frames are written as", _forms(found))]
+    parts += [section("What kept frames are written as", _forms(found, job))]
     parts += [section("What was kept and what was not, seen", _frames(found, job, scanner))]
     parts += [section("All settings", _settings(found, truth))]
     if any(outcome.peaks is not None for outcome in found.outcomes):
@@ -71,7 +72,10 @@ def write_page(found: Survey, job: Job, scanner: Scanner, truth: bool) -> Path:
 def _headline(found: Survey) -> str:
     mine = found.outcomes[0]
     unsure = int((mine.verdict == -1).sum())
-    undecided = f" {unsure:,} of these could not be decided." if unsure else ""
+    undecided = ""
+    if unsure:
+        fate = "kept" if found.grid.recipe.keep.undecided == "keep" else "not kept"
+        undecided = f" Of {unsure:,} of {len(mine.verdict):,} shots nothing can be said: these are {fate}."
     lost = ""
     if mine.missed is not None:
         lost = f" Of the true hits {mine.missed} are lost; of the true misses {mine.false} are kept."
@@ -106,6 +110,8 @@ def _prediction(found: Survey) -> list[str]:
         low, high = (_bytes(size) for size in (told.bytes_low, told.bytes_high))
         beside = f"of these {_bytes(told.bytes_beside)} beside the frames"
         smaller = f"{told.ratio:.3g} times smaller" if told.bytes_out else "only the table is written"
+        if told.ratio < 1:
+            smaller = f"{1 / told.ratio:.3g} times larger than what is read"
         rows.append(["output", f"{_bytes(told.bytes_out)} ({low} to {high})", f"{smaller}; {beside}"])
     else:
         rows.append(["output", "not known", "no frame was encoded in this form"])
@@ -132,10 +138,16 @@ def _costs(found: Survey, scanner: Scanner, truth: bool) -> list[str]:
         else "Loss is relative to the most permissive setting, at which every varied key lets most through; "
         "its hits may be false: look at what is lost before trusting either number."
     )
+    loose = next(outcome for outcome in found.outcomes if outcome.setting.key == PERMISSIVE).rate
+    if not truth and loose.of and loose.value > 0.5:
+        reference += (
+            f" <b>There {loose} of all shots are hits, most of them false by all likelihood: that they are "
+            "lost elsewhere says little.</b> Scan a narrower range (--scan), or give a --truth."
+        )
     parts = [f"<p>{reference} Each key is varied alone, the others stay as the recipe has them.</p>"]
     parts.append(figure(figures.cost(found), "bytes kept against what is lost, setting by setting"))
     if grid.compared:
-        counts = scanner.table(mine.setting.measured).bounds(grid.compared)[0]
+        counts = compared(scanner, mine.setting, grid.compared)
         suggested = next((one.number for one in found.suggestions if one.key == RULE), None)
         drawn = figures.scores(counts, grid.compared, grid.number, suggested)
         parts.append(figure(drawn, "shots with at least n; hits make the flat part"))
@@ -149,7 +161,7 @@ def _costs(found: Survey, scanner: Scanner, truth: bool) -> list[str]:
     return parts
 
 
-def _forms(found: Survey) -> list[str]:
+def _forms(found: Survey, job: Job) -> list[str]:
     hits = len(found.forms[0].bytes)
     parts = [
         f"<p>{hits} frames were encoded in every form. Black: the recipe's; blue: no pixel changes; orange: "
@@ -165,7 +177,8 @@ def _forms(found: Survey) -> list[str]:
         ]
         for coded, size in zip(found.forms, found.sizes, strict=True)
     )
-    head = ("form", "kept shot", "other shot", "largest change met, in the unit of the frames")
+    unit = job.unit if job.unit != "photon" else "photons"
+    head = ("form", "kept shot", "other shot", f"largest change met ({unit})")
     return [*parts, table(head, rows, numbers=(1, 2, 3))]
 
 
@@ -178,7 +191,7 @@ def _frames(found: Survey, job: Job, scanner: Scanner) -> list[str]:
     for title, one in (("hits", scanner.hits), ("misses", scanner.misses)):
         if one.frame is not None:
             caption = f"largest value of every pixel in the {one.shots} {title}"
-            parts.append(figure(frame_image(one.frame, pixels, what="survey"), caption))
+            parts.append(figure(frame_image(one.frame, pixels, what="survey", unit=job.unit), caption))
     if parts:
         parts.append("<p>A crystal that was lost shows as a spot among the misses.</p>")
     groups: list[tuple[str, list[Example], int]] = [
@@ -193,9 +206,12 @@ def _frames(found: Survey, job: Job, scanner: Scanner) -> list[str]:
                 continue
             drawn.add(one.row)
             where = f"train {job.table.train_id[one.row]}, cell {job.table.cell_id[one.row]}"
-            caption = f"{title}: {where}; left side of {name}: {sign * one.score:.4g}"
+            score = f"{sign * one.score:.4g}" if np.isfinite(one.score) else "unknown"
+            caption = f"{title}: {where}; left side of {name}: {score}"
             found_peaks = one.peaks if len(one.peaks) else None
-            parts.append(figure(frame_image(one.frame, pixels, found_peaks, "survey"), caption))
+            parts.append(
+                figure(frame_image(one.frame, pixels, found_peaks, "survey", unit=job.unit), caption)
+            )
     return parts
 
 

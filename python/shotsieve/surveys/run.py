@@ -21,11 +21,11 @@ from ..engine.selection import whole_of
 from ..errors import BadInput, OutputError
 from ..keep import Keeper
 from ..pages import need_matplotlib
-from ..recipe import Measure, Recipe, Write
+from ..recipe import Recipe, Write
 from ..write.part import Part
 from .forms import Forms
 from .grid import WRITE_KEYS, Grid, parse_scan
-from .judge import Outcome, Sizes, ask, judge
+from .judge import Outcome, Sizes, ask, compared, judge
 from .misses import Reduction, false_negatives, table_beside
 from .predict import Prediction, Traced, predict
 from .sample import Sample, draw
@@ -220,8 +220,7 @@ def survey(
     if reduction is not None:
         probability = reduction.probability[rows]
         lost = [false_negatives(outcome.hit, probability, reduction) for outcome in outcomes]
-    name = grid.compared
-    counted = scanner.table(mine.measured).bounds(name)[0] if name else np.zeros(0)
+    counted = compared(scanner, mine, grid.compared)
     rule, why_not = suggest_rule(grid, counted)
     suggestions = [one for one in (rule, suggest_form(forms.coded, is_hit, sizes)) if one is not None]
     notes += [*job.notes, *grid.notes, *forms.notes, *one.notes, *([why_not] if why_not else [])]
@@ -241,10 +240,11 @@ def _check(recipe: Recipe) -> list[str]:
             "survey: the recipe has no rule, so that every shot is kept whatever is measured: add a section "
             '[keep] with a rule, such as rule = "n_peaks >= 10"'
         )
-    if recipe.calibrate is None or (recipe.measure.lit is None and recipe.measure.peaks is None):
+    measure = recipe.measure
+    if recipe.calibrate is None or not (measure.lit or measure.peaks or measure.rings or measure.scores):
         raise BadInput(
-            "survey: the recipe measures neither lit pixels nor peaks: add [calibrate], and [measure.lit] or "
-            "[measure.peaks]"
+            "survey: the recipe measures neither lit pixels nor peaks, rings or scores: add [calibrate], and "
+            "[measure.lit], [measure.peaks], [measure.rings] or [measure.score.NAME]"
         )
     if not recipe.others:
         return []
@@ -254,7 +254,9 @@ def _check(recipe: Recipe) -> list[str]:
 def _to_look(recipe: Recipe) -> Recipe:
     """Return the recipe that gives every shot as it is calibrated, and measures what rules ask for."""
     regions = {name: one for name, one in (recipe.measure.roi or {}).items() if one.kind != "projection"}
-    measure = Measure(lit=recipe.measure.lit, peaks=recipe.measure.peaks, roi=regions or None)
+    measure = replace(
+        recipe.measure, roi=regions or None, azint=None, xcca=None, pump_probe=None, average=None
+    )
     write = recipe.write or Write()
     plain = Write(modules=write.modules, regions=write.regions)
     return replace(recipe, measure=measure, keep=None, redu=None, others={}, write=plain)

@@ -38,12 +38,13 @@ class Counts:
 
     Attributes
     ----------
-    lit, peaks : ndarray of int64, shape (n, M), or None
+    lit, lit_high, peaks : ndarray of int64, shape (n, M), or None
     rejected : ndarray of int64, shape (n, 6)
         Components that each of `shotsieve.measure.peaks.FILTERS` rejected.
     """
 
     lit: np.ndarray | None
+    lit_high: np.ndarray | None
     peaks: np.ndarray | None
     rejected: np.ndarray
 
@@ -122,14 +123,16 @@ class Scanner:
         self._peaks: dict[PeakParams, tuple[np.ndarray, np.ndarray]] = {}
         self._finders: dict[PeakParams, PeakFinder] = {}
         for setting in grid.settings:
-            lit = peaks = None
+            lit = high = peaks = None
             rejected = np.zeros((n, len(FILTERS)), "i8")
             if setting.lit is not None:
                 lit = self._lit.setdefault(setting.lit, np.zeros((n, modules), "i8"))
+            if setting.lit_high is not None:
+                high = self._lit.setdefault(setting.lit_high, np.zeros((n, modules), "i8"))
             if setting.peaks is not None:
                 empty = np.zeros((n, modules), "i8"), rejected
                 peaks, rejected = self._peaks.setdefault(setting.peaks, empty)
-            self.counts[setting.measured] = Counts(lit, peaks, rejected)
+            self.counts[setting.measured] = Counts(lit, high, peaks, rejected)
         for params in self._peaks:
             self._finders[params] = PeakFinder(backend, _plan(job.peaks.plan, params), TOGETHER)
         table = job.table
@@ -186,6 +189,8 @@ class Scanner:
         part, counts = self._job.table.part(rows), self.counts[measured]
         if counts.lit is not None:
             part.take_measure("lit_pixels", counts.lit[self.seen])
+        if counts.lit_high is not None:
+            part.take_measure("lit_pixels_high", counts.lit_high[self.seen])
         if counts.peaks is not None:
             part.take_measure("n_peaks", counts.peaks[self.seen])
         return part

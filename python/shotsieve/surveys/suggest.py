@@ -23,7 +23,10 @@ CHANCE = 1e-3
 """Probability of a miss having as many peaks as the limit, by chance."""
 
 WIDTHS = 5
-"""Robust widths above the median from which a count of lit pixels stands out."""
+"""Robust widths above the median from which a score, or a count of lit pixels, stands out."""
+
+MEASURES = ("lit_", "photons", "intensity", "score_")
+"""How the names begin of columns for which a limit is suggested that way."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,13 @@ def plateau(counts: np.ndarray, limit: int) -> int | None:
 
 
 def suggest_rule(grid: Grid, counts: np.ndarray) -> tuple[Suggestion | None, str]:
-    """Suggest the number in the rule, where the rule compares peaks or lit pixels with nothing but a number.
+    """Suggest the number in the rule, where the rule compares peaks or a score with nothing but a number.
 
     Parameters
     ----------
     grid : Grid
-    counts : ndarray of int, shape (n,)
-        What the rule compares first, of every shot that was seen, with the recipe's own setting.
+    counts : ndarray of float64, shape (n,)
+        What the rule compares first, of every shot of which it is known, with the recipe's own setting.
 
     Returns
     -------
@@ -136,14 +139,16 @@ def suggest_rule(grid: Grid, counts: np.ndarray) -> tuple[Suggestion | None, str
         Empty where there is one.
     """
     rule, number, name = grid.recipe.keep.rule, grid.number, grid.compared
-    kind = name.partition("[")[0]
-    if number is None or kind not in ("n_peaks", "lit_pixels"):
+    peaks = grid.columns == {"n_peaks"}
+    if number is None or not (peaks or any(column.startswith(MEASURES) for column in grid.columns)):
         return None, (
-            "no limit is suggested: that is done for rules that begin with n_peaks or lit_pixels and a "
-            "number, such as n_peaks >= 10"
+            "no limit is suggested: that is done for rules that begin with peaks, lit pixels, photons or a "
+            "score that is at least a number, such as n_peaks >= 10"
         )
     n = len(counts)
-    if kind == "n_peaks":
+    if not n:
+        return None, f"no limit is suggested: {name} is known of no shot"
+    if peaks:
         mean, least = peaks_by_chance(counts)
         limit = plateau(counts, least)
         kept = 0 if limit is None else int((counts >= limit).sum())
@@ -161,21 +166,29 @@ def suggest_rule(grid: Grid, counts: np.ndarray) -> tuple[Suggestion | None, str
         )
     else:
         middle, width = middle_and_width(counts)
-        limit = int(np.ceil(middle + WIDTHS * width))
+        limit = _rounded_up(middle + WIDTHS * width, bool((counts == np.rint(counts)).all()))
         kept = int((counts >= limit).sum())
         if width == 0 or kept < FEWEST or 2 * kept > n:
             return None, (
                 f"no limit is suggested: {kept} of {n} shots lie {WIDTHS} robust widths above the median of "
-                f"{middle:g} lit pixels, and a suggestion needs {FEWEST}, and fewer than half"
+                f"{name}, {middle:.4g}, and a suggestion needs {FEWEST}, and fewer than half"
             )
         reason = (
-            f"most shots have {middle:g} +- {width:.3g} lit pixels (median and robust width); the limit is "
+            f"{name} is {middle:.4g} +- {width:.3g} in most shots (median and robust width); the limit is "
             f"{WIDTHS} widths above, and {kept} of {n} shots ({percent(kept / n)} %) reach it"
         )
-    if grid.strict:
+    if grid.strict and isinstance(limit, int):
         limit -= 1
     text = with_number(rule, limit)
     return Suggestion(RULE, text, reason, limit != number, limit), ""
+
+
+def _rounded_up(limit: float, whole: bool) -> float:
+    """Return a limit as a user would write it: a whole number of counts, else three digits."""
+    if whole or limit == 0:
+        return math.ceil(limit)
+    digits = 10.0 ** (math.floor(math.log10(abs(limit))) - 2)
+    return float(f"{math.ceil(limit / digits) * digits:.3g}")
 
 
 def suggest_form(forms: list[Coded], is_hit: np.ndarray, sizes: list[Sizes]) -> Suggestion | None:
