@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 
 from .cpus import usable_cpus
 from .errors import BackendUnavailable, BadInput, nearest
+from .telling import tell
 
 NAMES = ("cpu", "cuda", "emu")
 """Every backend there can be; ``"auto"`` picks ``cuda`` or ``cpu``."""
@@ -192,7 +192,6 @@ def _make_emu() -> Backend:
 
 
 _MAKERS: dict[str, Callable[[], Backend]] = {"cpu": _make_cpu, "cuda": _make_cuda, "emu": _make_emu}
-_said: set[str] = set()
 
 
 def get(name: str = "auto") -> Backend:
@@ -221,9 +220,7 @@ def get(name: str = "auto") -> Backend:
     """
     if name == "auto":
         chosen = _auto()
-        if chosen.name not in _said:
-            _said.add(chosen.name)
-            print(f"shotsieve: backend {chosen.name} ({chosen.detail})", file=sys.stderr)
+        tell(f"backend {chosen.name} ({chosen.detail})", once=True)
         return chosen
     if name not in _MAKERS:
         choices = ("auto", *NAMES)
@@ -241,9 +238,7 @@ def _auto() -> Backend:
     except GpuNotUsable as error:
         if error.after_fork:
             raise
-        if "cuda" not in _said:
-            _said.add("cuda")
-            print(f"shotsieve: there is a GPU, but it is not used: {error}", file=sys.stderr)
+        tell(f"there is a GPU, but it is not used: {error}", once=True)
     except BackendUnavailable:
         pass  # there is no GPU, or this build has no CUDA: `shotsieve info` says which
     return get("cpu")

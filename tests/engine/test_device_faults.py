@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import shotsieve
 from shotsieve import backend as backends
+from shotsieve import telling
 from shotsieve.device import EmulatedDevice
-from shotsieve.engine import passes
 from shotsieve.engine.blocks import BlockRunner
 from shotsieve.errors import BackendUnavailable, NoRoom
 
@@ -30,7 +30,7 @@ def small(monkeypatch):
         emu = backends.get("emu")
     except BackendUnavailable as error:
         pytest.skip(str(error))
-    monkeypatch.setattr(passes, "_said", set())
+    monkeypatch.setattr(telling, "_said", set())
 
     def make(memory_bytes: int):
         device = EmulatedDevice(emu.native, memory_bytes)

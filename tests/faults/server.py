@@ -44,7 +44,7 @@ class Server:
         arguments = [str(case.sim.raw), str(recipe), str(case.sim.constants), str(folder)]
         arguments += ["prepared"] if prepared else []
         preload = " ".join(filter(None, [str(shim), os.environ.get("LD_PRELOAD")]))
-        self._errors = folder.with_suffix(".errors").open("w+")
+        self._errors = folder.with_name(f"errors-{folder.name}").open("w+")
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "harness.py"), *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,

@@ -131,6 +131,7 @@ LAYERS = [
         "errors",
         "units",
         "cpus",
+        "telling",
         "memory",
         "backend",
         "device",

@@ -11,7 +11,7 @@ from shotsieve.engine.matching import Match, MatchKeeper, declare_joined, joined
 from shotsieve.errors import BadInput
 from shotsieve.keep import PROBABILITY, Keeper
 from shotsieve.recipe import Recipe
-from shotsieve.table import FATES, Table
+from shotsieve.table import FATES, ModuleStatus, Table
 
 RULE = {"keep": {"rule": "b_lit_pixels[2] > 1 or b_lit_fraction[4] > 1 or b_intensity > 0"}}
 
@@ -120,8 +120,10 @@ def test_what_is_kept_with_the_leading_one(pair, names, rng):
         mine = (one.train_id == two.train_id[row]) & (one.fate <= 1)
         if match.by_pulse:
             mine &= one.pulse_id == two.pulse_id[row]
-        assert kept == (one.fate[mine] == 0).any()
-        assert FATES[two.fate[row]] == ("kept" if kept else "dropped")
+        states = set(two.module_status[row].tolist())
+        lost = ModuleStatus.UNREADABLE in states and not states & {ModuleStatus.OK, ModuleStatus.NO_CONSTANTS}
+        assert kept == ((one.fate[mine] == 0).any() and not lost)
+        assert FATES[two.fate[row]] == ("unreadable" if lost else "kept" if kept else "dropped")
         assert two.verdict[row] == max(one.verdict[mine].tolist(), key=order.get, default=0)
         chance = 1 - np.prod(1 - one.columns[PROBABILITY][mine])
         np.testing.assert_allclose(two.columns[PROBABILITY][row], chance, atol=1e-12)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from ..constants.container import Constants
 from ..errors import BadInput
 from ..recipe import Recipe
 from ..table import FATES, Table
+from ..telling import tell
 from ..write import ledger
 from ..write.output import OutputFolder
 from .averages import room_for_averages
@@ -140,7 +140,7 @@ def reduce(
         branch.parts = cut_parts(job.source, job.recipe.write.trains_per_file if job.recipe.write else TRAINS)
         others_of(job)
         if (told := room_for_averages(job, chosen)) is not None:
-            print(f"shotsieve: {told}", file=sys.stderr)
+            tell(told)
     with folder:
         folder.journal.begin(plan_of(branches, chosen, force))
         prepared = time.perf_counter()

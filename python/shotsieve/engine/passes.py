@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import NoRoom
+from ..telling import tell
 from ..write.journal import Entry
 from ..write.part import Part
 from .blocks import BlockRunner, Slot
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
     from .job import Job
 
 SLOTS = 3
-
-
-_said: set[str] = set()
-
-
-def _say_once(text: str) -> None:
-    """Tell who watches; what depends on the device goes into no output."""
-    if text not in _said:
-        _said.add(text)
-        print(text, file=sys.stderr)
 
 
 class FrameSink(Protocol):
@@ -136,9 +126,10 @@ class Pass:
             gc.collect()  # their arrays may be parts of cycles
         if lack is not None or size < block_bytes:
             number = f"{len(self.slots)} block" + ("s" if len(self.slots) != 1 else "")
-            _say_once(
-                f"shotsieve: {number} of {size / 1e6:.1f} MB in flight, since the device has no room for "
-                f"{SLOTS} of {block_bytes / 1e6:.1f} MB"
+            tell(
+                f"{number} of {size / 1e6:.1f} MB in flight, since the device has no room for "
+                f"{SLOTS} of {block_bytes / 1e6:.1f} MB",
+                once=True,
             )
 
     def _cut(self, parts: Sequence[Part], block_bytes: int) -> list[tuple[Part, list[tuple[int, int]]]]:

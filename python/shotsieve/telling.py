@@ -1,0 +1,28 @@
+"""What is told to whoever watches, beside the results: lines on standard error."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+
+_said: set[str] = set()
+
+
+def tell(text: str, once: bool = False) -> None:
+    """Write a line to standard error; one that is full or closed ends nothing.
+
+    Parameters
+    ----------
+    text : str
+    once : bool
+        Not again what this process has said.
+
+    Examples
+    --------
+    >>> tell("averages take 2 GB")
+    """
+    if once and text in _said:
+        return
+    _said.add(text)
+    with suppress(OSError):
+        print(f"shotsieve: {text}", file=sys.stderr)
