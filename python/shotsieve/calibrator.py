@@ -202,6 +202,11 @@ class Calibrator:
         """
         outputs = self._checked(outputs)
         cell_ids = np.asarray(cell_ids)
+        if cell_ids.ndim != 1:
+            raise BadInput(
+                f"{WHO}: cell_ids has shape {cell_ids.shape}; expected (n,), one number for every shot: "
+                "cell_ids.ravel() makes it of a column, as raw files have it"
+            )
         shapes = [(len(cell_ids), *self.frame_shape)]
         if len(self.modules) == 1:
             shapes.append((len(cell_ids), *self.frame_shape[1:]))

@@ -225,7 +225,7 @@ class PhotonLists:
         Parameters
         ----------
         integrator : AzimuthalIntegrator
-            Of a geometry with the modules of `modules`.
+            Of a geometry of the whole detector, or of the modules of `modules` alone.
         batch : int
             Shots that are frames at a time.
 
@@ -245,10 +245,24 @@ class PhotonLists:
         """
         if not len(self):
             raise BadInput("profiles of photon lists: no shot was kept, so there is nothing to integrate")
+        detector, lines = self.detector, integrator.pixels.shape[0]
+        places = np.arange(len(self.modules))
+        if lines == len(detector.modules) * detector.frame_shape[0]:
+            places = np.asarray(self.modules) - detector.first_module
+        elif lines != len(places) * detector.frame_shape[0]:
+            raise BadInput(
+                f"profiles of photon lists: the integrator's geometry has {lines} rows; expected "
+                f"{len(places) * detector.frame_shape[0]}, of modules {', '.join(map(str, self.modules))}, "
+                f"or {len(detector.modules) * detector.frame_shape[0]}, of the whole {detector.name}"
+            )
+        slab = lines // detector.frame_shape[0]
         parts = []
         for start in range(0, len(self), batch):
             data, mask = self.frames(range(start, min(start + batch, len(self))))
-            parts.append(integrator(data.astype("f4"), mask=mask))
+            values = np.zeros((len(data), slab, *detector.frame_shape), "f4")
+            masked = np.full(values.shape, MISSING, "u4")
+            values[:, places], masked[:, places] = data, mask
+            parts.append(integrator(values, mask=masked))
         joined = {}
         for name in (*FRAME_ARRAYS, *SUM_ARRAYS):
             values = [getattr(part, name) for part in parts]

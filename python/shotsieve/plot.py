@@ -249,7 +249,7 @@ def image(
     Raises
     ------
     BadInput
-        If the frame is not of the detector.
+        If the frame is not of the detector, or there is no pixel map.
 
     Examples
     --------
@@ -257,6 +257,11 @@ def image(
     """
     from .geometry.assemble import assemble
 
+    if pixels is None:
+        raise BadInput(
+            "image: pixels is None, so it is not known where the pixels are: give a PixelMap, or open the "
+            'reduced run with shotsieve.Reduced.open(out, geometry="agipd.geom")'
+        )
     picture, extent = assemble(frame, pixels)
     ax = new_axes(ax)
     shown = np.ma.masked_invalid(picture)

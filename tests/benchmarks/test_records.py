@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+import re
 
 import machine
 import pytest
@@ -40,6 +41,17 @@ def test_a_record_has_the_agreed_fields():
     assert list(record) == list(records.FIELDS)
     assert record["shots_per_s"] == 1235
     json.dumps(record, allow_nan=False)
+
+
+def test_every_benchmark_is_listed_with_a_record_that_exists():
+    root = records.HISTORY.parents[1]
+    page, readme = ((root / name).read_text() for name in ("docs/benchmarks.md", "benchmarks/README.md"))
+    for name in {path.name[11:].rpartition("-")[0] for path in records.HISTORY.glob("*.json")}:
+        assert f"\n| `{name}` |" in page, name
+        assert f"\n| `{name}` (" in readme, name
+    linked = re.findall(r"\.\./(benchmarks/history/[^)]*)", page)
+    assert len(linked) > 20
+    assert not [name for name in linked if not (root / name).is_file()]
 
 
 def test_a_record_names_no_host():

@@ -175,6 +175,7 @@ def test_units_and_thresholds(frames):
         ({"raw": np.zeros((2, 2, 2, 512, 128), "i4")}, "dtype int32; expected .* and uint16"),
         ({"raw": np.zeros((3, 2, 2, 512, 128), "u2")}, r"2 shots \(the length of cell_ids\)"),
         ({"raw": np.zeros((2, 2, 512, 128), "u2")}, "shape"),
+        ({"cell_ids": np.array([[0], [1]])}, r"cell_ids has shape \(2, 1\); expected \(n,\).*ravel"),
         ({"outputs": "dta"}, "no output 'dta'. Did you mean"),
         ({"photon_energy_kev": None, "outputs": "photons"}, "give photon_energy_kev"),
         ({"photon_energy_kev": None, "outputs": "lit_pixels"}, "lit pixels are asked for"),

@@ -127,7 +127,25 @@ def test_profiles_and_sums_are_those_of_the_frames(reduced, rng):
         np.testing.assert_array_equal(photons.lists(3).photons[ok], table.measures["photons"][ok, column])
 
 
-def _rings():
+def test_profiles_with_a_geometry_of_the_whole_detector(reduced, tmp_path):
+    from shotsieve.simulate.geometry import write_geometry
+
+    ai = shotsieve.AzimuthalIntegrator(
+        write_geometry(tmp_path / "agipd.geom", 1.6, 9.3), npt=40, backend="cpu"
+    )
+    with shotsieve.PhotonLists(reduced("photon_list", whole=0.3).out) as photons:
+        found = photons.profiles(ai)
+        data, mask = photons.frames()
+        frames = np.full((len(data), 16, 512, 128), np.nan, "f4")
+        frames[:, photons.modules] = np.where(mask == 0, data, np.float32(np.nan))
+        np.testing.assert_array_equal(found.intensity.view("u1"), ai(frames).intensity.view("u1"))
+        with pytest.raises(
+            BadInput, match="has 1536 rows; expected 1024, of modules 3, 9, or 8192, of the whole"
+        ):
+            photons.profiles(_rings(3))
+
+
+def _rings(modules=2):
     from shotsieve.geometry import PixelMap
     from shotsieve.geometry.tile import Tile
 
@@ -136,10 +154,13 @@ def _rings():
         Tile(
             (512 * k, 512 * k + 512, 0, 128), np.array(corner), np.array([0, step, 0]), np.array([step, 0, 0])
         )
-        for k, corner in enumerate([(0.005, -0.05, 2.0), (-0.03, -0.05, 2.0)])
+        for k, corner in enumerate([(0.005, -0.05, 2.0), (-0.03, -0.05, 2.0), (0.1, 0.1, 2.0)][:modules])
     )
     return shotsieve.AzimuthalIntegrator(
-        PixelMap(tiles, (1024, 128), 2.0, 9.3, "two modules"), npt=40, error_model="poisson", backend="cpu"
+        PixelMap(tiles, (512 * modules, 128), 2.0, 9.3, "two modules"),
+        npt=40,
+        error_model="poisson",
+        backend="cpu",
     )
 
 

@@ -144,6 +144,7 @@ def test_bad_input(integrator, frames, pixels):
         (lambda: plot.profiles(result, against=[6, 5, 4, 3, 2, 1]), "6 ascending"),
         (lambda: plot.profile(dataclasses.replace(result, chi_edges=np.zeros(3))), "plot.cake"),
         (lambda: plot.image(frames[0, :7], pixels), "expected"),
+        (lambda: plot.image(frames[0], None), "pixels is None.*Reduced.open"),
         (lambda: plot.image(-frames[0] - 1, pixels, log=True), "above 0"),
     ):
         with pytest.raises(BadInput, match=text):

@@ -80,6 +80,8 @@ def test_check_and_overwrite_know_the_page(reduced, page, simulated, tmp_path):
 
 def test_images_are_those_of_the_frames(reduced):
     run = Reduced.open(reduced)
+    assert len(repr(run)) < 200
+    assert repr(run).endswith("shots kept)")
     frames, rows = run.frames, run.frames.rows
     np.testing.assert_array_equal(np.sort(rows), np.flatnonzero(run.table.fate == FATES.index("kept")))
     lit = run.table.measures["lit_pixels"]

@@ -49,6 +49,20 @@ def test_options(simulated, run, tmp_path, options, said):
     assert not list(tmp_path.iterdir())
 
 
+def test_files_beside_the_page_that_no_survey_has_written(simulated, run, tmp_path):
+    recipe, page = recipe_of(simulated), tmp_path / "s.html"
+    for name in ("s.csv", "s.h5"):
+        (tmp_path / name).write_bytes(b"key,other\n")
+        with pytest.raises(OutputError, match=rf"{name} stands where the table .* another name"):
+            look(run, recipe, page, simulated.constants)
+        assert (tmp_path / name).read_bytes() == b"key,other\n"
+        (tmp_path / name).unlink()
+        with pytest.raises(BadInput, match=r"cannot end with \.(csv|h5), as its table does: take \.html"):
+            look(run, recipe, tmp_path / name, simulated.constants)
+    look(run, recipe, page, simulated.constants, shots=2)
+    look(run, recipe, page, simulated.constants, shots=2)  # its own are replaced
+
+
 def test_recipes(simulated, run, tmp_path):
     recipe, out = recipe_of(simulated), tmp_path / "s.html"
     with pytest.raises(BadInput, match=r"no rule, so that every shot is kept .*add a section \[keep\]"):

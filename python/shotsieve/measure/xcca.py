@@ -183,5 +183,5 @@ def check_rings(plan: AzintPlan) -> None:
         raise BadInput(
             f"xcca: {len(empty)} of {len(plan.centres)} rings have no pixel, the first from "
             f"{plan.edges[k]:.4g} to {plan.edges[k + 1]:.4g} {plan.params.unit}: take fewer rings, or "
-            "give radial_range"
+            "give radial_range (radial_min and radial_max in a recipe)"
         )

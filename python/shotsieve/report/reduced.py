@@ -60,6 +60,11 @@ class Reduced:
     pixels: PixelMap | None = None
     notes: list[str] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        told = self.accounts
+        of = f"{told['kept']} of {told['expected']} shots kept"
+        return f"Reduced({str(self.out)!r}, {told['detector']} {told['source']}, {of})"
+
     @classmethod
     def open(
         cls, out: str | os.PathLike, label: str = "", geometry: str | os.PathLike | None = None

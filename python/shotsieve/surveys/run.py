@@ -30,6 +30,7 @@ from .misses import Reduction, false_negatives, table_beside
 from .predict import Prediction, Traced, predict
 from .sample import Sample, draw
 from .scan import Scanner
+from .store import refuse_neighbours, write_table
 from .suggest import Suggestion, suggest_form, suggest_rule
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def survey(
     target = Path(out)
     if not target.parent.is_dir():
         raise OutputError(f"{target}: the page cannot be written: there is no folder {target.parent}")
+    refuse_neighbours(target)
     recipe, given = Recipe.of(recipe), parse_scan(scan)
     notes = _check(recipe)
     chosen = backends.get(backend)
@@ -226,7 +228,6 @@ def survey(
     notes += [*job.notes, *grid.notes, *forms.notes, *one.notes, *([why_not] if why_not else [])]
     found = Survey(target, sample, grid, outcomes, forms.coded, sizes, prediction, suggestions, lost, notes)
     from .page import write_page
-    from .store import write_table
 
     write_table(found, scanner)
     write_page(found, job, scanner, truth is not None)

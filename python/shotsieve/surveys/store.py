@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from .._version import __version__
+from ..errors import BadInput, OutputError
 from ..measure.peaks import FILTERS
 from ..pages import write_whole
 from .intervals import LEVEL
@@ -88,6 +89,44 @@ def _share(name: str, share: Share | None) -> dict[str, float]:
     if share is None:
         return dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
     return {name: share.value, f"{name}_low": share.low, f"{name}_high": share.high}
+
+
+def refuse_neighbours(page: Path) -> None:
+    """Refuse a page beside which files stand that the table would replace, and no survey has written.
+
+    Raises
+    ------
+    BadInput
+        If the page has the ending of one of the table's files.
+    OutputError
+        If such a file is something else, ``constants.h5`` beside ``constants.html`` say.
+    """
+    if page.suffix in (".csv", ".h5"):
+        raise BadInput(f"{page}: the page cannot end with {page.suffix}, as its table does: take .html")
+    for suffix, ours in ((".csv", _our_text), (".h5", _our_counts)):
+        beside = page.with_suffix(suffix)
+        if beside.exists() and not ours(beside):
+            raise OutputError(
+                f"{beside} stands where the table of the survey would, and no survey has written it: "
+                "give the page another name, or move that file away"
+            )
+
+
+def _our_text(path: Path) -> bool:
+    begin = b",".join(name.encode() for name in list(COLUMNS)[:4])
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(begin)) == begin
+    except OSError:
+        return False
+
+
+def _our_counts(path: Path) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            return {"writer", "sample"} <= set(file.attrs) and "settings" in file
+    except OSError:
+        return False
 
 
 def write_table(found: Survey, scanner: Scanner) -> list[Path]:
