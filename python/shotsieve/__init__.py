@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .sources.run import open_run
     from .surveys import Survey, survey
     from .table import Table
+    from .xpcs_file import open_xpcs
 
 __all__ = [
     "AngularCorrelator",
@@ -89,6 +90,7 @@ __all__ = [
     "likelihood_map",
     "multitau",
     "open_run",
+    "open_xpcs",
     "pack_corrected",
     "peakfinder8",
     "plot",
@@ -118,6 +120,7 @@ _LAZY = {
     "AngularCorrelator": "measure.xcca",
     "XccaResult": "measure.xcca",
     "xcca": "measure.xcca",
+    "open_xpcs": "xpcs_file",
     "Constants": "constants.container",
     "Correlation": "measure.correlation_lags",
     "CorrelationBins": "measure.correlation_bins",
