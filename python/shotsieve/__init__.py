@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .surveys import Survey, survey
     from .table import Table
     from .xpcs_file import open_xpcs
+    from .xpcs_fit import fit_g2
 
 __all__ = [
     "AngularCorrelator",
@@ -86,6 +87,7 @@ __all__ = [
     "calibrate_frames",
     "compare_runs",
     "correlation_bins",
+    "fit_g2",
     "g2",
     "likelihood_map",
     "multitau",
@@ -121,6 +123,7 @@ _LAZY = {
     "XccaResult": "measure.xcca",
     "xcca": "measure.xcca",
     "open_xpcs": "xpcs_file",
+    "fit_g2": "xpcs_fit",
     "Constants": "constants.container",
     "Correlation": "measure.correlation_lags",
     "CorrelationBins": "measure.correlation_bins",

@@ -168,10 +168,11 @@ LAYERS = [
         "photon_list_files",
         "photon_list_io",
         "xpcs_file",
+        "xpcs_fit",
     ),
     ("engine", "zero_std"),
     ("darks",),
-    ("plot", "plot_constants", "plot_shots"),
+    ("plot", "plot_constants", "plot_shots", "plot_xpcs"),
     ("bench", "compare", "report"),
     ("plot_compare", "surveys", "view"),
     (
