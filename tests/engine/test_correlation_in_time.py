@@ -9,8 +9,10 @@ import shotsieve
 from shotsieve.check import check
 from shotsieve.engine import BLOCK_BYTES
 from shotsieve.engine.against import check_against
+from shotsieve.engine.pattern import refuse_whole_runs
 from shotsieve.errors import BadInput
 from shotsieve.geometry import Geometry, PixelMap
+from shotsieve.recipe import Recipe
 from shotsieve.simulate import XpcsParameters, simulate_xpcs
 from shotsieve.simulate.geometry import write_geometry
 
@@ -31,11 +33,11 @@ def speckles(tmp_path_factory):
     return run, write_geometry(folder / "agipd.geom", 8.0, 9.3)
 
 
-@pytest.fixture
-def reduce(speckles, tmp_path):
+@pytest.fixture(scope="module")
+def reduce(speckles, tmp_path_factory):
     run, geometry = speckles
 
-    def reduce(name="r", backend="cpu", block_bytes=BLOCK_BYTES, resume=False, xpcs=XPCS, **sections):
+    def reduce(backend="cpu", block_bytes=BLOCK_BYTES, out=None, resume=False, xpcs=XPCS, **sections):
         given = {"calibrate": {}, "measure": {"xpcs": xpcs}, **sections}
         given["detector"] = [{"name": "AGIPD1M", "geometry": str(geometry)}]
         options = {
@@ -44,9 +46,15 @@ def reduce(speckles, tmp_path):
             "block_bytes": block_bytes,
             "resume": resume,
         }
-        return shotsieve.reduce(run.raw, given, tmp_path / name, **options)
+        return shotsieve.reduce(run.raw, given, out or tmp_path_factory.mktemp("r") / "r", **options)
 
     return reduce
+
+
+@pytest.fixture(scope="module")
+def plain(reduce):
+    """The run with the usual bins, every shot a block, and its photons as lists."""
+    return reduce(block_bytes=1, write={"content": "photon_list"})
 
 
 def arrays(path, geometry, **bins):
@@ -65,9 +73,9 @@ def arrays(path, geometry, **bins):
 
 
 @pytest.mark.parametrize("pixels", ["all_frames", "each_pair"])
-def test_a_run_has_the_correlation_of_its_photon_lists(reduce, speckles, pixels):
+def test_a_run_has_the_correlation_of_its_photon_lists(reduce, plain, speckles, pixels):
     given = {**XPCS, "pixels": pixels}
-    whole = reduce(xpcs=given, block_bytes=1, write={"content": "photon_list"})
+    whole = plain if pixels == "all_frames" else reduce(xpcs=given, write={"content": "photon_list"})
     path = whole.out / FILE
     phi = [0, 180, 360]
     photons, valid, bins = arrays(whole.out, speckles[1], phi_edges=phi, static=(2, 1))
@@ -119,8 +127,8 @@ def test_a_run_has_the_correlation_of_its_photon_lists(reduce, speckles, pixels)
         assert file[f"entry/baseline_{stride}/g2"].shape == (4, 4)
 
 
-def test_every_shot_has_fill_factor_and_contrast_of_its_valid_pixels(reduce, speckles):
-    whole = reduce(write={"content": "photon_list"})
+def test_every_shot_has_fill_factor_and_contrast_of_its_valid_pixels(plain, speckles):
+    whole = plain
     photons, valid, bins = arrays(whole.out, speckles[1], phi_edges=[0, 180, 360], static=(2, 1))
     own = bins.labels >= 0
     columns = (whole.table.columns[f"xpcs_{name}"].reshape(3, 5)[:, 1:] for name in ("fill", "contrast"))
@@ -130,17 +138,17 @@ def test_every_shot_has_fill_factor_and_contrast_of_its_valid_pixels(reduce, spe
         n, first, second = (
             np.bincount(bins.labels[own][good], w) for w in (None, x[good], x[good] * (x[good] - 1))
         )
-        each = n[n > 0] * second[n > 0] / first[n > 0] ** 2
+        each = n[n > 0] * second[n > 0] / (first[n > 0] * (first[n > 0] - 1))
         assert contrast == pytest.approx((n[n > 0] * each).sum() / n.sum() - 1)
 
 
-def test_it_is_resumed_and_checked(reduce, speckles, interrupt_after):
+def test_it_is_resumed_and_checked(reduce, speckles, interrupt_after, tmp_path):
     parts = {"write": {"content": "photons", "trains_per_file": 1}}
     parts["xpcs"] = {**XPCS, "lags": "lumma", "column": "pulse_energy", "least": 0.0}
-    expected = reduce("whole", **parts).out / FILE
+    expected = reduce(**parts).out / FILE
     with interrupt_after("reduce", 1):
-        reduce("r", **parts)
-    result = reduce("r", resume=True, block_bytes=1, **parts)
+        reduce(out=tmp_path / "r", **parts)
+    result = reduce(out=tmp_path / "r", resume=True, block_bytes=1, **parts)
     assert (result.out / FILE).read_bytes() == expected.read_bytes()
     run = speckles[0]
     report = check_against(check(result.out), run.raw, constants=run.constants, backend="cpu")
@@ -159,8 +167,8 @@ def test_values_are_correlated_where_they_are_asked_for(reduce):
     assert "xpcs_fill" not in result.table.columns
 
 
-def test_trains_are_left_out_by_a_column(reduce):
-    whole = reduce("first")
+def test_trains_are_left_out_by_a_column(reduce, plain):
+    whole = plain
     energy = whole.table.columns["pulse_energy"].reshape(3, 5)[:, 1:].mean(axis=1)
     least = float(energy[0])
     result = reduce(xpcs={**XPCS, "column": "pulse_energy", "least": least, "strides": "1"})
@@ -177,7 +185,7 @@ def test_trains_are_left_out_by_a_column(reduce):
 
 def test_a_device_gives_the_same_bytes(reduce, device_name):
     given = {"q_edges": "0.005 0.006", "two_time": False, "strides": "0"}
-    files = [reduce(name, name, xpcs=given).out / FILE for name in ("cpu", device_name)]
+    files = [reduce(name, xpcs=given).out / FILE for name in ("cpu", device_name)]
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -233,8 +241,39 @@ def test_frames_have_to_be_equally_spaced_photons_of_a_train(reduce):
             reduce(**sections)
 
 
-def test_it_is_read_as_xarray(reduce):
-    result = reduce()
+def test_more_photons_than_a_byte_holds_are_taken_for_not_valid(tmp_path):
+    p = XpcsParameters(
+        n_trains=1, n_cells=3, reference_frame=1, modules=(3,), truth_stage=False, photons_per_pixel=60.0
+    )
+    geometry = write_geometry(tmp_path / "agipd.geom", 8.0, 9.3)
+    run = simulate_xpcs(tmp_path / "run", p)
+    given = {"calibrate": {}, "measure": {"xpcs": {"q_edges": "0.005 0.07"}}, "write": {"content": "photons"}}
+    given["detector"] = [{"name": "AGIPD1M", "geometry": str(geometry)}]
+    result = shotsieve.reduce(run.raw, given, tmp_path / "r", constants=run.constants, backend="cpu")
+    [file] = result.out.glob("*AGIPD03*.h5")
+    with h5py.File(file) as written, h5py.File(result.out / FILE) as found:
+        image = written["INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/3CH0:output/image"]
+        good = image["mask"][1:] == 0
+        few = image["data"][1:] <= 127
+        [pixels] = found["entry/trains/pixels"][0]
+    assert 0 < pixels <= (good & few).all(axis=0).sum() < good.all(axis=0).sum()
+    assert any(
+        "values of more than 127 photons taken for not valid" in note for note in result.accounts.notes
+    )
+
+
+def test_an_engine_that_sees_blocks_refuses_it():
+    given = {
+        "calibrate": {},
+        "measure": {"xpcs": XPCS},
+        "detector": [{"name": "AGIPD1M", "geometry": "a.geom"}],
+    }
+    with pytest.raises(BadInput, match=r"\[measure.xpcs\].*needs a whole run"):
+        refuse_whole_runs(Recipe.from_dict(given))
+
+
+def test_it_is_read_as_xarray(plain):
+    result = plain
     found = shotsieve.open_xpcs(result.out)
     with h5py.File(result.out / FILE) as file:
         np.testing.assert_array_equal(found["g2"], file["entry/average/g2"])

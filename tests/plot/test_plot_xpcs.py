@@ -15,9 +15,9 @@ STEP = 1e-6
 
 
 @pytest.fixture
-def found(rng):
+def found():
     """Two bins of twelve trains, with noise, as `shotsieve.open_xpcs` gives them; the last is left out."""
-    lag = np.arange(40)
+    rng, lag = np.random.default_rng(7), np.arange(40)
     true = np.stack([stretched(lag * STEP, 1.0, 0.3, rate, 1.3) for rate in RATES])
     g2 = true + rng.normal(0, 0.002, (12, 2, 40))
     g2[-1] += 1.0

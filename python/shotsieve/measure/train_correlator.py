@@ -266,8 +266,9 @@ def shot_measures(frames: np.ndarray, bins: CorrelationBins) -> tuple[np.ndarray
     fill : ndarray of float64, shape (k,)
         Share of the valid pixels that hold a photon.
     contrast : ndarray of float64, shape (k,)
-        n sum x (x - 1) / (sum x)^2 - 1 of each static bin that holds photons, averaged with weights n: the
-        diagonal of the two-time correlation. Free of the noise of counting.
+        n sum x (x - 1) / (S (S - 1)) - 1 with S = sum x, of each static bin that holds two photons or more,
+        averaged with weights n. Free of the noise of counting, at any number of photons: S photons make
+        S (S - 1) pairs, of which those in one pixel are counted.
 
     Examples
     --------
@@ -281,7 +282,8 @@ def shot_measures(frames: np.ndarray, bins: CorrelationBins) -> tuple[np.ndarray
         np.add.reduceat(x, starts, axis=1) for x in (valid.astype("i8"), counts, counts * (counts - 1))
     )
     pixels, lit = n.sum(axis=1), np.count_nonzero(counts, axis=1)
-    weight = np.where(photons > 0, n, 0)
+    weight = np.where(photons > 1, n, 0)
+    all_pairs = photons.astype("f8") * (photons - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        each = np.where(photons > 0, n * pairs / photons.astype("f8") ** 2, 0.0)
+        each = np.where(photons > 1, n * pairs / all_pairs, 0.0)
         return lit / pixels, (weight * each).sum(axis=1) / weight.sum(axis=1) - 1.0
