@@ -21,8 +21,8 @@ VERSION = 1
 FILE_NAME = "xpcs.h5"
 
 _FLAGS = (
-    "1 no pixel, 2 one pixel, 4 some frames without counts, 8 all of them, 16 frames are missing, 32 other "
-    "pulses than most trains, 64 in no average by its column"
+    "1 no pixel, 2 one pixel, 4 some frames without counts or with one photon, 8 all without, 16 frames are "
+    "missing, 32 other pulses than most trains, 64 in no average by its column"
 )
 
 
