@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .sources.run import open_run
     from .surveys import Survey, survey
     from .table import Table
+    from .xpcs_file import open_xpcs
+    from .xpcs_fit import fit_g2
 
 __all__ = [
     "AngularCorrelator",
@@ -86,10 +88,12 @@ __all__ = [
     "calibrate_frames",
     "compare_runs",
     "correlation_bins",
+    "fit_g2",
     "g2",
     "likelihood_map",
     "multitau",
     "open_run",
+    "open_xpcs",
     "pack_corrected",
     "peakfinder8",
     "plot",
@@ -119,6 +123,8 @@ _LAZY = {
     "AngularCorrelator": "measure.xcca",
     "XccaResult": "measure.xcca",
     "xcca": "measure.xcca",
+    "open_xpcs": "xpcs_file",
+    "fit_g2": "xpcs_fit",
     "Constants": "constants.container",
     "Correlation": "measure.correlation_lags",
     "CorrelationBins": "measure.correlation_bins",

@@ -13,6 +13,7 @@ import numpy as np
 from .errors import BadInput
 from .pages import MASKED, colours
 from .plot_shots import health, histogram, hit_rate, new_axes, scores
+from .plot_xpcs import decay_rates, g2, two_time
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,20 @@ LABELS = {
 }
 
 
-__all__ = ["cake", "curve", "health", "histogram", "hit_rate", "image", "profile", "profiles", "scores"]
+__all__ = [
+    "cake",
+    "curve",
+    "decay_rates",
+    "g2",
+    "health",
+    "histogram",
+    "hit_rate",
+    "image",
+    "profile",
+    "profiles",
+    "scores",
+    "two_time",
+]
 
 
 def curve(

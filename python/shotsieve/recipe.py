@@ -19,7 +19,7 @@ from .recipe_build import (
     build_write,
 )
 from .recipe_check import checked, nest, sections, with_defaults
-from .recipe_correlation import Xcca
+from .recipe_correlation import Xcca, Xpcs
 from .recipe_detectors import Other, detector_table, filled_others, split
 from .recipe_keys import NAMED, SECTIONS
 from .recipe_rules import check_sections
@@ -61,6 +61,7 @@ __all__ = [
     "Select",
     "Write",
     "Xcca",
+    "Xpcs",
 ]
 
 
@@ -192,6 +193,7 @@ class Recipe:
                 peaks=Peaks(**values["measure.peaks"]) if "measure.peaks" in values else None,
                 azint=Azint(**values["measure.azint"]) if "measure.azint" in values else None,
                 xcca=Xcca(**values["measure.xcca"]) if "measure.xcca" in values else None,
+                xpcs=Xpcs(**values["measure.xpcs"]) if "measure.xpcs" in values else None,
                 pump_probe=PumpProbe(**values["measure.pump_probe"])
                 if "measure.pump_probe" in values
                 else None,

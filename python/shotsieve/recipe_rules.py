@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .errors import BadInput
 from .recipe_build import check_regions
+from .recipe_correlation import check_xpcs
 from .recipe_keys import PLACED_KINDS
 from .recipe_scores import check_scores
 
@@ -32,6 +33,8 @@ def check_sections(recipe: Recipe, name: str) -> None:
             raise BadInput(f"{name}: [measure.azint] integrates calibrated pixels; add a [calibrate] section")
         if measure.xcca is not None:
             raise BadInput(f"{name}: [measure.xcca] correlates calibrated pixels; add a [calibrate] section")
+        if measure.xpcs is not None:
+            raise BadInput(f"{name}: [measure.xpcs] correlates calibrated pixels; add a [calibrate] section")
         if measure.average is not None:
             raise BadInput(f"{name}: [measure.average] averages calibrated pixels; add [calibrate]")
         if measure.roi is not None:
@@ -46,7 +49,8 @@ def check_sections(recipe: Recipe, name: str) -> None:
     _check_pump_probe(recipe, name)
     check_scores(recipe, name)
     placed = [region for region in (measure.roi or {}).values() if region.kind in PLACED_KINDS]
-    of_places = {"peaks": measure.peaks, "azint": measure.azint, "xcca": measure.xcca, "roi": placed or None}
+    of_places = {"peaks": measure.peaks, "azint": measure.azint, "xcca": measure.xcca, "xpcs": measure.xpcs}
+    of_places["roi"] = placed or None
     for section, needs in of_places.items():
         if needs is not None and recipe.detector.geometry is None:
             raise BadInput(
@@ -56,11 +60,13 @@ def check_sections(recipe: Recipe, name: str) -> None:
     check_regions(write, measure.roi, name)
     if recipe.redu is not None and measure.lit is None:
         raise BadInput(f"{name}: [redu] writes lit pixels; add a section [measure.lit]")
-    for section, one in (("azint", measure.azint), ("xcca", measure.xcca)):
+    for section, one in (("azint", measure.azint), ("xcca", measure.xcca), ("xpcs", measure.xpcs)):
         if one is not None:
             _check_range(section, one.radial_min, one.radial_max, name)
     if measure.azint is not None:
         _check_azint(measure.azint, name)
+    if measure.xpcs is not None:
+        check_xpcs(measure.xpcs, name)
     if write is not None:
         _check_write(recipe, write, name)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .constants.steps import Steps
-from .recipe_correlation import Xcca
+from .recipe_correlation import Xcca, Xpcs
 from .recipe_scores import Lit, Rings, Score
 from .units import Quantity
 
@@ -258,6 +258,7 @@ class Measure:
     peaks: Peaks | None = None
     azint: Azint | None = None
     xcca: Xcca | None = None
+    xpcs: Xpcs | None = None
     pump_probe: PumpProbe | None = None
     average: FrameAverage | None = None
     roi: dict[str, Region] | None = None

@@ -12,6 +12,7 @@ from ..measure.threshold import median_noise, threshold_in_unit
 from ..shift_finder import mode_of
 from .angular import make_angular_job
 from .corrected import take_corrected
+from .correlation import make_correlation_job
 from .masks import masks_of
 from .noise_counts import by_pixel, make_lit_by_noise
 from .odd_constants import note_odd_constants
@@ -112,6 +113,8 @@ def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:
         job.pixel_jobs.append(make_profile_job(job, sigma))
     if job.recipe.measure.xcca is not None:
         job.pixel_jobs.append(make_angular_job(job))
+    if job.recipe.measure.xpcs is not None:
+        job.pixel_jobs.append(make_correlation_job(job))
     if job.recipe.measure.roi is not None:
         job.pixel_jobs.append(make_region_job(job))
     if wants_scores(job):

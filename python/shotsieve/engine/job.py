@@ -22,6 +22,7 @@ from .calibration import set_calibration
 from .cell_rows import check_rows
 from .content import check_cxi, form_of, modules_with_pixels
 from .corrected import check_corrected
+from .correlation import CorrelationJob
 from .facility import check_redu
 from .matching import declare_joined
 from .noise_counts import LitByNoise
@@ -78,7 +79,7 @@ class Job:
         None where none is subtracted.
     peaks : PeakJob or None
         None where the recipe has no [measure.peaks].
-    pixel_jobs : list of ProfileJob, AngularJob, RegionJob, ScoreJob, AverageJob or UserJob
+    pixel_jobs : list of ProfileJob, AngularJob, CorrelationJob, RegionJob, ScoreJob, AverageJob or UserJob
         What else is measured on the pixels of every shot: profiles, regions of interest, scores, averages.
     pump : PumpProbeJob or None
         Compares what is measured with and without the pump; None without [measure.pump_probe].
@@ -109,9 +110,9 @@ class Job:
     high_threshold: float = float("nan")
     common_mode: CommonModeParams | BankModeParams | None = None
     peaks: PeakJob | None = None
-    pixel_jobs: list[ProfileJob | AngularJob | RegionJob | ScoreJob | AverageJob | UserJob] = field(
-        default_factory=list
-    )
+    pixel_jobs: list[
+        ProfileJob | AngularJob | CorrelationJob | RegionJob | ScoreJob | AverageJob | UserJob
+    ] = field(default_factory=list)
     pump: PumpProbeJob | None = None
     form: FrameForm | None = None
     modules: tuple[int, ...] = ()

@@ -38,6 +38,7 @@ def refuse_whole_runs(recipe: Recipe) -> None:
         and measure.average.bins is None,
         "[measure.azint] average": measure.azint is not None and measure.azint.average is not None,
         "[measure.xcca] average": measure.xcca is not None and measure.xcca.average is not None,
+        "[measure.xpcs]": measure.xpcs is not None,
         "a second [[detector]]": bool(recipe.others),
         "[derive]": bool(recipe.derive),
         "[measure.pump_probe]": measure.pump_probe is not None,

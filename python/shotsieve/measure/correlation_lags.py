@@ -34,7 +34,8 @@ class Correlation:
     intensity : ndarray of float64, shape (K, B)
         Sum of all frames of a train: the usual weight.
     flags : ndarray of uint8, shape (K, B)
-        1: no pixel; 2: one pixel; 4: some frames without counts; 8: all of them.
+        1: no pixel; 2: one pixel; 4: some frames without counts, or with one photon alone where the diagonal
+        is corrected; 8: all without counts.
 
     Examples
     --------

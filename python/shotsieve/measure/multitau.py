@@ -267,7 +267,9 @@ def g2(
     reverse = of_frames[..., ::-1]
     size = 2 * read.length
     norm = np.fft.irfft(np.fft.rfft(of_frames, size) * np.fft.rfft(reverse, size), size)
-    norm = norm[..., read.length - 1 :: -1]
+    norm = norm[..., read.length - 1 :: -1].copy()
+    if read.counts and diagonal != "raw":
+        norm[..., 0] -= of_frames.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
         each = np.where(norm > 0.5 * read.counts, products * pixels[:, None] / norm, np.nan)
     lags = np.arange(read.length)

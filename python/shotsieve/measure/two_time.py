@@ -46,7 +46,7 @@ class TwoTime:
     --------
     >>> found = two_time(np.array([[1, 2], [3, 0]]), np.array([0, 0]), backend="cpu")
     >>> found.correlation()[0, 0].round(4).tolist()
-    [[0.4444, 0.6667], [0.6667, 1.3333]]
+    [[0.6667, 0.6667], [0.6667, 2.0]]
     """
 
     sums: np.ndarray
@@ -63,6 +63,9 @@ class TwoTime:
     def flags(self) -> np.ndarray:
         """What is wrong with each dynamic bin of each train, uint8 (K, B): see `Correlation`."""
         empty = (np.broadcast_to(self.left, self.sums.shape) == 0) | (self.right == 0)
+        if self.counts and self.stride == 0:  # one photon makes no pair
+            t = np.arange(empty.shape[-1])
+            empty[..., t, t] |= self.intensity <= 1
         return flags_of(empty, self.bins)
 
     def correlation(self, diagonal: str | None = None) -> np.ndarray:
@@ -71,13 +74,14 @@ class TwoTime:
         Parameters
         ----------
         diagonal : {"corrected", "raw", "neighbours"} or None
-            corrected: sum n (n - 1), free of the noise of counting. neighbours: the mean of what stands
-            beside the diagonal. None: corrected for counts of the same train, else raw.
+            corrected: sum n (n - 1) over S (S - 1), free of the noise of counting. neighbours: the mean of
+            what stands beside the diagonal. None: corrected for counts of the same train, else raw.
 
         Returns
         -------
         ndarray of float64, shape (K, B, T, T)
-            NaN only where a frame has no counts in the bin, or a bin has no pixels: see `flags`.
+            NaN only where a frame has no counts in the bin, or one alone on a corrected diagonal, or a bin
+            has no pixels: see `flags`.
 
         Raises
         ------
@@ -86,7 +90,7 @@ class TwoTime:
         """
         diagonal = self._diagonal(diagonal)
         with np.errstate(divide="ignore", invalid="ignore"):
-            each = self.pixels * self._products(diagonal) / self._norm()
+            each = self.pixels * self._products(diagonal) / self._norm(diagonal)
         out = self.bins.over_static(each, self.bins.pixels.astype("f8"))
         if diagonal == "neighbours" and out.shape[-1] > 1:
             t = np.arange(out.shape[-1])
@@ -140,7 +144,7 @@ class TwoTime:
             diagonal = self._diagonal(diagonal)
             products = self.pixels * self._products("raw" if diagonal == "neighbours" else diagonal)
             with np.errstate(divide="ignore", invalid="ignore"):
-                each = along(products, total=True) / along(self._norm(), total=True)
+                each = along(products, total=True) / along(self._norm(diagonal), total=True)
             values = self.bins.over_static(each, self.bins.pixels.astype("f8"))
         return Correlation(lags, count - lags, values, self._of_trains(), self.flags)
 
@@ -166,8 +170,13 @@ class TwoTime:
             products[..., t, t] -= self.intensity
         return products
 
-    def _norm(self) -> np.ndarray:
-        return self.left.astype("f8") * self.right.astype("f8")
+    def _norm(self, diagonal: str) -> np.ndarray:
+        norm = np.array(np.broadcast_to(self.left.astype("f8") * self.right, self.sums.shape))
+        if diagonal == "corrected":
+            # S photons make S (S - 1) pairs, not S^2: the difference is a bias where S is small.
+            t = np.arange(norm.shape[-1])
+            norm[..., t, t] -= self.intensity
+        return norm
 
 
 def along(matrices: np.ndarray, total: bool = False) -> np.ndarray:

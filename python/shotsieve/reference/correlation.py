@@ -78,28 +78,30 @@ def two_time(
     valid : ndarray of bool, shape (T, N), or None
         Which pixels of each frame may be used.
     counts : bool
-        Take the noise of counting off the diagonal: sum n (n - 1) there.
+        Take the noise of counting off the diagonal: sum n (n - 1) over S (S - 1) there.
 
     Returns
     -------
     ndarray of float64, shape (n_bins, T, T)
-        NaN where a frame has no counts in the bin.
+        NaN where a frame has no counts in the bin, or one alone on the diagonal.
 
     Examples
     --------
     >>> two_time(np.array([[1, 2], [3, 0]]), np.array([0, 0]), 1)[0].round(4).tolist()
-    [[0.4444, 0.6667], [0.6667, 1.3333]]
+    [[0.6667, 0.6667], [0.6667, 2.0]]
     """
     good = np.ones(np.shape(frames), "i8") if valid is None else np.asarray(valid).astype("i8")
     used = np.where(good != 0, _wide(frames), 0)
     sums = two_time_sums(used, labels, n_bins).astype("f8")
     both = two_time_sums(good, labels, n_bins).astype("f8")
     own = two_time_sums(used, labels, n_bins, good).astype("f8")
+    norm = own * own.transpose(0, 2, 1)
     if counts:
         t = np.arange(len(used))
         sums[:, t, t] -= frame_sums(used, labels, n_bins)
+        norm[:, t, t] -= frame_sums(used, labels, n_bins)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return both * sums / (own * own.transpose(0, 2, 1))
+        return both * sums / norm
 
 
 def lag_sums(sums: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ SIDE_FILES = (
     "pump_probe.h5",
     "averages.h5",
     "xcca.h5",
+    "xpcs.h5",
     "recipe.toml",
     "accounts.json",
     "machine.json",
