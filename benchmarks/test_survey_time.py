@@ -46,7 +46,11 @@ def case_of(kind: str, folder: Path, quick: bool) -> tuple[Any, dict[str, Any]]:
         signal = np.broadcast_to(0.05 * np.exp(-np.square(x)), (16, 512, 128))
         np.save(folder / "map.npy", shotsieve.likelihood_map(signal, np.full(signal.shape, 0.05, "f4")))
         measure = {"score": {"particle": {"map": str(folder / "map.npy")}}}
-        rule = " + ".join(f"score_particle[{m}]" for m in MODULES) + " > 0"
+        score = " + ".join(f"score_particle[{m}]" for m in MODULES)
+        look = {"calibrate": {}, "measure": measure}
+        table = shotsieve.reduce(made.raw, look, folder / "look", made.constants, "cpu").table
+        values = table.measures["score_particle"][:, list(MODULES)].sum(axis=1)
+        rule = f"{score} > {float(np.percentile(values, 90)):.6g}"  # a tenth is kept
         write = {"content": "rounded", "rounding_absolute": "0.2 photon"}
     recipe = {
         "detector": [{"name": "AGIPD1M", "geometry": str(made.geometry)}],

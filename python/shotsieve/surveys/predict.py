@@ -109,7 +109,7 @@ def predict(
     block_bytes : int
         As for `shotsieve.reduce`.
     """
-    shot_s, kept_s = _speeds(job, scanner, encoding_s)
+    shot_s, kept_s = _speeds(job, scanner, backend, encoding_s)
     share = kept_share(scanner, outcome, keeper, sample)
     n, chance = max(len(outcome.hit), 1), keeper.misses
     hits, others = ((outcome.kept & which).sum() / n * sample.of for which in (outcome.hit, ~outcome.hit))
@@ -150,12 +150,16 @@ def predict(
     )
 
 
-def _speeds(job: Job, scanner: Scanner, encoding_s: float) -> tuple[float, float]:
+def _speeds(job: Job, scanner: Scanner, backend: Backend, encoding_s: float) -> tuple[float, float]:
     """Return the seconds that a shot takes, and those that one takes more if it is kept."""
     took, n = job.seconds.get, max(int(scanner.seen.sum()), 1)
     working = sum(took(step, 0.0) for step in ("queue", "wait for counts", "pixels", "decide"))
-    # Frames are read in a thread of its own, while the blocks before are worked on.
-    return max(took(READ, 0.0), working) / n, took("calibrate kept", 0.0) / n + encoding_s
+    # Frames are read in a thread of its own, while the blocks before are worked on. The sample may be a
+    # single block, of which neither waits for the other; in a run of many the reader takes its time from the
+    # workers, where these have all processors.
+    reading = took(READ, 0.0)
+    shared = 0.0 if backend.name == "cuda" else reading / backend.threads
+    return max(reading, working + shared) / n, took("calibrate kept", 0.0) / n + encoding_s
 
 
 def kept_share(scanner: Scanner, outcome: Outcome, keeper: Keeper, sample: Sample) -> Share:
