@@ -79,13 +79,14 @@ __global__ void count_matrix_kernel(CountPairs c, std::int32_t tile_columns, std
       }
     }
   }
+  const bool mirrored = !whole && tile_row != tile_column;  // a tile on the diagonal has both of each pair
   std::int32_t* out = c.sums + task * c.n_frames * c.n_others;
   for (int i = 0; i < kThreadFrames; ++i) {
     for (int j = 0; j < kThreadFrames; ++j) {
       const std::int32_t t = row + y + 16 * i, u = column + x + 16 * j;
       if (t >= c.n_frames || u >= c.n_others) continue;
       out[std::int64_t{t} * c.n_others + u] = sums[i][j];
-      if (!whole) out[std::int64_t{u} * c.n_others + t] = sums[i][j];
+      if (mirrored) out[std::int64_t{u} * c.n_others + t] = sums[i][j];
     }
   }
 }
@@ -217,7 +218,8 @@ __global__ void value_pairs_kernel(ValuePairs c, std::int32_t tile_columns, std:
   if (t >= c.n_frames || u >= c.n_others) return;
   double* out = c.sums + task * c.n_frames * c.n_others;
   out[std::int64_t{t} * c.n_others + u] = total;
-  if (!whole) out[std::int64_t{u} * c.n_others + t] = total;
+  // A tile on the diagonal has both of each pair.
+  if (!whole && tile_row != tile_column) out[std::int64_t{u} * c.n_others + t] = total;
   if (u == 0) c.frame_sums[task * c.n_frames + t] = frame_total;
 }
 
@@ -247,7 +249,7 @@ __device__ inline double add_block(double* shared, double value) {
     __syncthreads();
     if (own < half) shared[own] += shared[own + half];
   }
-  return shared[0];  // right for the first thread
+  return own == 0 ? shared[0] : 0.0;  // others may be here before it is whole
 }
 
 // Blocks are numbered part by part; a thread owns a pixel.

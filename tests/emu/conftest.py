@@ -4,9 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from .workshop import Workshop
+from .workshop import Program, Workshop, optional_barriers
+
+# Programs that can leave out any barrier of a kernel, compiled together: their headers cost the most.
+OPTIONAL = {"scores.cu": "cuda/scores.cuh", "correlation.cu": "cuda/correlation.cuh"}
 
 
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("emu"))
+
+
+@pytest.fixture(scope="session")
+def optional(workshop: Workshop) -> dict[str, Program]:
+    """The programs of OPTIONAL."""
+    return dict(
+        zip(OPTIONAL, workshop.build(optional_barriers(*pair) for pair in OPTIONAL.items()), strict=True)
+    )
+
+
+@pytest.fixture(scope="session")
+def optional_threads(workshop: Workshop) -> dict[str, Program]:
+    """The same under ThreadSanitizer, where it can run; each CUDA thread is an OS thread then."""
+    built = workshop.build((optional_barriers(*pair) for pair in OPTIONAL.items()), "thread")
+    if "FATAL: ThreadSanitizer" in (said := built[0].run("0", "small", "-1").stderr):
+        pytest.skip(f"ThreadSanitizer cannot run here: {said.strip().splitlines()[0]}")
+    return dict(zip(OPTIONAL, built, strict=True))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from .workshop import ROOT, Fault, Program, Variant, Workshop
+from .test_correlation_kernels import BARRIERS as CORRELATION_BARRIERS
+from .test_scores_kernels import BARRIERS as SCORES_BARRIERS
+from .workshop import BARRIER, ROOT, Fault, Program, Variant, Workshop
 
 COMPACT = "cuda/compact.cuh"
 CALIBRATE = "cuda/calibrate.cuh"
-BARRIER = "__syncthreads();"
 CLEAN = {"keep_list": "6", "gather_rows": "3", "calibrate": "2"}  # the kernel and how often it is run
 
 # name -> (the fault, the kernel that has it, how it shows)
@@ -81,12 +82,15 @@ def test_planted_fault_is_noticed(programs, name):
 
 def test_every_barrier_is_tested():
     # The third of keep_list keeps apart lanes of one warp: ThreadSanitizer shows it, in test_sanitizers.py.
-    # Those of the sums over bins and of the common mode are planted in test_bins_kernels.py and
-    # test_common_mode_kernels.py.
+    # Those of the sums over bins, of the common mode, of scores and of correlation are planted in
+    # test_bins_kernels.py, test_common_mode_kernels.py, test_scores_kernels.py and
+    # test_correlation_kernels.py.
     counts = {path.name: path.read_text().count(BARRIER) for path in (ROOT / "cuda").glob("*.cu*")}
     assert {name: n for name, n in counts.items() if n} == {
         "compact.cuh": 3,
         "calibrate.cuh": 2,
         "bins.cuh": 3,
         "common_mode.cuh": 1,
+        "scores.cuh": len(SCORES_BARRIERS),
+        "correlation.cuh": len(CORRELATION_BARRIERS),
     }, "plant a fault in the new barriers too"

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(__file__).parent / "programs"
+BARRIER = "__syncthreads();"
 CLEAN_SEEDS = range(1, 21)
 FAULTY_SEEDS = range(1, 5)
 FLAGS = ["-std=c++17", "-g", "-ffp-contract=off", "-fno-trapping-math", "-pthread"]
@@ -50,6 +51,17 @@ class Variant:
 
     program: str
     faults: tuple[Fault, ...] = ()
+
+
+def optional_barriers(program: str, file: str) -> Variant:
+    """Return `program` with a question before each barrier of `file`: is it the one that is `gone`?
+
+    One compilation is enough for all of them then. The program declares `int gone` before the include.
+    """
+    barriers = (ROOT / file).read_text().count(BARRIER)
+    return Variant(
+        program, tuple(Fault(file, BARRIER, f"if (gone != {k}) {BARRIER}", k) for k in range(barriers))
+    )
 
 
 class Flattener:
