@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from shotsieve.bench.machine import describe, last_level_cache, readers, versions
 
-__all__ = ["ROOT", "commit", "describe", "last_level_cache", "readers", "versions"]
+__all__ = ["ROOT", "commit", "describe", "last_level_cache", "quickest_read", "readers", "versions"]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def quickest_read(least: Mapping[str, float]) -> float:
+    """Return the least time in s of the functions named ``read ...``, by name as `interleave` has them."""
+    return min(seconds for name, seconds in least.items() if name.startswith("read"))
 
 
 def commit() -> str:

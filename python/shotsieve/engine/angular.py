@@ -131,8 +131,10 @@ class AngularJob:
             if self.section.average == "train" and value != self._last and self._last in self.groups:
                 self.groups[self._last].settle()  # trains do not come back
             self._last = value
+            if value not in self.groups:
+                self.groups[value] = self._new()
             here = group == value
-            self.groups.setdefault(value, self._new()).add(maps[here], valid[here])
+            self.groups[value].add(maps[here], valid[here])
 
     def _new(self) -> AngularSums:
         section = self.section

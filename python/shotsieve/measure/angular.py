@@ -96,7 +96,7 @@ class AngularSums:
         harmonics = n_phi // 2 + 1
         size = (harmonics, n_q) if diagonal else (harmonics, n_q, n_q)
         kind = "f8" if diagonal else "c16"
-        self._numerator, self._denominator = np.zeros(size, kind), np.zeros(size, kind)
+        self._sums = np.zeros(size, kind), np.zeros(size, kind)
         self._maps, self._valid = np.zeros((0, n_q, n_phi)), np.zeros((0, n_q, n_phi), bool)
         self.n_frames = self.rings_left_out = 0
 
@@ -133,25 +133,24 @@ class AngularSums:
             if np.shape(valid) != maps.shape:
                 raise BadInput(f"xcca: valid has shape {np.shape(valid)}: expected {maps.shape}, as the maps")
             good &= np.asarray(valid, bool)
-        self._maps = np.concatenate([self._maps, np.where(good, maps, 0.0)])
-        self._valid = np.concatenate([self._valid, good])
         self.n_frames += len(maps)
-        while len(self._maps) >= BLOCK:
-            self._fold_next()
+        maps = np.concatenate([self._maps, np.where(good, maps, 0.0)])
+        good = np.concatenate([self._valid, good])
+        whole = len(maps) // BLOCK * BLOCK
+        for start in range(0, whole, BLOCK):
+            block = slice(start, start + BLOCK)
+            self.rings_left_out += self._fold(maps[block], good[block], self._sums)
+        self._maps, self._valid = maps[whole:].copy(), good[whole:].copy()
 
     def settle(self) -> None:
         """Take the frames that wait for a full block as a block: no more are to come, or not soon."""
-        if len(self._maps):
-            self._fold_next()
-
-    def _fold_next(self) -> None:
-        self.rings_left_out += self._fold(self._numerator, self._denominator)
-        self._maps, self._valid = self._maps[BLOCK:].copy(), self._valid[BLOCK:].copy()
+        self.rings_left_out += self._fold(self._maps, self._valid, self._sums)
+        self._maps, self._valid = self._maps[:0], self._valid[:0]
 
     def result(self) -> AngularCorrelation:
         """Return the correlation of all frames so far; more may be added."""
-        sums = self._numerator.copy(), self._denominator.copy()
-        left_out = self.rings_left_out + self._fold(*sums)
+        sums = tuple(one.copy() for one in self._sums)
+        left_out = self.rings_left_out + self._fold(self._maps, self._valid, sums)
         n_phi = self.shape[1]
         numerator, pairs = (np.fft.irfft(np.moveaxis(x, 0, -1), n_phi) for x in sums)
         if self.normalise == "ratio_of_sums":
@@ -172,8 +171,8 @@ class AngularSums:
         """Return all sums; `restore` goes on from them."""
         return {
             "counts": np.array([self.n_frames, self.rings_left_out]),
-            "numerator": self._numerator,
-            "denominator": self._denominator,
+            "numerator": self._sums[0],
+            "denominator": self._sums[1],
             "maps": self._maps,
             "valid": self._valid,
         }
@@ -181,16 +180,16 @@ class AngularSums:
     def restore(self, state: State) -> None:
         """Take what `snapshot` returned."""
         self.n_frames, self.rings_left_out = state["counts"].tolist()
-        self._numerator, self._denominator = state["numerator"].copy(), state["denominator"].copy()
+        self._sums = state["numerator"].copy(), state["denominator"].copy()
         self._maps, self._valid = state["maps"].copy(), state["valid"].copy()
 
-    def _fold(self, numerator: np.ndarray, denominator: np.ndarray) -> int:
-        """Add the frames of the next block; return the number of rings left out."""
-        if not len(self._maps):
+    def _fold(self, maps: np.ndarray, valid: np.ndarray, sums: tuple[np.ndarray, ...]) -> int:
+        """Add the frames of a block to numerator and denominator; return the number of rings left out."""
+        if not len(maps):
             return 0
-        signal, weight, left_out = _fluctuation(self._maps[:BLOCK], self._valid[:BLOCK], self.normalise)
-        self._add_products(signal, numerator)
-        self._add_products(_each_once(weight) if weight.dtype == bool else weight, denominator)
+        signal, weight, left_out = _fluctuation(maps, valid, self.normalise)
+        self._add_products(signal, sums[0])
+        self._add_products(_each_once(weight) if weight.dtype == bool else weight, sums[1])
         return left_out
 
     def _add_products(self, x: np.ndarray, sums: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, NoReturn, Self
 
@@ -12,7 +13,7 @@ RUN_RANGES = (("seed", 0, 2**63), ("proposal", 0, 999_999), ("run", 0, 9999), ("
 """Whole numbers that every simulated run has, and their limits."""
 
 
-class Options:
+class Options(ABC):
     """Parameters of a simulation: its dataclass has the fields, and `check` knows what they may be.
 
     Lists are taken as tuples.
@@ -26,9 +27,9 @@ class Options:
                 object.__setattr__(self, field.name, value)
         self.check()
 
+    @abstractmethod
     def check(self) -> None:
         """Fill in what is left to the detector, and raise `BadInput` for what cannot be met."""
-        raise NotImplementedError
 
     @classmethod
     def from_dict(cls, options: dict[str, Any]) -> Self:
