@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
-from ..geometry import PixelMap
 from ..measure.correlation_bins import CorrelationBins, correlation_bins
 from ..measure.correlation_input import MOST_COUNT
 from ..measure.lit import photons_per_unit
@@ -25,10 +23,10 @@ from ..measure.train_correlator import (
     shot_measures,
 )
 from ..measure.value_bins import check_edges, edges_of
-from ..write.checksums import sha256_of
+from ..memory import half_of_memory
 from ..write.photons import PhotonCounts
 from ..write.xpcs import FILE_NAME, write_xpcs
-from .place import distance_of, geometry_of, mask_of
+from .place import geometry_of, good_pixels_of, pixels_of
 from .trains import TrainPlaces, places_of
 
 if TYPE_CHECKING:
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
     from ..table import Table
     from .job import Job
 
-SHARE_OF_MEMORY = 0.5
 PER_NM = {"q_nm^-1": 1.0, "q_A^-1": 10.0}
 """How many 1/nm a unit of q is."""
 
@@ -100,7 +97,7 @@ class CorrelationJob:
     def stage(self, backend: Backend, shots: int) -> CorrelationStage:
         """Return the measure with buffers for so many shots."""
         self.correlator.backend = backend
-        return CorrelationStage(self, backend)
+        return CorrelationStage(self, backend, shots)
 
     def open(self, folder: Path) -> None:
         """Remember where the file goes; it is written at the end."""
@@ -196,18 +193,20 @@ class CorrelationJob:
         return out
 
 
-@dataclass(frozen=True)
 class CorrelationStage:
     """Takes the shots of a block; see `shotsieve.engine.stages.PixelStage`."""
 
-    job: CorrelationJob
-    backend: Backend
+    def __init__(self, job: CorrelationJob, backend: Backend, shots: int) -> None:
+        self.job, self.backend, self._shots = job, backend, shots
+        self._host: np.ndarray | None = None  # made with the first block that is on a device
 
     def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
         """Take some shots, and wait for them."""
         device, host = self.backend.device, pixels
         if not isinstance(pixels, np.ndarray):
-            host = device.empty_pinned(pixels.shape, pixels.dtype)
+            if self._host is None:
+                self._host = device.empty_pinned((self._shots, pixels.shape[1]), pixels.dtype)
+            host = self._host[: pixels.shape[0]]
             device.to_host(host, pixels, stream)
         device.wait(device.record(stream))
         self.job.store(shots, host)
@@ -223,14 +222,11 @@ def make_correlation_job(job: Job) -> CorrelationJob:
         train, or what is kept takes more than half of the memory.
     """
     section, geometry = job.recipe.measure.xpcs, geometry_of(job)
-    files = {"geometry_sha256": sha256_of(job.recipe.path_of(job.recipe.detector.geometry))}
-    mask, source = geometry.good_pixels(), job.source
+    mask, files = good_pixels_of(job, geometry, section.mask, "measure.xpcs")
+    source = job.source
     # Modules that the run does not hold take no memory.
     there = source.shots.present[source.readable].any(axis=0)
     mask = mask & there[np.arange(mask.size) // source.detector.pixels].reshape(mask.shape)
-    if section.mask is not None:
-        mask = mask & mask_of(job, section.mask, "measure.xpcs", geometry.shape)
-        files["mask_sha256"] = sha256_of(job.recipe.path_of(section.mask))
     photons, per_unit = None, photons_per_unit(job.unit, job.mode.photon_energy_kev)
     if section.counts:
         if not per_unit:
@@ -251,7 +247,7 @@ def make_correlation_job(job: Job) -> CorrelationJob:
         else None
     )
     whole = correlation_bins(
-        PixelMap.from_geometry(geometry, distance_of(job, geometry)),
+        pixels_of(job, geometry),
         _edges(section) * PER_NM[section.unit],
         phi,
         static=(section.static_q, section.static_phi),
@@ -263,8 +259,7 @@ def make_correlation_job(job: Job) -> CorrelationJob:
     pixels = pixels[np.argsort(labels[pixels], kind="stable")]
     bins = CorrelationBins(labels[pixels], whole.dynamic, whole.n_bins, whole.q_edges, whole.phi_edges)
     needed = TrainCorrelator.n_bytes(bins, options, len(places.train_id))
-    most = int(SHARE_OF_MEMORY * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    if needed > most:
+    if needed > (most := half_of_memory()):
         raise BadInput(
             f"[measure.xpcs]: {len(pixels)} pixels of {options.length} frames in {bins.n_static} static bins "
             f"take {needed / 1e9:.1f} GB, and {most / 1e9:.1f} GB may be used: take fewer bins or pixels, "
