@@ -250,10 +250,12 @@ def make_tables(
             photon_energy_kev,
             gain_mode=gain_mode,
             masks=masks,
+            into=(table[used : used + len(cells)], mask[used : used + len(cells)]),
         )
         known = np.flatnonzero(folded.known)
         rows = np.arange(used, used + len(known))
-        table[rows], mask[rows] = folded.table[known], folded.mask[known]
+        if len(known) < len(cells):
+            table[rows], mask[rows] = folded.table[known], folded.mask[known]
         row_of[at, known] = rows
         used += len(known)
         if wanted and known.size:

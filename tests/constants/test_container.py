@@ -163,6 +163,30 @@ def test_files_that_are_no_constants(constants, agipd, jungfrau, tmp_path):
         Constants.open(path, agipd).load("bad_pixels", 3)
 
 
+def test_chunks_that_others_wrote_and_damage(constants, agipd, tmp_path):
+    """However a file is stored its values are the same; a chunk that cannot be inflated is an error."""
+    path = constants.save(tmp_path / "c.h5")
+    with h5py.File(path, "r+") as file:
+        group = file["constants"]
+        for name, chunks in (("offset", (1, 3, 2, 4, 8)), ("bad_pixels", (1, 1, 1, 2, 8))):
+            values, present = group[name][()], group[name].attrs["present"]
+            del group[name]
+            group.create_dataset(name, data=values, chunks=chunks, compression="gzip", shuffle=True)
+            group[name].attrs["present"] = present
+    again, module = Constants.open(path, agipd), constants.modules[0]
+    for name in ("offset", "bad_pixels"):
+        np.testing.assert_array_equal(again.load(name, module, [0, 2]), constants.load(name, module, [0, 2]))
+    path = constants.save(tmp_path / "damaged.h5")
+    again = Constants.open(path, agipd)
+    with h5py.File(path) as file:
+        chunk = file["constants/offset"].id.get_chunk_info(0)
+    with path.open("r+b") as raw:
+        raw.seek(chunk.byte_offset)
+        raw.write(b"\x00" * 4)
+    with pytest.raises(UnreadableData, match=r"constants/offset of module .* cannot be read"):
+        [again.load("offset", module) for module in constants.modules]
+
+
 def test_a_file_that_cannot_be_written(constants, tmp_path):
     with pytest.raises(OutputError, match="cannot be written"):
         constants.save(tmp_path / "no" / "such" / "folder.h5")

@@ -1,5 +1,7 @@
 """Folding: numbers by hand, what is refused, and what a missing constant means."""
 
+import sys
+
 import numpy as np
 import pytest
 from shotsieve.constants import BadPixels, Constants, Steps, fold, required
@@ -19,6 +21,10 @@ def filled(detector, **values):
     return Constants.from_arrays(detector, {name: array[None] for name, array in arrays.items()}, modules=[0])
 
 
+def bits_of(folded):
+    return folded.table.view("u4").tolist(), folded.mask.tolist(), folded.known.tolist()
+
+
 FULL = {
     "offset": [5000.25, 7000.5, 7100],
     "thresholds": [6000.5, 9000],
@@ -27,6 +33,29 @@ FULL = {
     "adu_per_kev": [8],
     "bad_pixels": [0, 0, 0],
 }
+
+
+def test_any_room_and_any_number_of_threads(agipd, monkeypatch):
+    """Cells without constants between others; what stood in the room before is of no matter."""
+    rng = np.random.default_rng(5)
+    arrays = {
+        name: {0: rng.normal(values[0], 5, (len(values), 9, *agipd.shape)).astype("f4")}
+        for name, values in FULL.items()
+        if name != "bad_pixels"
+    }
+    arrays["offset"][0][:, 4] = np.nan
+    constants = Constants.from_arrays(agipd, arrays, cell_ids=[0, 1, 2, 4, 5, 6, 8, 9, 10])
+    for mode in ("adaptive", "fixed_high"):
+        one = {cell: fold(constants, agipd, 0, [cell], Steps(), gain_mode=mode) for cell in range(11)}
+        room = np.full((11, 8, 32), 7, "f4"), np.full((11, 3, 32), 7, "u4")
+        for threads in (1, 3):
+            monkeypatch.setattr(sys.modules[fold.__module__], "usable_cpus", lambda n=threads: n)
+            for into in (None, room):
+                folded = fold(constants, agipd, 0, np.arange(11), Steps(), gain_mode=mode, into=into)
+                for cell, alone in one.items():
+                    assert bits_of(alone) == bits_of(type(folded)(*(part[[cell]] for part in folded)))
+        assert folded.known.tolist() == [cell not in (3, 5, 7) for cell in range(11)]
+        assert folded.table is room[0]
 
 
 def test_by_hand(agipd):

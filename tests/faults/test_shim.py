@@ -15,7 +15,8 @@ import pytest
 from .cases import RECIPES
 from .server import HERE
 
-# Calls of the system by what the shim calls them. Modes of a folder and locks are nobody's data.
+# Calls of the system by what the shim calls them. Modes of a folder and locks are nobody's data; to begin
+# early with what fsync ends promises nothing.
 NAMES = {
     "write": "write pwrite64 writev pwritev sendfile copy_file_range",
     "fsync": "fsync fdatasync",
@@ -28,7 +29,18 @@ NAMES = {
     "unlink": "unlink unlinkat",
     "rmdir": "rmdir removing",
 }
-HARMLESS = ("openat", "flock", "fcntl", "ioctl", "chmod", "statx", "statfs", "fadvise64", "execve")
+HARMLESS = (
+    "openat",
+    "flock",
+    "fcntl",
+    "ioctl",
+    "chmod",
+    "statx",
+    "statfs",
+    "fadvise64",
+    "execve",
+    "sync_file_range",
+)
 READING = (
     "read,pread64,readv,mmap,munmap,mprotect,madvise,brk,futex,lseek,close,fstat,newfstatat,stat,lstat,access,"
     "faccessat,faccessat2,getdents64,readlink,readlinkat,rt_sigaction,rt_sigprocmask,poll,clone,clone3,getcwd"

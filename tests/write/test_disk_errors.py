@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from shotsieve.errors import OutputError
 from shotsieve.write.disk_errors import disk_error, reason_of
+from shotsieve.write.hdf5 import EarlySync, sync_all
 from shotsieve.write.nxdata import KEYS
 from shotsieve.write.profiles import ProfileFile
 
@@ -81,3 +82,14 @@ def test_a_disk_that_refuses_rows_of_another_file_is_no_damage_of_that_file(tmp_
         ProfileFile(files[1], "q", "1/nm", "keV", *bins, {}) as whole,
     ):
         whole.take(files[0])
+
+
+def test_files_that_cannot_be_put_on_the_disk_are_named(tmp_path):
+    there, gone = tmp_path / "a.h5", tmp_path / "b.h5"
+    there.write_bytes(bytes(1 << 20))
+    early = EarlySync()
+    early.begin([there, gone])  # promises nothing, and never fails
+    early.begin([there])
+    sync_all([there])
+    with pytest.raises(OutputError, match=r"b\.h5: the file could not be completed"):
+        sync_all([there, gone])

@@ -12,10 +12,12 @@ All of it is done in float64 and rounded once, to float32.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
+from ..cpus import usable_cpus
 from ..detectors import Detector
 from ..errors import BadInput
 from ..units import check_photon_energy
@@ -42,7 +44,7 @@ THRESHOLDS, OFFSETS, GAINS, FORCE = slice(0, 2), slice(2, 5), slice(5, 8), slice
 SINGLE_OFFSET, SINGLE_GAIN = slice(0, 1), slice(1, 2)
 NEVER = 65535.0  # no digital level is above it
 
-_CHUNK = 8  # cells folded at once: a few MB of float64, whatever the number of cells
+_BYTES = 1 << 21  # of a constant in float64 that a thread folds at once: it stays in its cache
 _SWITCH = {
     "linearisation": "linearise = false",
     "offset": "offset = false",
@@ -172,8 +174,9 @@ def fold(
     *,
     gain_mode: str = "adaptive",
     masks: StaticMask | None = None,
+    into: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> FoldedModule:
-    """Fold the constants of one module for some memory cells.
+    """Fold the constants of one module for some memory cells, in threads.
 
     Promise: exact; the same constants and steps give the same bits.
 
@@ -194,6 +197,8 @@ def fold(
         ``"adaptive"`` or a fixed mode, for which thresholds and forced stages are left out.
     masks : StaticMask or None
         Bits of bad pixels beside those of the constants.
+    into : tuple of ndarray, optional
+        Table and mask of the result, of any content; by default they are made.
 
     Returns
     -------
@@ -226,25 +231,33 @@ def fold(
             )
     cell_ids = np.asarray(cell_ids)
     planes = table_planes(detector, steps, gain_mode)
-    table = np.full((len(cell_ids), planes, detector.pixels), NAN, np.float32)
-    mask = np.full((len(cell_ids), detector.stages, detector.pixels), int(BadPixels.NO_DARK_DATA), np.uint32)
+    if into is None:
+        into = (
+            np.empty((len(cell_ids), planes, detector.pixels), np.float32),
+            np.empty((len(cell_ids), detector.stages, detector.pixels), np.uint32),
+        )
+    table, mask = into
     # A module that lacks one constant of those needed cannot be calibrated at all: unknown, not half right.
     known = constants.row_of_cell(cell_ids) >= 0
     known &= all(constants.has(name, module) for name in names)
     rows = np.flatnonzero(known)
-    if rows.size == 0:
-        return FoldedModule(table, mask, known)
-
+    mask[~known] = 0
     # Whole modules are loaded at once, since the facility's files hold the cells of a pixel side by side.
-    loaded = {name: constants.load(name, module, cell_ids[rows]) for name in names if name != "linearisation"}
-    if constants.has("bad_pixels", module):
-        loaded["bad_pixels"] = constants.load("bad_pixels", module, cell_ids[rows])
+    loaded = {}
+    if rows.size:
+        loaded = {
+            name: constants.load(name, module, cell_ids[rows]) for name in names if name != "linearisation"
+        }
+        if constants.has("bad_pixels", module):
+            loaded["bad_pixels"] = constants.load("bad_pixels", module, cell_ids[rows])
     marked = detector.wide_marked or steps.double_pixels != "keep"
     wide_pixels = detector.wide_pixels() & marked
-    for start in range(0, rows.size, _CHUNK):
-        part = rows[start : start + _CHUNK]
+    step = max(1, _BYTES // (8 * detector.stages * detector.pixels))
+
+    def fold_some(start: int) -> None:
+        part = rows[start : start + step]
         arrays = {
-            name: array[:, start : start + _CHUNK].reshape(len(array), part.size, detector.pixels)
+            name: array[:, start : start + step].reshape(len(array), part.size, detector.pixels)
             for name, array in loaded.items()
         }
         bits = arrays.pop("bad_pixels", np.zeros((detector.stages, part.size, detector.pixels), np.uint32))
@@ -258,6 +271,10 @@ def fold(
         _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, detector.adc_max)
         mask[part] = bits.swapaxes(0, 1)
         known[part] = _worth(wide.get("offset"), bits, detector.fixed_stage(gain_mode))
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        for _ in pool.map(fold_some, range(0, rows.size, step)):
+            pass
     table[~known] = NAN
     mask[~known] |= np.uint32(BadPixels.NO_DARK_DATA)
     return FoldedModule(table, mask, known)
@@ -296,6 +313,8 @@ def _fold_cells(table, rows, wide, bits, steps, energy, signed, top) -> None:
         # What is too large or too small for float32 is as broken as what was never finite.
         broken = ~np.isfinite(gain32) | (gain32 == 0) | ~np.isfinite(offset32)
     offsets = SINGLE_OFFSET if table.shape[1] == SINGLE_PLANES else OFFSETS
+    if offsets is OFFSETS:
+        table[rows, THRESHOLDS] = NAN  # where the run needs none
     table[rows, offsets] = np.where(np.isfinite(offset32), offset32, NAN).swapaxes(0, 1)
     table[rows, gain_planes(table.shape[1])] = np.where(broken, NAN, gain32).swapaxes(0, 1)
     if "noise" in wide:

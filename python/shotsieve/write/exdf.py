@@ -20,6 +20,7 @@ from .cell_rows import CellDataset, TrainCells
 from .chunks import RowDataset, append_rows
 from .content import check_content
 from .exdf_file import ExdfFile
+from .hdf5 import EarlySync, sync_all
 from .kept import KeptShots, shots_per_train
 from .labels import write_labels
 from .names import file_name, recorded_name, written_name
@@ -146,6 +147,7 @@ class ReducedRunWriter:
         self._groups: dict[int, Any] = {}
         self._places = {m: TrainCells(self.source.shots, self._cells) for m in self.modules if drop_cells}
         self._thirds = {m: Thirds() for m in self.modules} if thirds else {}
+        self._early = EarlySync()
         try:
             for m in self.modules:
                 self._open(Path(folder), m)
@@ -157,8 +159,7 @@ class ReducedRunWriter:
         return self
 
     def __exit__(self, exc_type: object, exc: object, tb: object) -> None:
-        # Files that were finished are closed already; the rest is not a usable run.
-        self.abort()
+        self.abort()  # files that were finished are closed already
 
     def append(
         self,
@@ -218,6 +219,7 @@ class ReducedRunWriter:
         self, shots: np.ndarray, present: np.ndarray, frames: Any, encoded: EncodedFrames | None = None
     ) -> None:
         planes = planes_of(self.detector, frames)
+        self._early.begin(file.path for file in self._files.values())
         for m in self.modules:
             rows = np.flatnonzero(present[:, m])
             if self._whole_trains:
@@ -262,6 +264,7 @@ class ReducedRunWriter:
                 raise BadInput(f"the table has {len(table)} rows; expected the {len(every)} shots of the run")
             table = table.part(self.source.rows)
         lit = None if table is None else litpx.collect(table, shots.present)
+        self._early.begin(file.path for file in self._files.values())
         for m in self.modules:
             mine = self._kept.of_module(m)
             if m in self._thirds:
@@ -285,8 +288,9 @@ class ReducedRunWriter:
                 if isinstance(err, ShotsieveError):
                     raise
                 raise OutputError(f"{self._files[m].path}: the file could not be completed ({err})") from err
-            self._files[m].close()
-        return [self._files[m].path for m in self.modules]
+            self._files[m].close(synced=False)
+        sync_all(files := [self._files[m].path for m in self.modules])
+        return files
 
     def abort(self) -> None:
         """Close what is open; the files are not usable."""

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import BadInput, OutputError
 from ..side_file import begun, give_up
 from .exdf_sections import check_rows, metadata
-from .hdf5 import LIBVER, storable, stored_dtype, sync
+from .hdf5 import LIBVER, put, storable, stored_dtype, sync
 
 if TYPE_CHECKING:
     from ..sources.base import RunMeta
@@ -74,10 +74,9 @@ class ExdfFile:
         self.meta = meta
         self.sequence = int(sequence)
         self.train_ids = np.asarray(train_ids, "u8").reshape(-1)
-        trains = len(self.train_ids)
         self.timestamps = self._per_train("timestamps", timestamps, "u8")
-        flags = np.ones(trains) if flags is None else flags
-        origin = -np.ones(trains) if origin is None else origin
+        flags = np.ones(self.train_ids.shape) if flags is None else flags
+        origin = -np.ones(self.train_ids.shape) if origin is None else origin
         self._index = {
             "trainId": self.train_ids,
             "timestamp": self.timestamps,
@@ -298,12 +297,12 @@ class ExdfFile:
         --------
         >>> f.run_values(f"SHOTSIEVE/{source}", {"measure.lit.threshold": 0.7})    # doctest: +SKIP
         """
-        self._file().require_group(f"RUN/{source}")
+        group = self._file().require_group(f"RUN/{source}")
         stamp = self.timestamps[:1] if len(self.timestamps) else np.zeros(1, "u8")
         for key, value in values.items():
-            path = f"RUN/{source}/{key.replace('.', '/')}"
-            self._put(f"{path}/value", storable(value)[None])
-            self._put(f"{path}/timestamp", stamp)
+            own = group.require_group(key.replace(".", "/"))
+            put(own, "value", storable(value)[None])
+            put(own, "timestamp", stamp)
 
     def root_attributes(self, values: Mapping[str, Any]) -> None:
         """Set attributes of the file's root, for users who look at it with HDF5 tools alone.
@@ -315,14 +314,16 @@ class ExdfFile:
 
         Examples
         --------
-        >>> f.root_attributes({"writer": "shotsieve 0.1.0"})    # doctest: +SKIP
+        >>> f.root_attributes({"writer": "me"})    # doctest: +SKIP
         """
         for key, value in values.items():
             array = storable(value)
             self._file().attrs.create(key, array if array.ndim else array[()], dtype=stored_dtype(array))
 
-    def close(self) -> None:
+    def close(self, synced: bool = True) -> None:
         """Write INDEX and METADATA, check the rows against the index, and put the file on the disk.
+
+        Not `synced` leaves the disk to the caller.
 
         Raises
         ------
@@ -340,7 +341,8 @@ class ExdfFile:
             self.file.flush()
             self.file.close()
             self.file = None
-            sync(self.path)
+            if synced:
+                sync(self.path)
         except (OutputError, BadInput):
             self.abort()
             raise
@@ -384,10 +386,8 @@ class ExdfFile:
         return array.astype(dtype)
 
     def _put(self, path: str, array: np.ndarray) -> None:
-        try:
-            self._file().create_dataset(path, data=array, dtype=stored_dtype(array))
-        except TypeError as err:
-            raise BadInput(f"{self.path.name}: {path} holds {array.dtype}, which HDF5 cannot store") from err
+        folder, _, name = path.rpartition("/")
+        put(self._file().require_group(folder), name, array)
 
     def _write_index(self) -> None:
         for name, array in self._index.items():
