@@ -6,6 +6,7 @@
 namespace shotsieve::bind {
 
 void bind_bank_mode(pybind11::module_& m);
+void bind_baseline(pybind11::module_& m);
 void bind_bins(pybind11::module_& m);
 void bind_calibrate(pybind11::module_& m);
 void bind_common_mode(pybind11::module_& m);

@@ -5,6 +5,7 @@
 
 #include "array.hpp"
 #include "bind.hpp"
+#include "frame_words.hpp"
 #include "lists.hpp"
 #include "shift.hpp"
 
@@ -63,34 +64,12 @@ threads : int
 
 DarkRules make_rules(const py::object& raw, const py::object& table, int encoding, int fixed_stage, int low,
                      int high, std::int64_t least, std::int64_t of_pixels) {
-  const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
-  const ArrayView table_view = view_array(table, "table", "<f4", {kAny, kAny, raw_view.shape[2]}, false);
-  DarkRules r{};
-  r.raw = raw_view.as<const std::uint16_t>();
-  r.table = table_view.as<const float>();
-  r.n_frames = raw_view.shape[0];
-  r.n_pixels = raw_view.shape[2];
-  r.n_rows = table_view.shape[0];
-  r.planes = static_cast<int>(raw_view.shape[1]);
-  r.table_planes = static_cast<int>(table_view.shape[1]);
-  r.fixed_stage = fixed_stage;
-  r.low = low;
-  r.high = high;
-  r.least = least;
-  check_that(r.n_pixels % 8 == 0, "raw", "a multiple of 8 pixels in a frame");
-  check_that(encoding == 0 || encoding == 1, "encoding", "0 (digital level) or 1 (gain code)");
-  check_that(fixed_stage >= -1 && fixed_stage <= 2, "fixed_stage", "-1, 0, 1 or 2");
-  const bool needs_gain_plane = encoding == 1 || fixed_stage < 0;
-  check_that(r.planes == 2 || (r.planes == 1 && !needs_gain_plane), "raw",
-             "2 planes, or 1 where stages do not come from plane 1");
-  check_that(r.table_planes == math::kPlainPlanes || r.table_planes == math::kForcedPlanes, "table",
-             "8 or 10 planes");
+  DarkRules r{view_words(raw, table, encoding, fixed_stage), low, high, least};
   check_that(low <= high, "low, high", "low to be at most high");
   const std::int64_t size = std::max(std::abs(std::int64_t{low}), std::abs(std::int64_t{high}));
   check_that(size * of_pixels < math::kMaxDarkSum, "low, high",
              "bounds whose product with the pixels of a group stays below 2^31");
   check_that(least >= 0, "least", "at least 0");
-  r.encoding = static_cast<Encoding>(encoding);
   return r;
 }
 

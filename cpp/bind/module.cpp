@@ -29,6 +29,7 @@ int cpu_level() {
 PYBIND11_MODULE(SHOTSIEVE_MODULE, m) {
   m.doc() = "One compiled backend of shotsieve; see shotsieve/_native.pyi.";
   shotsieve::bind::bind_bank_mode(m);
+  shotsieve::bind::bind_baseline(m);
   shotsieve::bind::bind_bins(m);
   shotsieve::bind::bind_calibrate(m);
   shotsieve::bind::bind_common_mode(m);

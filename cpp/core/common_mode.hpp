@@ -4,25 +4,17 @@
 #include <cstdint>
 
 #include "../math/common_mode.hpp"
-#include "calibrate.hpp"
+#include "frame_words.hpp"
 #include "shift.hpp"
 #include "where.hpp"
 
 namespace shotsieve {
 
 // What both need to know of words, constants and the dark range.
-struct DarkRules {
-  const std::uint16_t* raw;  // (n_frames, planes, n_pixels)
-  const float* table;        // (n_rows, table_planes, n_pixels)
-  std::int64_t n_frames, n_rows, n_pixels;
-  int planes, table_planes;
-  Encoding encoding;
-  int fixed_stage;     // -1 adaptive, else the only stage of the run
+struct DarkRules : FrameWords {
   std::int32_t low;    // a pixel in high gain is dark from low to high, both included, in 1/256 ADU
   std::int32_t high;   //
   std::int64_t least;  // a group is corrected if strictly more of its pixels are dark
-
-  constexpr const std::uint16_t* words(std::int64_t frame) const { return raw + frame * planes * n_pixels; }
 };
 
 struct CommonModeCall {

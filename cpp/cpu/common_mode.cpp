@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "dark_values.hpp"
 #include "parallel.hpp"
 #include "shifted.hpp"
 
@@ -12,65 +13,6 @@ namespace shotsieve {
 namespace {
 
 constexpr std::int64_t kCellTile = 4096;  // pixels of a row of cells that are summed at once
-
-// How it is known that a pixel is in high gain.
-enum class HighGain { kAlways, kNever, kThreshold, kForced, kCode };
-
-// A run of pixels of one frame.
-struct Run {
-  const std::uint16_t* adc;
-  const std::uint16_t* digital;
-  const float* table;  // of its cell, at the first pixel
-  std::int64_t plane_step;
-
-  const float* plane(int p) const { return table + p * plane_step; }
-};
-
-// adc - offset of pixels in high gain with a good gain, else kNeverDark.
-template <HighGain How>
-void values_of(const Run& r, std::int64_t n, std::int32_t* __restrict out) {
-  const std::uint16_t* __restrict adc = r.adc;
-  const std::uint16_t* __restrict digital = r.digital;
-  const float* __restrict offset = r.plane(math::kOffset);
-  const float* __restrict gain = r.plane(math::kGain);
-  const float* __restrict threshold0 = r.plane(math::kThreshold0);
-  const float* __restrict threshold1 = r.plane(math::kThreshold1);
-  const float* __restrict medium = r.plane(How == HighGain::kForced ? math::kForceMedium : math::kGain);
-  const float* __restrict high = r.plane(How == HighGain::kForced ? math::kForceHigh : math::kGain);
-  for (std::int64_t i = 0; i < n; ++i) {  // hot: dark_values
-    const float a = static_cast<float>(adc[i]);
-    int usable = math::usable_gain(gain[i]);
-    if (How == HighGain::kNever) usable = 0;
-    if (How == HighGain::kCode) usable &= digital[i] == 0 ? 1 : 0;
-    if (How == HighGain::kThreshold) usable &= static_cast<float>(digital[i]) > threshold0[i] ? 0 : 1;
-    if (How == HighGain::kForced) {
-      const int stage =
-          math::stage_by_threshold(static_cast<float>(digital[i]), threshold0[i], threshold1[i]);
-      usable &= math::force_stage(stage, a, medium[i], high[i]) == 0 ? 1 : 0;
-    }
-    const int value = math::offset_units(a, offset[i]);
-    out[i] = usable != 0 ? value : math::kNeverDark;
-  }
-}
-
-using Values = void (*)(const Run&, std::int64_t, std::int32_t* __restrict);
-
-Values choose_values(const DarkRules& r) {
-  if (r.encoding == Encoding::kCode) {
-    return r.fixed_stage > 0 ? values_of<HighGain::kNever> : values_of<HighGain::kCode>;
-  }
-  if (r.fixed_stage >= 0) {
-    return r.fixed_stage == 0 ? values_of<HighGain::kAlways> : values_of<HighGain::kNever>;
-  }
-  return r.table_planes == math::kForcedPlanes ? values_of<HighGain::kForced>
-                                               : values_of<HighGain::kThreshold>;
-}
-
-Run run_of(const DarkRules& r, std::int64_t frame, std::int64_t row, std::int64_t pixel) {
-  const std::uint16_t* words = r.words(frame) + pixel;
-  return {words, words + (r.planes - 1) * r.n_pixels, r.table + row * r.table_planes * r.n_pixels + pixel,
-          r.n_pixels};
-}
 
 struct DarkSums {
   std::uint32_t sum = 0;  // of value - shift - low
@@ -104,7 +46,7 @@ std::int32_t tile_shift(const CommonModeCall& c, const std::int32_t* values, std
   return shift;
 }
 
-void common_mode_group(const CommonModeCall& c, Values values_of_run, const FrameGroup& group,
+void common_mode_group(const CommonModeCall& c, cpu::Values values_of_run, const FrameGroup& group,
                        std::vector<std::int32_t>& values) {
   const DarkRules& r = c.rules;
   const Tiles& t = c.shifts.tiles;
@@ -116,7 +58,7 @@ void common_mode_group(const CommonModeCall& c, Values values_of_run, const Fram
       for (std::int64_t y = 0; y < t.rows; ++y) {
         const std::int64_t pixel = first + y * t.frame_columns;
         std::int32_t* out = values.data() + y * t.columns;
-        values_of_run(run_of(r, frame, group.table_row, pixel), t.columns, out);
+        values_of_run(cpu::run_of(r, frame, group.table_row, pixel), t.columns, out);
         if (row < 0) continue;
         const std::int32_t* before = c.shifts.pixel + row * r.n_pixels + pixel;
         for (std::int64_t i = 0; i < t.columns; ++i) out[i] = math::add_shifts(out[i], -before[i]);
@@ -158,7 +100,7 @@ void add_cell(const CellModeCall& c, CellSums& s, std::int64_t frame, std::int64
   }
 }
 
-void cell_mode_part(const CellModeCall& c, Values values_of_run, std::int64_t unit, std::int64_t first,
+void cell_mode_part(const CellModeCall& c, cpu::Values values_of_run, std::int64_t unit, std::int64_t first,
                     CellSums& s) {
   const DarkRules& r = c.rules;
   const std::int64_t n = std::min(kCellTile, r.n_pixels - first);
@@ -167,7 +109,7 @@ void cell_mode_part(const CellModeCall& c, Values values_of_run, std::int64_t un
   std::fill_n(s.count.data(), n, 0);
   for (std::int64_t k = 0; k < c.cells; ++k) {
     const std::int64_t frame = c.unit_frames[unit * c.cells + k];
-    values_of_run(run_of(r, frame, c.unit_rows[unit * c.cells + k], first), n, s.values.data());
+    values_of_run(cpu::run_of(r, frame, c.unit_rows[unit * c.cells + k], first), n, s.values.data());
     add_cell(c, s, frame, first, n, c.add ? out : nullptr);
   }
   for (std::int64_t i = 0; i < n; ++i) {
@@ -179,7 +121,7 @@ void cell_mode_part(const CellModeCall& c, Values values_of_run, std::int64_t un
 }  // namespace
 
 void common_mode(const CommonModeCall& c, const Where& where) {
-  const Values values_of_run = choose_values(c.rules);
+  const cpu::Values values_of_run = cpu::choose_values(c.rules);
   const auto room = static_cast<std::size_t>(c.shifts.tiles.rows * c.shifts.tiles.columns);
   cpu::parallel_for(
       c.n_groups, where.threads, [room] { return std::vector<std::int32_t>(room); },
@@ -189,7 +131,7 @@ void common_mode(const CommonModeCall& c, const Where& where) {
 }
 
 void cell_common_mode(const CellModeCall& c, const Where& where) {
-  const Values values_of_run = choose_values(c.rules);
+  const cpu::Values values_of_run = cpu::choose_values(c.rules);
   const std::int64_t parts = (c.rules.n_pixels + kCellTile - 1) / kCellTile;
   cpu::parallel_for(
       c.n_units * parts, where.threads, [] { return CellSums{}; },

@@ -41,6 +41,21 @@ def calibrate_count(
     stream: int = 0,
     threads: int = 1,
 ) -> None: ...
+def baseline(
+    raw: Any,
+    frames: Any,
+    groups: Any,
+    table: Any,
+    taps: Any,
+    reach: Any,
+    shift: Any,
+    *,
+    encoding: int,
+    fixed_stage: int,
+    lowest: int,
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
 def common_mode(
     raw: Any,
     frames: Any,

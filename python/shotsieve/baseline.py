@@ -5,40 +5,36 @@ first roughly and then finely. It is subtracted from the whole image before anyt
 steps: what is known of the facility's ``blc-noise``, from recollection; the definition is ours.
 
 Promise: exact. Histograms are counted in integers and the wavelets are integers, so that the same words and
-constants give the same shift for any block size and number of threads. On the CPU alone.
+constants give the same bits on every backend, block size and thread count.
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .constants.fold import FORCED_PLANES
 from .errors import BadInput
 from .shifts import SHIFT_SCALE
 
 if TYPE_CHECKING:
+    from .backend import Backend
     from .calibrate import Tables
     from .constants.container import Constants
     from .constants.steps import Steps
     from .detectors import Detector
 
-__all__ = ["BaselineParams", "find_baselines", "find_peak", "wavelets"]
+__all__ = ["BaselineParams", "queue_baseline", "wavelets"]
 
-LOWEST, HIGHEST, COARSE_BINS = -2000, 100, 210
-"""Range in ADU of the first histogram, and its bins."""
-REACH, FINE_BINS = 200, 200
-"""The second one reaches so far on both sides of the peak of the first."""
-UP_TO = 50
-"""Only pixels up to this are counted, ADU."""
+BINS = (210, 200)
+"""Bins of the first histogram, -2000 to 100 ADU, and of the second, 200 ADU to both sides of its peak."""
+BIN_ADU = (10, 2)
 WIDTHS = (1, 3, 5)
 """Widths of the wavelets in units of the noise."""
-LEAST_SHARE = 1 / 64
-"""A frame with a smaller share of its pixels in the first histogram has no peak."""
 WAVELET_SCALE = 2.0**20
+LEAST_NOISE = 1 / SHIFT_SCALE
+"""In ADU; wavelets for less would not fit into 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +43,15 @@ class BaselineParams:
 
     Attributes
     ----------
-    threshold : float
-        A peak lower than minus this, in ADU, is none.
-    noise : ndarray of float64, shape (R,)
-        Mean noise in high gain of the module and cell of each row of the tables, ADU.
-    fixed_stage : int
-        -1, or 0 where the run is in high gain.
+    lowest : int
+        A peak below it, in 1/256 ADU, is none.
+    taps, reach : ndarray of int32, shapes (R, 2, 3, T) and (R, 2, 3)
+        Wavelets for the noise of the module and cell of each row of the tables; see `wavelets`.
     """
 
-    threshold: float
-    noise: np.ndarray
-    fixed_stage: int
+    lowest: int
+    taps: np.ndarray
+    reach: np.ndarray
 
     @classmethod
     def make(
@@ -92,129 +86,89 @@ class BaselineParams:
                 continue
             planes = constants.load("noise", module, tables.cell_ids[known])[0].reshape(known.sum(), -1)
             noise[row_of[known]] = np.nanmean(planes.astype("f8"), axis=1)
-        if not (noise > 0).all():
+        if not ((noise >= LEAST_NOISE) & np.isfinite(noise)).all():
             raise BadInput(
-                "blc_noise = true needs the noise of every module and cell, and the constants lack it: give "
-                "constants with noise, or set [calibrate] blc_noise = false"
+                "blc_noise = true needs the noise of every module and cell, of at least 1/256 ADU, and the "
+                "constants lack it: give constants with noise, or set [calibrate] blc_noise = false"
             )
         limit = np.inf if steps.blc_noise_threshold is None else steps.blc_noise_threshold
-        return cls(limit, noise, stage)
+        lowest = int(np.ceil(-min(limit * SHIFT_SCALE, 2.0**30)))
+        # Without any constants the table has one row that no frame is of.
+        return cls(lowest, *wavelets(noise if len(noise) else np.ones(1)))
 
 
-def wavelets(noise: float, bin_adu: int) -> list[np.ndarray]:
-    """Return Ricker wavelets of the three widths as whole numbers, int64, each of an odd number of bins.
-
-    Examples
-    --------
-    >>> [len(one) for one in wavelets(8.0, 10)]
-    [9, 25, 41]
-    """
-    made = []
-    for factor in WIDTHS:
-        width = factor * noise / bin_adu
-        reach = int(np.ceil(5 * width))
-        square = (np.arange(-reach, reach + 1) / width) ** 2
-        norm = 2 / (np.sqrt(3 * width) * np.pi**0.25)
-        made.append(np.rint(WAVELET_SCALE * norm * (1 - square) * np.exp(-square / 2)).astype(np.int64))
-    return made
-
-
-def _best_bin(histogram: np.ndarray, kernels: list[np.ndarray]) -> int:
-    """Return the bin of the largest response; the first of equals, narrow wavelets before wide ones."""
-    best, where = None, 0
-    for kernel in kernels:
-        reach = len(kernel) // 2
-        response = np.convolve(histogram, kernel)[reach : reach + len(histogram)]
-        at = int(np.argmax(response))
-        if best is None or response[at] > best:
-            best, where = response[at], at
-    return where
-
-
-def _histogram(values: np.ndarray, low: int, bins: int, bin_units: int) -> np.ndarray:
-    """Count values in bins from `low` on; all in 1/256 ADU."""
-    index = (values - low) // bin_units
-    return np.bincount(index[(index >= 0) & (index < bins)], minlength=bins)
-
-
-def find_peak(values: np.ndarray, noise: float, threshold: float) -> int:
-    """Return the place of the noise peak, 0 where there is none, in 1/256 ADU.
+def wavelets(noise: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Ricker wavelets of three widths for both histograms, as whole numbers.
 
     Parameters
     ----------
-    values : ndarray of int, shape (n,)
-        Pixels in high gain after the offset, in 1/256 ADU.
-    noise : float
+    noise : ndarray of float64, shape (R,)
         In ADU.
-    threshold : float
-        A peak lower than minus this, in ADU, is none.
+
+    Returns
+    -------
+    taps : ndarray of int32, shape (R, 2, 3, T)
+        Half of each wavelet, from its middle outwards; 0 beyond its reach.
+    reach : ndarray of int32, shape (R, 2, 3)
+        The last tap that counts: five widths, and no more than the bins there are.
 
     Examples
     --------
-    >>> peak = find_peak(np.full(1000, -300 * 256), 8.0, 5000.0)
-    >>> abs(peak / 256 + 300) <= 2
-    True
+    >>> taps, reach = wavelets(np.array([8.0]))
+    >>> reach.tolist(), taps.shape
+    ([[[4, 12, 20], [20, 60, 100]]], (1, 2, 3, 101))
     """
-    scale, total = SHIFT_SCALE, len(values)
-    values = values[values <= UP_TO * scale]
-    size = (HIGHEST - LOWEST) // COARSE_BINS
-    coarse = _histogram(values, LOWEST * scale, COARSE_BINS, size * scale)
-    if coarse.sum() < LEAST_SHARE * total or total == 0:
-        return 0
-    centre = LOWEST * scale + _best_bin(coarse, wavelets(noise, size)) * size * scale + size * scale // 2
-    low, fine = centre - REACH * scale, 2 * REACH // FINE_BINS
-    kernels = wavelets(noise, fine)
-    at = _best_bin(_histogram(values, low, FINE_BINS, fine * scale), kernels)
-    peak = low + at * fine * scale + fine * scale // 2
-    return 0 if peak < -threshold * scale else int(peak)
+    width = np.asarray(noise, "f8")[:, None, None] * np.array(WIDTHS) / np.array(BIN_ADU)[:, None]
+    reach = np.minimum(np.ceil(5 * width), np.array(BINS)[:, None] - 1).astype("i4")
+    bins = np.arange(reach.max() + 1)
+    square = (bins / width[..., None]) ** 2
+    norm = 2 / (np.sqrt(3 * width[..., None]) * np.pi**0.25)
+    taps = np.rint(WAVELET_SCALE * norm * (1 - square) * np.exp(-square / 2))
+    return np.where(bins <= reach[..., None], taps, 0).astype("i4"), reach
 
 
-def find_baselines(
-    raw: np.ndarray,
-    frames: np.ndarray,
-    groups: np.ndarray,
-    table: np.ndarray,
-    params: BaselineParams,
-    threads: int = 1,
-) -> np.ndarray:
-    """Return the baseline of every frame in 1/256 ADU, int32 (F,); 0 for frames that are not listed.
+def queue_baseline(
+    backend: Backend,
+    raw: Any,
+    frames: Any,
+    groups: Any,
+    table: Any,
+    taps: Any,
+    reach: Any,
+    shift: Any,
+    *,
+    encoding: int,
+    fixed_stage: int,
+    lowest: int,
+    stream: Any = None,
+) -> None:
+    """Queue the baselines of listed frames on a stream; returns at once and never waits.
+
+    Promise: exact.
 
     Parameters
     ----------
+    backend : Backend
     raw, frames, groups, table
-        As for `shotsieve.calibrate.queue_calibration`, in host memory, of a detector with digital levels.
-    params : BaselineParams
-    threads : int
+        As for `shotsieve.calibrate.queue_calibration`, of a detector with three gain stages.
+    taps, reach : int32 (R, 2, 3, T) and (R, 2, 3)
+        From `wavelets`.
+    shift : int32 (F, n_tiles)
+        All of a listed frame with constants become its baseline, in 1/256 ADU; 0 where there is no peak.
+    encoding, fixed_stage : int
+        As in `shotsieve.calibrate.CalibrateParams`.
+    lowest : int
+        A peak below it is none, in 1/256 ADU.
+    stream : object
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an array is not what it has to be; the text names it.
 
     Examples
     --------
-    >>> find_baselines(raw, frames, groups, table, params)  # doctest: +SKIP
+    >>> queue_baseline(backend, raw, frames, groups, table, taps, reach, shift, **how)  # doctest: +SKIP
     """
-    found = np.zeros(len(raw), "i4")
-    todo = [(int(f), int(row)) for start, stop, row in groups if row >= 0 for f in frames[start:stop]]
-
-    def work(one: tuple[int, int]) -> None:
-        frame, row = one
-        found[frame] = find_peak(
-            _high_gain(raw[frame], table[row], params.fixed_stage), params.noise[row], params.threshold
-        )
-
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, todo):
-            pass
-    return found
-
-
-def _high_gain(words: np.ndarray, planes: np.ndarray, fixed_stage: int) -> np.ndarray:
-    """Return adc - offset of the good pixels in high gain, int64 in 1/256 ADU."""
-    adc, good = words[0].astype("f4"), np.isfinite(planes[5])
-    if fixed_stage < 0:
-        level = words[-1].astype("f4")
-        switched = level > planes[0]
-        if len(planes) == FORCED_PLANES:  # whatever stage it left, below that level it is taken as high gain
-            switched &= ~(adc < planes[9])
-        good &= ~switched
-    with np.errstate(invalid="ignore", over="ignore"):
-        units = (adc[good] - planes[2][good]) * np.float32(SHIFT_SCALE)
-    units = units[np.abs(units) < 2.0**28]
-    return np.rint(units).astype(np.int64)
+    how = {"encoding": encoding, "fixed_stage": fixed_stage, "lowest": lowest}
+    backend.native.baseline(raw, frames, groups, table, taps, reach, shift, **how, **backend.on(stream))

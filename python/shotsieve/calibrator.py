@@ -27,7 +27,7 @@ from .linearise import Lineariser
 from .measure.arrays import check_raw, chosen_backend
 from .measure.lit import just_above, lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
-from .shift_finder import check_backend, make_finder, mode_of
+from .shift_finder import make_finder, mode_of
 from .units import parse_quantity
 
 if TYPE_CHECKING:
@@ -151,7 +151,6 @@ class Calibrator:
                 "of which train they are: use shotsieve.Engine, or leave it out"
             )
         self.backend = chosen_backend(backend)
-        check_backend(self.backend, self._mode)
         self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.frame_shape)
         device = self.backend.device
         table = self.tables.table

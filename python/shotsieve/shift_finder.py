@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .bank_mode import BankFinder, BankModeParams
-from .baseline import BaselineParams, find_baselines
+from .baseline import BaselineParams, queue_baseline
 from .common_mode import CommonModeParams, list_units, queue_cell_common_mode, queue_common_mode
-from .errors import BadInput
 from .shifts import Shifts
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from .constants.steps import Steps
     from .detectors import Detector
 
-__all__ = ["ShiftFinder", "check_backend", "make_finder", "mode_of"]
+__all__ = ["ShiftFinder", "make_finder", "mode_of"]
 
 
 def mode_of(
@@ -63,21 +62,6 @@ def make_finder(
     return kind(backend, params, n_pixels, n_frames)
 
 
-def check_backend(backend: Backend, params: CommonModeParams | BankModeParams | None) -> None:
-    """Refuse a backend that cannot find the shifts.
-
-    Raises
-    ------
-    BadInput
-        If a baseline is looked for, and the backend is not the CPU.
-    """
-    if isinstance(params, CommonModeParams) and params.baseline is not None and backend.name != "cpu":
-        raise BadInput(
-            f"blc_noise = true is done on the CPU alone, and the backend is {backend.name}: ask for "
-            'backend "cpu", or leave it out'
-        )
-
-
 class ShiftFinder:
     """Buffers for the shifts of so many frames, and the way to them; one for each block in flight.
 
@@ -106,8 +90,13 @@ class ShiftFinder:
         device = backend.device
         self.backend, self.params, self.n_pixels = backend, params, n_pixels
         self.units: Units | None = None
-        check_backend(backend, params)
         self._tile = device.empty((n_frames, params.tiles.count(n_pixels)), "i4")
+        if params.baseline is not None:
+            host = (params.baseline.taps, params.baseline.reach)
+            self._wavelets, stream = [device.twin(array) for array in host], device.stream()
+            for target, source in zip(self._wavelets, host, strict=True):
+                device.to_device(target, source, stream)
+            device.wait(device.record(stream))
         if params.cells:
             units = max(1, n_frames // params.row_cells)
             self._pixel = device.empty((units, n_pixels), "i4")
@@ -156,8 +145,16 @@ class ShiftFinder:
         words = (raw, frames, groups, table, tile, params)
         add = params.baseline is not None
         if add:
-            threads = self.backend.threads
-            tile[:] = find_baselines(raw, frames, groups, table, params.baseline, threads)[:, None]
+            queue_baseline(
+                self.backend,
+                *words[:4],
+                *self._wavelets,
+                tile,
+                encoding=params.encoding,
+                fixed_stage=params.fixed_stage,
+                lowest=params.baseline.lowest,
+                stream=stream,
+            )
         if params.n_itr == 0:
             return Shifts(tile, params.tiles)
         if not params.cells:

@@ -92,18 +92,54 @@ def imported(tmp_path_factory):
     return out
 
 
-def test_the_same_through_the_files_of_psi(real, imported):
+def check_photons(real, found, module):
+    """Constants of a module are those of the file, and frames have the photons of their makers."""
     words, constants, photons = real
-    found = Constants.open(imported)
-    assert (found.modules, found.cell_ids.tolist()) == ((1,), [15])
-    np.testing.assert_array_equal(found.load("offset", 1), constants.load("offset", 1))
-    gain = found.load("adu_per_kev", 1).astype("f8") * PHOTON_KEV
+    assert found.cell_ids.tolist() == [15]
+    np.testing.assert_array_equal(found.load("offset", module), constants.load("offset", 1))
+    gain = found.load("adu_per_kev", module).astype("f8") * PHOTON_KEV
     np.testing.assert_allclose(gain, constants.load("adu_per_kev", 1), rtol=1e-7)
     frames = words.reshape(2, 2, 512, 1024)
     told = {"unit": "photon", "photon_energy_kev": PHOTON_KEV, "backend": "cpu"}
-    calibrated = shotsieve.calibrate_frames(frames, [15, 15], found, [1], ["data", "gain"], **told)
+    calibrated = shotsieve.calibrate_frames(frames, [15, 15], found, [module], ["data", "gain"], **told)
     values, stage = calibrated.data.reshape(2, -1), calibrated.gain.reshape(2, -1)
     good = np.isfinite(values)
     assert good.mean() > 0.99
     assert set(np.unique(stage[good])) == {0, 1, 2}
     assert np.abs(values[good] - photons[good]).max() < 1e-3
+
+
+def test_the_same_through_the_files_of_psi(real, imported):
+    found = Constants.open(imported)
+    assert found.modules == (1,)
+    check_photons(real, found, 1)
+
+
+def test_the_same_through_the_metadata_of_a_real_correction(real, tmp_path):
+    """Its names of files and datasets, in the layout of the store; in them the real pedestals and gains."""
+    yaml = pytest.importorskip("yaml")
+    metadata = DATA / "calib_meta" / "cal-metadata-jf-p900491-r487.yml"
+    if not metadata.exists():
+        pytest.skip(f"no {metadata}")
+    _, constants, _ = real
+    bad = np.zeros((1024, 512, 1, 3), "u4")
+    values = {
+        "Offset10Hz": constants.load("offset", 1).T.astype("f8"),
+        "RelativeGain10Hz": constants.load("adu_per_kev", 1).T.astype("f8") / PHOTON_KEV,
+        "BadPixelsDark10Hz": bad,
+        "BadPixelsFF10Hz": bad,
+    }
+    for group in yaml.safe_load(metadata.read_text())["retrieved-constants"].values():
+        for name, entry in group["constants"].items():
+            path = tmp_path / entry["path"].split("caldb_store/")[1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with h5py.File(path, "w") as file:
+                file[entry["dataset"] + "/data"] = values[name]
+                file[entry["dataset"]]["data"].attrs["dims"] = ["fast_scan", "slow_scan", "cell", "gain"]
+    out = tmp_path / "constants.h5"
+    told = ("--store", tmp_path, "-o", out)
+    assert cli.main(["constants", "convert", str(metadata), *map(str, told)]) == 0
+    found = Constants.open(out)
+    assert found.modules == (1, 2)
+    assert found.provenance["pdus"] == {"1": "Jungfrau_M530", "2": "Jungfrau_M512"}
+    check_photons(real, found, 2)

@@ -7,7 +7,11 @@ import pytest
 from .workshop import Program, Workshop, optional_barriers
 
 # Programs that can leave out any barrier of a kernel, compiled together: their headers cost the most.
-OPTIONAL = {"scores.cu": "cuda/scores.cuh", "correlation.cu": "cuda/correlation.cuh"}
+OPTIONAL = {
+    "scores.cu": "cuda/scores.cuh",
+    "correlation.cu": "cuda/correlation.cuh",
+    "baseline.cu": "cuda/baseline.cuh",
+}
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ class DarkParameters(Options):
     Attributes
     ----------
     detector : str
-        AGIPD1M, AGIPD500K, LPD1M, DSSC1M, JUNGFRAU, EPIX100 or GOTTHARD2.
+        AGIPD1M, AGIPD500K, LPD1M, LPDMINI, DSSC1M, JUNGFRAU, EPIX100 or GOTTHARD2.
     stages : str
         Gain stages, one run each, in this order, separated by commas; by default all that the detector has.
     n_trains : int

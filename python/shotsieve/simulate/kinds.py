@@ -86,6 +86,7 @@ KINDS = {
     "AGIPD1M": Kind("SPB_DET_AGIPD1M-1", None, _agipd),
     "AGIPD500K": Kind("HED_DET_AGIPD500K2G", None, _agipd),
     "LPD1M": Kind("FXE_DET_LPD1M-1", chips.LPD, _lpd),
+    "LPDMINI": Kind("FXE_DET_LPD_MINI", chips.LPD, _lpd),
     "DSSC1M": Kind("SCS_DET_DSSC1M-1", chips.DSSC, _none),
 }
 """What can be simulated, by the names of the detectors."""

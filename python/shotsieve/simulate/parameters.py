@@ -29,7 +29,7 @@ class SpiParameters(Options):
     Attributes
     ----------
     detector : str
-        "AGIPD1M", "AGIPD500K", "LPD1M" or "DSSC1M".
+        "AGIPD1M", "AGIPD500K", "LPD1M", "LPDMINI" or "DSSC1M".
     parallel_gain : bool
         LPD: every pulse is recorded in high, medium and low gain.
     n_trains : int

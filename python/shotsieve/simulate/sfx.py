@@ -28,7 +28,7 @@ class SfxParameters(SpiParameters):
     Attributes
     ----------
     detector : str
-        "AGIPD1M", "AGIPD500K" or "LPD1M".
+        "AGIPD1M", "AGIPD500K", "LPD1M" or "LPDMINI".
     hit_rate : float
         Share of the lit shots that hit a crystal.
     photons_per_hit : (float, float)

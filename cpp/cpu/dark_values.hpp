@@ -1,0 +1,70 @@
+// Values of the pixels of a frame that are in high gain, for stages that look for what they share.
+#pragma once
+
+#include <cstdint>
+
+#include "../core/frame_words.hpp"
+#include "../math/common_mode.hpp"
+
+namespace shotsieve::cpu {
+
+// How it is known that a pixel is in high gain.
+enum class HighGain { kAlways, kNever, kThreshold, kForced, kCode };
+
+// A run of pixels of one frame.
+struct Run {
+  const std::uint16_t* adc;
+  const std::uint16_t* digital;
+  const float* table;  // of its cell, at the first pixel
+  std::int64_t plane_step;
+
+  const float* plane(int p) const { return table + p * plane_step; }
+};
+
+// adc - offset of pixels in high gain with a good gain, else kNeverDark.
+template <HighGain How>
+void values_of(const Run& r, std::int64_t n, std::int32_t* __restrict out) {
+  const std::uint16_t* __restrict adc = r.adc;
+  const std::uint16_t* __restrict digital = r.digital;
+  const float* __restrict offset = r.plane(math::kOffset);
+  const float* __restrict gain = r.plane(math::kGain);
+  const float* __restrict threshold0 = r.plane(math::kThreshold0);
+  const float* __restrict threshold1 = r.plane(math::kThreshold1);
+  const float* __restrict medium = r.plane(How == HighGain::kForced ? math::kForceMedium : math::kGain);
+  const float* __restrict high = r.plane(How == HighGain::kForced ? math::kForceHigh : math::kGain);
+  for (std::int64_t i = 0; i < n; ++i) {  // hot: dark_values
+    const float a = static_cast<float>(adc[i]);
+    int usable = math::usable_gain(gain[i]);
+    if (How == HighGain::kNever) usable = 0;
+    if (How == HighGain::kCode) usable &= digital[i] == 0 ? 1 : 0;
+    if (How == HighGain::kThreshold) usable &= static_cast<float>(digital[i]) > threshold0[i] ? 0 : 1;
+    if (How == HighGain::kForced) {
+      const int stage =
+          math::stage_by_threshold(static_cast<float>(digital[i]), threshold0[i], threshold1[i]);
+      usable &= math::force_stage(stage, a, medium[i], high[i]) == 0 ? 1 : 0;
+    }
+    const int value = math::offset_units(a, offset[i]);
+    out[i] = usable != 0 ? value : math::kNeverDark;
+  }
+}
+
+using Values = void (*)(const Run&, std::int64_t, std::int32_t* __restrict);
+
+inline Values choose_values(const FrameWords& r) {
+  if (r.encoding == Encoding::kCode) {
+    return r.fixed_stage > 0 ? values_of<HighGain::kNever> : values_of<HighGain::kCode>;
+  }
+  if (r.fixed_stage >= 0) {
+    return r.fixed_stage == 0 ? values_of<HighGain::kAlways> : values_of<HighGain::kNever>;
+  }
+  return r.table_planes == math::kForcedPlanes ? values_of<HighGain::kForced>
+                                               : values_of<HighGain::kThreshold>;
+}
+
+inline Run run_of(const FrameWords& r, std::int64_t frame, std::int64_t row, std::int64_t pixel) {
+  const std::uint16_t* words = r.words(frame) + pixel;
+  return {words, words + (r.planes - 1) * r.n_pixels, r.table + row * r.table_planes * r.n_pixels + pixel,
+          r.n_pixels};
+}
+
+}  // namespace shotsieve::cpu
