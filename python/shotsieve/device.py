@@ -148,7 +148,8 @@ class CupyDevice:
 
         self._cupy = cupy
         self._empty_pinned = cupyx.empty_pinned
-        self._range = cupyx.profiler.time_range
+        # Some builds of CuPy come without NVTX, and their ranges are an error.
+        self._range = cupyx.profiler.time_range if cupy.cuda.nvtx.available else nullcontext
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
         try:

@@ -282,3 +282,42 @@ def test_frames_on_a_device_stay_there(device_name, photons):
     wrong = device.empty((2, 600), "u2")
     with pytest.raises(BadInput, match="expected uint8 counts or float32 values"):
         shotsieve.two_time(wrong, LABELS, backend=backend)
+
+
+class Named:
+    """Frames on a device that say on which stream they are made, as CuPy's do."""
+
+    def __init__(self, array, stream):
+        self._array, self._stream = array, stream
+
+    @property
+    def __cuda_array_interface__(self):
+        return {**self._array.__cuda_array_interface__, "stream": self._stream}
+
+    def __getattr__(self, name):
+        return getattr(self._array, name)
+
+
+@pytest.mark.parametrize("measure", ["two_time", "multitau"])
+def test_work_is_queued_behind_what_makes_the_frames(device_name, photons, measure, monkeypatch):
+    """A stream of our own would not wait for the caller's."""
+    from shotsieve import backend as backends
+    from shotsieve.measure.pair_summer import PairSummer
+
+    backend, made, taken = backends.get(device_name), PairSummer.__init__, []
+    device, function = backend.device, getattr(shotsieve, measure)
+
+    def make(self, *given):
+        made(self, *given)
+        taken.append(device.handle(self.stream))
+
+    monkeypatch.setattr(PairSummer, "__init__", make)
+    pinned, stream, mine = device.empty_pinned(photons.shape, "u1"), device.stream(), device.stream()
+    pinned[...] = photons
+    there = device.twin(pinned)
+    device.to_device(there, pinned, stream)
+    frames = Named(there, device.handle(stream))
+    for asked, expected in ((None, stream), (mine, mine)):
+        device.wait(device.record(stream))
+        function(frames, LABELS, backend=backend, stream=asked)
+        assert taken.pop() == device.handle(expected)

@@ -97,6 +97,28 @@ def test_words_that_are_on_the_device(embedded, embedded_source, reduced, read_m
             assert np.array_equal(mine.frames["raw"][:, 3:5], block.raw[mine.kept][:, 3:5])
 
 
+def test_words_in_lent_memory_are_not_copied(
+    embedded, embedded_source, reduced, read_module, backend_name, monkeypatch
+):
+    given = blocks(embedded_source, 5)
+    with make(embedded, embedded_source, backend_name) as engine:
+        lent = [engine.lend(len(block)) for block in given]
+        for words, block in zip(lent, given, strict=True):
+            words[:] = block.raw
+        size = engine.slot_bytes
+        mine = [dataclasses.replace(block, raw=words) for words, block in zip(lent, given, strict=True)]
+        with monkeypatch.context() as patch:
+            patch.setattr(Block, "read", lambda *_: pytest.fail("the words were copied"))
+            results = list(engine.run(mine))
+        assert engine.slot_bytes == size
+        # Others are copied as before, in the same slots.
+        results_of_others = list(engine.run(given))
+        with pytest.raises(BadInput, match="at least 1 shot"):
+            engine.lend(0)
+    for found in (results, results_of_others):
+        assert_as_reduced(found, reduced, read_module)
+
+
 def test_a_stage_of_ones_own(embedded, embedded_source, reduced, backend_name):
     def brightest(frames):
         assert frames.shape[1:] == (16, 512, 128)

@@ -44,7 +44,8 @@ class Slot:
     def __init__(self, backend: Backend, shots: int, modules: int, planes: int, pixels: int) -> None:
         device = backend.device
         self.shots, self.modules = shots, modules
-        self.raw = device.empty_pinned((shots, modules, planes, pixels), "u2")
+        # The second name stays: a block that lies in pinned memory already is read where it is.
+        self.raw = self.own_raw = device.empty_pinned((shots, modules, planes, pixels), "u2")
         self.frames = device.empty_pinned((shots * modules,), "i4")
         self.groups = device.empty_pinned((shots * modules, 3), "i4")
         self.counts = device.empty_pinned((shots * modules, COUNTS), "i8")

@@ -184,6 +184,22 @@ class Engine(EngineSums):
 
     # ------------------------------------------------------------------ blocks in, results out
 
+    def lend(self, shots: int) -> np.ndarray:
+        """Return memory for raw words, uint16 (shots, M, planes, ss, fs), pinned for ``cuda``.
+
+        Words in other memory are copied into such first, by one core and so more slowly than a bus takes
+        them. Those of a block that lie here, one shot after the other, are not; leave them alone until its
+        result is there.
+
+        Examples
+        --------
+        >>> words = engine.lend(352)    # doctest: +SKIP
+        """
+        self._check_open()
+        if shots < 1:
+            raise BadInput(f"lend({shots}): expected at least 1 shot")
+        return self._runner.lent.make(shots)
+
     def submit(self, block: Block) -> Pending:
         """Take a block; its work is queued, and the call waits only where all slots are taken.
 
@@ -277,7 +293,7 @@ class Engine(EngineSums):
         """Host memory of a slot."""
         if not self._slots:
             return 0
-        return sum(getattr(self._slots[0], name).nbytes for name in ("raw", "frames", "groups", "counts"))
+        return sum(getattr(self._slots[0], name).nbytes for name in ("own_raw", "frames", "groups", "counts"))
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -17,6 +17,7 @@ from ..sources.base import lost_of
 from ..table import Table
 from .blocks import BlockRunner, Slot
 from .clock import READ
+from .lent import LentMemory
 from .profiles import ProfileJob
 from .regions import RegionJob
 
@@ -38,7 +39,7 @@ class Block:
         As the detector gives them: AGIPD has two planes, image and gain. Frames that are calibrated already
         are put into this form by `shotsieve.pack_corrected`. NumPy, or with the backend ``cuda``
         any C-contiguous array on the GPU that has ``__cuda_array_interface__`` (CuPy); it must stay as it is
-        until the result is there.
+        until the result is there, and so must words in memory from `Engine.lend`. All others are copied.
     train_id : int, or array of int, shape (n,)
     pulse_id, cell_id : array of int, shape (n,)
     present : array of bool, shape (n, M), optional
@@ -268,6 +269,7 @@ class StreamRunner(BlockRunner):
         self.kept = None if job.form is None else _Kept(job.form, self.frame_shape)
         super().__init__(job, backend, self.kept, block_shots)
         self.selection = selection
+        self.lent = LentMemory(backend.device, self.frame_shape)
         self.empty, self.rows_seen = job.table.part(slice(0, 0)), _Rows()
         for part in job.pixel_jobs:
             if isinstance(part, (ProfileJob, RegionJob)):
@@ -289,12 +291,16 @@ class StreamRunner(BlockRunner):
         self.describe(slot, table.train_id[slot.shots_in], table.cell_id[slot.shots_in])
         n = len(slot.shots_in)
         slot.given = slot.lost = None
+        slot.raw = slot.own_raw
         if hasattr(block.raw, "__cuda_array_interface__"):
             slot.given = self.device.own(block.raw)
         elif n:
             with self.clock.step(READ):
                 out = slot.raw[:n].reshape(n, *self.frame_shape)
-                block.read(slot.shots_in, out)
+                if n == len(block) and self.lent.holds(block.raw):
+                    out, slot.raw = block.raw, block.raw.reshape(n, *slot.raw.shape[1:])
+                else:
+                    block.read(slot.shots_in, out)
             if isinstance(block, _Read):
                 slot.lose(block.lost(slot.shots_in))
             self.leave_out(slot, out)

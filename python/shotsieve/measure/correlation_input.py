@@ -32,6 +32,8 @@ class TrainFrames:
     counts : bool
     there : bool
         Whether they are on a device.
+    made_on : int or None
+        The stream that frames on a device name.
     """
 
     frames: Any
@@ -39,6 +41,11 @@ class TrainFrames:
     bins: CorrelationBins
     counts: bool
     there: bool
+    made_on: int | None = None
+
+    def stream(self, asked: Any, backend: Backend) -> Any:
+        """Return the stream to work on; by default one behind what frames on a device still wait for."""
+        return backend.device.given_stream(self.made_on) if asked is None and self.there else asked
 
     @property
     def trains(self) -> int:
@@ -180,4 +187,5 @@ def _on_device(
         raise BadInput(
             f"{WHO}: frames on the device with pixels that differ between frames: copy them to the host"
         )
-    return TrainFrames(array.reshape(*shape), None, bins, dtype == np.uint8, True)
+    flat = array.reshape(*shape)
+    return TrainFrames(flat, None, bins, dtype == np.uint8, True, interface.get("stream"))

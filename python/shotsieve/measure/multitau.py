@@ -166,6 +166,7 @@ def multitau(
             "all frames, or take shotsieve.g2"
         )
     own = LagScheme.named(scheme, given.length) if isinstance(scheme, str) else scheme.within(given.length)
+    stream = given.stream(stream, chosen)
     summer = PairSummer(chosen, PartPlan.make(given.bins.labels, given.bins.n_static), threads, stream)
     products, of_frames = summer.lags(given.frames, np.array(own.entries, "i4"))
     early, late, pairs = _norms(of_frames, own)

@@ -236,6 +236,7 @@ def two_time(
     backend : {"auto", "cpu", "cuda", "emu"} or Backend
     threads : int or None
     stream : CUDA stream or None
+        None takes the one that frames on a device name, else CuPy's current one.
 
     Returns
     -------
@@ -267,6 +268,7 @@ def two_time(
             f"{given.trains - 1}"
         )
     events = takes_events(method, given.frames, given.counts, chosen)
+    stream = given.stream(stream, chosen)
     summer = PairSummer(chosen, PartPlan.make(given.bins.labels, given.bins.n_static), threads, stream)
     first = given.frames[: given.trains - stride] if stride else given.frames
     second = given.frames[stride:] if stride else None
