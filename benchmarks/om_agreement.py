@@ -1,25 +1,34 @@
 """Peaks beside OM's rows: which are the same, and why the others are not.
 
 Two things of OM's make a difference. It reads one stale entry of its queue, which joins pixels far away to a
-peak (docs/peaks.md). And it adds in float32: where a centroid lies beside a half, the ring of the local
-background may be centred on the next pixel.
+peak (docs/peaks.md). And it adds in float32, with row numbers of the whole slab: where a centroid lies beside
+a half, it may centre the ring of the local background on the next pixel. So every frame is searched by the
+oracle too, with the stale entry: that has to find all that OM finds, and nothing else.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from om_peer import Found, Peer
-from peak_frames import SETTINGS, Scene
+from peak_frames import SETTINGS
 from shotsieve.measure.peak_finder import Peaks
 from shotsieve.reference.peaks import Found as OracleFound
 from shotsieve.reference.peaks import find_peaks
-from shotsieve.reference.peaks_margin import distance_to_half
 
 POSITION = 5e-3  # pixels: OM's sums of row numbers up to 8191, ten times their rounding
 NEAR_HALF = 8192 * 2.0**-22
-NAMES = ("fs", "ss", "total", "n_pixels")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the pixels of a slab are: all that a search needs beside a frame and a setting."""
+
+    radius: np.ndarray  # float32 (rows, columns)
+    mask: np.ndarray  # bool (rows, columns)
+    panels: np.ndarray  # int32 (n, 4)
 
 
 def same_component(records: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -33,9 +42,11 @@ def same_component(records: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def same_peak(records: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return bool (records, rows of OM): the same component, and its total within 1e-4."""
-    total = rows[:, 3]
-    near = np.abs(records["total"][:, None] - total) < 1e-4 * np.abs(total) + 1e-3
-    return same_component(records, rows) & near
+    return same_component(records, rows) & _same_total(records["total"][:, None], rows[:, 3])
+
+
+def _same_total(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(one - other) < 1e-4 * np.abs(other) + 1e-3
 
 
 def same_rows(peaks: Peaks, found: Found) -> int:
@@ -50,15 +61,19 @@ class Agreement:
     Attributes
     ----------
     rows, same : int
-        What OM found, and what of it is ours.
+        What OM found, and what of it is ours, pixels and total alike.
     ours : int
         What we found.
     stale : int
-        Rows of OM that are not ours, and are the oracle's as soon as it reads the stale entry too.
+        Rows of OM that are not ours; the oracle finds them as soon as it reads the stale entry too.
     half : int
-        Rows whose component is ours, and whose centroid lies beside a half.
+        Rows with the pixels of a peak of ours, whose centroid lies beside a half: their total is that of a
+        ring around the next pixel.
+    emulated : int
+        Rows of OM that the oracle finds when it reads the stale entry, those beside a half among them.
     unexplained : int
-        Other rows of OM; and peaks of ours that OM lacks, though its entry does not join them.
+        Other rows of OM; peaks of the oracle with the stale entry that OM lacks; and peaks of ours that OM
+        lacks, though its entry does not join them.
     """
 
     rows: int = 0
@@ -66,6 +81,7 @@ class Agreement:
     ours: int = 0
     stale: int = 0
     half: int = 0
+    emulated: int = 0
     unexplained: int = 0
 
     def __add__(self, other: Agreement) -> Agreement:
@@ -73,45 +89,77 @@ class Agreement:
 
 
 def compare_set(
-    scene: Scene, frames: np.ndarray, setting: str, peaks: Peaks, peer: Peer, name: str
+    layout: Layout, frames: np.ndarray, setting: str, peaks: Peaks, peer: Peer, name: str
 ) -> Agreement:
     """Compare what we found in frames with what the peer finds, which has loaded them under a name."""
     found = peer.find(name, SETTINGS[setting])
     shots = (
-        compare_shot(scene, frame, setting, peaks[shot], found.of(shot)) for shot, frame in enumerate(frames)
+        compare_shot(layout, frame, setting, peaks[shot], found.of(shot)) for shot, frame in enumerate(frames)
     )
     return sum(shots, Agreement())
 
 
 def compare_shot(
-    scene: Scene, frame: np.ndarray, setting: str, mine: np.ndarray, rows: np.ndarray
+    layout: Layout, frame: np.ndarray, setting: str, mine: np.ndarray, rows: np.ndarray
 ) -> Agreement:
-    """Compare the records of one shot with OM's rows; the oracle is asked where they differ."""
-    equal = same_peak(mine, rows)
-    only_mine, only_rows = mine[~equal.any(axis=1)], rows[~equal.any(axis=0)]
-    counts = Agreement(rows=len(rows), same=len(rows) - len(only_rows), ours=len(mine))
-    if not len(only_mine) and not len(only_rows):
-        return counts
-    stale = _oracle(scene, frame, setting, "om-23.8").records
-    explained = same_peak(stale, only_rows).any(axis=0)
-    counts.stale = int(explained.sum())
-    joined = ~np.isin(only_mine[list(NAMES)], stale[list(NAMES)])
-    for row in only_rows[~explained]:
-        twin = same_component(only_mine, row[None])[:, 0]
-        if twin.sum() == 1 and _beside_half(scene, frame, _oracle(scene, frame, setting), row):
-            counts.half += 1
-            joined |= twin
-        else:
-            counts.unexplained += 1
-    counts.unexplained += int((~joined).sum())
-    return counts
+    """Compare the records of one shot with OM's rows, and both with the oracle that reads the stale entry."""
+    stale = find_peaks(
+        frame, layout.mask, layout.radius, layout.panels, **SETTINGS[setting], compat="om-23.8"
+    )
+    same, like_stale = same_peak(mine, rows), same_peak(stale.records, rows)
+    beside = np.zeros(len(rows), bool)
+    for number in np.flatnonzero(~like_stale.any(axis=0)):
+        (twins,) = np.nonzero(same_component(stale.records, rows[number, None])[:, 0])
+        if len(twins) == 1 and beside_half(layout, frame, setting, stale, int(twins[0]), rows[number]):
+            beside[number] = like_stale[twins[0], number] = True
+    emulated, ours = like_stale.any(axis=0), same.any(axis=0)
+    half = beside & same_component(mine, rows).any(axis=0)
+    lacking = mine[~(same | (same_component(mine, rows) & half)).any(axis=1)]
+    as_rows = np.stack([stale.records[name] for name in ("panel", "fs", "ss", "total", "n_pixels")], axis=1)
+    return Agreement(
+        rows=len(rows),
+        same=int(ours.sum()),
+        ours=len(mine),
+        stale=int((emulated & ~ours & ~half).sum()),
+        half=int(half.sum()),
+        emulated=int(emulated.sum()),
+        unexplained=int(
+            (~emulated).sum()
+            + (~like_stale.any(axis=1)).sum()
+            + same_component(lacking, as_rows).any(axis=1).sum()
+        ),
+    )
 
 
-def _oracle(scene: Scene, frame: np.ndarray, setting: str, compat: str | None = None) -> OracleFound:
-    return find_peaks(frame, scene.mask, scene.radius, scene.panels, **SETTINGS[setting], compat=compat)
+def beside_half(
+    layout: Layout, frame: np.ndarray, setting: str, found: OracleFound, number: int, row: np.ndarray
+) -> bool:
+    """Return whether a row is a peak of the oracle with its ring around the next pixel.
 
-
-def _beside_half(scene: Scene, frame: np.ndarray, found: OracleFound, row: np.ndarray) -> bool:
-    """Return whether the centroid of a component lies so near a half that float32 decides its side."""
-    members = found.members[int(np.argmax(same_component(found.records, row[None])[:, 0]))]
-    return distance_to_half(frame, scene.radius, members, found.offset) < NEAR_HALF
+    Parameters
+    ----------
+    number : int
+        Of the peak in `found`; its centroid must lie so near a half that float32 decides its side.
+    row : ndarray of float64
+        OM's, with another total than that peak.
+    """
+    members = found.members[number]
+    bins = np.rint(layout.radius).astype(int)
+    values = frame.ravel()[members].astype("f8")
+    weights = values - found.offset[bins.ravel()[members]]
+    centre = np.array(np.unravel_index(members, frame.shape)) @ weights / weights.sum()
+    top, bottom, left, right = layout.panels[found.records["panel"][number]]
+    inside = np.zeros(frame.shape, bool)
+    inside[top:bottom, left:right] = True
+    with np.errstate(invalid="ignore"):
+        usable = inside & layout.mask & np.isfinite(frame) & (frame < found.threshold[bins])
+    reach = 2 * SETTINGS[setting]["local_bg_radius"]
+    for ss, fs in product(*({np.rint(at - NEAR_HALF), np.rint(at + NEAR_HALF)} for at in centre)):
+        y, x = np.ogrid[: frame.shape[0], : frame.shape[1]]
+        y, x = y - ss, x - fs
+        ring = (y * y + x * x <= reach * reach) & (y < reach) & (x < reach) & usable
+        background = frame[ring].astype("f8")
+        total = values.sum() - len(values) * background.mean()
+        if _same_total(total, row[3]) and abs(background.std() - row[6]) < 1e-3 * row[6]:
+            return (ss, fs) != tuple(np.rint(centre))
+    return False

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from importlib.util import find_spec
-from types import SimpleNamespace
 
 import numpy as np
 import om_peer
 import pytest
 from fused_case import FusedCase, Pipeline
-from om_agreement import Agreement, compare_shot, same_rows
+from om_agreement import Agreement, Layout, compare_shot, same_rows
 from om_peer import NoPeer, Peer
 from peak_frames import BACKGROUNDS, HITS, SETTINGS, Scene
 from peaks_case import KINDS, PeaksCase, cpu_levels, interleave, ours, reading
@@ -97,20 +96,36 @@ def test_rows_are_the_same_or_explained_or_neither():
     frame = np.random.default_rng(5).normal(0, 1, (128, 128)).astype("f4")
     frame[30, 60], frame[30, 61], frame[74, 20], frame[94, 61] = 500, 580, 500, 400
     panels = np.int32([(0, 64, 0, 128), (64, 128, 0, 128)])
-    scene = SimpleNamespace(mask=None, radius=np.full(frame.shape, 10, "f4"), panels=panels)
+    layout = Layout(np.full(frame.shape, 10, "f4"), np.ones(frame.shape, bool), panels)
     setting = dict(SETTINGS["A"], threshold=30.0, min_snr=8.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SETTINGS, "A", setting)
         mine, joined = (
-            find_peaks(frame, None, scene.radius, panels, **setting, compat=compat).records
+            find_peaks(frame, None, layout.radius, panels, **setting, compat=compat).records
             for compat in (None, "om-23.8")
         )
         rows = np.stack([0 * joined["fs"], *(joined[n] for n in ("fs", "ss", "total", "n_pixels"))], axis=1)
         assert (len(mine), len(rows)) == (3, 2)
-        assert compare_shot(scene, frame, "A", mine, rows) == Agreement(2, 1, 3, 1, 0, 0)
+        assert compare_shot(layout, frame, "A", mine, rows) == Agreement(2, 1, 3, 1, 0, 2, 0)
         moved = rows + np.float64([0, 0, 0.01, 0, 0])
-        assert compare_shot(scene, frame, "A", mine, moved).unexplained >= 2
-        assert compare_shot(scene, frame, "A", mine[:-1], rows[:0]).unexplained > 0
+        assert compare_shot(layout, frame, "A", mine, moved).unexplained >= 2
+        assert compare_shot(layout, frame, "A", mine[:-1], rows[:0]).unexplained > 0
+
+
+def test_a_ring_around_the_next_pixel_is_told_from_any_other_total():
+    frame = np.random.default_rng(6).normal(0, 5, (64, 128)).astype("f4")
+    frame[30, 60:62] = 500, 500.5  # the centroid lies at 60.50025: its ring is centred on 61
+    layout = Layout(np.full(frame.shape, 10, "f4"), np.ones(frame.shape, bool), np.int32([(0, 64, 0, 128)]))
+    mine = find_peaks(frame, None, layout.radius, layout.panels, **SETTINGS["A"]).records
+    y, x = np.mgrid[-6:6, -6:6]
+    ring = frame[24:36, 54:66][(y * y + x * x <= 36) & (frame[24:36, 54:66] < 100)].astype("f8")
+    row = [0, mine["fs"][0], 30, 1000.5 - 2 * ring.mean(), 2, 0, ring.std(), 0]
+    assert abs(row[3] / mine["total"][0] - 1) > 2e-4
+    assert compare_shot(layout, frame, "A", mine, np.float64([row])) == Agreement(1, 0, 1, 0, 1, 1, 0)
+    for column in (3, 6):
+        other = np.float64([row])
+        other[0, column] *= 1.002
+        assert compare_shot(layout, frame, "A", mine, other).unexplained == 3
 
 
 @pytest.mark.skipif(not os.environ.get(om_peer.VARIABLE), reason=f"{om_peer.VARIABLE} is not set")
