@@ -243,6 +243,18 @@ def _versions() -> dict[str, str | None]:
 )
 @click.option("--profile", is_flag=True, help="Say where the time went.")
 @click.option(
+    "--block",
+    "block_mb",
+    type=click.FloatRange(min=0, min_open=True),
+    default=256.0,
+    show_default=True,
+    metavar="MB",
+    help="Raw data handled at once: less of it takes less memory.",
+)
+@click.option(
+    "--slots", type=click.IntRange(min=1), default=3, show_default=True, help="Such blocks in flight."
+)
+@click.option(
     "--report/--no-report",
     default=True,
     show_default=True,
@@ -269,6 +281,8 @@ def reduce_command(
     resume: bool,
     table: Path | None,
     profile: bool,
+    block_mb: float,
+    slots: int,
     report: bool,
     force: bool,
     tolerant: bool,
@@ -301,6 +315,8 @@ def reduce_command(
             tolerant=tolerant,
             table=table,
             progress=progress,
+            block_bytes=max(1, round(block_mb * 1e6)),
+            slots=slots,
         )
     if report:
         from .cli_report import draw_after

@@ -349,3 +349,11 @@ def test_the_command_ends_with_130_on_ctrl_c(command, places, monkeypatch):
     assert status == 130
     assert "interrupted" in told.err
     assert list(places.iterdir()) == []
+
+
+@pytest.mark.parametrize("odd", [{"slots": 0}, {"block_bytes": 0}, {"slots": -1}])
+def test_no_slots_and_no_room(simulated, make_recipe, tmp_path, odd):
+    sim = simulated("usual")
+    with pytest.raises(BadInput, match="expected at least 1"):
+        shotsieve.reduce(sim.raw, make_recipe(), tmp_path / "r", sim.constants, "cpu", **odd)
+    assert not (tmp_path / "r").exists()

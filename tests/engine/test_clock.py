@@ -50,7 +50,8 @@ def test_the_option(simulated, tmp_path, capsys):
     sim = simulated("usual")
     (tmp_path / "r.toml").write_text('[calibrate]\n[measure.lit]\n[keep]\nrule = "lit_pixels > 5"\n')
     args = ["reduce", str(sim.raw), "-r", str(tmp_path / "r.toml"), "--constants", str(sim.constants)]
-    assert main([*args, "-o", str(tmp_path / "a"), "--backend", "cpu", "--profile"]) == 0
+    small = ["--block", "0.5", "--slots", "2"]
+    assert main([*args, "-o", str(tmp_path / "a"), "--backend", "cpu", "--profile", *small]) == 0
     told = capsys.readouterr().out
     assert "where the time went" in told
     assert "waiting for the reader" in told

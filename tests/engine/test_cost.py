@@ -16,7 +16,6 @@ import shotsieve
 from shotsieve import backend as backends
 from shotsieve.constants import Constants
 from shotsieve.device import HostDevice
-from shotsieve.engine import passes
 from shotsieve.engine.passes import SLOTS
 from shotsieve.measure.frame_stats import accumulator_bytes
 from shotsieve.simulate import SpiParameters, simulate_spi
@@ -122,8 +121,9 @@ def test_cost_is_linear_in_the_shots(tmp_path, monkeypatch):
 
     def reduce(trains, out):
         return shotsieve.reduce(
-            runs[trains].raw, recipe, tmp_path / out, constants=constants, backend="cpu", block_bytes=FRAME
-        )
+            runs[trains].raw, recipe, tmp_path / out, constants=constants, backend="cpu",
+            block_bytes=FRAME, slots=2,  # the short run has two blocks
+        )  # fmt: skip
 
     for name in ("empty", "empty_pinned"):
         real = getattr(HostDevice, name)
@@ -135,7 +135,6 @@ def test_cost_is_linear_in_the_shots(tmp_path, monkeypatch):
         monkeypatch.setattr(HostDevice, name, noted)
 
     buffers: list[tuple] = []
-    monkeypatch.setattr(passes, "SLOTS", 2)  # the short run has two blocks
     reduce(2, "warm")
     costs = {}
     for trains in runs:

@@ -10,6 +10,7 @@ import pytest
 import shotsieve
 from shotsieve import backend as backends
 from shotsieve.device import EmulatedDevice
+from shotsieve.engine.blocks import BlockRunner
 from shotsieve.engine.ring import run_ring
 from shotsieve.errors import BackendUnavailable
 from shotsieve.simulate import SpiParameters
@@ -168,16 +169,20 @@ def reduce_small(small_run, make_recipe, places, digest):
     """``reduce_small(backend, seed)``: the digests of everything that a reduction of the small run wrote."""
     source, constants = small_run
 
-    def run(backend: str, seed: int = 0) -> dict[str, str]:
+    def run(backend: str, seed: int = 0, slots: int = 3) -> dict[str, str]:
         if backend == "emu":
             try:
                 backends.get("emu").native.set_seed(seed)
             except BackendUnavailable as error:
                 pytest.skip(str(error))
         out = places / f"{backend}{seed}"
-        result = shotsieve.reduce(
-            source, make_recipe(), out, constants=constants, backend=backend, block_bytes=1
-        )
+        made, real = [], BlockRunner.make_slot
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BlockRunner, "make_slot", lambda runner: made.append(1) or real(runner))
+            result = shotsieve.reduce(
+                source, make_recipe(), out, constants=constants, backend=backend, block_bytes=1, slots=slots
+            )
+        assert len(made) == slots
         assert len(source.cuts(1)) == 6
         assert result.accounts.expected == 12
         return digest(out)
@@ -206,7 +211,8 @@ def test_the_engine_is_right_in_any_order_that_waits_allow(backend_name, reduce_
         pytest.skip("only the emulator has seeds")
     wanted = reduce_small("cpu")
     for seed in SEEDS_WITHOUT_FAULT:
-        assert reduce_small("emu", seed) == wanted, f"seed {seed}"
+        slots = 2 + seed % 5
+        assert reduce_small("emu", seed, slots) == wanted, f"seed {seed}, {slots} slots"
 
 
 # The wait of `_upload` is left out: some seeds run that copy in time by themselves.

@@ -8,7 +8,7 @@ import pytest
 import shotsieve
 from shotsieve import backend as backends
 from shotsieve.constants import Constants
-from shotsieve.engine import BLOCK_BYTES, passes
+from shotsieve.engine import BLOCK_BYTES
 from shotsieve.simulate import SpiParameters
 from shotsieve.simulate.constants import constants_in_memory
 from shotsieve.simulate.memory import build, spi_source
@@ -75,7 +75,6 @@ def test_blocks_and_threads_change_no_byte(
         (1, 8 * shot, 4, 2),
         (8, 40 * shot, 2, 6),
     ):
-        monkeypatch.setattr(passes, "SLOTS", slots)
         monkeypatch.setattr(backends, "usable_cpus", lambda threads=threads: threads)
         blocks = []
         result = shotsieve.reduce(
@@ -85,6 +84,7 @@ def test_blocks_and_threads_change_no_byte(
             constants=constants,
             backend=backend_name,
             block_bytes=block_bytes,
+            slots=slots,
             progress=lambda *told, blocks=blocks: blocks.append(told),
         )
         assert result.performance["threads"] == threads
@@ -103,9 +103,8 @@ def test_blocks_and_threads_of_files_change_no_byte(
     monkeypatch.setattr(backends, "usable_cpus", lambda: 3)
     for name, readers, slots in (("usual", 1, 2), ("duplicate_train", 8, 6)):
         monkeypatch.setattr(run_source, "usable_cpus", lambda readers=readers: readers)
-        monkeypatch.setattr(passes, "SLOTS", slots)
         sim = simulated(name)
-        options = {"constants": sim.constants, "backend": "cpu", "block_bytes": 1}
+        options = {"constants": sim.constants, "backend": "cpu", "block_bytes": 1, "slots": slots}
         result = shotsieve.reduce(sim.raw, make_recipe(), places / name, **options)
         assert digest(result.out) == digest(reduced(name).out)
 

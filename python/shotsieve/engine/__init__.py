@@ -29,6 +29,7 @@ from .facility import facility_files
 from .flow import BLOCK_BYTES, Plan, adopt, refuse_changes, write_measures
 from .job import Job
 from .parts import TRAINS, cut_parts
+from .passes import SLOTS
 from .result import Result
 from .resume import files_of_run, plan_of, settings_of, standing
 from .writers import KeptWriters, finish_run, others_of
@@ -53,6 +54,7 @@ def reduce(
     table: Table | str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, int], None] | None = None,
     block_bytes: int = BLOCK_BYTES,
+    slots: int = SLOTS,
 ) -> Result:
     """Reduce a run: one read, every measure, and only what the rule keeps is written.
 
@@ -91,7 +93,9 @@ def reduce(
     progress : callable or None
         ``progress(done_shots, all_shots, bytes_read)`` after each block.
     block_bytes : int
-        Raw bytes handled at once; three such blocks are in flight.
+        Raw bytes handled at once: as much is read, and computed, while another block is written.
+    slots : int
+        Blocks in flight, which with their size is what bounds memory.
 
     Returns
     -------
@@ -117,6 +121,8 @@ def reduce(
     >>> print(result.accounts.summary())  # doctest: +SKIP
     """
     began = time.perf_counter()
+    if block_bytes < 1 or slots < 1:
+        raise BadInput(f"block_bytes = {block_bytes}, slots = {slots}: expected at least 1")
     recipe = Recipe.of(recipe)
     folder = OutputFolder(out, overwrite, resume)
     chosen = backends.get(backend)
@@ -145,7 +151,8 @@ def reduce(
         folder.journal.begin(plan_of(branches, chosen, force))
         prepared = time.perf_counter()
         plans = [
-            _plan(branch, folder, progress, block_bytes, measured=table is not None) for branch in branches
+            _plan(branch, folder, progress, block_bytes, slots, measured=table is not None)
+            for branch in branches
         ]
         try:
             run_branches(branches, chosen, plans)
@@ -186,14 +193,16 @@ def reduce(
     return replace(results.pop(""), others=results)
 
 
-def _plan(branch: Branch, folder: OutputFolder, progress: Any, block_bytes: int, *, measured: bool) -> Plan:
+def _plan(
+    branch: Branch, folder: OutputFolder, progress: Any, block_bytes: int, slots: int, *, measured: bool
+) -> Plan:
     """Say how the shots of a branch are passed, and where to."""
     job, side = branch.job, branch.side(folder.side)
     if not side.is_dir():
         side.mkdir()
     sinks = None if job.content is None else partial(KeptWriters, job, folder.folder)
     parts, prefix = branch.parts, branch.step_prefix
-    return Plan(side, folder.journal, sinks, parts, progress, block_bytes, measured, prefix)
+    return Plan(side, folder.journal, sinks, parts, progress, block_bytes, measured, prefix, slots)
 
 
 def _finish(branches: Sequence[Branch], folder: OutputFolder) -> dict[str, list[Path]]:

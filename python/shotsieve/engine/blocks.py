@@ -124,8 +124,8 @@ class BlockRunner:
         peaks: Callable[[int], np.ndarray] | None = None,
     ) -> None:
         self.job, self.backend, self.device, self.writer = job, backend, backend.device, writer
-        self.decide = decide or (lambda shots: job.keeper.decide(job.table, shots))
-        self.peaks = peaks or self._found_here
+        # Bound methods of its own would make a cycle, and its buffers would wait for the garbage collector.
+        self._decide, self._peaks = decide, peaks
         self.progress = progress
         self.bytes_read = self.done = 0
         self.clock = StepClock(backend.device)
@@ -321,7 +321,7 @@ class BlockRunner:
             with self.clock.step("write"):
                 raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
                 frames = self._as_they_came(raw) if self.job.source.detector.is_corrected else {"raw": raw}
-                self.writer.append(shots, present[at], frames, [self.peaks(shot) for shot in shots.tolist()])
+                self.writer.append(shots, present[at], frames, self._peaks_of(shots))
             return
         for part in cut(at, self._room(shots)):
             with self.clock.step("calibrate kept"):
@@ -338,7 +338,7 @@ class BlockRunner:
             with self.clock.step("write"):
                 frames = self.job.form.apply(frames)
             kept = slot.shots_in[part]
-            peaks = [self.peaks(shot) for shot in kept.tolist()]
+            peaks = self._peaks_of(kept)
             with self.clock.step("write"):
                 self.writer.append(kept, present[part], frames, peaks)
 
@@ -364,8 +364,18 @@ class BlockRunner:
         flag_masks(stage, mask, tables.bad_bits)
         return planes["gain"], mask
 
-    def _found_here(self, shot: int) -> np.ndarray:
-        return NO_PEAKS if self.stages is None else self.stages.records.get(shot, NO_PEAKS)
+    def decide(self, shots: np.ndarray) -> np.ndarray:
+        """Say of some rows of the table which are kept, bool."""
+        if self._decide is not None:
+            return self._decide(shots)
+        return self.job.keeper.decide(self.job.table, shots)
+
+    def _peaks_of(self, shots: np.ndarray) -> list[np.ndarray]:
+        """Return the peaks of kept shots."""
+        if self._peaks is not None:
+            return [self._peaks(shot) for shot in shots.tolist()]
+        found = {} if self.stages is None else self.stages.records
+        return [found.get(shot, NO_PEAKS) for shot in shots.tolist()]
 
     def _room(self, shots: np.ndarray) -> int:
         """Shots per call of the writer; where trains are kept whole, it gets whole trains."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -29,41 +30,16 @@ from .pattern import (
     refuse_undeclared,
     refuse_whole_runs,
 )
+from .pending import Pending, without_frames
 from .ring import run_ring
 from .selection import selection_of
 from .stream import Block, BlockResult, StreamRunner, blocks_of, check_block
 from .user import UserStage
 
+FAILED_KEPT = 100
+"""Failed blocks that `Engine.flush` may tell of where nobody asks: a stream may have no end of them."""
+
 __all__ = ["Block", "BlockResult", "Engine", "Pending", "UserStage"]
-
-
-class Pending:
-    """A block on its way; `result` waits for it."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._asked = False
-        self._answer: BlockResult | BaseException | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether the result is there."""
-        return self._answer is not None
-
-    def result(self) -> BlockResult:
-        """Return what was found, after all blocks that were submitted before.
-
-        Raises
-        ------
-        BaseException
-            What happened instead.
-        """
-        self._asked = True
-        while self._answer is None:
-            self._engine._collect_next()
-        if isinstance(self._answer, BaseException):
-            raise self._answer
-        return self._answer
 
 
 class Engine(EngineSums):
@@ -179,7 +155,8 @@ class Engine(EngineSums):
         self._slots = [self._runner.make_slot() for _ in range(slots)]
         self._free, self._flying = deque(self._slots), deque()
         self._failed: list[Pending] = []
-        self._recipe, self._source, self._running = recipe, source, False
+        self._recipe, self._source = recipe, source
+        self._running = self._collecting = False
         self._ring: Iterator[BlockResult] | None = None
 
     # ------------------------------------------------------------------ blocks in, results out
@@ -227,8 +204,12 @@ class Engine(EngineSums):
         while not self._free:
             self._collect_next()
         pending, slot = Pending(self), self._free[0]
-        self._runner.fill(slot, block)
-        self._runner.submit(slot, block)
+        try:
+            self._runner.fill(slot, block)
+            self._runner.submit(slot, block)
+        except BaseException:
+            self._settle()  # something of it may be queued
+            raise
         self._free.popleft()
         self._flying.append((slot, block, pending))
         return pending
@@ -331,12 +312,22 @@ class Engine(EngineSums):
             raise BadInput("the engine is closed: make another one")
         if self._running:
             raise BadInput("a run is passing through this engine: take its results first, or close it")
+        self._check_free()
+
+    def _check_free(self) -> None:
+        if self._collecting:
+            raise BadInput(
+                "this engine is collecting a block: a stage cannot ask it for another, nor a second thread "
+                "(on_result may)"
+            )
 
     def _collect_next(self) -> None:
         """Collect the block that was submitted first."""
+        self._check_free()
         if not self._flying:
             raise BadInput("nothing is on its way in this engine")
         slot, block, pending = self._flying.popleft()
+        self._collecting = True
         try:
             pending._answer = self._runner.collect(slot, block)
         except BaseException as error:
@@ -344,10 +335,15 @@ class Engine(EngineSums):
             self._settle()
             if not isinstance(error, Exception):
                 raise
-            # It is told to who asks for this block, not to who happens to collect it.
+            # It is told to who asks for this block, not to who happens to collect it. Meanwhile it must not
+            # hold the frames that it went through, which know block and slot: their lines become text.
+            error.add_note("".join(traceback.format_exception(error)))
+            without_frames(error)
+            self._failed = [one for one in self._failed if not one._asked][:FAILED_KEPT]
             self._failed.append(pending)
             return
         finally:
+            self._collecting = False
             self._free.append(slot)
         self._tell(pending._answer)
 

@@ -24,7 +24,7 @@ from ..write.output import SIDE
 from ..write.part import Part
 from .job import Job, make_job
 from .lit_cells import columns_from_images
-from .passes import Pass, Sinks, write_sums
+from .passes import SLOTS, Pass, Sinks, write_sums
 from .settings import constants_checksum, differences
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Plan:
         Gives what takes the kept frames of a part.
     parts : list of Part
     progress : callable or None
-    block_bytes : int
+    block_bytes, slots : int
         As for `shotsieve.reduce`.
     measured : bool
         The table is complete already; see `adopt`.
@@ -194,6 +194,7 @@ class Plan:
     block_bytes: int
     measured: bool = False
     prefix: str = ""
+    slots: int = SLOTS
 
 
 def run_job(job: Job, backend: Backend, plan: Plan) -> int:
@@ -217,7 +218,7 @@ def _pass(
     job: Job, backend: Backend, plan: Plan, name: str, sinks: Sinks | None, measures: bool, **how: Any
 ) -> int:
     step = plan.journal.step(f"{plan.prefix}{name}")
-    one = Pass(job, backend, plan.parts, step, sinks, plan.progress, plan.block_bytes, **how)
+    one = Pass(job, backend, plan.parts, step, sinks, plan.progress, plan.block_bytes, plan.slots, **how)
     one.tells_losses = name != "write" or plan.measured
     one.run(measures)
     if measures:

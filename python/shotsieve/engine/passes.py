@@ -54,7 +54,7 @@ class Pass:
         Where complete parts are told of, and were; None keeps nothing.
     sinks : callable or None
         Gives what takes the kept frames of a part.
-    progress, block_bytes
+    progress, block_bytes, slots
         As for `shotsieve.reduce`.
     **how
         `decide` and `peaks` of `BlockRunner`.
@@ -78,8 +78,10 @@ class Pass:
         sinks: Sinks | None,
         progress: Callable[[int, int, int], None] | None,
         block_bytes: int,
+        slots: int = SLOTS,
         **how: Any,
     ) -> None:
+        self.most = slots
         self.job, self.backend, self.step, self.sinks = job, backend, step, sinks
         self.notes: list[str] = []
         self.tells_losses = False
@@ -101,7 +103,7 @@ class Pass:
             self.parts = cut
             blocks = [block for _, of_part in cut for block in of_part]
             largest = max((stop - start for start, stop in blocks), default=1)
-            wanted = min(SLOTS, max((len(of_part) for _, of_part in cut[done:]), default=0))
+            wanted = min(self.most, max((len(of_part) for _, of_part in cut[done:]), default=0))
             lack, self.slots = None, []
             try:
                 self.runner = BlockRunner(self.job, self.backend, None, largest, progress, **how)
@@ -128,7 +130,7 @@ class Pass:
             number = f"{len(self.slots)} block" + ("s" if len(self.slots) != 1 else "")
             tell(
                 f"{number} of {size / 1e6:.1f} MB in flight, since the device has no room for "
-                f"{SLOTS} of {block_bytes / 1e6:.1f} MB",
+                f"{self.most} of {block_bytes / 1e6:.1f} MB",
                 once=True,
             )
 

@@ -94,3 +94,7 @@ def run_ring(
         except BaseException:
             reader.shutdown(wait=True, cancel_futures=True)
             raise
+        finally:
+            # An error knows this frame, and so the slots: if the frame knew the error too, both would stay
+            # until the garbage collector finds them.
+            failed = reading = None
