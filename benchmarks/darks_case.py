@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import erfc, sqrt
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,17 @@ from shotsieve.simulate.dark_parameters import KINDS
 from shotsieve.simulate.darks import DarkParameters, dark_source
 
 SHARES = {"dead": 0.005, "hot": 0.005, "noisy": 0.005, "stuck": 0.005}
+ONE_STAGE = SHARES | {"stuck": 0.0}
 FULL = {
     "AGIPD1M": DarkParameters(n_trains=500, n_cells=4, modules=(3,), seed=11, **SHARES),
     "LPD1M": DarkParameters("LPD1M", n_trains=500, n_cells=2, modules=(3,), seed=12, **SHARES),
     "JUNGFRAU": DarkParameters("JUNGFRAU", n_trains=500, modules=(1,), seed=13, **SHARES),
+    "DSSC1M": DarkParameters("DSSC1M", n_trains=500, n_cells=2, modules=(3,), seed=14, **ONE_STAGE),
+    "EPIX100": DarkParameters("EPIX100", n_trains=500, modules=(1,), seed=15, **ONE_STAGE),
 }
+# Noise of DSSC is less than an ADU, so that a dead pixel between two words needs hundreds of trains.
 QUICK = {
-    name: DarkParameters(name, n_trains=60, modules=p.modules[:1], seed=p.seed, **SHARES)
-    for name, p in FULL.items()
+    name: replace(p, n_trains=p.n_trains if name == "DSSC1M" else 60, n_cells=1) for name, p in FULL.items()
 }
 RULES = ("default", "facility-agipd", "psana", "agipd-toolbox")
 """Those whose Gaussian rate is known; hard limits of AGIPD say nothing of others."""
@@ -74,8 +78,9 @@ def measure(p: DarkParameters, folder: Path) -> dict[str, Any]:
         told["stages"].append(_stage(p, model, stage, loaded, good, frames))
         for number, name in enumerate(KINDS, 1):
             of_kind = np.broadcast_to((kind == number)[:, None], good.shape)
-            share = float((loaded["bad_pixels"][of_kind] != 0).mean())
-            told["found"][name] = min(told["found"].get(name, 1.0), share)
+            if of_kind.any():
+                share = float((loaded["bad_pixels"][of_kind] != 0).mean())
+                told["found"][name] = min(told["found"].get(name, 1.0), share)
         for rules in presets():
             if rules.name in RULES and (rules.name != "facility-agipd" or p.detector == "AGIPD1M"):
                 told["rules"].setdefault(rules.name, []).append(_alarms(rules, stage, loaded, good, frames))

@@ -10,7 +10,7 @@ constants give the same bits on every backend, block size and thread count.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +37,7 @@ LEAST_NOISE = 1 / SHIFT_SCALE
 """In ADU; wavelets for less would not fit into 32 bits."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BaselineParams:
     """What the baseline of a run is looked for with.
 
@@ -52,6 +52,18 @@ class BaselineParams:
     lowest: int
     taps: np.ndarray
     reach: np.ndarray
+    _on: dict[str, tuple[Any, Any]] = field(default_factory=dict, init=False, repr=False)
+
+    def on(self, backend: Backend) -> tuple[Any, Any]:
+        """Return `taps` and `reach` on the backend's device, where they are copied once."""
+        if backend.name not in self._on:
+            device, host = backend.device, (self.taps, self.reach)
+            copies, stream = (device.twin(host[0]), device.twin(host[1])), device.stream()
+            for target, source in zip(copies, host, strict=True):
+                device.to_device(target, source, stream)
+            device.wait(device.record(stream))
+            self._on[backend.name] = copies
+        return self._on[backend.name]
 
     @classmethod
     def make(

@@ -21,6 +21,7 @@ _LONGEST = 100_000  # trains that a list may name: nearly three hours
 @click.option("--constants", type=click.Path(path_type=Path), help="Constants: our HDF5 file or a folder.")
 @click.option(
     "--recipe",
+    "-r",
     type=_PATH,
     help="How to calibrate: only its detector and [calibrate] count. `shotsieve constants convert METADATA "
     "--recipe FILE` makes the one of a correction.",

@@ -92,11 +92,7 @@ class ShiftFinder:
         self.units: Units | None = None
         self._tile = device.empty((n_frames, params.tiles.count(n_pixels)), "i4")
         if params.baseline is not None:
-            host = (params.baseline.taps, params.baseline.reach)
-            self._wavelets, stream = [device.twin(array) for array in host], device.stream()
-            for target, source in zip(self._wavelets, host, strict=True):
-                device.to_device(target, source, stream)
-            device.wait(device.record(stream))
+            self._wavelets = params.baseline.on(backend)
         if params.cells:
             units = max(1, n_frames // params.row_cells)
             self._pixel = device.empty((units, n_pixels), "i4")

@@ -80,3 +80,14 @@ def test_a_reduction_gives_what_a_calibrator_does(frames, tmp_path, backend_name
         with h5py.File(result.files[0]) as file:
             data = file["INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/3CH0:output/image/data"][()]
         np.testing.assert_array_equal(data.view("u4"), wanted.reshape(data.shape).view("u4"))
+    raw = shotsieve.reduce(
+        source,
+        {"write": {"content": "raw"}, "keep": {"rule": "cell_id >= 2"}},
+        tmp_path / "raw",
+        backend="cpu",
+    )
+    later = {**recipe, "calibrate": {**switches, "gain_mode": "adaptive", "photon_energy": "9.3 keV"}}
+    result = shotsieve.reduce(raw.out, later, tmp_path / "later", constants=constants, backend=backend_name)
+    with h5py.File(result.files[0]) as file:
+        data = file["INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/3CH0:output/image/data"][()]
+    np.testing.assert_array_equal(data.view("u4"), wanted[2:].reshape(data.shape).view("u4"))

@@ -113,6 +113,31 @@ def test_the_reference_frames_are_reproduced(real, run, constants, words, backen
     np.testing.assert_array_equal(measures["lit_pixels"][:, 0], (good & (data > 0.7)).sum(axis=(1, 2)))
 
 
+def test_lit_pixels_by_the_real_noise_of_each_pixel(real, run, constants, words, backend_name, tmp_path):
+    """Five times the scatter of the pedestals: that is what noise leaves dark, and a photon does not."""
+    adc, _, stage, known = words
+    noise = np.full((3, 1, 512, 1024), np.nan, "f4")
+    noise[0, 0] = real["pedeG0_RMS"]
+    arrays = {name: constants.load(name, 1) for name in ("offset", "adu_per_kev")} | {"noise": noise}
+    told = Constants.from_arrays("JUNGFRAU", arrays, modules=[1], conditions=constants.conditions)
+    recipe = RECIPE | {"measure": {"lit": {"threshold": "5 sigma", "noise": "pixel"}}}
+    measures = shotsieve.reduce(
+        run, recipe, tmp_path / "r", constants=told, backend=backend_name
+    ).table.measures
+    rms = real["pedeG0_RMS"]
+    good = known & (stage == 0) & (rms > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = (adc.astype("f4") - real["pedeG0"]) * (1 / rms.astype("f8")).astype("f4")
+        photons = (adc - real["pedeG0"]) / real["gain_recovered"][0]
+    np.testing.assert_array_equal(measures["lit_pixels"][:, 0], (good & (value > 5)).sum(axis=(1, 2)))
+    np.testing.assert_array_equal(measures["unmasked_pixels"][:, 0], good.sum(axis=(1, 2)))
+    # Noise has two sides, photons one: what lies below is noise alone.
+    below = value[good & (value < 0)]
+    assert 1 < np.sqrt(np.median(below.astype("f8") ** 2)) / 0.6745 < 1.2
+    assert (value[good] < -5).mean() < 1e-4
+    assert (value[good & (photons > 0.7)] > 5).mean() > 0.999
+
+
 def test_rules_drop_whole_trains(run, constants, tmp_path):
     recipe = RECIPE | {"keep": {"rule": "train_id >= 10003 and lit_pixels > 0 and train_id != 10007"}}
     result = shotsieve.reduce(run, recipe, tmp_path / "r", constants=constants, backend="cpu")

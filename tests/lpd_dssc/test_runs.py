@@ -81,6 +81,20 @@ def test_calibrating_what_was_reduced_is_reducing_what_is_calibrated(name, reduc
                 np.testing.assert_array_equal(bits(values), bits(theirs[key]), err_msg=f"{module} {key}")
 
 
+@pytest.mark.parametrize("name", ["agipd500k", "parallel", "dssc"])
+def test_photon_lists_of_what_was_reduced_are_the_same(name, reduced, recipe_of, tmp_path):
+    again = shotsieve.reduce(
+        reduced(name, "raw").out, recipe_of(name, "photon_list", keep=False), tmp_path / "a", backend="cpu"
+    )
+    found = []
+    for out in (reduced(name, "photon_list").out, again.out):
+        with shotsieve.PhotonLists(out) as lists:
+            found.append([*lists.frames(), lists.train_id, lists.pulse_id, lists.present])
+    assert found[0][0].any()
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize("name", ["lpd", "parallel", "dssc"])
 def test_the_emulated_device_writes_the_same_bytes(name, reduced, device_name):
     mine, theirs = reduced(name), reduced(name, backend=device_name)

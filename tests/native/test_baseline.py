@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from kernels import Case, download, random_case, upload
-from mode_case import ADU
+from mode_case import ADU, params
 from shotsieve.backend import Backend
-from shotsieve.baseline import queue_baseline, wavelets
+from shotsieve.baseline import BaselineParams, queue_baseline, wavelets
 from shotsieve.device import HostDevice
-from shotsieve.reference import baseline as reference
+from shotsieve.reference.baseline import baseline
+from shotsieve.reference.common_mode import cell_common_mode, common_mode
+from shotsieve.shift_finder import ShiftFinder
 
-REFERENCE = Backend("reference", reference, HostDevice(), "NumPy", 1)
+FUNCTIONS = SimpleNamespace(baseline=baseline, common_mode=common_mode, cell_common_mode=cell_common_mode)
+REFERENCE = Backend("reference", FUNCTIONS, HostDevice(), "NumPy", 1)
 NOISE = 8.0  # ADU
 LOWEST = -5000 * ADU
 KINDS = {
@@ -178,3 +182,33 @@ def test_what_does_not_fit_is_refused(native_backend, rng):
     if native_backend.name == "cpu":
         with pytest.raises(ValueError, match="reach"):
             baselines(native_backend, case, taps=(taps, np.full((1, 2, 3), taps.shape[-1], "i4")))
+
+
+def all_shifts(backend, case, how, train, cell):
+    """Return the shifts of tiles, and of pixels, that a finder finds for a block; twice, as blocks come."""
+    device, raw = backend.device, case.flat_raw()
+    stream = device.stream()
+    finder = ShiftFinder(backend, how, raw.shape[-1], len(raw))
+    frames, groups = case.lists()
+    inputs = [upload(backend, array, stream) for array in (raw, frames, groups, case.table)]
+    for _ in range(2):
+        found = finder.queue(*inputs, case.present, case.rows, train, cell, stream)
+    pixel = None if found.pixel is None else download(backend, found.pixel, stream)
+    return download(backend, found.tile, stream), pixel
+
+
+@pytest.mark.parametrize(
+    "more", [{"n_itr": 0}, {}, {"cells": True, "row_cells": 4}], ids=["alone", "asics", "cells"]
+)
+def test_common_mode_starts_where_the_baseline_is(native_backend, more, rng):
+    """Frames far below their offsets: without the baseline no pixel would be dark."""
+    peaks = rng.integers(-600, -100, 9)
+    case = flat_case(np.stack([noisy(rng, peak, 0.2, n=8192) for peak in peaks]))
+    how = params(baseline=BaselineParams(LOWEST, *wavelets(np.full(1, NOISE))), **more)
+    train, cell = np.repeat([7, 8, 9], [4, 4, 1]), np.array([0, 1, 2, 3] * 2 + [0])
+    tile, pixel = all_shifts(REFERENCE, case, how, train, cell)
+    found = all_shifts(native_backend, case, how, train, cell)
+    np.testing.assert_array_equal(found[0], tile)
+    if pixel is not None:
+        np.testing.assert_array_equal(found[1], pixel)
+    assert (np.abs(tile / ADU - peaks[:, None]) < (4 if more.get("n_itr") == 0 else 2)).all()

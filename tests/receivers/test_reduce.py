@@ -103,6 +103,22 @@ def test_reducing_and_calibrating_commute(run, tmp_path, content):
         assert first.tobytes() == second.tobytes()
 
 
+@pytest.mark.parametrize("name", ["GOTTHARD2", "EPIX100"])
+def test_photon_lists_of_what_was_reduced_are_the_same(simulated, name, tmp_path):
+    run = simulated(name)
+    at_once = reduced(run, tmp_path / "once", write={"content": "photon_list"})
+    raw = reduced(run, tmp_path / "raw", write={"content": "raw"})
+    again = recipe_of(run, write={"content": "photon_list"}, **ALL)
+    later = shotsieve.reduce(raw.out, again, tmp_path / "later", backend="cpu")
+    found = []
+    for out in (at_once.out, later.out):
+        with shotsieve.PhotonLists(out) as lists:
+            found.append([*lists.frames(), lists.train_id, lists.pulse_id, lists.present])
+    assert found[0][0].any()
+    for mine, theirs in zip(*found, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize("content", ["corrected", "raw"])
 def test_an_output_is_what_its_recipe_gives(run, tmp_path, content):
     result = reduced(run, tmp_path / "o", write={"content": content})
