@@ -299,7 +299,7 @@ __global__ void __launch_bounds__(kBinThreads, kBinBlocks<Mode>)
       }
       const int count = to - r < 32 ? to - r : 32;
       Run ahead = runs[0];
-#pragma unroll 4
+#pragma unroll 8
       for (int k = 0; k < count; ++k) {
         const Run run = ahead;
         ahead = runs[(k + 1) % 32];
