@@ -183,6 +183,7 @@ def score_sums(
 ) -> None: ...
 def frame_stats(
     pixels: Any,
+    frames: Any,
     group: Any,
     scale: Any,
     shift: Any,
