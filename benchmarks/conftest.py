@@ -22,6 +22,7 @@ _missed: list[str] = []
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("shotsieve benchmarks")
     group.addoption("--record", action="store_true", help="write records to benchmarks/history/")
+    group.addoption("--record-to", type=Path, help="write records to this folder")
     group.addoption(
         "--quick", action="store_true", help="tiny sizes: shows that the benchmarks run, measures nothing"
     )
@@ -32,8 +33,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if config.getoption("--record") and config.getoption("--quick"):
+    if _folder(config) is not None and config.getoption("--quick"):
         raise pytest.UsageError("--record with --quick: tiny sizes measure nothing; leave one of them out")
+
+
+def _folder(config: pytest.Config) -> Path | None:
+    """Where records are written; None: nowhere."""
+    return config.getoption("--record-to") or (records.HISTORY if config.getoption("--record") else None)
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +74,9 @@ def record(request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], None]:
 
     def take(made: dict[str, Any]) -> None:
         _made.append(made)
-        if request.config.getoption("--record"):
-            _written.append(records.append(made))
+        folder = _folder(request.config)
+        if folder is not None:
+            _written.append(records.append(made, folder))
 
     return take
 
@@ -96,4 +103,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for text in _missed:
         terminalreporter.write_line(f"target missed: {text}")
     for file in sorted(set(_written)):
-        terminalreporter.write_line(f"written: benchmarks/history/{file.name}")
+        terminalreporter.write_line(f"written: {file.parent.name}/{file.name}")

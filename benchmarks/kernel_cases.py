@@ -305,14 +305,15 @@ def lag_sums(quick: bool) -> KernelCase:
 
 
 def frame_stats(quick: bool, groups: int = 1) -> KernelCase:
-    """`frame_stats` of calibrated frames, in one group or in many that take turns."""
+    """`frame_stats` of calibrated frames, in one group or in many that take turns; sorted, as we call it."""
     n, pixels = (8, 4096) if quick else (256, 1 << 20 if groups == 1 else 1 << 18)
     rng = np.random.default_rng(11)
     some = rng.normal(5, 1, (min(n, 16), pixels)).astype("f4")
     some[:, rng.random(pixels) < 0.02] = np.nan
     inputs = {
         "pixels": np.resize(some, (n, pixels)),
-        "group": (np.arange(n) % groups).astype("i4"),
+        "frames": np.argsort(np.arange(n) % groups, kind="stable").astype("i4"),
+        "group": np.sort(np.arange(n) % groups).astype("i4"),
         "scale": np.ones(n),
     }
     outputs = {name: np.zeros((groups, pixels), dtype) for name, dtype in KINDS.items()}

@@ -36,6 +36,7 @@ std::int64_t lay_out(std::uint8_t* base, std::int64_t n_frames, const BinPlan& p
   take(scratch.second, mode == BinMode::kPlain ? 0 : cells);
   take(scratch.lost, cells * plan.n_columns);
   take(scratch.maximum, mode == BinMode::kMoments ? cells : 0);
+  take(scratch.any_lost, cells);
   return static_cast<std::int64_t>(used);
 }
 
@@ -70,13 +71,12 @@ template <BinMode Mode>
 void run_mode(const BinsCall& c, const device::BinScratch& scratch, cudaStream_t stream) {
   const auto groups = static_cast<unsigned>(scratch.padded / device::kBinLanes);
   const std::int64_t cells = scratch.padded * c.plan.n_slots;
-  const std::int64_t lost = cells * c.plan.n_columns;
-  const auto clearing = static_cast<unsigned>(std::min<std::int64_t>((lost + 255) / 256, 4096));
+  const auto clearing = static_cast<unsigned>(std::min<std::int64_t>((cells + 255) / 256, 4096));
   const std::int64_t rows = (std::int64_t{c.plan.n_bins} + kBinWarps - 1) / kBinWarps;
   const auto bins = static_cast<unsigned>(std::min(rows, kMostBlocks));
   if (cells > 0) {
     SS_LAUNCH(device::clear_slots_kernel, clearing, 256, 0, stream, scratch,
-              sums_fit<Mode>(c.plan) ? 0 : cells, lost);
+              sums_fit<Mode>(c.plan) ? 0 : cells, cells);
     check_launch("clear_slots");
     if (c.plan.coef != nullptr) {
       sum_parts<Mode, true>(c, scratch, groups, stream);

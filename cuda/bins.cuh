@@ -24,6 +24,9 @@ struct BinScratch {
   double* second;  // the same; null for kPlain
   double* lost;    // (n_columns, n_slots, padded)
   float* maximum;  // (n_slots, padded) for kMoments
+  // (n_slots, padded): 1 where `lost` holds something. Mostly nothing is lost, and bytes are cleared and read
+  // back sooner than columns of doubles.
+  std::uint8_t* any_lost;
   std::int64_t padded;
 };
 
@@ -185,9 +188,12 @@ __device__ inline Run fetch_run(const BinPlan& plan, std::int32_t r, std::int32_
 // Takes a lost entry out of the static sums of its slot.
 __device__ inline void lose(const BinPlan& plan, const BinScratch& s, std::int64_t slot, std::int64_t frame,
                             std::int64_t entry) {
+  const std::int64_t at = slot * s.padded + frame;
+  const bool first = s.any_lost[at] == 0;
+  s.any_lost[at] = 1;
   for (std::int32_t q = 0; q < plan.n_columns; ++q) {
-    s.lost[(std::int64_t{q} * plan.n_slots + slot) * s.padded + frame] +=
-        plan.columns[entry * plan.n_columns + q];
+    double& lost = s.lost[std::int64_t{q} * plan.n_slots * s.padded + at];
+    lost = (first ? 0.0 : lost) + plan.columns[entry * plan.n_columns + q];
   }
 }
 
@@ -293,7 +299,7 @@ __global__ void __launch_bounds__(kBinThreads, kBinBlocks<Mode>)
       }
       const int count = to - r < 32 ? to - r : 32;
       Run ahead = runs[0];
-#pragma unroll 4
+#pragma unroll 8
       for (int k = 0; k < count; ++k) {
         const Run run = ahead;
         ahead = runs[(k + 1) % 32];
@@ -346,18 +352,20 @@ __global__ void add_parts_kernel(BinsCall c, BinScratch s) {
     for (std::int32_t q = 0; q < plan.n_columns; ++q) {
       double lost = 0.0;
       for (std::int32_t i = first; i < stop; ++i) {
-        lost += s.lost[(std::int64_t{q} * plan.n_slots + plan.bin_slot[i]) * s.padded + frame];
+        const std::int64_t at = plan.bin_slot[i] * s.padded + frame;
+        if (s.any_lost[at] != 0) lost += s.lost[std::int64_t{q} * plan.n_slots * s.padded + at];
       }
       c.lost[q * c.n_frames * plan.n_bins + to] = lost;
     }
   }
 }
 
-// Sums start from 0, and maxima below every value; of the first n cells, 0 where blocks keep them themselves.
-__global__ void clear_slots_kernel(BinScratch s, std::int64_t n, std::int64_t n_lost) {
+// Nothing is lost yet. Sums start from 0, and maxima below every value; of the first n cells, 0 where blocks
+// keep them themselves.
+__global__ void clear_slots_kernel(BinScratch s, std::int64_t n, std::int64_t cells) {
   const std::int64_t step = std::int64_t{gridDim.x} * blockDim.x;
-  for (std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n_lost; i += step) {
-    s.lost[i] = 0.0;
+  for (std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < cells; i += step) {
+    s.any_lost[i] = 0;
     if (i >= n) continue;
     s.signal[i] = 0.0;
     if (s.second != nullptr) s.second[i] = 0.0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "../cpp/core/stats.hpp"
 #include "../cpp/math/stats.hpp"
@@ -11,6 +12,7 @@ namespace shotsieve::device {
 
 constexpr int kStatsThreads = 256;
 constexpr int kStatsAhead = 8;  // values that a thread has under way at a time
+constexpr float kNoValue = std::numeric_limits<float>::quiet_NaN();  // is left out
 
 __device__ inline math::PixelStats load_stats(const StatsCall& c, std::int64_t at) {
   return {c.shift[at], c.sum[at], c.squares[at], c.count[at], c.maximum[at]};
@@ -32,7 +34,8 @@ __global__ void frame_stats_kernel(StatsCall c) {
     for (std::int64_t first = 0; first < c.n_frames; first += kStatsAhead) {
       float values[kStatsAhead];
       for (int i = 0; i < kStatsAhead; ++i) {
-        values[i] = first + i < c.n_frames ? c.pixels[(first + i) * c.n_pixels + p] : 0.0f;
+        const std::int64_t frame = first + i < c.n_frames ? c.frames[first + i] : -1;
+        values[i] = frame >= 0 && frame < c.n_all ? c.pixels[frame * c.n_pixels + p] : kNoValue;
       }
       for (int i = 0; i < kStatsAhead && first + i < c.n_frames; ++i) {
         const std::int64_t group = c.group[first + i];

@@ -34,10 +34,11 @@ void frame_stats(const StatsCall& c, const Where& where) {
     const std::int64_t n = std::min(kTile, c.n_pixels - first);
     for (std::int64_t k = 0; k < c.n_frames; ++k) {
       const std::int64_t group = c.group[k];
-      if (group < 0 || group >= c.n_groups) continue;
+      const std::int64_t frame = c.frames[k];
+      if (group < 0 || group >= c.n_groups || frame < 0 || frame >= c.n_all) continue;
       const std::int64_t at = group * c.n_pixels + first;
-      add_stretch(c.pixels + k * c.n_pixels + first, n, c.scale[k], c.shift + at, c.sum + at, c.squares + at,
-                  c.count + at, c.maximum + at);
+      add_stretch(c.pixels + frame * c.n_pixels + first, n, c.scale[k], c.shift + at, c.sum + at,
+                  c.squares + at, c.count + at, c.maximum + at);
     }
   });
 }

@@ -198,6 +198,7 @@ def score_sums(
 ) -> None: ...
 def frame_stats(
     pixels: Any,
+    frames: Any,
     group: Any,
     scale: Any,
     shift: Any,

@@ -34,6 +34,9 @@ FAULTS = {
         Fault(LAUNCH, "take(scratch.lost, cells * plan.n_columns)", "take(scratch.lost, cells)"),
         "wrong|crash|overrun",
     ),
+    "losses of calls before": (Fault(BINS, "s.any_lost[i] = 0;"), "wrong"),
+    "a loss without its mark": (Fault(BINS, "s.any_lost[at] = 1;"), "wrong"),
+    "a loss that is added to whatever was there": (Fault(BINS, "first ? 0.0 : lost", "lost"), "wrong"),
     "slots that are not cleared": (Fault(BINS, " s.signal[i] = 0.0;"), "wrong"),
     "shared sums that are not cleared": (Fault(BINS, "sums.signal[i] = 0.0;"), "wrong"),
 }

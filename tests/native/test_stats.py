@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kernels import upload
+from kernels import download, upload
 from shotsieve.measure.frame_stats import KINDS, FrameSums
 from shotsieve.reference import stats as reference
 
@@ -47,6 +47,17 @@ def test_same_bits_as_the_reference(native_backend, cuts, rng):
     got, _ = run(native_backend, values, group, scale, 3, cuts)
     for name in KINDS:
         np.testing.assert_array_equal(got[name], want[name], name)
+
+
+def test_frames_that_do_not_exist_are_left_out(native_backend):
+    stream = native_backend.device.stream()
+    lists = (np.array([-1, 1, 2, 1], "i4"), np.array([0, 0, 0, 9], "i4"), np.ones(4))
+    start = reference.new_sums(1, 40)
+    given = [upload(native_backend, one, stream) for one in (np.full((2, 40), 3, "f4"), *lists)]
+    sums = {name: upload(native_backend, values, stream) for name, values in start.items()}
+    native_backend.native.frame_stats(*given, *sums.values(), **native_backend.on(stream, threads=2))
+    assert (download(native_backend, sums["count"], stream) == 1).all()
+    assert (download(native_backend, sums["shift"], stream) == 3).all()
 
 
 def test_means_and_variances_are_those_of_numpy(native_backend, rng):

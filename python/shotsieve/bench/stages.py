@@ -105,19 +105,29 @@ class EngineStage:
             **sections,
         }
         self.results: list[BlockResult] = []
+        shots = np.arange(case.raw.shape[1])
         self.engine = Engine(
-            recipe, case.constants, backend=backend.name, modules=case.modules, on_result=self.results.append
+            recipe,
+            case.constants,
+            backend=backend.name,
+            modules=case.modules,
+            block_shots=len(shots),
+            on_result=self.results.append,
         )
-        cells = np.arange(case.raw.shape[1])
+        cells = case.constants.cell_ids[shots % len(case.constants.cell_ids)]
         device = backend.device
         self.blocks = []
         for train, raw in enumerate(case.raw):
-            if on_device:
+            if backend.name != "cpu" and not on_device:  # as they would arrive from a network
+                words = self.engine.lend(len(raw))
+                words[:] = raw
+                raw = words
+            elif on_device:
                 stream, target = device.stream(), device.empty(raw.shape, raw.dtype)
                 device.to_device(target, raw, stream)
                 device.wait(device.record(stream))
                 raw = target
-            self.blocks.append(Block(raw, train + 1, cells, cells))
+            self.blocks.append(Block(raw, train + 1, shots, cells))
 
     def run(self) -> None:
         """Pass all trains through."""

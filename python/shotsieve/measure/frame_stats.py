@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ..backend import Backend
 
 KINDS = {"shift": "f8", "sum": "f8", "squares": "f8", "count": "i4", "maximum": "f4"}
+LISTS = {"frames": "i4", "group": "i4", "scale": "f8"}
 BYTES_PER_PIXEL = sum(np.dtype(dtype).itemsize for dtype in KINDS.values())
 
 
@@ -80,8 +81,8 @@ class FrameSums:
             )
             self._sums[name] = device.twin(start)
             self._put(name, start)
-        self._group, self._scale = device.empty_pinned((frames,), "i4"), device.empty_pinned((frames,), "f8")
-        self._device_group, self._device_scale = device.twin(self._group), device.twin(self._scale)
+        self._lists = {name: device.empty_pinned((frames,), dtype) for name, dtype in LISTS.items()}
+        self._device_lists = {name: device.twin(array) for name, array in self._lists.items()}
 
     def add(self, pixels: Any, group: np.ndarray, stream: Any, scale: np.ndarray | None = None) -> None:
         """Add some frames, and wait.
@@ -95,15 +96,18 @@ class FrameSums:
         scale : ndarray of float64, shape (k,), or None
             What the values of each frame are multiplied with.
         """
-        k, device = len(group), self.backend.device
-        self._group[:k] = group
-        self._scale[:k] = 1.0 if scale is None else scale
-        device.to_device(self._device_group[:k], self._group[:k], stream)
-        device.to_device(self._device_scale[:k], self._scale[:k], stream)
+        device, group = self.backend.device, np.asarray(group)
+        # Frames of a group one after the other: its sums are then read and written once.
+        frames = np.argsort(group, kind="stable")
+        frames = frames[group[frames] >= 0]
+        factors = np.ones(len(group)) if scale is None else np.asarray(scale)
+        given, k = {"frames": frames, "group": group[frames], "scale": factors[frames]}, len(frames)
+        for name, values in given.items():
+            self._lists[name][:k] = values
+            device.to_device(self._device_lists[name][:k], self._lists[name][:k], stream)
         self.backend.native.frame_stats(
             pixels,
-            self._device_group[:k],
-            self._device_scale[:k],
+            *(self._device_lists[name][:k] for name in LISTS),
             *(self._sums[name] for name in KINDS),
             **self.backend.on(stream),
         )
