@@ -175,7 +175,7 @@ def multitau(
     pixels = given.bins.pixels.astype("f8")
     with np.errstate(divide="ignore", invalid="ignore"):
         each = products * pairs * pixels[:, None] / (early * late)
-    values = given.bins.over_static(each, pixels)
+    values = given.bins.over_static(each)
     return _correlation(own.lags, pairs, values, of_frames, given.bins)
 
 
@@ -273,7 +273,7 @@ def g2(
     with np.errstate(divide="ignore", invalid="ignore"):
         each = np.where(norm > 0.5 * read.counts, products * pixels[:, None] / norm, np.nan)
     lags = np.arange(read.length)
-    values = read.bins.over_static(each, pixels)
+    values = read.bins.over_static(each)
     return _correlation(lags, read.length - lags, values, of_frames, read.bins)
 
 

@@ -91,7 +91,7 @@ class TwoTime:
         diagonal = self._diagonal(diagonal)
         with np.errstate(divide="ignore", invalid="ignore"):
             each = self.pixels * self._products(diagonal) / self._norm(diagonal)
-        out = self.bins.over_static(each, self.bins.pixels.astype("f8"))
+        out = self.bins.over_static(each)
         if diagonal == "neighbours" and out.shape[-1] > 1:
             t = np.arange(out.shape[-1])
             before, after = np.maximum(t - 1, 0), np.minimum(t + 1, t[-1])
@@ -145,7 +145,7 @@ class TwoTime:
             products = self.pixels * self._products("raw" if diagonal == "neighbours" else diagonal)
             with np.errstate(divide="ignore", invalid="ignore"):
                 each = along(products, total=True) / along(self._norm(diagonal), total=True)
-            values = self.bins.over_static(each, self.bins.pixels.astype("f8"))
+            values = self.bins.over_static(each)
         return Correlation(lags, count - lags, values, self._of_trains(), self.flags)
 
     def _of_trains(self) -> np.ndarray:
