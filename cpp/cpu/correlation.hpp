@@ -15,7 +15,7 @@
 namespace shotsieve::cpu {
 
 constexpr std::int32_t kEventPlaces = 4096;  // pixels whose lists are made at a time: pages are read whole
-constexpr std::int32_t kFramesAhead = 8;     // how far ahead of the frame at hand memory is asked for
+constexpr std::int32_t kFramesAhead = 4;     // how far ahead of the frame at hand memory is asked for
 
 struct RunSpan {
   const PixelRun* first;
@@ -138,9 +138,8 @@ class EventLists {
     constexpr std::int32_t kAtOnce = 2;
     constexpr std::uint64_t kStop = std::uint64_t{1} << 63;  // there is a lowest bit
     std::int32_t n = 0;
-    for (std::int32_t k = 0; k < length; k += 64) {
+    const auto take = [&](std::int32_t k, std::uint64_t bits) {
       __builtin_prefetch(soon + k);
-      std::uint64_t bits = nonzero_bytes(from + k, std::min(64, length - k));
       const std::int32_t lit = __builtin_popcountll(bits);
       std::int32_t taken = 0;
       do {
@@ -149,7 +148,10 @@ class EventLists {
         }
       } while (taken < lit);
       n += lit;
-    }
+    };
+    std::int32_t k = 0;
+    for (; k + 64 <= length; k += 64) take(k, nonzero_bytes(from + k, 64));
+    if (k < length) take(k, nonzero_bytes(from + k, length - k));
     return n;
   }
 
