@@ -57,6 +57,7 @@ def test_photon_lists(
         n_cells=4 if quick else CELLS,
         modules=(MODULE,),
         photons_per_pixel=rate,
+        reference_frame=0,  # every frame has photons
         truth_stage=False,
     )
     source, _ = spi_source(p)

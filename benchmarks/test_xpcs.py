@@ -12,8 +12,11 @@ import records
 from shotsieve import backend as backends
 from shotsieve.bench.rounds import ROUNDS, interleave, minima
 from shotsieve.measure.correlation_bins import CorrelationBins, PartPlan
+from shotsieve.measure.event_summer import EventSummer
+from shotsieve.measure.listed_trains import ListedTrains
 from shotsieve.measure.pair_summer import PairSummer, takes_events
 from shotsieve.measure.two_time import two_time
+from shotsieve.photon_list import PhotonList
 
 FRAMES, PIXELS, BINS = 352, 100_000, 10
 PEER_FRAMES = 32
@@ -43,16 +46,19 @@ def test_two_time(rate: float, one_core: None, record: Callable, target: Callabl
     cpu = backends.get("cpu")
     bins = CorrelationBins.of(labels)
     summer = PairSummer(cpu, PartPlan.make(bins.labels, BINS), 1, None)
+    listed, lists = EventSummer(cpu, summer.plan, 1, None), ListedTrains.of([PhotonList.of(photons[0])])
     slabs = [photons[0][:, labels == b].astype("f4") for b in range(BINS)]
     functions: dict[str, Callable[[], Any]] = {
         "events": lambda: summer.pairs(photons, None, True),
         "matrix": lambda: summer.pairs(photons, None, False),
+        "lists": lambda: listed.pairs(lists, None),  # of photon lists: sorted, then paired
         "call": lambda: two_time(photons, bins, backend=cpu, threads=1),
         # Two arrays: of one and its transpose NumPy makes half of the matrix only.
         "sgemm": lambda: [slab @ other.T for slab, other in zip(slabs, copies, strict=True)],
         "ssyrk": lambda: [slab @ slab.T for slab in slabs],
     }
     copies = [slab.copy() for slab in slabs]
+    np.testing.assert_array_equal(functions["lists"]()[0], functions["events"]()[0])
     np.testing.assert_array_equal(functions["events"]()[0][0], np.stack(functions["sgemm"]()))
     np.testing.assert_array_equal(functions["events"]()[0], functions["matrix"]()[0])
     peer = scikit_beam(photons[0], labels) if rate == 0.05 else None

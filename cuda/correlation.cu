@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 
+#include "correlation_events.cuh"
 #include "launch.cuh"
 
 namespace shotsieve {
@@ -39,6 +40,11 @@ struct PairTiles {
 // At most so many blocks of places: every part ends with one that may not be full.
 std::int32_t lag_blocks(std::int32_t n_places, std::int32_t n_parts) {
   return n_places / kLagPlaces + n_parts;
+}
+
+unsigned event_grid(std::int64_t items) {
+  const std::int64_t blocks = (items + device::kEventThreads - 1) / device::kEventThreads;
+  return static_cast<unsigned>(std::min<std::int64_t>(blocks, 4096));
 }
 
 }  // namespace
@@ -98,6 +104,26 @@ void lag_sums(const LagCall& c, const Where& where) {
   const auto grid = static_cast<unsigned>(std::min<std::int64_t>((all + 255) / 256, 4096));
   SS_LAUNCH(device::lag_parts_kernel, grid, 256, 0, stream_of(where), c, scratch, blocks);
   check_launch("lag_parts");
+}
+
+void pair_sums(const EventPairs& c, const Where& where) {
+  const std::int64_t n_sums = c.n_trains * c.plan.n_parts * c.n_frames * c.n_others;
+  if (n_sums == 0) return;
+  clear(c.sums, n_sums * 4, stream_of(where));
+  const unsigned grid = event_grid(c.n_trains * c.plan.n_places);
+  if (grid == 0) return;
+  SS_LAUNCH(device::event_pairs_kernel, grid, device::kEventThreads, 0, stream_of(where), c);
+  check_launch("event_pairs");
+}
+
+void lag_sums(const EventLags& c, const Where& where) {
+  const std::int64_t n_sums = c.n_trains * c.plan.n_parts * c.n_lags;
+  if (n_sums == 0) return;
+  clear(c.sums, n_sums * 8, stream_of(where));
+  const unsigned grid = event_grid(c.n_trains * c.plan.n_places * c.n_lags);
+  if (grid == 0) return;
+  SS_LAUNCH(device::event_lags_kernel, grid, device::kEventThreads, 0, stream_of(where), c);
+  check_launch("event_lags");
 }
 
 }  // namespace shotsieve

@@ -125,6 +125,20 @@ __global__ void count_frames_kernel(CountPairs c) {
   atomicMax(c.largest + task, largest[0]);
 }
 
+// The part of a place: the last that starts at or before it.
+__device__ inline std::int32_t part_of(const PartPlan& plan, std::int32_t place) {
+  std::int32_t low = 0, high = plan.n_parts;
+  while (high - low > 1) {
+    const std::int32_t middle = (low + high) / 2;
+    if (plan.part_start[middle] <= place) {
+      low = middle;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
 // A thread takes a pixel and keeps a list of what is not 0; each event is paired with those before it.
 __global__ void count_events_kernel(CountPairs c, std::uint32_t* lists) {
   const std::int64_t n_threads = std::int64_t{gridDim.x} * blockDim.x;
@@ -133,17 +147,7 @@ __global__ void count_events_kernel(CountPairs c, std::uint32_t* lists) {
   for (std::int64_t number = own; number < all; number += n_threads) {
     const std::int64_t train = number / c.plan.n_places;
     const auto place = static_cast<std::int32_t>(number % c.plan.n_places);
-    std::int32_t low = 0,
-                 high = c.plan.n_parts;  // the part of the place: the last that starts at or before it
-    while (high - low > 1) {
-      const std::int32_t middle = (low + high) / 2;
-      if (c.plan.part_start[middle] <= place) {
-        low = middle;
-      } else {
-        high = middle;
-      }
-    }
-    std::int32_t* out = c.sums + (train * c.plan.n_parts + low) * c.n_frames * c.n_others;
+    std::int32_t* out = c.sums + (train * c.plan.n_parts + part_of(c.plan, place)) * c.n_frames * c.n_others;
     const std::int32_t pixel = c.plan.order[place];
     std::int32_t kept = 0;
     for (std::int32_t t = 0; t < c.n_frames; ++t) {

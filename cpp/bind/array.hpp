@@ -23,6 +23,8 @@ constexpr const char* kInterface = "__array_interface__";
 constexpr const char* kArrayKind = "NumPy array";
 #endif
 
+constexpr const char* kHostInterface = "__array_interface__";
+
 // A size in a shape that any value satisfies.
 constexpr std::int64_t kAny = -1;
 
@@ -66,12 +68,13 @@ inline void check_that(bool fine, const char* name, const std::string& expected)
 
 // `dtype` as NumPy writes it, "<u2"; `shape` may hold kAny. The name stands in every message.
 inline ArrayView view_array(const py::object& object, const char* name, const char* dtype,
-                            const std::vector<std::int64_t>& shape, bool writable) {
-  if (!py::hasattr(object, kInterface)) {
-    throw py::type_error(std::string(name) + ": expected a " + kArrayKind + ", got " +
+                            const std::vector<std::int64_t>& shape, bool writable,
+                            const char* interface_name = kInterface, const char* kind = kArrayKind) {
+  if (!py::hasattr(object, interface_name)) {
+    throw py::type_error(std::string(name) + ": expected a " + kind + ", got " +
                          py::cast<std::string>(py::str(py::type::of(object))));
   }
-  const py::dict interface = object.attr(kInterface);
+  const py::dict interface = object.attr(interface_name);
   const std::string found_dtype = py::cast<std::string>(interface["typestr"]);
   ArrayView view{nullptr, to_sizes(interface["shape"])};
   const py::tuple data = interface["data"];
@@ -94,7 +97,7 @@ inline ArrayView view_array(const py::object& object, const char* name, const ch
     throw py::value_error(expected + ", C-contiguous; got strides; make a contiguous copy first");
   }
 #if defined(SHOTSIEVE_DEVICE_BACKEND)
-  if (reinterpret_cast<std::uintptr_t>(view.data) % 16 != 0) {
+  if (interface_name == kInterface && reinterpret_cast<std::uintptr_t>(view.data) % 16 != 0) {
     throw py::value_error(expected + ", aligned to 16 bytes; got a device array that starts in between");
   }
 #endif
@@ -102,6 +105,12 @@ inline ArrayView view_array(const py::object& object, const char* name, const ch
     throw py::value_error(std::string(name) + ": the array is read-only, and results are written to it");
   }
   return view;
+}
+
+// An array in host memory, whatever the backend.
+inline ArrayView view_host_array(const py::object& object, const char* name, const char* dtype,
+                                 const std::vector<std::int64_t>& shape, bool writable) {
+  return view_array(object, name, dtype, shape, writable, kHostInterface, "NumPy array");
 }
 
 }  // namespace shotsieve::bind

@@ -1,4 +1,5 @@
 #include "../core/correlation.hpp"
+#include "../core/sort_events.hpp"
 
 #include "array.hpp"
 #include "bind.hpp"
@@ -9,7 +10,7 @@ namespace {
 constexpr const char* kPairDoc = R"doc(Sum products of two frames over the pixels of each part.
 
 Promise: exact, the same bits on every backend, method, thread count and batch. The arrays of the plan come
-from shotsieve.measure.correlation_plan.PartPlan, which checks the indices in them.
+from shotsieve.measure.correlation_bins.PartPlan, which checks the indices in them.
 
 Parameters
 ----------
@@ -45,6 +46,56 @@ sums : float64 (K, n_parts, L)
 frame_sums : float64 (K, n_parts, T)
     Written.
 scratch : uint8 (lag_scratch_bytes(...),) or None
+plan : dict of str to array
+stream, threads : int)doc";
+
+constexpr const char* kSortDoc =
+    R"doc(Sort photon lists by the place of their pixels; returns the largest count. All arrays are in
+host memory, on every backend.
+
+Parameters
+----------
+first : int64 (K * T + 1,)
+    Entries of each frame.
+pixel : uint32 (entries,)
+    Below the length of `place`: not checked.
+count : uint8 (entries,)
+place : int32 (n_pixels,)
+    In the plan; -1 for none.
+part : int32 (n_places,)
+events : uint32 (entries,)
+    Written: frame << 8 | count, by train and place, in the order of the frames.
+train_start : int64 (K,)
+    Written.
+place_start : int32 (K, n_places + 1)
+    Written: counted from the start of the train.
+frame_sums : int32 (K, n_parts, T)
+    Written.)doc";
+
+constexpr const char* kEventPairDoc = R"doc(Sum products of two frames, of listed photons; see pair_sums.
+
+Promise: exact, the same sums as those of the frames.
+
+Parameters
+----------
+own, other : tuple (events, train_start, place_start)
+    Of sort_events; `other` may be None.
+sums : int32 (K, n_parts, T, U)
+    Written.
+plan : dict of str to array
+stream, threads : int)doc";
+
+constexpr const char* kEventLagDoc = R"doc(Sum products at some lags, of listed photons; see lag_sums.
+
+Promise: exact, the same sums as those of the frames, as whole numbers.
+
+Parameters
+----------
+own : tuple (events, train_start, place_start)
+lags : int32 (L, 2)
+sums : int64 (K, n_parts, L)
+    Written.
+n_frames : int
 plan : dict of str to array
 stream, threads : int)doc";
 
@@ -159,6 +210,79 @@ void lag_sums_py(const py::object& frames, const py::object& lags, const py::obj
   lag_sums(call, {reinterpret_cast<void*>(stream), threads});
 }
 
+std::int32_t sort_events_py(const py::object& first, const py::object& pixel, const py::object& count,
+                            const py::object& place, const py::object& part, const py::object& events,
+                            const py::object& train_start, const py::object& place_start,
+                            const py::object& frame_sums) {
+  PhotonLists lists{};
+  SortedEvents out{};
+  const ArrayView sums = view_host_array(frame_sums, "frame_sums", "<i4", {kAny, kAny, kAny}, true);
+  const ArrayView parts = view_host_array(part, "part", "<i4", {kAny}, false);
+  const ArrayView pixels = view_host_array(pixel, "pixel", "<u4", {kAny}, false);
+  lists.n_trains = sums.shape[0];
+  lists.n_parts = static_cast<std::int32_t>(sums.shape[1]);
+  lists.n_frames = static_cast<std::int32_t>(sums.shape[2]);
+  lists.n_places = static_cast<std::int32_t>(parts.shape[0]);
+  const std::vector<std::int64_t> entries{pixels.shape[0]};
+  lists.first = view_host_array(first, "first", "<i8", {lists.n_trains * lists.n_frames + 1}, false)
+                    .as<const std::int64_t>();
+  lists.pixel = pixels.as<const std::uint32_t>();
+  lists.count = view_host_array(count, "count", "|u1", entries, false).as<const std::uint8_t>();
+  lists.place = view_host_array(place, "place", "<i4", {kAny}, false).as<const std::int32_t>();
+  lists.part = parts.as<const std::int32_t>();
+  out.events = view_host_array(events, "events", "<u4", entries, true).as<std::uint32_t>();
+  out.train_start =
+      view_host_array(train_start, "train_start", "<i8", {lists.n_trains}, true).as<std::int64_t>();
+  out.place_start =
+      view_host_array(place_start, "place_start", "<i4", {lists.n_trains, lists.n_places + 1}, true)
+          .as<std::int32_t>();
+  out.frame_sums = sums.as<std::int32_t>();
+  const py::gil_scoped_release release;
+  return sort_events(lists, out);
+}
+
+EventTable read_table(const py::tuple& table, std::int64_t n_trains, std::int64_t n_places) {
+  return {
+      view_array(table[0], "events", "<u4", {kAny}, false).as<const std::uint32_t>(),
+      view_array(table[1], "train_start", "<i8", {n_trains}, false).as<const std::int64_t>(),
+      view_array(table[2], "place_start", "<i4", {n_trains, n_places + 1}, false).as<const std::int32_t>()};
+}
+
+void event_pair_sums_py(const py::tuple& own, const py::object& other, const py::object& sums,
+                        const py::dict& plan, std::uintptr_t stream, int threads) {
+  if (threads < 1) throw py::value_error("threads: expected at least 1");
+  EventPairs call{};
+  call.plan = read_plan(plan, 0);
+  const ArrayView view = view_array(sums, "sums", "<i4", {kAny, call.plan.n_parts, kAny, kAny}, true);
+  call.n_trains = view.shape[0];
+  call.n_frames = static_cast<std::int32_t>(view.shape[2]);
+  call.n_others = static_cast<std::int32_t>(view.shape[3]);
+  call.sums = view.as<std::int32_t>();
+  call.own = read_table(own, call.n_trains, call.plan.n_places);
+  if (!other.is_none()) {
+    call.other = read_table(py::cast<py::tuple>(other), call.n_trains, call.plan.n_places);
+  }
+  const py::gil_scoped_release release;
+  pair_sums(call, {reinterpret_cast<void*>(stream), threads});
+}
+
+void event_lag_sums_py(const py::tuple& own, const py::object& lags, const py::object& sums,
+                       std::int32_t n_frames, const py::dict& plan, std::uintptr_t stream, int threads) {
+  if (threads < 1) throw py::value_error("threads: expected at least 1");
+  EventLags call{};
+  call.plan = read_plan(plan, 0);
+  const ArrayView lag_view = view_array(lags, "lags", "<i4", {kAny, 2}, false);
+  call.lags = static_cast<const LevelLag*>(lag_view.data);
+  call.n_lags = static_cast<std::int32_t>(lag_view.shape[0]);
+  const ArrayView view = view_array(sums, "sums", "<i8", {kAny, call.plan.n_parts, call.n_lags}, true);
+  call.n_trains = view.shape[0];
+  call.n_frames = n_frames;
+  call.sums = view.as<std::int64_t>();
+  call.own = read_table(own, call.n_trains, call.plan.n_places);
+  const py::gil_scoped_release release;
+  lag_sums(call, {reinterpret_cast<void*>(stream), threads});
+}
+
 }  // namespace
 
 void bind_correlation(py::module_& m) {
@@ -168,6 +292,13 @@ void bind_correlation(py::module_& m) {
   m.def("lag_sums", &lag_sums_py, kLagDoc, py::arg("frames"), py::arg("lags"), py::arg("sums"),
         py::arg("frame_sums"), py::arg("scratch"), py::kw_only(), py::arg("plan"), py::arg("stream") = 0,
         py::arg("threads") = 1);
+  m.def("sort_events", &sort_events_py, kSortDoc, py::arg("first"), py::arg("pixel"), py::arg("count"),
+        py::arg("place"), py::arg("part"), py::arg("events"), py::arg("train_start"), py::arg("place_start"),
+        py::arg("frame_sums"));
+  m.def("event_pair_sums", &event_pair_sums_py, kEventPairDoc, py::arg("own"), py::arg("other"),
+        py::arg("sums"), py::kw_only(), py::arg("plan"), py::arg("stream") = 0, py::arg("threads") = 1);
+  m.def("event_lag_sums", &event_lag_sums_py, kEventLagDoc, py::arg("own"), py::arg("lags"), py::arg("sums"),
+        py::kw_only(), py::arg("n_frames"), py::arg("plan"), py::arg("stream") = 0, py::arg("threads") = 1);
   m.def("pair_scratch_bytes", &pair_scratch_bytes, "Bytes of scratch that pair_sums needs; 0 on the CPU.",
         py::kw_only(), py::arg("n_frames"), py::arg("n_others"), py::arg("events"));
   m.def("lag_scratch_bytes", &lag_scratch_bytes, "Bytes of scratch that lag_sums needs; 0 on the CPU.",

@@ -75,6 +75,33 @@ struct LagCall {
   std::int32_t n_frames, n_lags;
 };
 
+// Photons of trains by place, in the order of their frames: what sort_events makes of photon lists.
+struct EventTable {
+  const std::uint32_t* events;      // math::make_event
+  const std::int64_t* train_start;  // (n_trains,) first event of each train
+  const std::int32_t*
+      place_start;  // (n_trains, n_places + 1) events of each place, from the train's first on
+};
+
+// The sums of CountPairs, of photons that are listed.
+struct EventPairs {
+  PartPlan plan;
+  EventTable own, other;  // other.events null: the events themselves
+  std::int32_t* sums;     // (n_trains, n_parts, n_frames, n_others)
+  std::int64_t n_trains;
+  std::int32_t n_frames, n_others;
+};
+
+// The sums of LagCall, of photons that are listed: whole numbers.
+struct EventLags {
+  PartPlan plan;
+  EventTable own;
+  const LevelLag* lags;  // (n_lags,)
+  std::int64_t* sums;    // (n_trains, n_parts, n_lags)
+  std::int64_t n_trains;
+  std::int32_t n_frames, n_lags;
+};
+
 // Bytes of device memory that a call needs beside its arguments; 0 on the CPU. `events`: lists are made.
 std::int64_t pair_scratch_bytes(std::int32_t n_frames, std::int32_t n_others, bool events);
 std::int64_t lag_scratch_bytes(std::int64_t n_trains, std::int32_t n_frames, std::int32_t n_places,
@@ -85,5 +112,7 @@ std::int64_t lag_scratch_bytes(std::int64_t n_trains, std::int32_t n_frames, std
 void pair_sums(const CountPairs& call, const Where& where);
 void pair_sums(const ValuePairs& call, const Where& where);
 void lag_sums(const LagCall& call, const Where& where);
+void pair_sums(const EventPairs& call, const Where& where);
+void lag_sums(const EventLags& call, const Where& where);
 
 }  // namespace shotsieve

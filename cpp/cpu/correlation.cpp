@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "correlation.hpp"
+#include "correlation_events.hpp"
 #include "gram.hpp"
 #include "parallel.hpp"
 
@@ -37,51 +38,24 @@ Part part_of(const CountPairs& c, std::int64_t task) {
   return part;
 }
 
-void mirror(std::int32_t* sums, std::int32_t n) {
-  constexpr std::int32_t kBlock = 16;  // a block and its mirror image fit into the nearest cache
-  for (std::int32_t row = 0; row < n; row += kBlock) {
-    for (std::int32_t column = 0; column <= row; column += kBlock) {
-      for (std::int32_t i = row; i < std::min(row + kBlock, n); ++i) {
-        for (std::int32_t j = column; j < std::min(column + kBlock, i); ++j) {
-          sums[std::int64_t{j} * n + i] = sums[std::int64_t{i} * n + j];
-        }
-      }
-    }
-  }
-}
-
-// Adds the products of the events of each pixel: of all pairs, or of each with itself and those before it.
-void add_events(const EventLists& first, const EventLists* second, std::int32_t places, std::int32_t n_others,
-                std::int32_t* __restrict__ sums) {
-  for (std::int32_t place = 0; place < places; ++place) {
-    const std::uint32_t* events = first.of(place);
-    const std::uint32_t* others = second == nullptr ? events : second->of(place);
-    const std::int32_t n = first.length(place);
-    for (std::int32_t i = 0; i < n; ++i) {
-      std::int32_t* row = sums + std::int64_t{math::event_frame(events[i])} * n_others;
-      const std::int32_t count = math::event_count(events[i]);
-      const std::int32_t stop = second == nullptr ? i + 1 : second->length(place);
-      for (std::int32_t j = 0; j < stop; ++j) {
-        row[math::event_frame(others[j])] += count * math::event_count(others[j]);
-      }
-    }
-  }
-}
-
 void sum_by_events(const CountPairs& c, const Part& part, EventLists& first, EventLists& second) {
   const PartPlan& plan = c.plan;
   std::int32_t largest = 0;
   for (std::int32_t place = plan.part_start[part.index]; place < plan.part_start[part.index + 1];
        place += cpu::kEventPlaces) {
     const std::int32_t stop = std::min(place + cpu::kEventPlaces, plan.part_start[part.index + 1]);
-    largest = std::max(largest, first.fill(plan, part.index, place, stop, part.counts, part.frame_sums));
+    std::int32_t* diagonal = part.others == nullptr ? part.sums : nullptr;
+    largest =
+        std::max(largest, first.fill(plan, part.index, place, stop, part.counts, part.frame_sums, diagonal));
     if (part.others != nullptr) {
-      largest = std::max(largest, second.fill(plan, part.index, place, stop, part.others, nullptr));
+      largest = std::max(largest, second.fill(plan, part.index, place, stop, part.others, nullptr, nullptr));
     }
-    add_events(first, part.others == nullptr ? nullptr : &second, stop - place, c.n_others, part.sums);
+    const cpu::Events others = second.events();
+    cpu::add_events(first.events(), part.others == nullptr ? nullptr : &others, stop - place, c.n_others,
+                    part.sums);
   }
   *part.largest = largest;
-  if (part.others == nullptr) mirror(part.sums, c.n_frames);
+  if (part.others == nullptr) cpu::mirror(part.sums, c.n_frames);
 }
 
 // Some pixels of all frames of a train, frame by frame, each row filled up with zeros, and rows of zeros so
@@ -147,7 +121,7 @@ void sum_by_matrix(const CountPairs& c, const Part& part, cpu::GramTile tile, Pa
     }
   }
   *part.largest = largest;
-  if (second == nullptr) mirror(part.sums, c.n_frames);
+  if (second == nullptr) cpu::mirror(part.sums, c.n_frames);
 }
 
 void clear(const CountPairs& c, const Part& part) {

@@ -14,8 +14,8 @@
 
 namespace shotsieve::cpu {
 
-constexpr std::int32_t kEventPlaces = 1024;  // pixels whose lists are made at a time: they stay in a cache
-constexpr std::int32_t kFramesAhead = 8;     // how far ahead of the frame at hand memory is asked for
+constexpr std::int32_t kEventPlaces = 4096;  // pixels whose lists are made at a time: pages are read whole
+constexpr std::int32_t kFramesAhead = 4;     // how far ahead of the frame at hand memory is asked for
 
 struct RunSpan {
   const PixelRun* first;
@@ -73,56 +73,107 @@ inline std::uint64_t nonzero_bytes(const std::uint8_t* bytes, std::int32_t n) {
 #endif
 }
 
-// For each of some pixels, what is not 0 of it, frame by frame.
+// What is not 0 of some pixels, pixel by pixel in the order of the frames.
+struct Events {
+  const std::uint32_t* events;
+  const std::int32_t* start;  // (places + 1,)
+
+  const std::uint32_t* of(std::int32_t place) const { return events + start[place]; }
+  std::int32_t length(std::int32_t place) const { return start[place + 1] - start[place]; }
+};
+
+// Finds it: frame by frame, and sorts what was found by place.
 class EventLists {
  public:
   explicit EventLists(std::int32_t n_frames)
-      : events_(static_cast<std::size_t>(n_frames) * kEventPlaces),
-        length_(kEventPlaces),
-        n_frames_(n_frames) {}
+      : found_of_(static_cast<std::size_t>(n_frames)), start_(kEventPlaces + 2), n_frames_(n_frames) {}
 
-  const std::uint32_t* of(std::int32_t place) const {
-    return events_.data() + std::int64_t{place} * n_frames_;
-  }
-  std::int32_t length(std::int32_t place) const { return length_[static_cast<std::size_t>(place)]; }
+  Events events() const { return {events_.data(), start_.data()}; }
 
-  // Makes the lists of the places from start to stop. Returns the largest count; adds the sums of the frames.
+  // Makes the lists of the places from start to stop. Returns the largest count; adds the sums of the frames,
+  // and of the squares of their counts to the diagonal of the sums, where they are given.
   std::int32_t fill(const PartPlan& plan, std::int32_t part, std::int32_t start, std::int32_t stop,
-                    const std::uint8_t* counts, std::int32_t* frame_sums) {
+                    const std::uint8_t* counts, std::int32_t* frame_sums, std::int32_t* sums) {
     const RunSpan span = runs_between(plan, part, start, stop);
-    std::fill(length_.begin(), length_.end(), 0);
+    std::fill(start_.begin(), start_.end(), 0);
     std::uint32_t largest = 0;
-    std::uint32_t* __restrict__ events = events_.data();
-    std::int32_t* __restrict__ length = length_.data();
+    std::size_t n = 0;
     for (std::int32_t t = 0; t < n_frames_; ++t) {
       const std::uint8_t* frame = counts + t * plan.n_pixels;
-      std::uint32_t sum = 0;
+      const std::size_t before = n;
+      if (found_.size() < n + kEventPlaces) found_.resize(2 * n + kEventPlaces);
       for (const PixelRun* run = span.first; run != span.last; ++run) {
         const Piece piece = cut(*run, start, stop);
         const std::uint8_t* from = frame + piece.pixel;
         // Frames lie far apart: what is wanted of one soon to come is asked for now.
         const std::uint8_t* soon = t + kFramesAhead < n_frames_ ? from + kFramesAhead * plan.n_pixels : from;
-        for (std::int32_t k = 0; k < piece.length; k += 64) {
-          __builtin_prefetch(soon + k);
-          for (std::uint64_t bits = nonzero_bytes(from + k, std::min(64, piece.length - k)); bits != 0;
-               bits &= bits - 1) {
-            const std::int32_t at = k + __builtin_ctzll(bits);
-            const std::int32_t place = piece.place - start + at;
-            const std::uint32_t count = from[at];
-            events[std::int64_t{place} * n_frames_ + length[place]++] = math::make_event(t, count);
-            sum += count;
-            largest = std::max(largest, count);
-          }
+        const std::int32_t lit = find_lit(from, soon, piece.length);
+        for (std::int32_t i = 0; i < lit; ++i) {
+          const std::uint32_t count = from[lit_[i]];
+          const std::int32_t place = piece.place - start + lit_[i];
+          found_[n + static_cast<std::size_t>(i)] = static_cast<std::uint32_t>(place) << 8 | count;
+          ++start_[static_cast<std::size_t>(place) + 2];
         }
+        n += static_cast<std::size_t>(lit);
       }
+      std::uint32_t sum = 0, squares = 0;
+      for (std::size_t i = before; i < n; ++i) {
+        const std::uint32_t count = found_[i] & 0xFFu;
+        sum += count;
+        squares += count * count;
+        largest = std::max(largest, count);
+      }
+      found_of_[static_cast<std::size_t>(t)] = n;
       if (frame_sums != nullptr) frame_sums[t] += static_cast<std::int32_t>(sum);
+      if (sums != nullptr) sums[std::int64_t{t} * (n_frames_ + 1)] += static_cast<std::int32_t>(squares);
     }
+    sort();
     return static_cast<std::int32_t>(largest);
   }
 
  private:
-  std::vector<std::uint32_t> events_;
-  std::vector<std::int32_t> length_;
+  // Lists the bytes that are not 0, and returns how many there are. How many of 64 cannot be foreseen, so as
+  // many are taken always, and what is too much is written over.
+  std::int32_t find_lit(const std::uint8_t* from, const std::uint8_t* soon, std::int32_t length) {
+    constexpr std::int32_t kAtOnce = 2;
+    constexpr std::uint64_t kStop = std::uint64_t{1} << 63;  // there is a lowest bit
+    std::int32_t n = 0;
+    const auto take = [&](std::int32_t k, std::uint64_t bits) {
+      __builtin_prefetch(soon + k);
+      const std::int32_t lit = __builtin_popcountll(bits);
+      std::int32_t taken = 0;
+      do {
+        for (std::int32_t i = 0; i < kAtOnce; ++i, ++taken, bits &= bits - 1) {
+          lit_[n + taken] = k + __builtin_ctzll(bits | kStop);
+        }
+      } while (taken < lit);
+      n += lit;
+    };
+    std::int32_t k = 0;
+    for (; k + 64 <= length; k += 64) take(k, nonzero_bytes(from + k, 64));
+    if (k < length) take(k, nonzero_bytes(from + k, length - k));
+    return n;
+  }
+
+  void sort() {
+    const std::size_t n = found_of_.empty() ? 0 : found_of_.back();
+    if (events_.size() < n) events_.resize(found_.size());
+    for (std::size_t k = 2; k < start_.size(); ++k) start_[k] += start_[k - 1];
+    std::size_t i = 0;
+    for (std::int32_t t = 0; t < n_frames_; ++t) {
+      for (; i < found_of_[static_cast<std::size_t>(t)]; ++i) {
+        // The start of the next place moves on until it is where it belongs.
+        std::int32_t& to = start_[(found_[i] >> 8) + 1];
+        events_[static_cast<std::size_t>(to++)] = math::make_event(t, found_[i] & 0xFFu);
+      }
+    }
+  }
+
+  std::int32_t lit_[kEventPlaces + 64];
+  std::vector<std::uint32_t> found_;   // place << 8 | count, frame by frame
+  std::vector<std::size_t> found_of_;  // where those of each frame end
+  std::vector<std::uint32_t> events_;  // by place
+  std::vector<std::int32_t> start_;
   std::int32_t n_frames_;
 };
 

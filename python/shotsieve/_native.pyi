@@ -262,6 +262,36 @@ def lag_sums(
     stream: int = 0,
     threads: int = 1,
 ) -> None: ...
+def sort_events(
+    first: Any,
+    pixel: Any,
+    count: Any,
+    place: Any,
+    part: Any,
+    events: Any,
+    train_start: Any,
+    place_start: Any,
+    frame_sums: Any,
+) -> int: ...
+def event_pair_sums(
+    own: tuple[Any, ...],
+    other: tuple[Any, ...] | None,
+    sums: Any,
+    *,
+    plan: dict[str, Any],
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
+def event_lag_sums(
+    own: tuple[Any, ...],
+    lags: Any,
+    sums: Any,
+    *,
+    n_frames: int,
+    plan: dict[str, Any],
+    stream: int = 0,
+    threads: int = 1,
+) -> None: ...
 def pair_scratch_bytes(*, n_frames: int, n_others: int, events: bool) -> int: ...
 def lag_scratch_bytes(*, n_trains: int, n_frames: int, n_places: int, n_parts: int, n_lags: int) -> int: ...
 def cpu_level() -> int: ...

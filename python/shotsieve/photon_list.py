@@ -5,6 +5,7 @@ Promise: exact on every backend.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,45 @@ class PhotonList:
         number = np.bincount(self.pixel, minlength=int(np.prod(self.frame_shape)))
         frame = np.repeat(np.arange(len(self), dtype="u4"), self.number)
         return np.concatenate([np.zeros(1, "i8"), np.cumsum(number)]), frame[order], self.count[order]
+
+    @classmethod
+    def beside(cls, parts: Sequence[PhotonList]) -> PhotonList:
+        """Join the lists of modules to those of one slab: frames under one another, along their first axis.
+
+        Parameters
+        ----------
+        parts : sequence of PhotonList
+            Of frames of one shape, each of the same shots.
+
+        Raises
+        ------
+        BadInput
+            If shapes or numbers of shots differ, or a frame of all has 2^32 pixels.
+
+        Examples
+        --------
+        >>> one = PhotonList.of(np.array([[[0, 3], [0, 1]]], "u1"))
+        >>> joined = PhotonList.beside([one, one])
+        >>> joined.frame_shape, joined.pixel.tolist()
+        ((4, 2), [1, 3, 5, 7])
+        """
+        shapes, numbers = {one.frame_shape for one in parts}, {len(one) for one in parts}
+        pixels = int(np.prod(parts[0].frame_shape)) if parts else 0
+        if len(shapes) != 1 or len(numbers) != 1 or len(parts) * pixels >= 2**32:
+            raise BadInput(
+                f"photon list: {len(parts)} lists of frames of shapes {sorted(shapes)} and of "
+                f"{sorted(numbers)} shots: expected one shape, the same shots, and below 2^32 pixels in all"
+            )
+        number = np.stack([one.number for one in parts])
+        first = np.concatenate([np.zeros(1, "i8"), np.cumsum(number.sum(axis=0))])
+        begin = first[:-1] + np.cumsum(number, axis=0) - number  # of each module in each frame
+        pixel = np.empty(first[-1], "u4")
+        count = np.empty(first[-1], np.result_type(*(one.count for one in parts)))
+        for m, one in enumerate(parts):
+            to = np.repeat(begin[m] - one.first[:-1], one.number) + np.arange(len(one.pixel))
+            pixel[to], count[to] = one.pixel + np.uint32(m * pixels), one.count
+        rows, *others = parts[0].frame_shape
+        return cls((len(parts) * rows, *others), first, pixel, count)
 
     def part(self, start: int, stop: int) -> PhotonList:
         """Return the lists of frames `start` to `stop`.

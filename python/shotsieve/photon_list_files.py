@@ -123,6 +123,41 @@ class ModuleLists:
             mask[pixel[mine]] = bits[mine]
         return out.reshape(-1, *self.frame_shape)
 
+    def sums(self, rows: np.ndarray, labels: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return photons and good pixels of each row by label, int64 (k, number)."""
+        lists, (first, own, bits) = self.lists(rows), self.mask_entries(rows)
+        photons, pixels = np.zeros((2, len(rows), number), "i8")
+        for mask, places in self.whole_masks(rows):
+            fine = mask == 0
+            of_whole = np.bincount(labels[fine & (labels >= 0)], minlength=number)
+            for k in places.tolist():
+                usable, pixels[k] = fine, of_whole
+                differs = slice(first[k], first[k + 1])
+                if first[k] < first[k + 1]:
+                    usable = fine.copy()
+                    usable[own[differs]] = bits[differs] == 0
+                    change = usable[own[differs]].astype("i8") - fine[own[differs]]
+                    label = labels[own[differs]]
+                    np.add.at(pixels[k], label[label >= 0], change[label >= 0])
+                listed = slice(lists.first[k], lists.first[k + 1])
+                pixel, label = lists.pixel[listed], labels[lists.pixel[listed]]
+                use = usable[pixel] & (label >= 0)
+                # Weights of bincount are float64, exact below 2^53.
+                photons[k] = np.bincount(label[use], lists.count[listed][use], number).astype("i8")
+        return photons, pixels
+
+    def good(self, rows: np.ndarray) -> np.ndarray:
+        """Return the pixels that are masked in none of some rows, bool (*frame_shape)."""
+        rows = np.asarray(rows)
+        first, pixel, bits = self.mask_entries(rows)
+        bad = np.zeros(self._pixels, "i8")  # in how many rows
+        for mask, places in self.whole_masks(rows):
+            bad += len(places) * (mask != 0)
+            for k in places.tolist():
+                own = slice(first[k], first[k + 1])
+                bad[pixel[own]] += (bits[own] != 0).astype("i8") - (mask[pixel[own]] != 0)
+        return (bad == 0).reshape(self.frame_shape)
+
     def frames(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the frames of some rows: photons and masks, (k, *frame_shape), as they were counted."""
         return self.lists(rows).dense(), self.masks(rows)

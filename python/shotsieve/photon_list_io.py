@@ -16,6 +16,7 @@ from . import detectors
 from .check import files_of, reduction_of
 from .errors import BadInput, UnreadableData
 from .measure.integrator import FRAME_ARRAYS, SUM_ARRAYS
+from .photon_list import PhotonList
 from .photon_list_files import ModuleLists
 from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
@@ -25,7 +26,6 @@ from .write.output import SIDE
 if TYPE_CHECKING:
     from .measure.azint import AzintResult
     from .measure.integrator import AzimuthalIntegrator
-    from .photon_list import PhotonList
 
 MISSING = 0xFFFFFFFF
 """Mask of a module that has no frame of a shot."""
@@ -189,6 +189,47 @@ class PhotonLists:
         number[here] = found.number
         return replace(found, first=np.concatenate([np.zeros(1, "i8"), np.cumsum(number)]))
 
+    def slab(self, shots: range | np.ndarray | None = None) -> PhotonList:
+        """Return the lists of all modules as those of one slab, with one module under the other.
+
+        Parameters
+        ----------
+        shots : range or ndarray of int, shape (k,), optional
+            By default all.
+
+        Returns
+        -------
+        PhotonList
+            Of k frames of shape (M * ss, fs), those of `modules` in their order: what `shotsieve.two_time`,
+            `g2` and `multitau` take, with the bins of a geometry of these modules.
+
+        Examples
+        --------
+        >>> for train, shots in photons.trains():    # doctest: +SKIP
+        ...     shotsieve.g2(photons.slab(shots), bins, valid=photons.good(shots))
+        """
+        return PhotonList.beside([self.lists(module, shots) for module in self.modules])
+
+    def good(self, shots: range | np.ndarray | None = None) -> np.ndarray:
+        """Return the pixels of the slab that are masked in none of some shots.
+
+        Parameters
+        ----------
+        shots : range or ndarray of int, shape (k,), optional
+            By default all.
+
+        Returns
+        -------
+        ndarray of bool, shape (M * ss, fs)
+            False for all of a module that lacks a frame of them.
+        """
+        shots = self._chosen(shots)
+        out = np.zeros((len(self.modules), *self.detector.frame_shape), bool)
+        for m, module in enumerate(self._modules):
+            if self.present[shots, m].all():
+                out[m] = module.good(self._rows[shots, m])
+        return out.reshape(-1, *self.detector.frame_shape[1:])
+
     def frames(self, shots: range | np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return frames again.
 
@@ -314,7 +355,7 @@ class PhotonLists:
             here = np.flatnonzero(self.present[:, m])
             for start in range(0, len(here), 1024):
                 part = here[start : start + 1024]
-                found = _sums_of(module, self._rows[part, m], labels[m].reshape(-1).astype("i8"), number)
+                found = module.sums(self._rows[part, m], labels[m].reshape(-1).astype("i8"), number)
                 photons[part] += found[0]
                 pixels[part] += found[1]
         return photons, pixels
@@ -347,29 +388,3 @@ def _files_of(out: Path, lists: PhotonLists, source: str, module: int) -> list[t
         if name.startswith(f"{source}/"):
             found.append((path, name))
     return found
-
-
-def _sums_of(
-    module: ModuleLists, rows: np.ndarray, labels: np.ndarray, number: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return photons and good pixels of each row by label, int64 (k, number)."""
-    lists, (first, own, bits) = module.lists(rows), module.mask_entries(rows)
-    photons, pixels = np.zeros((2, len(rows), number), "i8")
-    for mask, places in module.whole_masks(rows):
-        fine = mask == 0
-        of_whole = np.bincount(labels[fine & (labels >= 0)], minlength=number)
-        for k in places.tolist():
-            usable, pixels[k] = fine, of_whole
-            differs = slice(first[k], first[k + 1])
-            if first[k] < first[k + 1]:
-                usable = fine.copy()
-                usable[own[differs]] = bits[differs] == 0
-                change = usable[own[differs]].astype("i8") - fine[own[differs]]
-                label = labels[own[differs]]
-                np.add.at(pixels[k], label[label >= 0], change[label >= 0])
-            listed = slice(lists.first[k], lists.first[k + 1])
-            pixel, label = lists.pixel[listed], labels[lists.pixel[listed]]
-            use = usable[pixel] & (label >= 0)
-            # Weights of bincount are float64, exact below 2^53.
-            photons[k] = np.bincount(label[use], lists.count[listed][use], number).astype("i8")
-    return photons, pixels

@@ -51,6 +51,8 @@ class Xpcs:
         Of each ring, in phi.
     static_q, static_phi : int
         Static bins in each bin, along q and phi.
+    static_weights : {"pixels", "equal"}
+        Of static bins in the average over their bin.
     mask : str or None
         NumPy file of bool, True where a pixel may be used; as written, see `Recipe.path_of`.
     counts : bool
@@ -76,6 +78,7 @@ class Xpcs:
     sectors: int = 1
     static_q: int = 1
     static_phi: int = 1
+    static_weights: str = "pixels"
     mask: str | None = None
     counts: bool = True
     pixels: str = "all_frames"

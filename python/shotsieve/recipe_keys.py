@@ -170,6 +170,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "sectors": Key(int, 1),
         "static_q": Key(int, 1),
         "static_phi": Key(int, 1),
+        "static_weights": Key(str, "pixels", choices=("pixels", "equal")),
         "mask": Key(str),
         "counts": Key(bool, True),
         "pixels": Key(str, "all_frames", choices=("all_frames", "each_pair")),

@@ -11,7 +11,7 @@ from shotsieve.measure.pair_summer import PairSummer
 from shotsieve.reference import correlation as reference
 
 # Lengths that fill tiles, and that do not; more pixels than a list, a stretch or a packed row has.
-SHAPES = [(2, 5, 700), (1, 67, 150), (1, 1, 3), (1, 2, 2300)]
+SHAPES = [(2, 5, 700), (1, 67, 150), (1, 1, 3), (1, 2, 9000)]
 
 
 def make(rng, trains, frames, pixels, bins=4, rate=0.3):

@@ -15,7 +15,6 @@ SPECKLES = {
     "modules": (3, 9),
     "photons_per_pixel": 0.05,
     "hit_rate": 0.8,
-    "reference_frame": 1,
     "missed_trains": ((9, 1),),
     "constants_without_cells": (4,),
     "truth_stage": False,

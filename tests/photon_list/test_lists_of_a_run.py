@@ -127,6 +127,28 @@ def test_profiles_and_sums_are_those_of_the_frames(reduced, rng):
         np.testing.assert_array_equal(photons.lists(3).photons[ok], table.measures["photons"][ok, column])
 
 
+def test_correlations_are_those_of_the_frames(reduced, rng):
+    listed = reduced("photon_list", whole=0.3)
+    labels = rng.integers(-1, 3, (2 * 512, 128))
+    with shotsieve.PhotonLists(listed.out) as photons:
+        seen = []
+        for _, shots in photons.trains():
+            assert not photons.good(shots).any()  # cell 4 has no constants
+            shots = shots[photons.cell_id[shots] != 4]
+            data, mask = photons.frames(shots)
+            frames, good = data.reshape(-1, 1024, 128), (mask == 0).all(axis=0).reshape(1024, 128)
+            slab = photons.slab(shots)
+            np.testing.assert_array_equal(slab.dense(), frames)
+            np.testing.assert_array_equal(photons.good(shots), good)
+            for one in (shotsieve.g2, shotsieve.multitau):
+                found, wanted = (one(x, labels, valid=good, backend="cpu") for x in (slab, frames))
+                np.testing.assert_array_equal(found.per_train, wanted.per_train)
+                np.testing.assert_array_equal(found.intensity, wanted.intensity)
+            seen.append((bool(good[:512].any()), bool(good[512:].any())))
+    assert sorted(seen)[0] == (True, False)  # the train of which module 9 has no frame
+    assert sorted(seen)[-1] == (True, True)
+
+
 def test_profiles_with_a_geometry_of_the_whole_detector(reduced, tmp_path):
     from shotsieve.simulate.geometry import write_geometry
 

@@ -9,13 +9,20 @@ import shotsieve
 from click.testing import CliRunner
 from shotsieve.cli import cli
 from shotsieve.errors import BadInput
-from shotsieve.simulate import XpcsParameters, simulate_xpcs
+from shotsieve.recipe_keys import SECTIONS
+from shotsieve.simulate import SaxsParameters, SfxParameters, SpiParameters, XpcsParameters, simulate_xpcs
 from shotsieve.simulate.constants import constants_in_memory
 from shotsieve.simulate.kinds import model_of
 from shotsieve.simulate.memory import build, spi_source
 from shotsieve.simulate.truth import SpiTruth
 
-SMALL = {"n_trains": 2, "n_cells": 6, "modules": (3,), "truth_stage": False}
+SMALL = {"n_trains": 2, "n_cells": 6, "modules": (3,), "truth_stage": False, "reference_frame": 0}
+
+
+@pytest.mark.parametrize("kind", [SpiParameters, SfxParameters, SaxsParameters, XpcsParameters])
+def test_the_first_pulse_falls_where_annotate_takes_it(kind):
+    """Else frames with X-rays would be told dark, and energies be those of other pulses."""
+    assert kind().reference_frame == SECTIONS["annotate"]["reference_frame"].default
 
 
 @pytest.mark.parametrize("contrast", [1.0, 0.5, 0.37, 0.02])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +135,10 @@ class CorrelationJob:
     def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of the correlation."""
         s = self.section
-        told = {name: getattr(s, name) for name in ("unit", "pixels", "lags", "weights", "two_time")}
+        told = {
+            name: getattr(s, name)
+            for name in ("unit", "pixels", "lags", "weights", "two_time", "static_weights")
+        }
         told |= {"static": f"{s.static_q} {s.static_phi}", "strides": s.strides}
         told |= {
             "of": "photons" if s.counts else unit,
@@ -253,11 +256,12 @@ def make_correlation_job(job: Job) -> CorrelationJob:
         static=(section.static_q, section.static_phi),
         mask=mask,
         photon_energy_kev=job.mode.photon_energy_kev,
+        static_weights=section.static_weights,
     )
     labels = whole.labels.reshape(-1)
     pixels = np.flatnonzero(labels >= 0)
     pixels = pixels[np.argsort(labels[pixels], kind="stable")]
-    bins = CorrelationBins(labels[pixels], whole.dynamic, whole.n_bins, whole.q_edges, whole.phi_edges)
+    bins = replace(whole, labels=labels[pixels])
     needed = TrainCorrelator.n_bytes(bins, options, len(places.train_id))
     if needed > (most := half_of_memory()):
         raise BadInput(

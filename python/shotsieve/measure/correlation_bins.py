@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,16 @@ from .azint import find_bins
 WHO = "correlation"
 MOST_PLACES = 131072  # kMostPlaces of cpp/core/correlation.hpp
 
+STATIC_WEIGHTS = ("pixels", "equal")
+"""How static bins count in the average over a dynamic bin: by their pixels, or all alike, as at the APS."""
+
 
 @dataclass(frozen=True, eq=False)
 class CorrelationBins:
     """Which static bin each pixel lies in, and which dynamic bin each static bin.
 
-    Intensities are normalised in each static bin; a dynamic bin is the average over its static bins, weighted
-    with their pixels. So a gradient of intensity inside a wide dynamic bin is not taken for contrast.
+    Intensities are normalised in each static bin; a dynamic bin is the average over its static bins. So a
+    gradient of intensity inside a wide dynamic bin is not taken for contrast.
 
     Attributes
     ----------
@@ -35,6 +38,15 @@ class CorrelationBins:
         In 1/nm, where the bins were made from a geometry; bin number = q bin * azimuths + azimuth.
     phi_edges : ndarray of float64 or None
         In degrees.
+    static_weights : {"pixels", "equal"}
+        pixels: a static bin counts with its pixels, so that one of few pixels and much noise counts little.
+        equal: all static bins that have pixels count the same, as in `xpcs-eigen` and `boost_corr` (APS).
+
+    Notes
+    -----
+    equal is the mean over static bins in ``Corr::normalizeG2s`` of
+    https://github.com/AdvancedPhotonSource/xpcs-eigen and ``compute_g2`` of
+    https://github.com/AdvancedPhotonSource/boost_corr.
 
     Examples
     --------
@@ -47,9 +59,16 @@ class CorrelationBins:
     n_bins: int
     q_edges: np.ndarray | None = None
     phi_edges: np.ndarray | None = None
+    static_weights: str = "pixels"
+
+    def __post_init__(self) -> None:
+        if self.static_weights not in STATIC_WEIGHTS:
+            raise BadInput(
+                f"{WHO}: static_weights = {self.static_weights!r}: expected {' or '.join(STATIC_WEIGHTS)}"
+            )
 
     @classmethod
-    def of(cls, bins: Any, dynamic: Any = None) -> CorrelationBins:
+    def of(cls, bins: Any, dynamic: Any = None, static_weights: str = "pixels") -> CorrelationBins:
         """Take labels of pixels.
 
         Parameters
@@ -58,6 +77,8 @@ class CorrelationBins:
             Bin of each pixel, from 0 on; -1 for none.
         dynamic : array of int, shape (S,), or None
             Dynamic bin of each of the `bins`; None: each is one by itself.
+        static_weights : {"pixels", "equal"}
+            Of static bins in their dynamic bin.
 
         Raises
         ------
@@ -79,7 +100,7 @@ class CorrelationBins:
                 f"{WHO}: dynamic has shape {own.shape} and dtype {own.dtype}: expected the dynamic bin of "
                 f"each of {count} static bins, from 0 on"
             )
-        return cls(labels.astype("i4"), own.astype("i8"), int(own.max()) + 1)
+        return cls(labels.astype("i4"), own.astype("i8"), int(own.max()) + 1, static_weights=static_weights)
 
     @property
     def n_static(self) -> int:
@@ -94,7 +115,7 @@ class CorrelationBins:
     def without(self, bad: np.ndarray) -> CorrelationBins:
         """Return the bins without some pixels."""
         labels = np.where(bad.reshape(self.labels.shape), np.int32(-1), self.labels)
-        return CorrelationBins(labels, self.dynamic, self.n_bins, self.q_edges, self.phi_edges)
+        return replace(self, labels=labels)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """Add values of static bins, (K, S), to those of dynamic bins, float64 (K, n_bins).
@@ -108,14 +129,13 @@ class CorrelationBins:
         np.add.at(out, (slice(None), self.dynamic), values)
         return out
 
-    def over_static(self, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    def over_static(self, values: np.ndarray) -> np.ndarray:
         """Average values of static bins to those of dynamic bins.
 
         Parameters
         ----------
         values : ndarray of float64, shape (K, S, ...)
             Those that are NaN are left out.
-        weights : ndarray of float64, shape (S,)
 
         Returns
         -------
@@ -124,6 +144,9 @@ class CorrelationBins:
         """
         if self.n_static == self.n_bins and (self.dynamic == np.arange(self.n_bins)).all():
             return values
+        weights = self.pixels.astype("f8")
+        if self.static_weights == "equal":
+            weights = np.minimum(weights, 1.0)
         out = np.empty((values.shape[0], self.n_bins, *values.shape[2:]))
         each = weights.reshape(-1, *[1] * (values.ndim - 2))
         for b in range(self.n_bins):
@@ -211,6 +234,7 @@ def correlation_bins(
     mask: Any = None,
     photon_energy_kev: float | None = None,
     distance_m: float | None = None,
+    static_weights: str = "pixels",
 ) -> CorrelationBins:
     """Make bins of momentum transfer and azimuth from a geometry.
 
@@ -227,6 +251,8 @@ def correlation_bins(
         True where a pixel may be used.
     photon_energy_kev, distance_m : float or None
         For geometries that do not have them.
+    static_weights : {"pixels", "equal"}
+        Of static bins in their dynamic bin; see `CorrelationBins`.
 
     Returns
     -------
@@ -274,7 +300,8 @@ def correlation_bins(
         )
     q_of, phi_of = np.divmod(np.arange(fine_q * fine_phi), fine_phi)
     dynamic = q_of // pieces[0] * n_phi + phi_of // pieces[1]
-    return CorrelationBins(labels.astype("i4"), dynamic, (len(edges) - 1) * n_phi, edges, angles)
+    n_bins = (len(edges) - 1) * n_phi
+    return CorrelationBins(labels.astype("i4"), dynamic, n_bins, edges, angles, static_weights)
 
 
 def _edges(given: Sequence[float], name: str) -> np.ndarray:

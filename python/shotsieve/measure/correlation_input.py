@@ -93,7 +93,7 @@ def read_frames(frames: Any, bins: Any, valid: Any, counts: bool | None, backend
             f"pixels) with pixels of shape {pixels}, as the bins, and at least one frame"
         )
     shape = (1 if lead == 1 else array.shape[0], array.shape[lead - 1], own.labels.size)
-    good = _valid(valid, shape, pixels)
+    good = valid_pixels(valid, shape, pixels)
     if good is not None and good.shape[:2] == (1, 1):  # the same for all frames: fewer pixels in the bins
         own, good = own.without(~good), None
     if there is not None:
@@ -129,7 +129,14 @@ def _stacked(trains: list | tuple) -> np.ndarray:
     return np.stack(arrays)
 
 
-def _valid(given: Any, shape: tuple[int, int, int], pixels: tuple[int, ...]) -> np.ndarray | None:
+def valid_pixels(given: Any, shape: tuple[int, int, int], pixels: tuple[int, ...]) -> np.ndarray | None:
+    """Return which pixels are valid, bool (1 or K, 1 or T, N), or None where all are.
+
+    Raises
+    ------
+    BadInput
+        If they fit neither the pixels, nor frames, nor trains of frames.
+    """
     if given is None:
         return None
     valid = np.asarray(given)

@@ -9,11 +9,12 @@ import numpy as np
 
 from ..errors import BadInput
 from .arrays import check_threads, chosen_backend
-from .correlation_bins import WHO, CorrelationBins, PartPlan
-from .correlation_input import read_frames
+from .correlation_bins import WHO, CorrelationBins
 from .correlation_lags import Correlation, flags_of
-from .pair_summer import PairSummer
-from .two_time import two_time
+from .event_lags import can_by_lags, lags_by_events
+from .event_summer import by_events, read_given, summer_of
+from .listed_trains import ListedTrains
+from .two_time import two_time_of
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -159,15 +160,14 @@ def multitau(
     if diagonal not in ("corrected", "raw"):
         raise BadInput(f"{WHO}: diagonal = {diagonal!r}: expected 'corrected' or 'raw'")
     chosen = chosen_backend(backend)
-    given = read_frames(frames, bins, valid, counts, chosen)
+    given = read_given(frames, bins, valid, counts, chosen)
     if given.valid is not None:
         raise BadInput(
             f"{WHO}: pixels that differ between frames: expected the same for all in multitau; mask them in "
             "all frames, or take shotsieve.g2"
         )
     own = LagScheme.named(scheme, given.length) if isinstance(scheme, str) else scheme.within(given.length)
-    stream = given.stream(stream, chosen)
-    summer = PairSummer(chosen, PartPlan.make(given.bins.labels, given.bins.n_static), threads, stream)
+    summer = summer_of(given, chosen, threads, stream)
     products, of_frames = summer.lags(given.frames, np.array(own.entries, "i4"))
     early, late, pairs = _norms(of_frames, own)
     if given.counts and diagonal == "corrected":
@@ -176,7 +176,7 @@ def multitau(
     pixels = given.bins.pixels.astype("f8")
     with np.errstate(divide="ignore", invalid="ignore"):
         each = products * pairs * pixels[:, None] / (early * late)
-    values = given.bins.over_static(each, pixels)
+    values = given.bins.over_static(each)
     return _correlation(own.lags, pairs, values, of_frames, given.bins)
 
 
@@ -251,12 +251,22 @@ def g2(
     >>> bool(np.abs(found.average()[0] - 1).max() < 0.1)
     True
     """
-    if method != "fft":
-        given = {"valid": valid, "counts": counts, "stride": stride, "method": method, "backend": backend}
-        return two_time(frames, bins, threads=threads, stream=stream, **given).g2(how, diagonal)
+    check_threads(threads, WHO)
     chosen = chosen_backend(backend)
-    read = read_frames(frames, bins, valid, counts, chosen)
-    if how != "ratio" or stride or read.valid is not None or read.there:
+    read = read_given(frames, bins, valid, counts, chosen)
+    if method != "fft":
+        events = by_events(method, read, chosen)
+        summer = summer_of(read, chosen, threads, stream)
+        if events and how == "ratio" and stride == 0 and can_by_lags(read):
+            return lags_by_events(read, diagonal, summer)
+        return two_time_of(read, stride, events, summer).g2(how, diagonal)
+    if (
+        how != "ratio"
+        or stride
+        or read.valid is not None
+        or read.there
+        or isinstance(read.frames, ListedTrains)
+    ):
         raise BadInput(
             f"{WHO}: method = 'fft' gives how='ratio' of frames on the host, without stride and with the "
             "same pixels in all frames: take another method"
@@ -274,7 +284,7 @@ def g2(
     with np.errstate(divide="ignore", invalid="ignore"):
         each = np.where(norm > 0.5 * read.counts, products * pixels[:, None] / norm, np.nan)
     lags = np.arange(read.length)
-    values = read.bins.over_static(each, pixels)
+    values = read.bins.over_static(each)
     return _correlation(lags, read.length - lags, values, of_frames, read.bins)
 
 

@@ -84,7 +84,7 @@ class PairSummer:
                 raise too_many(0, most)
             sums.append(self.plan.by_bin(self._down(found)))
             frame_sums.append(self.plan.by_bin(self._down(of_frames)))
-        whole, of_frames = _joined(sums), _joined(frame_sums)
+        whole, of_frames = joined(sums), joined(frame_sums)
         self._check_finite(of_frames)
         return whole, of_frames
 
@@ -124,7 +124,7 @@ class PairSummer:
             )  # fmt: skip
             sums.append(self.plan.by_bin(self._down(found)))
             frame_sums.append(self.plan.by_bin(self._down(of_frames)))
-        whole, of_frames = _joined(sums), _joined(frame_sums)
+        whole, of_frames = joined(sums), joined(frame_sums)
         self._check_finite(of_frames)
         return whole, of_frames
 
@@ -156,7 +156,8 @@ class PairSummer:
         return np.array(out)
 
 
-def _joined(parts: list[np.ndarray]) -> np.ndarray:
+def joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Return arrays one after the other; a single one as it is."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

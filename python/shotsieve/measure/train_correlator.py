@@ -243,7 +243,7 @@ class TrainCorrelator:
             norm = np.broadcast_to(found.left.astype("f8") * found.right, found.sums.shape)
             with np.errstate(divide="ignore", invalid="ignore"):
                 each = (found.pixels * found.sums).sum(axis=(2, 3)) / norm.sum(axis=(2, 3))
-            self.baselines[s, train] = found.bins.over_static(each, found.bins.pixels.astype("f8"))[0]
+            self.baselines[s, train] = found.bins.over_static(each)[0]
             self.by_lag[s].add(found.g2().per_train[0], weight)
             self.baseline[s].add(self.baselines[s, train, :, None], weight)
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from ..errors import BadInput
 from .arrays import check_threads, chosen_backend
-from .correlation_bins import WHO, CorrelationBins, PartPlan
-from .correlation_input import TrainFrames, read_frames
+from .correlation_bins import WHO, CorrelationBins
+from .correlation_input import TrainFrames
 from .correlation_lags import Correlation, averaged, flags_of, read_weights
-from .pair_summer import PairSummer, takes_events
+from .event_summer import by_events, read_given, summer_of
+from .pair_summer import PairSummer
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -91,7 +92,7 @@ class TwoTime:
         diagonal = self._diagonal(diagonal)
         with np.errstate(divide="ignore", invalid="ignore"):
             each = self.pixels * self._products(diagonal) / self._norm(diagonal)
-        out = self.bins.over_static(each, self.bins.pixels.astype("f8"))
+        out = self.bins.over_static(each)
         if diagonal == "neighbours" and out.shape[-1] > 1:
             t = np.arange(out.shape[-1])
             before, after = np.maximum(t - 1, 0), np.minimum(t + 1, t[-1])
@@ -145,7 +146,7 @@ class TwoTime:
             products = self.pixels * self._products("raw" if diagonal == "neighbours" else diagonal)
             with np.errstate(divide="ignore", invalid="ignore"):
                 each = along(products, total=True) / along(self._norm(diagonal), total=True)
-            values = self.bins.over_static(each, self.bins.pixels.astype("f8"))
+            values = self.bins.over_static(each)
         return Correlation(lags, count - lags, values, self._of_trains(), self.flags)
 
     def _of_trains(self) -> np.ndarray:
@@ -220,7 +221,8 @@ def two_time(
     ----------
     frames : array, shape (T, N) or (K, T, N), or list of trains
         Photon counts (whole numbers, 0 to 127), or values (floats; NaN is not valid). In place of N the shape
-        of `bins`. NumPy, or for ``cuda`` also CuPy in uint8 or float32, which stays where it is.
+        of `bins`. NumPy, or for ``cuda`` also CuPy in uint8 or float32, which stays where it is. In their
+        place a `PhotonList` of a train, or a list of those: the same sums by events, without any frame.
     bins : array of int, shape (N,) or (rows, columns), or CorrelationBins
         Bin of each pixel, -1 for none; see `shotsieve.correlation_bins`.
     valid : array of bool, shape (N,), (T, N) or (K, T, N), or None
@@ -261,15 +263,18 @@ def two_time(
     """
     check_threads(threads, WHO)
     chosen = chosen_backend(backend)
-    given = read_frames(frames, bins, valid, counts, chosen)
+    given = read_given(frames, bins, valid, counts, chosen)
+    events = by_events(method, given, chosen)
+    return two_time_of(given, stride, events, summer_of(given, chosen, threads, stream))
+
+
+def two_time_of(given: TrainFrames, stride: int, events: bool, summer: PairSummer) -> TwoTime:
+    """Correlate frames that were checked: see `two_time`."""
     if not isinstance(stride, int) or not 0 <= stride < given.trains:
         raise BadInput(
             f"{WHO}: stride = {stride!r} with {given.trains} trains: expected a whole number from 0 to "
             f"{given.trains - 1}"
         )
-    events = takes_events(method, given.frames, given.counts, chosen)
-    stream = given.stream(stream, chosen)
-    summer = PairSummer(chosen, PartPlan.make(given.bins.labels, given.bins.n_static), threads, stream)
     first = given.frames[: given.trains - stride] if stride else given.frames
     second = given.frames[stride:] if stride else None
     sums, intensity = summer.pairs(first, second, events)

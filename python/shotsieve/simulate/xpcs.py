@@ -40,8 +40,6 @@ class XpcsParameters(SpiParameters):
         Left empty: it follows from `photons_per_pixel`.
     hit_rate : float
         Share of the lit shots with a sample.
-    reference_frame : int
-        Frame in which the first instrument pulse sits; frames before it are dark.
 
     Examples
     --------
@@ -51,7 +49,6 @@ class XpcsParameters(SpiParameters):
 
     n_trains: int = 4
     n_cells: int = 32
-    reference_frame: int = 0
     hit_rate: float = 1.0
     photons_per_hit: tuple[float, ...] = ()
     photons_per_pixel: float = 0.1

@@ -93,6 +93,28 @@ struct Wanted {
   }
 };
 
+// The same counts as events, pixel by pixel.
+shotsieve::EventTable listed(const Parts& parts, int trains, const std::vector<std::uint8_t>& counts,
+                             int frames) {
+  std::vector<std::uint32_t> events;
+  std::vector<std::int64_t> train_start;
+  std::vector<std::int32_t> place_start;
+  for (int train = 0; train < trains; ++train) {
+    train_start.push_back(static_cast<std::int64_t>(events.size()));
+    const auto here = [&] { return static_cast<std::int32_t>(events.size() - train_start.back()); };
+    for (const std::int32_t pixel : parts.order) {
+      place_start.push_back(here());
+      for (int t = 0; t < frames; ++t) {
+        const std::uint8_t count = counts[(train * frames + t) * parts.n_pixels + pixel];
+        if (count != 0) events.push_back(shotsieve::math::make_event(t, count));
+      }
+    }
+    place_start.push_back(here());
+  }
+  events.push_back(0);  // there may be none
+  return {to_device(events), to_device(train_start), to_device(place_start)};
+}
+
 void counts_once(const shotsieve::Where& where, bool events, bool small) {
   // Also a small one has a part of two tiles.
   const Parts parts = small ? Parts(70, 1) : Parts(between(1, 200), between(1, 3));
@@ -120,6 +142,18 @@ void counts_once(const shotsieve::Where& where, bool events, bool small) {
   expect_same(to_host(c.sums, wanted.sums.size()), wanted.sums);
   expect_same(to_host(c.frame_sums, wanted.frame_sums.size()), wanted.frame_sums);
   expect_same(to_host(c.largest, wanted.largest.size()), wanted.largest);
+  if (events) {
+    shotsieve::EventPairs of_lists{};
+    of_lists.plan = c.plan;
+    of_lists.own = listed(parts, trains, first, frames);
+    if (two) of_lists.other = listed(parts, trains, second, others);
+    of_lists.sums = to_device(std::vector<std::int32_t>(wanted.sums.size(), -1));
+    of_lists.n_trains = trains;
+    of_lists.n_frames = frames;
+    of_lists.n_others = others;
+    shotsieve::pair_sums(of_lists, where);
+    expect_same(to_host(of_lists.sums, wanted.sums.size()), wanted.sums);
+  }
   release_all();
 }
 
@@ -190,6 +224,18 @@ void lags_once(const shotsieve::Where& where, bool small) {
   shotsieve::lag_sums(c, where);
   expect_same(to_host(c.sums, sums.size()), sums);
   expect_same(to_host(c.frame_sums, frame_sums.size()), frame_sums);
+  if (counts) {
+    shotsieve::EventLags of_lists{};
+    of_lists.plan = c.plan;
+    of_lists.own = listed(parts, trains, bytes, frames);
+    of_lists.lags = c.lags;
+    of_lists.sums = to_device(std::vector<std::int64_t>(sums.size(), -1));
+    of_lists.n_trains = trains;
+    of_lists.n_frames = frames;
+    of_lists.n_lags = n_lags;
+    shotsieve::lag_sums(of_lists, where);
+    expect_same(to_host(of_lists.sums, sums.size()), std::vector<std::int64_t>(sums.begin(), sums.end()));
+  }
   release_all();
 }
 
