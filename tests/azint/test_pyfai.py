@@ -263,14 +263,15 @@ def test_split_cakes_differ_by_pyfais_shares_alone(maps, pyfai, frame):
     assert np.abs(ratio - 1).max() < 5e-3
 
 
-def test_sigma_clipping_keeps_the_same_pixels(maps, pyfai, frame):
+@pytest.mark.parametrize("error_model", ["azimuthal", "poisson"])
+def test_sigma_clipping_keeps_the_same_pixels(maps, pyfai, frame, error_model):
     unit = "q_A^-1"
     bad = bad_pixels(maps, unit)
     spotted = frame.copy()
     spotted[np.random.default_rng(9).random(frame.shape) < 0.003] *= 20
-    result = ours(maps, bad, unit, error_model="azimuthal").sigma_clip(spotted, thresh=4, max_iter=5)
+    result = ours(maps, bad, unit, error_model=error_model).sigma_clip(spotted, thresh=4, max_iter=5)
     theirs = pyfai.sigma_clip(
-        spotted, NPT, unit=unit, mask=bad, radial_range=RANGES[unit], error_model="azimuthal", thres=4,
+        spotted, NPT, unit=unit, mask=bad, radial_range=RANGES[unit], error_model=error_model, thres=4,
         max_iter=5, method=("no", "csr", "python"),
     )  # fmt: skip
     np.testing.assert_array_equal(result.count[INSIDE], theirs.count[INSIDE])
