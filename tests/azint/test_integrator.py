@@ -347,6 +347,8 @@ WRONG = {
     "more than a turn": ({"chi_range": (0, 400)}, "one turn"),
     "unknown splitting": ({"splitting": "bbox"}, "no, full"),
     "unknown error model": ({"error_model": "hybrid"}, "azimuthal"),
+    "noise without its model": ({"read_noise": 1.0}, 'go with error_model = "detector", not with None'),
+    "gain of photons": ({"gain": 2.0, "error_model": "poisson"}, "not with 'poisson'"),
     "unknown option": ({"solidangle": True}, "no option solidangle"),
     "flat of another shape": ({"flat": np.ones((3, 3))}, "flat has shape"),
     "flat of zeros": ({"flat": np.zeros((80, 40))}, "no pixel is left"),

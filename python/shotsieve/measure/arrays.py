@@ -187,7 +187,7 @@ def is_frame(shape: tuple[int, ...], slab: tuple[int, int]) -> bool:
     >>> [is_frame(shape, (8, 3)) for shape in [(8, 3), (2, 4, 3), (3, 8), (24,), (4, 3, 2)]]
     [True, True, False, False, False]
     """
-    return tuple(shape) == slab or (
+    return tuple(shape) == tuple(slab) or (
         len(shape) == 3 and shape[-1] == slab[1] and shape[0] * shape[1] == slab[0]
     )
 
