@@ -329,8 +329,15 @@ class EmulatedDevice:
         _check_copy(target, source)
         self._native.memcpy_async(target.pointer, source.pointer, target.nbytes, stream)
 
-    def own(self, array: EmulatedArray) -> EmulatedArray:
-        return array
+    def own(self, array: Any) -> EmulatedArray:
+        if isinstance(array, EmulatedArray):
+            return array
+        told = array.__cuda_array_interface__
+        if told.get("strides") is not None:
+            raise ValueError("the emulator takes C-contiguous arrays only")
+        return EmulatedArray(
+            self._native, tuple(told["shape"]), np.dtype(told["typestr"]), array, told["data"][0]
+        )
 
     def range(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()

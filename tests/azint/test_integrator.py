@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from math import fsum
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,16 +169,78 @@ def test_backends_agree_bit_for_bit(native_backend, pixels, mask, frames):
             np.testing.assert_array_equal(getattr(here, name), getattr(cpu, name))
 
 
+class Interface:
+    """An array of another library on a device: what the CUDA array interface tells, and no more."""
+
+    def __init__(self, array):
+        self._array = array
+
+    @property
+    def __cuda_array_interface__(self):
+        return self._array.__cuda_array_interface__
+
+
 def test_frames_on_the_device_stay_there(pixels, mask, frames, rng, make_on_device):
-    variance, bad = rng.random(frames.shape).astype("f4"), (rng.random(frames.shape) < 0.1).astype("u1")
+    """Variance and masks of frames lie beside them or in host memory, masks in any of their dtypes."""
+    variance, bad = rng.random(frames.shape).astype("f4"), rng.random(frames.shape) < 0.1
     for backend, upload in make_on_device:
         ai = shotsieve.AzimuthalIntegrator(pixels, mask, 20, error_model="variance", backend=backend)
         host = ai(frames, variance=variance, mask=bad)
-        there = ai(upload(frames), variance=upload(variance), mask=upload(bad))
-        for name in ("intensity", "sigma", "count"):
-            np.testing.assert_array_equal(getattr(there, name), getattr(host, name))
-        with pytest.raises(BadInput, match="expected float32"):
-            ai(upload(frames.astype("f8")), variance=upload(variance))
+        there, more = upload(frames), upload(variance)
+        flat = bad.astype("u4").reshape(-1, 4, 20, 40)
+        masks = [bad, bad.astype("u1"), flat, upload(bad), upload(flat), Interface(upload(bad))]
+        for given in ({"variance": v, "mask": m} for v in (variance, more, Interface(more)) for m in masks):
+            for form in (there, Interface(there)):
+                found = ai(form, **given)
+                for name in ("intensity", "sigma", "count"):
+                    np.testing.assert_array_equal(getattr(found, name), getattr(host, name))
+        for given, text in (
+            ({"frames": upload(frames.astype("f8")), "variance": more}, "expected float32"),
+            ({"frames": there, "variance": upload(variance.astype("f8"))}, "variance: .* expected float32"),
+            ({"frames": there, "variance": more[:2]}, "variance of 2 frames, and 19 frames"),
+            (
+                {"frames": there, "variance": more, "mask": upload(bad.astype("i8"))},
+                "int64 .*: expected bool",
+            ),
+            ({"frames": there, "variance": more, "mask": upload(bad[:1])}, r"bool \(1, 80, 40\): expected"),
+            (
+                {"frames": frames, "variance": more},
+                "the variance is on a GPU and the frames are in host memory",
+            ),
+            ({"frames": frames, "variance": variance, "mask": upload(bad)}, "the mask is on a GPU"),
+        ):
+            with pytest.raises(BadInput, match=text):
+                ai(**given)
+    with pytest.raises(BadInput, match="on a GPU, and the backend is cpu"):
+        shotsieve.AzimuthalIntegrator(pixels, mask, 20, backend="cpu")(there)
+
+
+def test_masks_of_regions_beside_frames_on_the_device(frames, rng, make_on_device):
+    bad = rng.random(frames.shape) < 0.1
+    labels = rng.integers(0, 4, frames.shape[1:])
+    for backend, upload in make_on_device:
+        summer = shotsieve.RegionSums(labels, frames.shape[1:], backend=backend)
+        host = summer(frames, mask=bad)
+        for given in (bad, upload(bad), upload(bad.astype("u4"))):
+            np.testing.assert_array_equal(summer(upload(frames), mask=given).sum, host.sum)
+
+
+def test_a_mask_and_maps_that_lie_on_a_gpu(pixels, mask, frames, make_on_device, monkeypatch):
+    """They are copied to the host by CuPy, where there is one."""
+    _, upload = make_on_device[0]
+    there = Interface(upload(mask))
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(BadInput, match="the mask is on a GPU: copy it to the host, or install CuPy"):
+        shotsieve.AzimuthalIntegrator(pixels, there, 9, backend="cpu")
+    cupy = SimpleNamespace(asarray=lambda array: array._array, asnumpy=lambda array: known[id(array)])
+    flat = np.full(mask.shape, 2.0)
+    known = {id(there._array): mask}
+    beside = Interface(upload(flat))
+    known[id(beside._array)] = flat
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    found = shotsieve.AzimuthalIntegrator(pixels, there, 9, flat=beside, backend="cpu")(frames)
+    expected = shotsieve.AzimuthalIntegrator(pixels, mask, 9, flat=flat, backend="cpu")(frames)
+    np.testing.assert_array_equal(found.intensity, expected.intensity)
 
 
 def test_a_thousand_frames(native_backend, pixels, mask, rng):
@@ -271,6 +335,9 @@ WRONG = {
     "no pixel left": ({"mask": np.zeros((80, 40), bool)}, "no pixel is left"),
     "mask of numbers": ({"mask": np.ones((80, 40), "u4")}, "expected bool"),
     "mask of another shape": ({"mask": np.ones((80, 41), bool)}, "expected bool"),
+    "mask that lies down": ({"mask": np.ones((40, 80), bool)}, "expected bool"),
+    "mask in a row": ({"mask": np.ones(3200, bool)}, "expected bool"),
+    "dark that lies down": ({"dark": np.zeros((40, 80))}, "dark has shape"),
     "range without pixels": ({"radial_range": (50, 60)}, "pixels run from"),
     "range upside down": ({"radial_range": (3, 1)}, "first below the second"),
     "range that is not finite": ({"radial_range": (0, np.inf)}, "finite"),
@@ -280,6 +347,8 @@ WRONG = {
     "more than a turn": ({"chi_range": (0, 400)}, "one turn"),
     "unknown splitting": ({"splitting": "bbox"}, "no, full"),
     "unknown error model": ({"error_model": "hybrid"}, "azimuthal"),
+    "noise without its model": ({"read_noise": 1.0}, 'go with error_model = "detector", not with None'),
+    "gain of photons": ({"gain": 2.0, "error_model": "poisson"}, "not with 'poisson'"),
     "unknown option": ({"solidangle": True}, "no option solidangle"),
     "flat of another shape": ({"flat": np.ones((3, 3))}, "flat has shape"),
     "flat of zeros": ({"flat": np.zeros((80, 40))}, "no pixel is left"),
@@ -319,6 +388,8 @@ def test_bad_frames(pixels, frames):
         ({"frames": frames, "variance": frames}, "variance"),
         ({"frames": frames, "mask": np.zeros((80, 40), bool)}, "mask of the frames"),
         ({"frames": frames, "mask": np.zeros(frames.shape)}, "mask of the frames"),
+        ({"frames": frames, "mask": np.zeros((19, 40, 80), bool)}, "mask of the frames"),
+        ({"frames": frames, "mask": np.zeros(frames.size, bool)}, "mask of the frames"),
         ({"frames": frames, "monitor": np.ones(3)}, "one or 19"),
         ({"frames": frames, "monitor": 0.0}, "above 0"),
         ({"frames": frames, "threads": 0}, "threads"),

@@ -95,6 +95,27 @@ def test_every_pixel_is_shared_out_wholly(pixels):
     assert cake(np.ones((80, 40), "f4")).count.sum() == pytest.approx(3200, abs=1e-6)
 
 
+@pytest.mark.parametrize("error_model", ["poisson", "azimuthal"])
+def test_sums_over_shares_are_those_of_the_formulas(native_backend, pixels, mask, rng, error_model):
+    """In particular the azimuthal variance: a pixel's distance from the mean of each bin that it lies in."""
+    frame = rng.poisson(9, (80, 40)).astype("f4")
+    ai = shotsieve.AzimuthalIntegrator(
+        pixels, mask, 25, splitting="full", error_model=error_model, polarisation=0.9, backend=native_backend
+    )
+    result = ai(frame)
+    radial, chi = pixels.corner_values("q_A^-1")
+    own = split_pixels(radial, np.rad2deg(chi), mask, ai.plan.edges, None)
+    norm = pixels.solid_angle() * pixels.polarisation(0.9)
+    signal, w = (values.ravel()[own.pixel].astype("f8") for values in (frame, norm))
+    mean = np.bincount(own.bin, own.coef * signal, 25) / np.bincount(own.bin, own.coef * w, 25)
+    v = signal if error_model == "poisson" else (signal - w * mean[own.bin]) ** 2
+    variance = np.bincount(own.bin, own.coef**2 * v, 25)
+    np.testing.assert_allclose(result.intensity, mean, rtol=1e-9)
+    np.testing.assert_allclose(result.sum_variance, variance, rtol=1e-9)
+    w2 = np.bincount(own.bin, (own.coef * w) ** 2, 25)
+    np.testing.assert_allclose(result.std, np.sqrt(variance / w2), rtol=1e-9)
+
+
 @pytest.mark.parametrize("npt_chi", [1, 2, 3])
 def test_bins_wider_than_half_a_turn(pixels, npt_chi):
     """A pixel across the cut of the azimuth reaches such a bin from both sides, and is in it once."""

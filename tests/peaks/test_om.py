@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from shotsieve.reference.peaks_margin import distance_to_half
 
-from .cases import Case, grid, put
+from .cases import Case, grid, known_cases, put
 
 OM = os.environ.get("SHOTSIEVE_OM_PYTHON")
 pytestmark = pytest.mark.skipif(
@@ -180,6 +180,24 @@ def test_where_the_stale_entry_is_common_it_explains_every_row(rng, tmp_path):
     frames = [agipd_like(rng, background, (512, 256), 100) for background in backgrounds]
     rows, lost = differences([replace(frame, params=SENSITIVE) for frame in frames], tmp_path)
     assert lost > 0, f"no joined pixel among {rows} rows: this setting has some"
+
+
+def test_one_small_frame_for_each_rule(rng, tmp_path):
+    """But for infinities, of which OM dies, and constant frames, where float32 decides if they scatter."""
+    cases = []
+    for name, case in known_cases(rng).items():
+        if (
+            name.startswith(("constant ", "nothing good"))
+            or np.isinf(case.frame).any()
+            or case.params.get("noise_floor")
+        ):
+            continue
+        whole = grid(*case.frame.shape, *case.frame.shape)
+        cases.append(case if case.panels is not None else replace(case, panels=whole))
+    assert len(cases) > 25
+    rows, lost = differences(cases, tmp_path)
+    assert rows > 100
+    assert lost <= 1  # the case that is made for the stale entry
 
 
 def test_two_spots_that_om_joins(rng, tmp_path):

@@ -1,6 +1,7 @@
 """Running the search in batches: room for peaks, streams, and arrays of all kinds."""
 
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -93,6 +94,8 @@ def test_frames_on_the_device_stay_there(native_backend, plan, rng):
         stream=stream,
     )
     assert np.array_equal(one[0], expected[0])
+    foreign = Interface(on_device)
+    assert same(shotsieve.peakfinder8(foreign, plan=plan, backend=native_backend, stream=stream), expected)
     with pytest.raises(BadInput, match="on a GPU"):
         shotsieve.peakfinder8(on_device, plan=plan, backend="cpu")
     wrong, kept = upload(native_backend, frames.astype("f8"), stream)
@@ -100,6 +103,40 @@ def test_frames_on_the_device_stay_there(native_backend, plan, rng):
         shotsieve.peakfinder8(wrong, plan=plan, backend=native_backend, stream=stream)
     device.wait(device.record(stream))
     del pinned, kept
+
+
+class Interface:
+    """An array of another library on a device: what the CUDA array interface tells, and no more."""
+
+    def __init__(self, array):
+        self.array = array
+
+    @property
+    def __cuda_array_interface__(self):
+        return self.array.__cuda_array_interface__
+
+
+def test_mask_radius_and_panels_that_lie_on_a_gpu(rng, monkeypatch):
+    """CuPy copies them to the host; without it one is told to."""
+    emu = pytest.importorskip("shotsieve._emu")
+    host = {
+        "mask": rng.random(SHAPE) > 0.1,
+        "radius": RADIUS,
+        "panels": np.int32([[0, 24, 0, 35], [0, 24, 35, 70]]),
+    }
+    there = {
+        name: Interface(EmulatedDevice(emu).empty(array.shape, array.dtype)) for name, array in host.items()
+    }
+    copies = {id(there[name].array): host[name] for name in host}
+    frames = frames_with_peaks(rng)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for name, what in (("mask", "the mask"), ("radius", "the radius map"), ("panels", "panels")):
+        with pytest.raises(BadInput, match=f"{what} is on a GPU: copy it to the host"):
+            shotsieve.peakfinder8(frames, **(host | {name: there[name]}), threshold=20.0, backend="cpu")
+    cupy = SimpleNamespace(asarray=lambda given: given.array, asnumpy=lambda array: copies[id(array)])
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    found = shotsieve.peakfinder8(frames, **there, threshold=20.0, backend="cpu")
+    assert same(found, shotsieve.peakfinder8(frames, **host, threshold=20.0, backend="cpu"))
 
 
 class Foreign:

@@ -110,6 +110,12 @@ WRONG = {
     "mask of numbers": (lambda p: regions.label_entries({"a": np.ones((2, 2))}, (2, 2)), "expected bool"),
     "labels below 0": (lambda p: regions.label_entries(np.full((2, 2), -1), (2, 2)), "every label"),
     "labels of floats": (lambda p: regions.label_entries(np.ones((2, 2)), (2, 2)), "whole numbers"),
+    "mask that lies down": (
+        lambda p: regions.label_entries({"a": np.ones((3, 2), bool)}, (2, 3)),
+        "expected bool",
+    ),
+    "labels that lie down": (lambda p: regions.label_entries(np.zeros((3, 2), int), (2, 3)), "expected"),
+    "labels in a row": (lambda p: regions.label_entries(np.zeros(6, int), (2, 3)), "expected"),
     "labels of another shape": (lambda p: regions.label_entries(np.ones((2, 3), int), (2, 2)), "expected"),
 }
 

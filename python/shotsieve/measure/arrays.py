@@ -151,23 +151,61 @@ def check_raw(raw: Any, shapes: Sequence[tuple[int, ...]], counted: str, backend
     return interface is not None
 
 
-def frames_on_device(frames: Any, backend: Backend, who: str) -> Any:
-    """Return frames that live on a GPU as an array with the CUDA array interface, None for all others."""
-    found = frames if hasattr(frames, "__cuda_array_interface__") else None
-    if (
-        found is None
-        and hasattr(frames, "__dlpack_device__")
-        and frames.__dlpack_device__()[0] == DLPACK_CUDA
-    ):
-        import cupy
+def is_on_device(array: Any) -> bool:
+    """Return whether an array lies on a GPU, whoever made it.
 
-        found = cupy.from_dlpack(frames)
-    if found is not None and backend.name == "cpu":
+    Examples
+    --------
+    >>> is_on_device(np.zeros(3))
+    False
+    """
+    if hasattr(array, "__cuda_array_interface__"):
+        return True
+    return hasattr(array, "__dlpack_device__") and array.__dlpack_device__()[0] == DLPACK_CUDA
+
+
+def on_host(array: Any, what: str) -> Any:
+    """Return an array in host memory, copied there from a GPU; anything else is returned as it is.
+
+    For what is given once, such as masks and maps. Raises `BadInput` where CuPy, which copies it, is missing.
+    """
+    if not is_on_device(array):
+        return array
+    try:
+        import cupy
+    except ImportError:
+        raise BadInput(f"{what} is on a GPU: copy it to the host, or install CuPy, which can") from None
+    there = hasattr(array, "__cuda_array_interface__")
+    return cupy.asnumpy(cupy.asarray(array) if there else cupy.from_dlpack(array))
+
+
+def is_frame(shape: tuple[int, ...], slab: tuple[int, int]) -> bool:
+    """Return whether a shape is that of one frame, (rows, columns) or (modules, ss, fs).
+
+    Examples
+    --------
+    >>> [is_frame(shape, (8, 3)) for shape in [(8, 3), (2, 4, 3), (3, 8), (24,), (4, 3, 2)]]
+    [True, True, False, False, False]
+    """
+    return tuple(shape) == tuple(slab) or (
+        len(shape) == 3 and shape[-1] == slab[1] and shape[0] * shape[1] == slab[0]
+    )
+
+
+def frames_on_device(frames: Any, backend: Backend, who: str) -> Any:
+    """Return frames that live on a GPU as an array of the backend's device, None for all others."""
+    if not is_on_device(frames):
+        return None
+    if backend.name == "cpu":
         raise BadInput(
             f'{who}: the frames are on a GPU, and the backend is cpu: take backend="cuda", or copy them '
             "to the host"
         )
-    return found
+    if not hasattr(frames, "__cuda_array_interface__"):
+        import cupy
+
+        frames = cupy.from_dlpack(frames)
+    return backend.device.own(frames)
 
 
 def device_frames(
@@ -194,13 +232,17 @@ def device_frames(
     batch = is_batch(shape, slab, who)
     if np.dtype(interface["typestr"]) != np.dtype("f4"):
         raise BadInput(f"{who}: frames on the device have dtype {interface['typestr']}: expected float32")
-    strides = interface.get("strides")
-    if strides is not None and tuple(strides) != _packed_strides(shape):
-        raise BadInput(f"{who}: frames on the device are not C-contiguous: make such a copy first")
+    check_contiguous(frames, f"{who}: frames")
     stream = backend.device.given_stream(interface.get("stream") if stream is None else stream)
     pixels = slab[0] * slab[1]
     return frames.reshape(int(np.prod(shape)) // pixels, pixels), batch, stream
 
 
-def _packed_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(4 * int(np.prod(shape[axis + 1 :], dtype="i8")) for axis in range(len(shape)))
+def check_contiguous(array: Any, what: str) -> None:
+    """Refuse an array on a device whose elements do not lie one after another."""
+    interface = array.__cuda_array_interface__
+    shape, strides = tuple(interface["shape"]), interface.get("strides")
+    size = np.dtype(interface["typestr"]).itemsize
+    packed = tuple(size * int(np.prod(shape[axis + 1 :], dtype="i8")) for axis in range(len(shape)))
+    if strides is not None and tuple(strides) != packed:
+        raise BadInput(f"{what} on the device are not C-contiguous: make such a copy first")

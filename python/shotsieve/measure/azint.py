@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import shown
 from ..errors import BadInput
+from .arrays import is_frame, on_host
 from .azint_params import AzintParams
 from .azint_split import split_pixels
 from .bin_summer import Sums
@@ -123,7 +124,7 @@ class AzintPlan:
         BadInput
             If shapes disagree, no pixel is left, edges do not ascend, or hexagonal pixels are to be split.
         """
-        good = _checked_mask(mask, pixels.shape)
+        good = checked_mask(mask, pixels.shape)
         radial = pixels.radial(params.unit, params.photon_energy_kev)
         good &= np.isfinite(radial)
         maps = {"dark": dark, "dark_variance": dark_variance, "flat": flat}
@@ -262,11 +263,12 @@ class AzintPlan:
         return variance + columns["dark_variance"] if "dark_variance" in columns else variance
 
 
-def _checked_mask(mask: Any, shape: tuple[int, int]) -> np.ndarray:
+def checked_mask(mask: Any, shape: tuple[int, int]) -> np.ndarray:
+    """Return a copy of a mask, bool (rows, columns), True where a pixel may be used; all of them for None."""
     if mask is None:
         return np.ones(shape, bool)
-    mask = np.asarray(mask)
-    if mask.dtype != bool or mask.size != shape[0] * shape[1]:
+    mask = np.asarray(on_host(mask, "azint: the mask"))
+    if mask.dtype != bool or not is_frame(mask.shape, shape):
         raise BadInput(
             f"azint: the mask is {mask.dtype} {mask.shape}: expected bool {shape}, True where a pixel may be "
             "used"
@@ -275,8 +277,8 @@ def _checked_mask(mask: Any, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _checked_map(name: str, given: Any, shape: tuple[int, int]) -> np.ndarray:
-    values = np.asarray(given, "f8")
-    if values.size != shape[0] * shape[1]:
+    values = np.asarray(on_host(given, f"azint: {name}"), "f8")
+    if not is_frame(values.shape, shape):
         raise BadInput(f"azint: {name} has shape {values.shape}: expected {shape}, one value per pixel")
     return values.reshape(shape)
 

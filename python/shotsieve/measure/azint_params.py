@@ -42,7 +42,7 @@ class AzintParams:
         Variance of a pixel: none; given with the frames; its value, since photons are counted; gain * value +
         read_noise^2; the spread of the pixels of the bin.
     gain, read_noise : float
-        For "detector": value of one photon, and noise of a pixel, both in the unit of the frames.
+        For "detector" only: value of one photon, and noise of a pixel, both in the unit of the frames.
     photon_energy_kev : float or None
         For q; None takes that of the pixel map.
     """
@@ -87,6 +87,11 @@ class AzintParams:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0):
                 raise BadInput(f"azint: {name} = {value!r}: expected a finite number of at least 0")
+        if self.error_model != "detector" and (self.gain, self.read_noise) != (1.0, 0.0):
+            raise BadInput(
+                f"azint: gain = {self.gain!r} and read_noise = {self.read_noise!r} go with "
+                f'error_model = "detector", not with {self.error_model!r}'
+            )
 
 
 def _checked_range(name: str, given: Any) -> tuple[float, float]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
-from .arrays import check_threads, device_frames, frames_on_device, host_frames
+from .arrays import (
+    check_contiguous,
+    check_threads,
+    device_frames,
+    frames_on_device,
+    host_frames,
+    is_batch,
+    is_on_device,
+)
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -76,17 +84,18 @@ class Batches:
             self._pixels, self.several = host_frames(frames, slab, who)
             self.shots = len(self._pixels)
             self.stream = device.stream() if stream is None else device.given_stream(stream)
-            self._given = {
-                "variance": _beside(variance, slab, self.shots, who),
-                "bad": bad_pixels(mask, slab, self.shots, who),
-            }
+            for name, given in (("variance", variance), ("mask", mask)):
+                if is_on_device(given):
+                    raise BadInput(
+                        f"{who}: the {name} is on a GPU and the frames are in host memory: copy it there"
+                    )
         else:
             self._pixels, self.several, self.stream = device_frames(there, slab, backend, stream, who)
             self.shots = self._pixels.shape[0]
-            self._given = {
-                name: None if array is None else array.reshape(*self._pixels.shape)
-                for name, array in (("variance", variance), ("bad", mask))
-            }
+        self._given = {
+            "variance": _beside(variance, slab, self.shots, backend, who),
+            "bad": bad_pixels(mask, slab, self.shots, backend, who),
+        }
         most = FRAMES_PER_THREAD * (threads or backend.threads)
         if there is not None:
             # A GPU is busy only with many frames at once.
@@ -94,8 +103,8 @@ class Batches:
         elif backend.name != "cpu":
             most = BATCH_BYTES // (4 * slab[0] * slab[1])
         self.room = max(1, min(self.shots, most))
-        if there is None and backend.name != "cpu":
-            self._mover = Mover(device, self.stream, self.room)
+        if backend.name != "cpu":
+            self._mover = Mover(device, self.stream, self.room, at_once=there is not None)
 
     def __iter__(self) -> Iterator[tuple[slice, Any, dict[str, Any]]]:
         """Yield which frames, their pixels, and variance and bad pixels, all on the device.
@@ -107,20 +116,26 @@ class Batches:
             given = {name: None if array is None else array[part] for name, array in self._given.items()}
             pixels = self._pixels[part]
             if self._mover is not None:
+                # What is in host memory; masks may be there where frames are on the device.
                 pixels = self._mover.moved("pixels", pixels)
                 given = {n: None if a is None else self._mover.moved(n, a) for n, a in given.items()}
             yield part, pixels, given
 
 
 class Mover:
-    """Pinned buffers, one for each array, through which batches go to a device."""
+    """Pinned buffers, one for each array, through which batches go to a device.
 
-    def __init__(self, device: Any, stream: Any, room: int) -> None:
-        self.device, self.stream, self.room = device, stream, room
+    `at_once` waits for each copy: where frames are on the device, nobody need wait for what becomes of them.
+    """
+
+    def __init__(self, device: Any, stream: Any, room: int, at_once: bool) -> None:
+        self.device, self.stream, self.room, self.at_once = device, stream, room, at_once
         self._buffers: dict[str, tuple[np.ndarray, Any]] = {}
 
-    def moved(self, name: str, values: np.ndarray) -> Any:
+    def moved(self, name: str, values: Any) -> Any:
         """Return a batch on the device; the batch before is done, since each is waited for."""
+        if not isinstance(values, np.ndarray):
+            return values
         if name not in self._buffers:
             pinned = self.device.empty_pinned((self.room, *values.shape[1:]), values.dtype)
             self._buffers[name] = (pinned, self.device.twin(pinned))
@@ -128,10 +143,12 @@ class Mover:
         n = len(values)
         pinned[:n] = values
         self.device.to_device(there[:n], pinned[:n], self.stream)
+        if self.at_once:
+            self.device.wait(self.device.record(self.stream))
         return there[:n]
 
 
-def bad_pixels(mask: Any, slab: tuple[int, int], shots: int, who: str) -> np.ndarray | None:
+def bad_pixels(mask: Any, slab: tuple[int, int], shots: int, backend: Backend, who: str) -> Any:
     """Return the masks of frames as uint8 or uint32 (S, n_pixels), not 0 where a pixel is bad; None for None.
 
     Raises
@@ -141,21 +158,32 @@ def bad_pixels(mask: Any, slab: tuple[int, int], shots: int, who: str) -> np.nda
     """
     if mask is None:
         return None
-    mask = np.asarray(mask)
-    pixels = slab[0] * slab[1]
-    if mask.dtype not in (np.dtype(bool), np.dtype("u1"), np.dtype("u4")) or mask.size != shots * pixels:
+    there = frames_on_device(mask, backend, who)
+    mask = np.asarray(mask) if there is None else there
+    shape, dtype = tuple(mask.shape), np.dtype(mask.dtype)
+    count = (shape[0] if is_batch(shape, slab, f"{who}: the mask of the frames") else 1) if shape else 0
+    if dtype not in (np.dtype(bool), np.dtype("u1"), np.dtype("u4")) or count != shots:
         raise BadInput(
-            f"{who}: the mask of the frames is {mask.dtype} {mask.shape}: expected bool, uint8 or uint32 in "
+            f"{who}: the mask of the frames is {dtype} {shape}: expected bool, uint8 or uint32 in "
             "the shape of the frames, not 0 where a pixel is bad"
         )
-    mask = np.ascontiguousarray(mask).reshape(shots, pixels)
-    return mask.view("u1") if mask.dtype == bool else mask
+    if there is None:
+        mask = np.ascontiguousarray(mask)
+    else:
+        check_contiguous(mask, f"{who}: masks")
+    mask = mask.reshape(shots, slab[0] * slab[1])
+    return mask.view("u1") if dtype.kind == "b" else mask
 
 
-def _beside(given: Any, slab: tuple[int, int], shots: int, who: str) -> np.ndarray | None:
+def _beside(given: Any, slab: tuple[int, int], shots: int, backend: Backend, who: str) -> Any:
     if given is None:
         return None
-    values, _ = host_frames(given, slab, f"{who}: variance")
-    if len(values) != shots:
-        raise BadInput(f"{who}: variance of {len(values)} frames, and {shots} frames: expected one of each")
+    who = f"{who}: variance"
+    there = frames_on_device(given, backend, who)
+    if there is None:
+        values, _ = host_frames(given, slab, who)
+    else:
+        values, _, _ = device_frames(there, slab, backend, None, who)
+    if values.shape[0] != shots:
+        raise BadInput(f"{who} of {values.shape[0]} frames, and {shots} frames: expected one of each")
     return values

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import BadInput
 from ..geometry.given import pixel_map_of
-from .arrays import chosen_backend
-from .azint import AzintPlan, AzintResult
+from .arrays import chosen_backend, is_on_device
+from .azint import AzintPlan, AzintResult, checked_mask
 from .azint_params import AzintParams
 from .azint_summer import AzintSummer, check_clip
 from .batches import Batches
@@ -146,7 +146,7 @@ class AzimuthalIntegrator:
         from ..geometry import PixelMap
 
         pixels = PixelMap.from_pyfai(ai, shape=shape)
-        good = np.ones(pixels.shape, bool) if mask is None else np.asarray(mask, bool).reshape(pixels.shape)
+        good = checked_mask(mask, pixels.shape)
         if ai.detector.mask is not None:
             good &= np.asarray(ai.detector.mask).reshape(pixels.shape) == 0
         for name, get in (("dark", "get_darkcurrent"), ("flat", "get_flatfield")):
@@ -173,10 +173,10 @@ class AzimuthalIntegrator:
             NaN and infinities are left out, frame by frame. A NumPy array or anything that gives one without
             loss; for ``cuda`` also a CuPy array, which stays where it is.
         variance : float32 array of the same shape, or None
-            For ``error_model="variance"``.
+            For ``error_model="variance"``; in host memory, or beside frames that are on a GPU.
         mask : array of bool, uint8 or uint32 of the same shape, or None
             Pixels to leave out of each frame: not 0 where bad, as the masks of corrected EuXFEL data. (The
-            mask of the class is the other way round: where good.)
+            mask of the class is the other way round: where good.) Where it is, as for `variance`.
         monitor : float or array of float64, shape (F,), or None
             What the norm of each frame is multiplied by, such as its pulse energy; above 0.
         threads : int or None
@@ -198,7 +198,7 @@ class AzimuthalIntegrator:
             above 0, or `on_device` is asked for frames that are not on a GPU or with an azimuthal error
             model, which needs a look at the profiles in between.
         """
-        if on_device and (self.backend.name != "cuda" or isinstance(frames, np.ndarray)):
+        if on_device and (self.backend.name != "cuda" or not is_on_device(frames)):
             raise BadInput(
                 f'{WHO}: on_device leaves profiles on a GPU: it needs backend "cuda" (this is '
                 f'"{self.backend.name}") and frames that are there already'

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput
+from .arrays import on_host
 
 PEAK_DTYPE = np.dtype(
     [
@@ -203,7 +204,7 @@ class PeakPlan:
         """
         if not isinstance(params, PeakParams):
             raise BadInput(f"peaks: params is a {type(params).__name__}: expected PeakParams(threshold=...)")
-        radius = np.asarray(radius, "f4")
+        radius = np.asarray(on_host(radius, "peaks: the radius map"), "f4")
         if radius.ndim != 2 or radius.size == 0:
             raise BadInput(f"peaks: the radius map has shape {radius.shape}: expected (rows, columns)")
         rects = _checked_panels(panels, radius.shape)
@@ -273,7 +274,7 @@ def pack_bits(flags: np.ndarray) -> np.ndarray:
 def _checked_mask(mask: Any, shape: tuple[int, int]) -> np.ndarray:
     if mask is None:
         return np.ones(shape, bool)
-    mask = np.asarray(mask)
+    mask = np.asarray(on_host(mask, "peaks: the mask"))
     if mask.shape != shape:
         raise BadInput(f"peaks: the mask has shape {mask.shape}, the radius map {shape}: they must agree")
     if mask.dtype != bool and not np.isin(mask, (0, 1)).all():
@@ -288,7 +289,7 @@ def _checked_panels(panels: Any, shape: tuple[int, int]) -> np.ndarray:
     """Return the panels as int32 (n, 4), after refusing what overlaps or leaves the slab."""
     if panels is None:
         panels = [[0, shape[0], 0, shape[1]]]
-    rects = np.asarray(panels)
+    rects = np.asarray(on_host(panels, "peaks: panels"))
     if rects.ndim != 2 or rects.shape[1] != 4 or len(rects) == 0 or rects.dtype.kind not in "iu":
         raise BadInput(
             f"peaks: panels have shape {rects.shape} and dtype {rects.dtype}: expected whole numbers (n, 4): "

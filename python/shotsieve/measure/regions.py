@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
+from .arrays import is_frame, on_host
 from .bins import Entries
 
 if TYPE_CHECKING:
@@ -223,14 +224,13 @@ def label_entries(regions: Any, shape: tuple[int, int]) -> tuple[Entries, tuple[
     BadInput
         If a region is empty, or shape or dtype is wrong.
     """
-    n_pixels = shape[0] * shape[1]
     if isinstance(regions, Mapping):
         if not regions:
             raise BadInput("regions: there is none: expected at least one mask")
         masks = []
         for name, given in regions.items():
-            mask = np.asarray(given)
-            if mask.dtype != bool or mask.size != n_pixels:
+            mask = np.asarray(on_host(given, f"region {name!r}"))
+            if mask.dtype != bool or not is_frame(mask.shape, shape):
                 raise BadInput(
                     f"region {name!r} is {mask.dtype} {mask.shape}: expected bool {shape}, True inside"
                 )
@@ -242,8 +242,8 @@ def label_entries(regions: Any, shape: tuple[int, int]) -> tuple[Entries, tuple[
             return Entries.whole(labels), tuple(regions)
         pixel, label = np.nonzero(np.stack(masks, axis=1))
         return Entries(pixel, label.astype("i8"), np.ones(len(pixel))), tuple(regions)
-    labels = np.asarray(regions)
-    if labels.dtype.kind not in "iu" or labels.size != n_pixels:
+    labels = np.asarray(on_host(regions, "the label image"))
+    if labels.dtype.kind not in "iu" or not is_frame(labels.shape, shape):
         raise BadInput(
             f"regions are {labels.dtype} {labels.shape}: expected whole numbers {shape}, below 0 outside, or "
             "masks by name"
