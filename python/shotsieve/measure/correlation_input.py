@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,7 +97,8 @@ def read_frames(frames: Any, bins: Any, valid: Any, counts: bool | None, backend
     if good is not None and good.shape[:2] == (1, 1):  # the same for all frames: fewer pixels in the bins
         own, good = own.without(~good), None
     if there is not None:
-        return _on_device(array, shape, good, own, counts)
+        made_on = getattr(frames, "__cuda_array_interface__", array.__cuda_array_interface__).get("stream")
+        return replace(_on_device(array, shape, good, own, counts), made_on=made_on)
     array = array.reshape(shape)
     if counts is None:
         counts = array.dtype.kind in "biu"
@@ -195,4 +196,4 @@ def _on_device(
             f"{WHO}: frames on the device with pixels that differ between frames: copy them to the host"
         )
     flat = array.reshape(*shape)
-    return TrainFrames(flat, None, bins, dtype == np.uint8, True, interface.get("stream"))
+    return TrainFrames(flat, None, bins, dtype == np.uint8, True)
