@@ -292,7 +292,7 @@ class StreamRunner(BlockRunner):
         if hasattr(block.raw, "__cuda_array_interface__"):
             slot.given = self.device.own(block.raw)
         elif n:
-            with self.clock.step(READ):
+            with self.clock.step(READ), slot.times.host(READ):
                 out = slot.raw[:n].reshape(n, *self.frame_shape)
                 block.read(slot.shots_in, out)
             if isinstance(block, _Read):
