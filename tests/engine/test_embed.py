@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from shotsieve import Block, UserStage
 from shotsieve import backend as backends
+from shotsieve.engine import averages
 from shotsieve.errors import BadInput
 from shotsieve.peak_list import PeakList
 
@@ -240,6 +241,14 @@ def test_some_modules_come_back(embedded, embedded_source, content):
     with make(embedded, embedded_source, recipe=embedded.recipe(**sections[1])) as engine:
         shapes = {values.shape[:2] for values in engine._runner.kept.take()["frames"].values()}
         assert shapes == {(0, 3)}
+
+
+def test_averages_say_their_size_and_have_to_fit(embedded, embedded_source, monkeypatch):
+    with make(embedded, embedded_source) as engine:
+        assert any("averages of frames" in note and "GB of memory" in note for note in engine.notes)
+    monkeypatch.setattr(averages, "half_of_memory", lambda: 10_000_000)
+    with pytest.raises(BadInput, match="GB"):
+        make(embedded, embedded_source)
 
 
 def test_a_source_that_is_none(embedded, embedded_source):

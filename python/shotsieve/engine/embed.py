@@ -17,6 +17,7 @@ from ..errors import BadInput
 from ..recipe import Recipe
 from ..sources.base import OperatingMode, Source
 from ..sources.corrected import CorrectedForm
+from .averages import room_for_averages
 from .block_check import check_block
 from .cell_rows import TornRows
 from .embed_sums import EngineSums
@@ -154,6 +155,8 @@ class Engine(EngineSums):
         if family.is_corrected:
             source.corrected = CorrectedForm(job.unit)  # what a run that passes through has to agree with
         self.notes = job.notes
+        if (told := room_for_averages(job, self.backend)) is not None:
+            self.notes.append(told)
         selection = None if recipe.select is None else selection_of(recipe, job.table, family)
         refuse_undeclared(job, selection, self.columns)
         self._mode, self._force = job.mode, force
