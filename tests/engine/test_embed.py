@@ -243,6 +243,17 @@ def test_some_modules_come_back(embedded, embedded_source, content):
         assert shapes == {(0, 3)}
 
 
+def test_what_extra_data_opened(embedded, embedded_source):
+    extra_data = pytest.importorskip("extra_data")
+    run = extra_data.RunDirectory(str(embedded.raw))
+    part = run.select_trains(np.s_[1:])
+    with make(embedded, embedded_source) as engine:
+        whole = [result.table for result in engine.run(embedded_source)]
+        assert [result.table for result in engine.run(run)] == whole
+        found = [table.train_id.tolist() for table in (result.table for result in engine.run(part))]
+        assert found == [table.train_id.tolist() for table in whole[1:]]
+
+
 def test_averages_say_their_size_and_have_to_fit(embedded, embedded_source, monkeypatch):
     with make(embedded, embedded_source) as engine:
         assert any("averages of frames" in note and "GB of memory" in note for note in engine.notes)

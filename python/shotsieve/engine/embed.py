@@ -17,6 +17,7 @@ from ..errors import BadInput
 from ..recipe import Recipe
 from ..sources.base import OperatingMode, Source
 from ..sources.corrected import CorrectedForm
+from ..sources.inputs import is_run
 from .averages import room_for_averages
 from .block_check import check_block
 from .cell_rows import TornRows
@@ -232,7 +233,7 @@ class Engine(EngineSums):
 
         Parameters
         ----------
-        source : Source, path of a run, or iterable of Block
+        source : Source, path of a run, EXtra-data DataCollection or detector component, or iterable of Block
             Iterables may be endless: a stream.
 
         Yields
@@ -352,7 +353,7 @@ class Engine(EngineSums):
             self.backend.device.wait(self.backend.device.record(slot.stream))
 
     def _blocks(self, source: Any) -> Iterator[Block]:
-        if isinstance(source, (str, os.PathLike)):
+        if is_run(source):
             from ..sources.run import open_run
 
             family, asked = self._source.detector, self._recipe.detector
