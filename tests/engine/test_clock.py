@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from shotsieve import backend as backends
 from shotsieve.cli import main
 from shotsieve.device import HostDevice
 from shotsieve.engine.clock import READ, STEPS, StepClock, profile_text
@@ -162,3 +163,17 @@ def test_the_text_has_every_step():
     assert "25 %" in lines[2]
     assert lines[3].split()[:4] == ["other", "1.50", "s", "75"]
     assert profile_text({"run_s": 0.0, "prepare_s": 0.0, "steps_s": {}})
+
+
+def test_marks_of_a_device(backend_name):
+    device = backends.get(backend_name).device
+    stream, source = device.stream(), device.empty_pinned((1 << 20,), "u1")
+    source[:] = 1
+    one = device.mark(stream)
+    device.to_device(device.twin(np.empty_like(source)), source, stream)
+    other = device.mark(stream)
+    if backend_name == "emu":
+        assert one is other is None
+        return
+    assert 0 <= device.seconds_between(one, other) < 10
+    assert device.seconds_between(one, one) == 0
