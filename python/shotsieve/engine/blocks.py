@@ -341,7 +341,8 @@ class BlockRunner:
                 slot.times.mark("copy out")
                 data, stage = self.second.fetch(len(part), slot.stream)
                 slot.times.mark("")
-                gain, mask = self._gain_and_mask(slot, part, stage)
+                with slot.times.host("write"):
+                    gain, mask = self._gain_and_mask(slot, part, stage)
             shape = (len(part), self.modules, *frame)
             frames = {
                 "data": data.reshape(shape),
