@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import time
 import weakref
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
@@ -67,6 +68,12 @@ class Device(Protocol):
 
     def wait(self, event: Any) -> None:
         """Wait on the host until the event is reached."""
+
+    def mark(self, stream: Any) -> Any:
+        """Return an event that knows when it was reached; None where the device tells no times."""
+
+    def seconds_between(self, one: Any, other: Any) -> float:
+        """Return the time from one mark to another; waits until both are reached."""
 
     def free_bytes(self) -> int | None:
         """Return the device memory that is free; None where it has none of its own, or no limit."""
@@ -133,6 +140,12 @@ class HostDevice:
 
     def wait(self, event: None) -> None:
         return None
+
+    def mark(self, stream: None) -> float:
+        return time.perf_counter()
+
+    def seconds_between(self, one: float, other: float) -> float:
+        return other - one
 
     def free_bytes(self) -> None:
         return None
@@ -212,6 +225,16 @@ class CupyDevice:
 
     def wait(self, event: Any) -> None:
         event.synchronize()
+
+    def mark(self, stream: Any) -> Any:
+        event = self._cupy.cuda.Event(block=True)
+        event.record(stream)
+        return event
+
+    def seconds_between(self, one: Any, other: Any) -> float:
+        one.synchronize()
+        other.synchronize()
+        return 1e-3 * self._cupy.cuda.get_elapsed_time(one, other)
 
     def free_bytes(self) -> int:
         free, _ = self._cupy.cuda.Device().mem_info
@@ -350,6 +373,12 @@ class EmulatedDevice:
     def wait(self, event: int) -> None:
         self._native.event_synchronize(event)
         self._native.event_destroy(event)
+
+    def mark(self, stream: int) -> None:
+        return None  # work runs when somebody waits: its times would mean nothing
+
+    def seconds_between(self, one: None, other: None) -> float:
+        raise RuntimeError("the emulator tells no times")
 
     def free_bytes(self) -> int | None:
         if self.memory_bytes is None:

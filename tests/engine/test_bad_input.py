@@ -344,7 +344,7 @@ def test_the_command_ends_with_130_on_ctrl_c(command, places, monkeypatch):
     def bar():
         yield lambda *told: signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("shotsieve.cli.progress_bar", bar)
+    monkeypatch.setattr("shotsieve.cli_reduce.progress_bar", bar)
     status, told = command('[calibrate]\n[write]\ncontent = "corrected"\n')
     assert status == 130
     assert "interrupted" in told.err

@@ -238,12 +238,6 @@ def test_the_embedded_engine_gives_the_same(embedded, embedded_source, tmp_path,
                 np.testing.assert_array_equal(mine.view("u1"), image[plane][()].view("u1"))
 
 
-def test_an_engine_returns_all_modules_of_its_blocks(embedded, embedded_source):
-    recipe = embedded.recipe(write={"content": "photons", "modules": "3"})
-    with pytest.raises(BadInput, match=r"\[write\] modules: an engine sees blocks"):
-        shotsieve.Engine(recipe, embedded.constants, mode=embedded_source.mode)
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_a_second_pass_writes_the_same(simulated, make_recipe, reduce, digest, tmp_path, form):
     """Decided late, or of a table that is there already, kept shots are read and calibrated once more."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from shotsieve import Block, UserStage
 from shotsieve import backend as backends
+from shotsieve.engine import averages
 from shotsieve.errors import BadInput
 from shotsieve.peak_list import PeakList
 
@@ -191,11 +192,19 @@ def test_nothing_to_do(embedded, embedded_source):
         ({"cell_id": range(6), "raw": np.zeros((6, 16, 2, 512, 128), "u2")}, "block_shots=6"),
         ({"columns": {"gauge": [1, 1]}}, "'gauge' is none that the engine was told of"),
         ({"present": [True, True]}, "present has shape"),
+        ({"columns": None}, "columns: expected a mapping"),
+        ({"train_id": [1, 2, 3]}, r"train_id: expected shape \(2,\), got \(3,\)"),
+        ({"train_id": -1}, "train_id: expected whole numbers of at least 0"),
+        ({"train_id": float("nan")}, "train_id: expected whole numbers"),
+        ({"train_id": "a"}, "train_id: expected whole numbers"),
+        ({"cell_id": [0, 0.5]}, "cell_id: expected whole numbers"),
+        ({"cell_id": [0, 1 << 31]}, "cell_id: expected whole numbers"),
+        ({"cell_id": [[0, 1]]}, "cell_id: expected one memory cell per shot"),
     ],
 )
 def test_blocks_that_do_not_fit(embedded, embedded_source, change, words):
     given = {"raw": np.zeros((2, 16, 2, 512, 128), "u2"), "train_id": 1, "cell_id": [0, 1]} | change
-    given["pulse_id"] = np.arange(len(given["cell_id"]))
+    given["pulse_id"] = np.arange(np.size(given["cell_id"]))
     with make(embedded, embedded_source) as engine:
         with pytest.raises(BadInput, match=words):
             engine.submit(Block(**given))
@@ -222,6 +231,8 @@ def test_blocks_that_do_not_fit(embedded, embedded_source, change, words):
         ({"keep": {"rule": "pulse_energy > 1"}}, {"columns": ()}, "asks for pulse_energy"),
         ({"select": {"frames": "lit"}}, {"columns": ()}, "asks for data_frame"),
         ({"select": {"frames": "super"}}, {}, "super"),
+        ({}, {"cells": []}, "cells: none was given"),
+        ({}, {"columns": "pulse_energy"}, "expected a sequence of names"),
         ({"measure": {"average": {"by": "train"}}, "keep": None}, {}, "average"),
         ({"measure": {"azint": {"npt": 9, "average": "train"}}, "keep": None}, {}, "azint"),
     ],
@@ -230,6 +241,56 @@ def test_an_engine_that_cannot_be(embedded, embedded_source, sections, options, 
     recipe = embedded.recipe(**(SECTIONS | sections))
     with pytest.raises(BadInput, match=words):
         make(embedded, embedded_source, recipe=recipe, **options)
+
+
+@pytest.mark.parametrize("content", ["corrected", "raw"])
+def test_some_modules_come_back(embedded, embedded_source, content):
+    write = {"content": content}
+    sections = [SECTIONS | {"write": write}, SECTIONS | {"write": {**write, "modules": "3:5,9"}}]
+    found = []
+    for one in sections:
+        with make(embedded, embedded_source, recipe=embedded.recipe(**one)) as engine:
+            found.append((engine.modules, list(engine.run(embedded_source))))
+    (every, whole), (some, cut) = found
+    assert (every, some) == (embedded_source.modules, (3, 4, 9))
+    for mine, theirs in zip(cut, whole, strict=True):
+        assert mine.table == theirs.table
+        assert np.array_equal(mine.present, theirs.present[:, list(some)])
+        for name, frames in mine.frames.items():  # those of absent modules hold nothing
+            one, other = (values[mine.present] for values in (frames, theirs.frames[name][:, list(some)]))
+            assert np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    assert sum(len(mine.kept) for mine in cut) > 0
+    with make(embedded, embedded_source, recipe=embedded.recipe(**sections[1])) as engine:
+        shapes = {values.shape[:2] for values in engine._runner.kept.take()["frames"].values()}
+        assert shapes == {(0, 3)}
+
+
+def test_what_extra_data_opened(embedded, embedded_source):
+    extra_data = pytest.importorskip("extra_data")
+    run = extra_data.RunDirectory(str(embedded.raw))
+    part = run.select_trains(np.s_[1:])
+    with make(embedded, embedded_source) as engine:
+        whole = [result.table for result in engine.run(embedded_source)]
+        assert [result.table for result in engine.run(run)] == whole
+        found = [table.train_id.tolist() for table in (result.table for result in engine.run(part))]
+        assert found == [table.train_id.tolist() for table in whole[1:]]
+
+
+def test_averages_say_their_size_and_have_to_fit(embedded, embedded_source, monkeypatch):
+    with make(embedded, embedded_source) as engine:
+        assert any("averages of frames" in note and "GB of memory" in note for note in engine.notes)
+    monkeypatch.setattr(averages, "half_of_memory", lambda: 10_000_000)
+    with pytest.raises(BadInput, match="GB"):
+        make(embedded, embedded_source)
+
+
+def test_a_source_that_is_none(embedded, embedded_source):
+    block = blocks(embedded_source, 4)[0]
+    with make(embedded, embedded_source) as engine:
+        for odd in (block, 3, None):
+            with pytest.raises(BadInput, match="a source is a run, its folder or any iterable of Block"):
+                list(engine.run(odd))
+        assert len(engine.submit(block).result().table) == 4
 
 
 def test_raw_words_on_the_device_come_back_where_nothing_is_computed(embedded, embedded_source, device_name):

@@ -12,6 +12,7 @@ from shotsieve import backend as backends
 from shotsieve.device import EmulatedDevice
 from shotsieve.engine.blocks import BlockRunner
 from shotsieve.engine.ring import run_ring
+from shotsieve.engine.writers import KeptWriters
 from shotsieve.errors import BackendUnavailable
 from shotsieve.simulate import SpiParameters
 from shotsieve.simulate.constants import constants_in_memory
@@ -188,6 +189,33 @@ def reduce_small(small_run, make_recipe, places, digest):
         return digest(out)
 
     return run
+
+
+def test_a_slow_disk_holds_reading_back(reduce_small, monkeypatch):
+    """No more is read ahead than there are slots, however long writing takes."""
+    ahead, real_fill, real_append = [], BlockRunner.fill, KeptWriters.append
+    told = {"filled": 0, "done": 0}
+
+    def fill(self, slot, block):
+        told["filled"] += 1
+        real_fill(self, slot, block)
+
+    def append(self, *what):
+        time.sleep(0.05)
+        ahead.append(told["filled"] - told["done"])
+        real_append(self, *what)
+
+    def collect(self, slot, block, real=BlockRunner.collect):
+        real(self, slot, block)
+        told["done"] += 1
+
+    monkeypatch.setattr(BlockRunner, "fill", fill)
+    monkeypatch.setattr(BlockRunner, "collect", collect)
+    monkeypatch.setattr(KeptWriters, "append", append)
+    reduce_small("cpu", slots=2)
+    assert told == {"filled": 6, "done": 6}
+    assert ahead
+    assert max(ahead) <= 2
 
 
 def skip_waits_of(monkeypatch: pytest.MonkeyPatch, caller: str) -> list[str]:

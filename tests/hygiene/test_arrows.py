@@ -187,7 +187,7 @@ LAYERS = [
     ),
     ("engine", "zero_std"),
     ("darks",),
-    ("plot", "plot_constants", "plot_shots", "plot_xpcs"),
+    ("plot", "plot_constants", "plot_shots", "plot_slots", "plot_xpcs"),
     ("bench", "compare", "report"),
     ("plot_compare", "surveys", "view"),
     (
@@ -201,6 +201,7 @@ LAYERS = [
         "cli_ledger",
         "cli_mask",
         "cli_pulses",
+        "cli_reduce",
         "cli_report",
         "cli_simulate",
         "cli_survey",

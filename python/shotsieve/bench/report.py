@@ -53,7 +53,10 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def plot(report: dict[str, Any], path: Path) -> None:
-    """Write a picture: words per second of every stage, with the rates of the machine as lines.
+    """Write a picture: words per second of every stage beside the roofs of the machine.
+
+    A roof is a rate of memory, over what has to move for each byte of raw words: across is how many raw bytes
+    there are in a byte that a stage has to move at least. A stage below its roof does more than move bytes.
 
     Raises
     ------
@@ -61,15 +64,26 @@ def plot(report: dict[str, Any], path: Path) -> None:
         If matplotlib is not installed, or does not know the kind of file.
     """
     detectors = list(report["rates"])
-    figure = new_figure(9, 1 + 0.35 * len(report["rows"]), "--plot")
+    figure = new_figure(9, 4.5 * len(detectors), "--plot")
     axes = figure.subplots(len(detectors), 1, squeeze=False)[:, 0]
     for ax, detector in zip(axes, detectors, strict=True):
-        rows = [row for row in report["rows"] if row["detector"] == detector]
-        ax.barh([row["stage"] for row in rows], [row["gb_per_s"] for row in rows], color="tab:blue")
-        for place, (how, rate) in enumerate(report["rates"][detector].items()):
-            ax.axvline(rate, color=f"C{place + 1}", linestyle="--", label=f"{how} {rate:.0f} GB/s")
-        ax.set(xscale="log", xlabel="raw words, GB/s", title=detector)
-        ax.invert_yaxis()
+        rates = report["rates"][detector]
+        rows = [row for row in report["rows"] if row["detector"] == detector and row["floor_fraction"] > 0]
+        across = [row["gb_per_s"] / (row["floor_fraction"] * rates[row["floor"]]) for row in rows]
+        ends = [0.8 * min(across, default=1.0), 1.2 * max(across, default=1.0)]
+        for place, (how, rate) in enumerate(rates.items()):
+            ax.plot(ends, [rate * end for end in ends], f"C{place}--", label=f"{how} {rate:.0f} GB/s")
+        for number, (row, x) in enumerate(zip(rows, across, strict=True)):
+            ax.plot(x, row["gb_per_s"], f"C{number % 10}o")
+            ax.annotate(row["stage"], (x, row["gb_per_s"]), fontsize="small", xytext=(5, 0),
+                        textcoords="offset points", va="center")  # fmt: skip
+        ax.set(
+            xscale="log",
+            yscale="log",
+            xlabel="raw bytes for each byte that has to move",
+            ylabel="raw words, GB/s",
+            title=detector,
+        )
         ax.legend(fontsize="small")
     try:
         figure.savefig(path)

@@ -212,6 +212,23 @@ class Detector:
             steps=("round_photons",),
         )
 
+    def needs_gain_plane(self, gain_mode: str) -> bool:
+        """Whether the words of a frame beyond its first plane say anything in a gain mode.
+
+        Examples
+        --------
+        >>> from shotsieve import detectors
+        >>> [detectors.load("AGIPD1M").needs_gain_plane(mode) for mode in ("adaptive", "fixed_high")]
+        [True, False]
+        >>> detectors.load("JUNGFRAU").needs_gain_plane("fixed_high")  # its codes may contradict the mode
+        True
+        """
+        return self.encoding != "threshold" or self.plane_count == 1 or self.fixed_stage(gain_mode) < 0
+
+    def without_gain_plane(self) -> Detector:
+        """Return the detector as it is where `needs_gain_plane` says no: one plane of every frame is read."""
+        return dataclasses.replace(self, plane_count=1)
+
     def wide_pixels(self) -> np.ndarray:
         """Return which pixels of a module are larger than the others, by `wide_edges`.
 

@@ -187,6 +187,7 @@ def reduce(
             branch.accounts,
             digest,
             branch.accounts.performance,
+            slot_spans=[list(told["spans"]) for told in branch.job.slot_times],
         )
         for branch in branches
     }
@@ -229,6 +230,9 @@ def _performance(job: Job, backend: Backend, prepare_s: float, run_s: float) -> 
         "run_s": round(run_s, 3),
         "shots_per_s": round(shots / run_s, 1) if run_s > 0 else 0.0,
         "steps_s": {name: round(seconds, 3) for name, seconds in job.seconds.items()},
+        "slots_s": [
+            {kind: round(seconds, 3) for kind, seconds in told["seconds"].items()} for told in job.slot_times
+        ],
     }
 
 

@@ -27,6 +27,7 @@ from .clock import READ, StepClock
 from .job import Job, module_status
 from .noise_counts import NoiseCounts
 from .pixels import PixelPass
+from .slot_times import SlotTimes
 from .stages import PixelStages, cut
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Slot:
         self.device_groups = device.twin(self.groups)
         self.device_counts = device.twin(self.counts)
         self.stream = device.stream()
+        self.times = SlotTimes(device, self.stream)
         self.event: Any = None
         self.words: Any = None  # raw words made linear, where the detector needs it
         self.noise_counts: Any = None  # where pixels are lit by their own noise
@@ -184,13 +186,14 @@ class BlockRunner:
         slot.present = source.shots.present[slot.shots_in]
         self.describe(slot, source.shots.train_id[slot.shots_in], source.shots.cell_id[slot.shots_in])
         out = slot.raw[: stop - start].reshape(-1, self.modules, self.planes, *detector.frame_shape)
-        with self.clock.step(READ):
+        with self.clock.step(READ), slot.times.host(READ):
             source.read(start, stop, out)
         slot.lose(lost_of(source, slot.shots_in))
         self.leave_out(slot, out)
 
     def describe(self, slot: Slot, train_id: np.ndarray, cell_id: np.ndarray) -> None:
         """Note what the shots in a slot are, and which constants they have."""
+        slot.times.take()
         slot.train_id, slot.cell_id, slot.shifts = train_id, cell_id, None
         slot.rows = self.rows_of(cell_id)
 
@@ -202,9 +205,12 @@ class BlockRunner:
                 self._queue(slot, len(slot.shots_in))
 
     def _queue(self, slot: Slot, n: int) -> None:
+        slot.times.mark("copy in")
         self.upload(slot, n)
+        slot.times.mark("")
         if not self.job.counts_frames or (self.counts_late and self.by_noise is None):
             return
+        slot.times.mark("compute")
         frames, groups = self._list(slot, slot.present, slot.rows)
         raw = slot.device_raw[:n].reshape(n * self.modules, self.planes, self.pixels)
         words = self.lineariser.queue(raw, frames, groups, slot.words, slot.stream)
@@ -212,6 +218,7 @@ class BlockRunner:
         if self.by_noise is not None:
             self.by_noise.queue(slot, words, frames, groups)
         if self.counts_late:
+            slot.times.mark("")
             return
         queue_calibration(
             self.backend,
@@ -224,9 +231,10 @@ class BlockRunner:
             shifts=slot.shifts,
             stream=slot.stream,
         )
-        self.device.to_host(
-            slot.counts[: n * self.modules], slot.device_counts[: n * self.modules], slot.stream
-        )
+        counted = slice(n * self.modules)
+        slot.times.mark("copy out")
+        self.device.to_host(slot.counts[counted], slot.device_counts[counted], slot.stream)
+        slot.times.mark("")
         slot.event = self.device.record(slot.stream)
 
     @_names_the_block
@@ -242,12 +250,14 @@ class BlockRunner:
                 self.device.wait(slot.event)
             worth = self._counts(slot)[..., CANDIDATES].any(axis=1)
         if self.stages is not None:
+            slot.times.mark("compute")
             with self.clock.step("pixels"):
                 self._find_shifts(slot)
                 self.stages.measure(slot, shots, worth, present, rows, lambda at: self._tell_counts(slot, at))
+            slot.times.mark("")
         if counted and self.counts_late:
             self.device.wait(self.device.record(slot.stream))
-        with self.clock.step("decide"):
+        with self.clock.step("decide"), slot.times.host("write"):
             if counted:
                 self._tell_counts(slot, np.arange(n))
             keep = self.decide(shots)
@@ -255,6 +265,7 @@ class BlockRunner:
             self._write(slot, np.flatnonzero(keep))
         self.bytes_read += int(present.sum()) * self.frame_bytes
         self.done += n
+        slot.times.release()
         if self.progress is not None:
             self.progress(self.done, len(job.source.readable), self.bytes_read)
 
@@ -318,28 +329,31 @@ class BlockRunner:
         shots, present, rows = slot.shots_in[at], slot.present, slot.rows
         frame = self.job.source.detector.frame_shape
         if self.job.copies_frames:
-            with self.clock.step("write"):
+            with self.clock.step("write"), slot.times.host("write"):
                 raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
                 frames = self._as_they_came(raw) if self.job.source.detector.is_corrected else {"raw": raw}
                 self.writer.append(shots, present[at], frames, self._peaks_of(shots))
             return
         for part in cut(at, self._room(shots)):
             with self.clock.step("calibrate kept"):
+                slot.times.mark("compute")
                 self._find_shifts(slot)
                 self.second.queue(slot, part, present[part], rows[part])
+                slot.times.mark("copy out")
                 data, stage = self.second.fetch(len(part), slot.stream)
-                gain, mask = self._gain_and_mask(slot, part, stage)
+                slot.times.mark("")
+                with slot.times.host("write"):
+                    gain, mask = self._gain_and_mask(slot, part, stage)
             shape = (len(part), self.modules, *frame)
             frames = {
                 "data": data.reshape(shape),
                 "gain": gain.reshape(shape),
                 "mask": mask.reshape(shape),
             }
-            with self.clock.step("write"):
-                frames = self.job.form.apply(frames)
             kept = slot.shots_in[part]
             peaks = self._peaks_of(kept)
-            with self.clock.step("write"):
+            with self.clock.step("write"), slot.times.host("write"):
+                frames = self.job.form.apply(frames)
                 self.writer.append(kept, present[part], frames, peaks)
 
     def _planes(self, raw: np.ndarray) -> dict[str, np.ndarray]:

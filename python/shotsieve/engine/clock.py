@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from .slot_times import slots_text
+
 READ = "read"
 STEPS = {
     READ: "reading raw words into pinned memory; in a thread of its own, beside all other steps",
@@ -75,7 +77,7 @@ def profile_text(performance: Mapping[str, Any]) -> str:
     Parameters
     ----------
     performance : mapping
-        ``prepare_s``, ``run_s`` and ``steps_s`` of a result.
+        ``prepare_s``, ``run_s``, ``steps_s`` and ``slots_s`` of a result.
     """
     total, steps = performance["run_s"], performance["steps_s"]
     lines = [
@@ -89,4 +91,4 @@ def profile_text(performance: Mapping[str, Any]) -> str:
     lines.append(
         f"    {'other':<20}{rest:>9.2f} s {share}   waiting for the reader, and all that is not above"
     )
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + slots_text(performance.get("slots_s", ()))

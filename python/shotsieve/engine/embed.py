@@ -17,6 +17,9 @@ from ..errors import BadInput
 from ..recipe import Recipe
 from ..sources.base import OperatingMode, Source
 from ..sources.corrected import CorrectedForm
+from ..sources.inputs import is_run
+from .averages import room_for_averages
+from .block_check import check_block
 from .cell_rows import TornRows
 from .embed_sums import EngineSums
 from .flow import open_constants
@@ -33,7 +36,7 @@ from .pattern import (
 from .pending import Pending, without_frames
 from .ring import run_ring
 from .selection import selection_of
-from .stream import Block, BlockResult, StreamRunner, blocks_of, check_block
+from .stream import Block, BlockResult, StreamRunner, blocks_of
 from .user import UserStage
 
 FAILED_KEPT = 100
@@ -87,6 +90,8 @@ class Engine(EngineSums):
     Attributes
     ----------
     backend : Backend
+    modules : tuple of int
+        Numbers of the modules of the frames that come back: all, or those of [write] modules.
     notes : list of str
         What a user should know.
     slot_bytes : int
@@ -138,6 +143,10 @@ class Engine(EngineSums):
         if cells is None:
             cells = [0] if constants is None else constants.cell_ids
         cells = np.unique(np.asarray(cells, "i4"))
+        if len(cells) == 0:
+            raise BadInput("cells: none was given: name the memory cells that may come, or leave it out")
+        if isinstance(columns, str):
+            raise BadInput(f"columns = {columns!r}: expected a sequence of names: [{columns!r}]")
         self.backend = backends.get(backend)
         self.columns, self._on_result = tuple(columns), on_result
         source = one_train(family, modules, cells, mode, self.columns)
@@ -147,11 +156,14 @@ class Engine(EngineSums):
         if family.is_corrected:
             source.corrected = CorrectedForm(job.unit)  # what a run that passes through has to agree with
         self.notes = job.notes
+        if (told := room_for_averages(job, self.backend)) is not None:
+            self.notes.append(told)
         selection = None if recipe.select is None else selection_of(recipe, job.table, family)
         refuse_undeclared(job, selection, self.columns)
         self._mode, self._force = job.mode, force
         self._torn = TornRows(job)
         self._runner = StreamRunner(job, self.backend, block_shots or len(cells), selection)
+        self.modules = tuple(self._runner.modules_out)
         self._slots = [self._runner.make_slot() for _ in range(slots)]
         self._free, self._flying = deque(self._slots), deque()
         self._failed: list[Pending] = []
@@ -237,7 +249,7 @@ class Engine(EngineSums):
 
         Parameters
         ----------
-        source : Source, path of a run, or iterable of Block
+        source : Source, path of a run, EXtra-data DataCollection or detector component, or iterable of Block
             Iterables may be endless: a stream.
 
         Yields
@@ -357,7 +369,7 @@ class Engine(EngineSums):
             self.backend.device.wait(self.backend.device.record(slot.stream))
 
     def _blocks(self, source: Any) -> Iterator[Block]:
-        if isinstance(source, (str, os.PathLike)):
+        if is_run(source):
             from ..sources.run import open_run
 
             family, asked = self._source.detector, self._recipe.detector
@@ -372,6 +384,11 @@ class Engine(EngineSums):
             whole = self._runner.job.keeper.whole == "train"
             yield from blocks_of(source, self._runner.block_shots, self._columns_of(source), whole)
             return
+        if not isinstance(source, Iterable):
+            raise BadInput(
+                f"a source is a run, its folder or any iterable of Block, not {type(source).__name__}: hand "
+                "a single block to submit()"
+            )
         for block in source:
             self._torn.check(check_block(block, self._runner, self.columns))
             yield block

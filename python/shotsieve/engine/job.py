@@ -97,6 +97,8 @@ class Job:
         What a reader of the accounts should know.
     seconds : dict of str to float
         Where the time went; see `shotsieve.engine.clock`.
+    slot_times : list of dict
+        The same of each slot; see `shotsieve.engine.slot_times`.
     """
 
     source: Source
@@ -121,6 +123,7 @@ class Job:
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    slot_times: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def decides_late(self) -> bool:

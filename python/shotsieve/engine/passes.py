@@ -14,6 +14,7 @@ from ..write.part import Part
 from .blocks import BlockRunner, Slot
 from .parts import blocks_of
 from .ring import run_ring
+from .slot_times import join
 from .state import put_rows, put_sums, rows_of, sums_of
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ class Pass:
                 self._run(part, blocks, slots, measures)
             for name, seconds in self.runner.clock.seconds.items():
                 self.job.seconds[name] = self.job.seconds.get(name, 0.0) + seconds
+            join(self.job.slot_times, [slot.times for slot in slots])
         finally:
             # Work may still be queued after an error; its buffers must not be reused before it is done.
             for slot in slots:

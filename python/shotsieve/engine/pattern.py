@@ -45,7 +45,6 @@ def refuse_whole_runs(recipe: Recipe) -> None:
         '[annotate] pattern = "images"': recipe.annotate.pattern == "images",
         "[select] frames = super": select is not None and select.frames.startswith("super"),
         "[write] cxi": recipe.write is not None and recipe.write.cxi,
-        "[write] modules": recipe.write is not None and recipe.write.modules is not None,
     }
     if found := [name for name, there in asked.items() if there]:
         raise BadInput(

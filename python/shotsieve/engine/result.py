@@ -30,9 +30,11 @@ class Result:
         SHA-256 over the ledger; kept elsewhere, it proves that the output is the one that was written.
     performance : dict
         Seconds, shots per second, backend, threads: what depends on the machine. ``steps_s`` says where the
-        time went; see `shotsieve.engine.clock`.
+        time went, ``slots_s`` that of each slot; see `shotsieve.engine.clock` and ``slot_times``.
     others : dict of str to Result
         The same of the detectors beside the leading one, by label; files are those with their frames.
+    slot_spans : list of list of (str, float, float)
+        Of each slot the latest things that were done with its blocks: what, begin and end in s.
     """
 
     out: Path
@@ -42,6 +44,7 @@ class Result:
     digest: str
     performance: dict[str, Any]
     others: dict[str, Result] = field(default_factory=dict)
+    slot_spans: list[list[tuple[str, float, float]]] = field(default_factory=list, repr=False)
 
     def _repr_html_(self) -> str:
         return shown.result(self)

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..errors import BadInput
 from ..keep import PROBABILITY
-from ..measure.arrays import check_raw
 from ..peak_list import PeakList
 from ..peak_list_build import PeakListBuilder
 from ..sources.base import lost_of
@@ -160,7 +159,7 @@ class BlockResult:
     frames : dict of str to ndarray
         Of the kept shots, as the recipe's [write] content says: ``data`` float32 (photons: uint16 or uint8),
         ``gain`` uint8 and ``mask`` uint32, (k, M, ss, fs), or ``raw`` uint16, (k, M, planes, ss, fs). Without
-        [write] there are none.
+        [write] there are none. M: `Engine.modules`, all or those of [write] modules.
     present : ndarray of bool, shape (k, M), or None
         Which of those frames were recorded; the others hold nothing.
     peaks : PeakList or None
@@ -187,9 +186,14 @@ class _Kept:
     form : FrameForm
     shape : tuple of int
         (modules, planes, ss, fs) of the raw words of a shot.
+    modules : ndarray of int, shape (m,), or None
+        Places of the modules that are wanted; None: all.
     """
 
-    def __init__(self, form: FrameForm, shape: tuple[int, ...]) -> None:
+    def __init__(self, form: FrameForm, shape: tuple[int, ...], modules: np.ndarray | None = None) -> None:
+        self.modules = modules
+        if modules is not None:
+            shape = (len(modules), *shape[1:])
         image = (0, shape[0], *shape[2:])
         dtypes = {"data": form.dtype, "gain": "u1", "mask": "u4"}
         self._none = {name: np.zeros(image, dtype) for name, dtype in dtypes.items()}
@@ -198,7 +202,10 @@ class _Kept:
         self.parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 
     def append(self, shots: np.ndarray, present: np.ndarray, frames: Any, peaks: Any = ()) -> None:
-        if "data" in frames:
+        if self.modules is not None:
+            present = present[:, self.modules]
+            frames = {name: values[:, self.modules] for name, values in frames.items()}
+        elif "data" in frames:
             # They may lie in a buffer that is filled again; all else was made for this call.
             frames = {**frames, "data": frames["data"].copy()}
         self.parts.append((shots, present, frames))
@@ -266,7 +273,11 @@ class StreamRunner(BlockRunner):
     def __init__(self, job: Job, backend: Backend, block_shots: int, selection: Selection | None) -> None:
         detector = job.source.detector
         self.frame_shape = (len(job.source.modules), detector.plane_count, *detector.frame_shape)
-        self.kept = None if job.form is None else _Kept(job.form, self.frame_shape)
+        self.modules_out = job.source.modules
+        at = None
+        if job.form is not None and job.recipe.write.modules is not None:
+            self.modules_out, at = job.modules, np.searchsorted(job.source.modules, job.modules)
+        self.kept = None if job.form is None else _Kept(job.form, self.frame_shape, at)
         super().__init__(job, backend, self.kept, block_shots)
         self.selection = selection
         self.lent = LentMemory(backend.device, self.frame_shape)
@@ -295,7 +306,7 @@ class StreamRunner(BlockRunner):
         if hasattr(block.raw, "__cuda_array_interface__"):
             slot.given = self.device.own(block.raw)
         elif n:
-            with self.clock.step(READ):
+            with self.clock.step(READ), slot.times.host(READ):
                 out = slot.raw[:n].reshape(n, *self.frame_shape)
                 if n == len(block) and self.lent.holds(block.raw):
                     out, slot.raw = block.raw, block.raw.reshape(n, *slot.raw.shape[1:])
@@ -377,30 +388,3 @@ class StreamRunner(BlockRunner):
                     projections[name] = self.rows_seen.take(name, n, looked_at) or (nothing, nothing.copy())
         peaks = None if job.peaks is None else job.peaks.found.finish()
         return BlockResult(table, peaks=peaks, profiles=profiles, projections=projections, **taken)
-
-
-def check_block(block: Any, runner: StreamRunner, names: tuple[str, ...]) -> Block:
-    """Return a block, or refuse one that does not fit the engine.
-
-    Raises
-    ------
-    BadInput
-        The text says what came and what was expected.
-    """
-    if not isinstance(block, Block):
-        raise BadInput(f"a block is a shotsieve.Block, not {type(block).__name__}")
-    n, shape = len(block), runner.frame_shape
-    check_raw(block.raw, [(n, *shape)], "cell_id", runner.backend, "block")
-    if n > runner.block_shots:
-        raise BadInput(
-            f"block: {n} shots, and a slot of this engine has room for {runner.block_shots}: make it with "
-            f"block_shots={n}"
-        )
-    if unknown := set(block.columns) - set(names):
-        raise BadInput(
-            f"block: column {sorted(unknown)[0]!r} is none that the engine was told of "
-            f"({', '.join(names) or 'none'}): name it in Engine(columns=...)"
-        )
-    if block.present is not None and np.shape(block.present) != (n, shape[0]):
-        raise BadInput(f"block: present has shape {np.shape(block.present)}; expected {(n, shape[0])}")
-    return block

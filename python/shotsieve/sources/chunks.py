@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from enum import IntEnum
 
@@ -16,6 +17,18 @@ from .frame_map import FrameMap
 # Unpacked bytes of the chunks that a thread takes at once: small enough that they spread over threads and
 # that what they are unpacked from stays in its cache, large enough that neighbours are read together.
 BATCH_BYTES = 2 << 20
+
+
+_OF_THREAD = threading.local()
+
+
+def inflating_s() -> float:
+    """Return the time that this thread has spent in `read_chunks` on undoing compression, in s.
+
+    Of what a call took, the share that its threads spent on that and not on reading; only differences mean
+    something.
+    """
+    return getattr(_OF_THREAD, "seconds", 0.0)
 
 
 class Loss(IntEnum):
@@ -42,6 +55,7 @@ def read_chunks(
     Promise: exact. A chunk is unpacked once, whatever number of its frames are wanted. Beside `out` every
     thread uses the stored bytes of a batch of chunks and one unpacked chunk.
     """
+    began = time.perf_counter()
     work = _Work(where, frames, out, at, lost)
     helpers = [threading.Thread(target=work.run) for _ in range(min(threads, len(work.batches)) - 1)]
     try:
@@ -57,6 +71,8 @@ def read_chunks(
             if helper.ident is not None:
                 helper.join()
         os.close(work.file)
+        share = sum(work.unpacking_s) / max(sum(work.reading_s) + sum(work.unpacking_s), 1e-9)
+        _OF_THREAD.seconds = inflating_s() + share * (time.perf_counter() - began)
     if work.errors:
         raise work.errors[min(work.errors)]
     good = len(frames) if lost is None else int((lost == 0).sum())
@@ -89,6 +105,8 @@ class _Work:
         self.batches = [slice(i, i + per) for i in range(0, len(which), per)]
         self.todo = deque(enumerate(self.batches))
         self.errors: dict[int, BaseException] = {}
+        self.reading_s: list[float] = []  # of batches, from all threads
+        self.unpacking_s: list[float] = []
         try:
             self.file = os.open(where.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as e:
@@ -115,7 +133,7 @@ class _Work:
         """Read some chunks and unpack them; return the buffer, which may be a larger one."""
         chunks = range(len(self.stored))[batch]
         offset, stored = self.offset[batch], self.stored[batch]
-        ends = np.cumsum(stored)
+        ends, began = np.cumsum(stored), time.perf_counter()
         # A damaged index may tell any length: nothing is made room for that the file does not have.
         try:
             if int((offset + stored).max()) > self.file_bytes:
@@ -130,8 +148,11 @@ class _Work:
             for one in chunks:
                 packed = self._batch(slice(one, one + 1), packed, room)
             return packed
+        read = time.perf_counter()
         for one, end, size in zip(chunks, ends.tolist(), stored.tolist(), strict=True):
             self._unpack(one, packed[end - size : end], room)
+        self.reading_s.append(read - began)
+        self.unpacking_s.append(time.perf_counter() - read)
         return packed
 
     def _unpack(self, one: int, stored: np.ndarray, room: np.ndarray) -> None:

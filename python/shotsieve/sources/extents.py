@@ -217,6 +217,7 @@ def _read_rows(where: FrameMap, f, frames: np.ndarray, out: np.ndarray, at: np.n
         ) from e
     total, block = block.nbytes, block.reshape(-1, *where.frame)
     if any(where.edges):
-        block = block[..., where.edges[0] : block.shape[-2] - where.edges[1], :]
+        block = block.reshape(len(block), -1, where.frame[-1])
+        block = block[:, where.edges[0] : block.shape[1] - where.edges[1]]
     _scatter(block[frames - first * where.row_frames], out, at)
     return total

@@ -52,7 +52,7 @@ class FrameMap:
     pieces : tuple of Piece
         Of a virtual dataset: the datasets that it shows, where these are whole rows.
     edges : (int, int)
-        Rows at the start and at the end of a frame that are left out.
+        Rows at the start and at the end of a frame, all planes one after the other, that are left out.
     """
 
     path: Path
@@ -95,6 +95,12 @@ class FrameMap:
             return self
         pieces = tuple(replace(one, where=one.where.without_edges(detector)) for one in self.pieces)
         return replace(self, edges=detector.edge_rows, pieces=pieces)
+
+    def first_plane(self) -> FrameMap:
+        """Return this layout without the planes after the first: of it alone the bytes are read."""
+        behind = int(np.prod(self.frame[:-1], dtype=np.int64)) - self.frame[-2]
+        pieces = tuple(replace(one, where=one.where.first_plane()) for one in self.pieces)
+        return replace(self, edges=(0, behind), pieces=pieces)
 
     def chunks_of(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the chunk of each frame, counted on the grid of chunks, and the frame's place in it."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,13 +80,13 @@ def find_inputs(run, tolerant: bool = False) -> Inputs:
     if isinstance(run, str | os.PathLike):
         path = Path(run)
         return _load([path] if path.is_file() else list_run(path), str(path), tolerant)
-    if hasattr(run, "source_to_modno") and hasattr(run, "data"):
+    if _is_component(run):
         inputs = _from_collection(run.data, type(run).__name__, tolerant)
         inputs.sources = set(run.source_to_modno)
         inputs.name = str(getattr(run, "detector_name", ""))
         inputs.parallel_gain = bool(getattr(run, "parallel_gain", False))
         return inputs
-    if hasattr(run, "train_ids") and hasattr(run, "files"):
+    if _is_collection(run):
         return _from_collection(run, type(run).__name__, tolerant)
     if isinstance(run, Sequence) and run and all(isinstance(p, str | os.PathLike) for p in run):
         return _load([Path(p) for p in run], f"{len(run)} files", tolerant)
@@ -93,6 +94,25 @@ def find_inputs(run, tolerant: bool = False) -> Inputs:
         f"a run is a folder, a file, a list of files, an EXtra-data DataCollection or detector component, "
         f"not {type(run).__name__}"
     )
+
+
+def is_run(run: Any) -> bool:
+    """Whether something is a run by itself: a path, or what EXtra-data opened.
+
+    Examples
+    --------
+    >>> is_run("raw/r0035"), is_run(["a", "b"])
+    (True, False)
+    """
+    return isinstance(run, str | os.PathLike) or _is_component(run) or _is_collection(run)
+
+
+def _is_component(run: Any) -> bool:
+    return hasattr(run, "source_to_modno") and hasattr(run, "data")
+
+
+def _is_collection(run: Any) -> bool:
+    return hasattr(run, "train_ids") and hasattr(run, "files")
 
 
 def _from_collection(collection, kind: str, tolerant: bool) -> Inputs:

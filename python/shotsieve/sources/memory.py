@@ -171,6 +171,22 @@ class MemorySource:
         other._make = make
         return other
 
+    def without_gain_plane(self) -> MemorySource:
+        """Return this source with the first plane of every frame alone; see `Detector.needs_gain_plane`."""
+        other = copy.copy(self)
+        other.detector = self.detector.without_gain_plane()
+        if self._frames is not None:
+            other._frames = self._frames[:, :, :1]
+            return other
+
+        def make(index: np.ndarray, out: np.ndarray) -> None:
+            whole = np.zeros((*out.shape[:2], self.detector.plane_count, *out.shape[3:]), np.uint16)
+            self._make(index, whole)
+            out[...] = whole[:, :, :1]
+
+        other._make = make
+        return other
+
     def changed(self) -> list[str]:
         """None: there are no files."""
         return []

@@ -117,6 +117,8 @@ class _Piece:
 class RunSource:
     """The shots of one detector in a run; made by `open_run`. See `Source` for what it offers."""
 
+    _one_plane = False
+
     def __init__(
         self,
         inputs: Inputs,
@@ -248,6 +250,13 @@ class RunSource:
         """Return this source with only those shots readable that are wanted, bool (S,)."""
         other = copy.copy(self)
         other.readable = self.readable[wanted[self.readable]]
+        return other
+
+    def without_gain_plane(self) -> RunSource:
+        """Return this source with the first plane of every frame alone; see `Detector.needs_gain_plane`."""
+        other = copy.copy(self)
+        other.detector = self.detector.without_gain_plane()
+        other._one_plane, other._maps = True, OrderedDict()
         return other
 
     def of_modules(self, modules: Sequence[int]) -> RunSource:
@@ -383,7 +392,7 @@ class RunSource:
             if layout.why_h5py and (key, layout.why_h5py) not in self._slow:
                 self._slow.add((key, layout.why_h5py))
                 self.notes.append(f"{self.detector.group}.{key} is read through h5py: {layout.why_h5py}")
-            self._maps[name] = layout
+            self._maps[name] = layout = layout.first_plane() if self._one_plane else layout
             if len(self._maps) > MAX_MAPS:
                 self._maps.popitem(last=False)
             return layout
