@@ -26,6 +26,7 @@ using math::PixelResult;
 using math::PixelRules;
 
 constexpr std::int64_t kGroup = 64;    // the unit that is looked at again in a span with gain switches
+constexpr std::int64_t kAhead = 4;     // spans from the one that is calibrated to the one that is fetched
 constexpr std::int64_t kTile = 16384;  // three planes of constants of a tile: 192 KB, within L2
 
 // True when every pixel of the span is in high gain.
@@ -137,21 +138,19 @@ struct Loops {
   void (*uniform)(const Span&, const PixelRules&, FrameCounts&);
   void (*choose)(const Span&, const PixelRules&, Chosen&, std::int64_t);  // null where `all_high_gain` is
   void (*chosen)(const ChosenSpan&, const PixelRules&, FrameCounts&);
-  bool last_plane;  // whether the last plane of words is always read, or only where gain has switched
 };
 
 template <Encoding E, bool Round, bool Photons, Output O>
 Loops choose_loops(const CalibrateCall& c) {
   if constexpr (E == Encoding::kPlain) {
-    return {nullptr, calibrate_uniform<kOnly, Round, Photons, O>, nullptr, nullptr, false};
+    return {nullptr, calibrate_uniform<kOnly, Round, Photons, O>, nullptr, nullptr};
   } else {
     Loops loops{nullptr, calibrate_uniform<kHigh, Round, Photons, O>, cpu::choose<E, false>,
-                calibrate_chosen<Round, Photons, O>, false};
+                calibrate_chosen<Round, Photons, O>};
     if constexpr (E == Encoding::kWord || E == Encoding::kParallel) {
       loops.all_high_gain = E == Encoding::kWord ? all_words_plain : all_within_high;
       return loops;
     } else {
-      loops.last_plane = true;
       if (c.table_planes == math::kForcedPlanes) loops.choose = cpu::choose<E, true>;
       if (E == Encoding::kCode) {
         loops.all_high_gain = all_codes_zero;
@@ -198,10 +197,25 @@ Loops choose_loops(const CalibrateCall& c) {
   }
 }
 
+// What is read of a span without gain switches: planes of constants, and whether the last plane of words.
+struct Ahead {
+  int plane[3];
+  int planes;
+  bool last_words;
+};
+
+Ahead read_in_high_gain(const CalibrateCall& c) {
+  if (c.encoding == Encoding::kPlain) return {{math::kSingleOffset, math::kSingleGain}, 2, false};
+  const bool levels = c.encoding == Encoding::kThreshold && c.rules.fixed_stage < 0;
+  const int stage = std::max(c.rules.fixed_stage, 0);
+  return {{math::kOffset + stage, math::kGain + stage, math::kThreshold0},
+          levels || c.encoding == Encoding::kParallel ? 3 : 2,
+          levels || c.encoding == Encoding::kCode};
+}
+
 // Nearly every span is in high gain throughout and reads three planes of constants instead of eight; in the
-// others, only groups that hold a switched pixel read all. With
-// gain codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
-// `first` is the first pixel of the span in its frame.
+// others only groups that hold a switched pixel read all. With gain codes and a fixed lower stage no span is
+// taken for granted, since a code 0 is then wrong. `first` is the first pixel of the span in its frame.
 void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& c, std::int64_t frame,
                     std::int64_t first) {
   FrameCounts& counts = c.counts[frame];
@@ -255,33 +269,40 @@ Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std
   return whole.part(first, std::min(kTile, c.n_pixels - first));
 }
 
-// The next frame of a cell lies megabytes away, where no hardware prefetcher follows: asking for its words
-// while this frame is calibrated saves a quarter of the time.
-void prefetch(const Span& s, const CalibrateCall& c, bool last_plane, bool constants_too) {
+// Asks for what a span in high gain reads. Always inlined: g++ 12 takes a function that does nothing else for
+// one without effect, and leaves out the calls.
+[[gnu::always_inline]] inline void prefetch(const Span& s, const Ahead& what, bool constants_too) {
   constexpr std::int64_t kLine = 64;
   for (std::int64_t i = 0; i < s.n; i += kLine / 2) {
-    __builtin_prefetch(s.adc + i, 0, 2);
-    if (last_plane) __builtin_prefetch(s.digital + i, 0, 2);
+    __builtin_prefetch(s.adc + i);
+    if (what.last_words) __builtin_prefetch(s.digital + i);
   }
   if (!constants_too) return;
-  if (c.table_planes == math::kSinglePlanes) {
-    for (const int plane : {int{math::kSingleOffset}, int{math::kSingleGain}}) {
-      for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(plane) + i, 0, 2);
-    }
-    return;
-  }
-  for (const int plane : {int{math::kThreshold0}, int{math::kOffset}, int{math::kGain}}) {
-    for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(plane) + i, 0, 2);
+  for (int k = 0; k < what.planes; ++k) {
+    for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(what.plane[k]) + i);
   }
 }
 
-// Calibrates a tile of one frame, and fetches what comes after it.
-void calibrate_tile(const CalibrateCall& c, const Loops& loops, std::int64_t frame, std::int64_t first,
-                    const Span& tile, const Span& next, bool new_constants) {
+// A tile of one frame, and what comes after it. Constants are new to the cache in the first frame of a cell
+// alone.
+struct Step {
+  Span tile;
+  bool new_constants;
+};
+
+// The next frame of a cell lies megabytes away, where no hardware prefetcher follows; and those that follow
+// within a tile start too late.
+void calibrate_tile(const CalibrateCall& c, const Loops& loops, const Ahead& ahead, std::int64_t frame,
+                    std::int64_t first, const Step& here, const Step& next) {
   const bool mark = cpu::marks_candidates(c);
-  for (std::int64_t at = 0; at < tile.n; at += kSpan) {
-    if (at < next.n) {
-      prefetch(next.part(at, std::min(kSpan, next.n - at)), c, loops.last_plane, new_constants);
+  const Span& tile = here.tile;
+  const std::int64_t spans = (tile.n + kSpan - 1) / kSpan;
+  for (std::int64_t k = 0; k < spans; ++k) {
+    const std::int64_t at = k * kSpan;
+    const Step& then = k + kAhead < spans ? here : next;
+    const std::int64_t soon = (k + kAhead < spans ? k + kAhead : k + kAhead - spans) * kSpan;
+    if (soon < then.tile.n) {
+      prefetch(then.tile.part(soon, std::min(kSpan, then.tile.n - soon)), ahead, then.new_constants);
     }
     const Span span = tile.part(at, std::min(kSpan, tile.n - at));
     calibrate_span(span, loops, c, frame, first + at);
@@ -289,7 +310,8 @@ void calibrate_tile(const CalibrateCall& c, const Loops& loops, std::int64_t fra
   }
 }
 
-void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGroup& group) {
+void calibrate_group(const CalibrateCall& c, const Loops& loops, const Ahead& ahead,
+                     const FrameGroup& group) {
   for (std::int32_t k = group.start; k < group.stop; ++k) {
     if (group.table_row < 0) {
       cpu::mark_no_constants(c, c.frames[k]);
@@ -304,9 +326,9 @@ void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGrou
       // After the last frame comes the next tile of the first one.
       const bool last = k + 1 == group.stop;
       const std::int64_t next_first = last ? std::min(first + kTile, c.n_pixels) : first;
-      const Span tile = tile_of(c, table, c.frames[k], first);
-      const Span next = tile_of(c, table, c.frames[last ? group.start : k + 1], next_first);
-      calibrate_tile(c, loops, c.frames[k], first, tile, next, last);
+      const Step here{tile_of(c, table, c.frames[k], first), k == group.start};
+      const Step next{tile_of(c, table, c.frames[last ? group.start : k + 1], next_first), last};
+      calibrate_tile(c, loops, ahead, c.frames[k], first, here, next);
     }
   }
 }
@@ -319,8 +341,9 @@ void calibrate_count(const CalibrateCall& c, const Where& where) {
     return;
   }
   const Loops loops = choose_loops(c);
+  const Ahead ahead = read_in_high_gain(c);
   cpu::parallel_for(c.n_groups, where.threads,
-                    [&](std::int64_t g) { calibrate_group(c, loops, c.groups[g]); });
+                    [&](std::int64_t g) { calibrate_group(c, loops, ahead, c.groups[g]); });
 }
 
 }  // namespace shotsieve

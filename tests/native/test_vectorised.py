@@ -77,6 +77,13 @@ def test_every_instantiation_of_a_hot_loop_is_vectorised(level, tmp_path):
     assert found["uniform_loop", size] == UNIFORM == 48
 
 
+def test_prefetches_are_in_the_code(tmp_path):
+    """A function that only prefetches has no effect in g++'s eyes: its calls would be left out."""
+    command = ["g++", "-std=c++17", "-O1", "-march=x86-64-v3", *exact_flags(), "-S", str(SOURCES[0])]
+    subprocess.run([*command, "-o", str(tmp_path / "out.s")], check=True)
+    assert len(re.findall(r"^\s+prefetcht0\b", (tmp_path / "out.s").read_text(), re.MULTILINE)) >= 3
+
+
 def test_the_report_would_show_a_loop_that_is_not(tmp_path):
     """Without the flag that forbids traps the calibrating loops stay scalar: the check can fail."""
     flags = [flag for flag in exact_flags() if flag != "-fno-trapping-math"]
