@@ -25,7 +25,6 @@ using cpu::SpanSums;
 using math::PixelResult;
 using math::PixelRules;
 
-constexpr std::int64_t kGroup = 64;    // the unit that is looked at again in a span with gain switches
 constexpr std::int64_t kAhead = 4;     // spans from the one that is calibrated to the one that is fetched
 constexpr std::int64_t kTile = 16384;  // three planes of constants of a tile: 192 KB, within L2
 
@@ -136,7 +135,7 @@ void calibrate_chosen(const ChosenSpan& s, const PixelRules& rules, FrameCounts&
 struct Loops {
   bool (*all_high_gain)(const Span&, const PixelRules&);  // null: every span is in the fixed stage
   void (*uniform)(const Span&, const PixelRules&, FrameCounts&);
-  void (*choose)(const Span&, const PixelRules&, Chosen&, std::int64_t);  // null where `all_high_gain` is
+  void (*choose)(const Span&, const PixelRules&, Chosen&);  // null where `all_high_gain` is
   void (*chosen)(const ChosenSpan&, const PixelRules&, FrameCounts&);
 };
 
@@ -213,9 +212,9 @@ Ahead read_in_high_gain(const CalibrateCall& c) {
           levels || c.encoding == Encoding::kCode};
 }
 
-// Nearly every span is in high gain throughout and reads three planes of constants instead of eight; in the
-// others only groups that hold a switched pixel read all. With gain codes and a fixed lower stage no span is
-// taken for granted, since a code 0 is then wrong. `first` is the first pixel of the span in its frame.
+// Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With
+// gain codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
+// `first` is the first pixel of the span in its frame.
 void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& c, std::int64_t frame,
                     std::int64_t first) {
   FrameCounts& counts = c.counts[frame];
@@ -242,14 +241,7 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
   }
   shift(0, 2);
   Chosen chosen;
-  for (std::int64_t at = 0; at < s.n; at += kGroup) {
-    const Span group = s.part(at, std::min(kGroup, s.n - at));
-    if (c.rules.fixed_stage <= 0 && loops.all_high_gain(group, c.rules)) {
-      cpu::choose_high(group, chosen, at);
-    } else {
-      loops.choose(group, c.rules, chosen, at);
-    }
-  }
+  loops.choose(s, c.rules, chosen);
   loops.chosen(chosen.span(s), c.rules, counts);
 }
 

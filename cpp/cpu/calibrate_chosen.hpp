@@ -90,21 +90,20 @@ struct Chosen {
   ChosenSpan span(const Span& s) const { return {offset, gain, adc, marks, s.pixels, s.stage, s.n}; }
 };
 
-// Pixel k of the group becomes pixel at + k of `to`. The loops are two, and the choice one of bits, so that
-// they are vector code on every level.
+// The loops are two, and the choice one of bits, so that they are vector code on every level.
 template <Encoding E, bool Forced>
-void choose(const Span& group, const math::PixelRules& rules, Chosen& to, std::int64_t at) {
-  const Span s = group;
+void choose(const Span& span, const math::PixelRules& rules, Chosen& to) {
+  const Span s = span;
   const math::PixelRules r = rules;
-  std::uint16_t* __restrict adc = to.adc + at;
-  std::uint8_t* __restrict marks = to.marks + at;
+  std::uint16_t* __restrict adc = to.adc;
+  std::uint8_t* __restrict marks = to.marks;
   for (std::int64_t i = 0; i < s.n; ++i) {  // hot: stage_loop
     const Found found = find_stage<E, Forced>(s, r, i);
     adc[i] = static_cast<std::uint16_t>(found.adc);
     marks[i] = static_cast<std::uint8_t>(found.marks);
   }
-  float* __restrict offset = to.offset + at;
-  float* __restrict gain = to.gain + at;
+  float* __restrict offset = to.offset;
+  float* __restrict gain = to.gain;
   const float* __restrict offset0 = s.offset(0);
   const float* __restrict offset1 = s.offset(1);
   const float* __restrict offset2 = s.offset(2);
@@ -116,15 +115,6 @@ void choose(const Span& group, const math::PixelRules& rules, Chosen& to, std::i
     offset[i] = pick(stage, offset0[i], offset1[i], offset2[i]);
     gain[i] = pick(stage, gain0[i], gain1[i], gain2[i]);
   }
-}
-
-// The same for a group that is in high gain throughout: only its planes are read.
-inline void choose_high(const Span& s, Chosen& to, std::int64_t at) {
-  const auto n = static_cast<std::size_t>(s.n);
-  std::memcpy(to.adc + at, s.adc, n * sizeof(std::uint16_t));
-  std::memset(to.marks + at, 0, n);
-  std::memcpy(to.offset + at, s.offset(0), n * sizeof(float));
-  std::memcpy(to.gain + at, s.plane(math::kGain), n * sizeof(float));
 }
 
 }  // namespace shotsieve::cpu
