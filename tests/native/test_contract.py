@@ -104,4 +104,4 @@ def test_memory_of_the_host_begins_at_a_cache_line(shape, dtype):
         assert (array.shape, array.dtype) == (shape, np.dtype(dtype))
         assert array.flags.c_contiguous
         assert array.flags.writeable
-        assert array.ctypes.data % 64 == 0
+        assert array.size == 0 or array.ctypes.data % 64 == 0  # an empty one has no address to speak of
