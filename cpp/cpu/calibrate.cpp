@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "calibrate_chosen.hpp"
 #include "calibrate_ends.hpp"
 #include "calibrate_span.hpp"
 #include "corrected.hpp"
@@ -14,6 +15,8 @@
 namespace shotsieve {
 namespace {
 
+using cpu::Chosen;
+using cpu::ChosenSpan;
 using cpu::in_halves;
 using cpu::kSpan;
 using cpu::Output;
@@ -22,8 +25,8 @@ using cpu::SpanSums;
 using math::PixelResult;
 using math::PixelRules;
 
+constexpr std::int64_t kAhead = 4;     // spans from the one that is calibrated to the one that is fetched
 constexpr std::int64_t kTile = 16384;  // three planes of constants of a tile: 192 KB, within L2
-constexpr std::int64_t kGroup = 64;    // the unit that is looked at again in a span with gain switches
 
 // True when every pixel of the span is in high gain.
 bool all_below_threshold(const Span& s, const PixelRules&) {
@@ -98,54 +101,22 @@ void calibrate_uniform(const Span& s, const PixelRules& rules, FrameCounts& coun
   in_halves<Span, uniform_loop<U, Round, Photons, O>>(s, rules, counts);
 }
 
-// Any mixture of stages. Forced is a compile-time choice since the two planes exist only then.
-template <Encoding E, bool Forced, bool Round, bool Photons, Output O>
-bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
+// Any mixture of stages.
+template <bool Round, bool Photons, Output O>
+bool chosen_loop(const ChosenSpan& s, const PixelRules& rules, FrameCounts& counts) {
   const std::uint16_t* __restrict adc = s.adc;
-  const std::uint16_t* __restrict digital = s.digital;
-  const std::uint16_t* __restrict middle = E == Encoding::kParallel ? s.words(1) : s.adc;
-  const float* __restrict threshold0 = s.plane(math::kThreshold0);
-  const float* __restrict threshold1 = s.plane(math::kThreshold1);
-  const float* __restrict offset0 = s.offset(0);
-  const float* __restrict offset1 = s.offset(1);
-  const float* __restrict offset2 = s.offset(2);
-  const float* __restrict gain0 = s.plane(math::kGain);
-  const float* __restrict gain1 = s.plane(math::kGain + 1);
-  const float* __restrict gain2 = s.plane(math::kGain + 2);
-  const float* __restrict medium_level = s.plane(Forced ? math::kForceMedium : math::kThreshold0);
-  const float* __restrict high_level = s.plane(Forced ? math::kForceHigh : math::kThreshold0);
+  const std::uint8_t* __restrict marks = s.marks;
+  const float* __restrict offset = s.offset;
+  const float* __restrict gain = s.gain;
   float* __restrict pixels = s.pixels;
   std::uint8_t* __restrict stages = s.stage;
   const PixelRules r = rules;
   const std::int64_t n = s.n;
   SpanSums sums;
-  for (std::int64_t i = 0; i < n; ++i) {  // hot: mixed_loop
-    float a = static_cast<float>(adc[i]);
-    int stage = 0;
-    int flags = 0;
-    if (E == Encoding::kThreshold) {
-      stage = math::stage_by_threshold(static_cast<float>(digital[i]), threshold0[i], threshold1[i]);
-    } else if (E == Encoding::kCode) {
-      stage = math::stage_by_code(digital[i], r.words);
-      flags = math::flags_of_code(digital[i], adc[i], r.fixed_stage, r.words);
-    } else if (E == Encoding::kWord) {
-      const int signal = math::adc_of_word(adc[i], r.words);
-      const int code = math::code_of_word(adc[i], r.words);
-      a = static_cast<float>(signal);
-      stage = math::stage_by_code(code, r.words);
-      flags = math::flags_of_code(code, signal, r.fixed_stage, r.words);
-    } else {
-      const float high = static_cast<float>(math::adc_of_word(adc[i], r.words));
-      const float medium = static_cast<float>(math::adc_of_word(middle[i], r.words));
-      const float low = static_cast<float>(math::adc_of_word(digital[i], r.words));
-      stage = math::stage_of_parallel(high, medium, threshold0[i], threshold1[i]);
-      a = math::select_stage(stage, high, medium, low);
-    }
-    if (Forced) stage = math::force_stage(stage, a, medium_level[i], high_level[i]);
-    const float offset = math::select_stage(stage, offset0[i], offset1[i], offset2[i]);
-    const float gain = math::select_stage(stage, gain0[i], gain1[i], gain2[i]);
-    const float x = math::lift_medium((a - offset) * gain, stage, r);
-    const PixelResult p = math::measure_pixel<Round, Photons>(x, flags, r);
+  for (std::int64_t i = 0; i < n; ++i) {  // hot: chosen_loop
+    const int stage = marks[i] & math::kStageBits;
+    const float x = math::lift_medium((static_cast<float>(adc[i]) - offset[i]) * gain[i], stage, r);
+    const PixelResult p = math::measure_pixel<Round, Photons>(x, marks[i] & ~math::kStageBits, r);
     if (O == Output::kPixels) {
       pixels[i] = p.value;
       stages[i] = static_cast<std::uint8_t>(stage | p.flags);
@@ -155,38 +126,40 @@ bool mixed_loop(const Span& s, const PixelRules& rules, FrameCounts& counts) {
   return sums.settle(n, counts);
 }
 
-template <Encoding E, bool Forced, bool Round, bool Photons, Output O>
-void calibrate_mixed(const Span& s, const PixelRules& rules, FrameCounts& counts) {
-  in_halves<Span, mixed_loop<E, Forced, Round, Photons, O>>(s, rules, counts);
+template <bool Round, bool Photons, Output O>
+void calibrate_chosen(const ChosenSpan& s, const PixelRules& rules, FrameCounts& counts) {
+  in_halves<ChosenSpan, chosen_loop<Round, Photons, O>>(s, rules, counts);
 }
 
 // How the spans of a call are calibrated, chosen once per call.
 struct Loops {
   bool (*all_high_gain)(const Span&, const PixelRules&);  // null: every span is in the fixed stage
   void (*uniform)(const Span&, const PixelRules&, FrameCounts&);
-  void (*mixed)(const Span&, const PixelRules&, FrameCounts&);  // null where `all_high_gain` is
-  bool last_plane;  // whether the last plane of words is always read, or only where gain has switched
+  void (*choose)(const Span&, const PixelRules&, Chosen&);  // null where `all_high_gain` is
+  void (*chosen)(const ChosenSpan&, const PixelRules&, FrameCounts&);
 };
 
 template <Encoding E, bool Round, bool Photons, Output O>
 Loops choose_loops(const CalibrateCall& c) {
   if constexpr (E == Encoding::kPlain) {
-    return {nullptr, calibrate_uniform<kOnly, Round, Photons, O>, nullptr, false};
-  } else if constexpr (E == Encoding::kWord || E == Encoding::kParallel) {
-    return {E == Encoding::kWord ? all_words_plain : all_within_high,
-            calibrate_uniform<kHigh, Round, Photons, O>, calibrate_mixed<E, false, Round, Photons, O>, false};
+    return {nullptr, calibrate_uniform<kOnly, Round, Photons, O>, nullptr, nullptr};
   } else {
-    Loops loops{nullptr, calibrate_uniform<kHigh, Round, Photons, O>, nullptr, true};
-    loops.mixed = c.table_planes == math::kForcedPlanes ? calibrate_mixed<E, true, Round, Photons, O>
-                                                        : calibrate_mixed<E, false, Round, Photons, O>;
-    if (E == Encoding::kCode) {
-      loops.all_high_gain = all_codes_zero;
+    Loops loops{nullptr, calibrate_uniform<kHigh, Round, Photons, O>, cpu::choose<E, false>,
+                calibrate_chosen<Round, Photons, O>};
+    if constexpr (E == Encoding::kWord || E == Encoding::kParallel) {
+      loops.all_high_gain = E == Encoding::kWord ? all_words_plain : all_within_high;
+      return loops;
+    } else {
+      if (c.table_planes == math::kForcedPlanes) loops.choose = cpu::choose<E, true>;
+      if (E == Encoding::kCode) {
+        loops.all_high_gain = all_codes_zero;
+        return loops;
+      }
+      if (c.rules.fixed_stage < 0) loops.all_high_gain = all_below_threshold;
+      if (c.rules.fixed_stage == 1) loops.uniform = calibrate_uniform<kMedium, Round, Photons, O>;
+      if (c.rules.fixed_stage == 2) loops.uniform = calibrate_uniform<kLow, Round, Photons, O>;
       return loops;
     }
-    if (c.rules.fixed_stage < 0) loops.all_high_gain = all_below_threshold;
-    if (c.rules.fixed_stage == 1) loops.uniform = calibrate_uniform<kMedium, Round, Photons, O>;
-    if (c.rules.fixed_stage == 2) loops.uniform = calibrate_uniform<kLow, Round, Photons, O>;
-    return loops;
   }
 }
 
@@ -223,6 +196,22 @@ Loops choose_loops(const CalibrateCall& c) {
   }
 }
 
+// What is read of a span without gain switches: planes of constants, and whether the last plane of words.
+struct Ahead {
+  int plane[3];
+  int planes;
+  bool last_words;
+};
+
+Ahead read_in_high_gain(const CalibrateCall& c) {
+  if (c.encoding == Encoding::kPlain) return {{math::kSingleOffset, math::kSingleGain}, 2, false};
+  const bool levels = c.encoding == Encoding::kThreshold && c.rules.fixed_stage < 0;
+  const int stage = std::max(c.rules.fixed_stage, 0);
+  return {{math::kOffset + stage, math::kGain + stage, math::kThreshold0},
+          levels || c.encoding == Encoding::kParallel ? 3 : 2,
+          levels || c.encoding == Encoding::kCode};
+}
+
 // Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With
 // gain codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
 // `first` is the first pixel of the span in its frame.
@@ -245,18 +234,15 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
     loops.uniform(s, c.rules, counts);
     return;
   }
-  const bool high_gain_expected = c.rules.fixed_stage <= 0;
-  if (high_gain_expected && loops.all_high_gain(s, c.rules)) {
+  if (c.rules.fixed_stage <= 0 && loops.all_high_gain(s, c.rules)) {
     shift(0, 0);
     loops.uniform(s, c.rules, counts);
     return;
   }
   shift(0, 2);
-  for (std::int64_t at = 0; at < s.n; at += kGroup) {
-    const Span group = s.part(at, std::min(kGroup, s.n - at));
-    const bool high_gain = high_gain_expected && loops.all_high_gain(group, c.rules);
-    (high_gain ? loops.uniform : loops.mixed)(group, c.rules, counts);
-  }
+  Chosen chosen;
+  loops.choose(s, c.rules, chosen);
+  loops.chosen(chosen.span(s), c.rules, counts);
 }
 
 // The words of one tile of one frame.
@@ -275,33 +261,40 @@ Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std
   return whole.part(first, std::min(kTile, c.n_pixels - first));
 }
 
-// The next frame of a cell lies megabytes away, where no hardware prefetcher follows: asking for its words
-// while this frame is calibrated saves a quarter of the time.
-void prefetch(const Span& s, const CalibrateCall& c, bool last_plane, bool constants_too) {
+// Asks for what a span in high gain reads. Always inlined: g++ 12 takes a function that does nothing else for
+// one without effect, and leaves out the calls.
+[[gnu::always_inline]] inline void prefetch(const Span& s, const Ahead& what, bool constants_too) {
   constexpr std::int64_t kLine = 64;
   for (std::int64_t i = 0; i < s.n; i += kLine / 2) {
-    __builtin_prefetch(s.adc + i, 0, 2);
-    if (last_plane) __builtin_prefetch(s.digital + i, 0, 2);
+    __builtin_prefetch(s.adc + i);
+    if (what.last_words) __builtin_prefetch(s.digital + i);
   }
   if (!constants_too) return;
-  if (c.table_planes == math::kSinglePlanes) {
-    for (const int plane : {int{math::kSingleOffset}, int{math::kSingleGain}}) {
-      for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(plane) + i, 0, 2);
-    }
-    return;
-  }
-  for (const int plane : {int{math::kThreshold0}, int{math::kOffset}, int{math::kGain}}) {
-    for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(plane) + i, 0, 2);
+  for (int k = 0; k < what.planes; ++k) {
+    for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(what.plane[k]) + i);
   }
 }
 
-// Calibrates a tile of one frame, and fetches what comes after it.
-void calibrate_tile(const CalibrateCall& c, const Loops& loops, std::int64_t frame, std::int64_t first,
-                    const Span& tile, const Span& next, bool new_constants) {
+// A tile of one frame, and what comes after it. Constants are new to the cache in the first frame of a cell
+// alone.
+struct Step {
+  Span tile;
+  bool new_constants;
+};
+
+// The next frame of a cell lies megabytes away, where no hardware prefetcher follows; and those that follow
+// within a tile start too late.
+void calibrate_tile(const CalibrateCall& c, const Loops& loops, const Ahead& ahead, std::int64_t frame,
+                    std::int64_t first, const Step& here, const Step& next) {
   const bool mark = cpu::marks_candidates(c);
-  for (std::int64_t at = 0; at < tile.n; at += kSpan) {
-    if (at < next.n) {
-      prefetch(next.part(at, std::min(kSpan, next.n - at)), c, loops.last_plane, new_constants);
+  const Span& tile = here.tile;
+  const std::int64_t spans = (tile.n + kSpan - 1) / kSpan;
+  for (std::int64_t k = 0; k < spans; ++k) {
+    const std::int64_t at = k * kSpan;
+    const Step& then = k + kAhead < spans ? here : next;
+    const std::int64_t soon = (k + kAhead < spans ? k + kAhead : k + kAhead - spans) * kSpan;
+    if (soon < then.tile.n) {
+      prefetch(then.tile.part(soon, std::min(kSpan, then.tile.n - soon)), ahead, then.new_constants);
     }
     const Span span = tile.part(at, std::min(kSpan, tile.n - at));
     calibrate_span(span, loops, c, frame, first + at);
@@ -309,7 +302,8 @@ void calibrate_tile(const CalibrateCall& c, const Loops& loops, std::int64_t fra
   }
 }
 
-void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGroup& group) {
+void calibrate_group(const CalibrateCall& c, const Loops& loops, const Ahead& ahead,
+                     const FrameGroup& group) {
   for (std::int32_t k = group.start; k < group.stop; ++k) {
     if (group.table_row < 0) {
       cpu::mark_no_constants(c, c.frames[k]);
@@ -324,9 +318,9 @@ void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGrou
       // After the last frame comes the next tile of the first one.
       const bool last = k + 1 == group.stop;
       const std::int64_t next_first = last ? std::min(first + kTile, c.n_pixels) : first;
-      const Span tile = tile_of(c, table, c.frames[k], first);
-      const Span next = tile_of(c, table, c.frames[last ? group.start : k + 1], next_first);
-      calibrate_tile(c, loops, c.frames[k], first, tile, next, last);
+      const Step here{tile_of(c, table, c.frames[k], first), k == group.start};
+      const Step next{tile_of(c, table, c.frames[last ? group.start : k + 1], next_first), last};
+      calibrate_tile(c, loops, ahead, c.frames[k], first, here, next);
     }
   }
 }
@@ -339,8 +333,9 @@ void calibrate_count(const CalibrateCall& c, const Where& where) {
     return;
   }
   const Loops loops = choose_loops(c);
+  const Ahead ahead = read_in_high_gain(c);
   cpu::parallel_for(c.n_groups, where.threads,
-                    [&](std::int64_t g) { calibrate_group(c, loops, c.groups[g]); });
+                    [&](std::int64_t g) { calibrate_group(c, loops, ahead, c.groups[g]); });
 }
 
 }  // namespace shotsieve

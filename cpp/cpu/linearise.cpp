@@ -1,24 +1,47 @@
+// linearise on the CPU: frames of a cell go through tiles of pixels together, so that what is looked up of
+// the tables of a tile stays in cache for all of them.
 #include "../core/linearise.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 #include "parallel.hpp"
 
 namespace shotsieve {
+namespace {
+
+// Tables lie a power of two apart, so that the lines of equal signals share a few sets of a cache, which hold
+// the few lines that so many pixels need, and not those of a frame.
+constexpr std::int64_t kPixels = 16;
+
+void look_up(const LineariseCall& call, const std::uint16_t* __restrict linear,
+             const std::uint16_t* __restrict raw, std::uint16_t* __restrict words, std::int64_t n) {
+  const int entries = call.entries;
+  for (std::int64_t i = 0; i < n; ++i) {
+    words[i] = linear[i * entries + math::linear_entry(raw[i], entries)];
+  }
+}
+
+}  // namespace
 
 void linearise(const LineariseCall& call, const Where& where) {
   const std::int64_t n = call.n_pixels;
   const std::int64_t frame_words = call.planes * n;
   cpu::parallel_for(call.n_groups, where.threads, [&](std::int64_t g) {
     const FrameGroup& group = call.groups[g];
+    const bool found = group.table_row >= 0;
     for (std::int32_t k = group.start; k < group.stop; ++k) {
-      const std::uint16_t* raw = call.raw + call.frames[k] * frame_words;
-      std::uint16_t* words = call.words + call.frames[k] * frame_words;
-      std::memcpy(words, raw, static_cast<std::size_t>(frame_words) * sizeof(std::uint16_t));
-      if (group.table_row < 0) continue;
-      const std::uint16_t* linear = call.linear + group.table_row * n * call.entries;
-      for (std::int64_t i = 0; i < n; ++i) {
-        words[i] = linear[i * call.entries + math::linear_entry(raw[i], call.entries)];
+      const std::int64_t at = call.frames[k] * frame_words + (found ? n : 0);
+      const std::int64_t copied = frame_words - (found ? n : 0);
+      std::memcpy(call.words + at, call.raw + at, static_cast<std::size_t>(copied) * sizeof(std::uint16_t));
+    }
+    if (!found) return;
+    const std::uint16_t* linear = call.linear + group.table_row * n * call.entries;
+    for (std::int64_t first = 0; first < n; first += kPixels) {
+      for (std::int32_t k = group.start; k < group.stop; ++k) {
+        const std::int64_t at = call.frames[k] * frame_words + first;
+        look_up(call, linear + first * call.entries, call.raw + at, call.words + at,
+                std::min(kPixels, n - first));
       }
     }
   });

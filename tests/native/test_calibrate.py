@@ -102,6 +102,56 @@ def test_one_switched_pixel_anywhere(native_backend, rng):
     np.testing.assert_array_equal(stages, (digital > 7000).astype(int) + (digital > 9000))
 
 
+def quiet(rng, frames: int, planes: int, n: int, **params) -> Case:
+    """Return frames in high gain throughout, and constants of which some thresholds are NaN."""
+    table = random_table(rng, 1, planes, n)
+    table[:, 0], table[:, 1] = (4000, 3000) if params["encoding"] == 4 else (7000, 9000)
+    table[:, 2:5] = rng.normal(2000, 500, (1, 3, n))
+    table[:, 5:8] = rng.uniform(0.01, 10, (1, 3, n))
+    table[:, 0, 5::11], table[:, 1, 7::13] = np.nan, np.nan
+    if planes == 10:
+        table[:, 8], table[:, 9] = 2500, 1500
+    raw = rng.integers(1000, 3500, (frames, 1, {2: 1, 4: 3}.get(params["encoding"], 2), n), "u2")
+    if params["encoding"] in (0, 1):
+        raw[:, :, 1] = 6999 if params["encoding"] == 0 else 0
+    rows, present = np.zeros((frames, 1), "i4"), np.ones((frames, 1), bool)
+    return Case(raw, rows, present, table, {"lit_threshold": 0.5, "to_photon": 0.1, **params})
+
+
+# Pixels about the ends of vectors (4, 8, 16), of groups of 64, of spans of 256 and of what is left of them.
+EDGES = [0, 3, 4, 7, 8, 15, 16, 31, 32, 63, 64, 127, 128, 255, 256, 319, 320, 335, 336, 343]
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+@pytest.mark.parametrize(("encoding", "planes"), [(0, 8), (0, 10), (1, 8), (2, 8), (4, 8)])
+def test_switched_pixels_at_every_edge(native_backend, encoding, planes, pixels, rng):
+    """One of them alone, then all of them, then all pixels, in medium and low gain by turns."""
+    n = 344
+    params = {"low_code": 2} if encoding == 2 else {}
+    case = quiet(rng, len(EDGES) + 2, planes, n, encoding=encoding, **params)
+    switched = np.zeros((len(EDGES) + 2, n), bool)
+    switched[range(len(EDGES)), EDGES] = switched[-2, EDGES] = switched[-1] = True
+    low = switched & (np.arange(n) % 3 == 0)
+    words = case.raw[:, 0]
+    if encoding == 0:
+        words[:, 1][switched], words[:, 1][low] = 7001, 9001
+    elif encoding == 1:
+        words[:, 1][switched], words[:, 1][low] = 1, 3
+    elif encoding == 2:
+        words[:, 0][switched] |= 1 << 12
+        words[:, 0][low] += 1 << 12
+    else:
+        words[:, 0][switched], words[:, 1][low] = 4001, 3001
+    wanted = expected(case)
+    if not pixels:
+        wanted = {"counts": wanted["counts"]}
+    assert_same_bits(calibrate(native_backend, case, pixels), wanted)
+    if pixels and planes == 8:
+        stages = wanted["stage"] & 3
+        assert set(stages[~switched]) == {0}
+        assert set(stages[-1]) >= {1, 2}
+
+
 @pytest.mark.parametrize("code", range(5))
 @pytest.mark.parametrize("adc", [0, 1, 0x3FFF, 0x2000])
 def test_special_words_of_gain_codes(native_backend, code, adc):

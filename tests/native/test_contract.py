@@ -1,4 +1,4 @@
-"""Every compiled module offers what _native.pyi says: the same functions, arguments, order and defaults."""
+"""Every compiled module offers what _native.pyi says, in the same order; memory lies as kernels like it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import shotsieve
+from shotsieve.device import HostDevice
 
 STUB = Path(shotsieve.__file__).with_name("_native.pyi")
 RUNTIME = {
@@ -93,3 +95,13 @@ def test_arguments_and_defaults_are_those_of_the_contract(module, name):
     [found] = ast.parse(f"def {line}: ...").body
     assert found.name == name
     assert signature(found) == contract()[name]
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (3, 7, 129), (1 << 20,)])
+@pytest.mark.parametrize("dtype", ["u1", "<u2", "<f4", "<i8"])
+def test_memory_of_the_host_begins_at_a_cache_line(shape, dtype):
+    for array in (HostDevice().empty(shape, dtype), HostDevice().empty_pinned(shape, dtype)):
+        assert (array.shape, array.dtype) == (shape, np.dtype(dtype))
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.size == 0 or array.ctypes.data % 64 == 0  # an empty one has no address to speak of

@@ -13,20 +13,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [ROOT / "cpp" / "cpu" / name for name in ("calibrate.cpp", "corrected.cpp")]
+HEADERS = [ROOT / "cpp" / "cpu" / "calibrate_chosen.hpp"]
 # Every loop but the scans is a template; each instantiation is vectorised on its own, or is not.
 UNIFORM = 4 * 2 * 2 * 3  # Uniform x Round x Photons x Output
-MIXED = (2 * 2 + 2) * 2 * 2 * 2  # Encoding (two of them x Forced) x Round x Photons x Output, without kPixels
-CORRECTED = 2 * 2 * 3  # Round x Photons x Output
-SCANS = {"threshold_scan": 1, "code_scan": 1, "parallel_scan": 1}
-# Bytes of the vectors that a level is built for, and how many instantiations of each loop have them. Excused
-# is mixed_loop alone, which runs on the few groups of pixels with a gain switch. SSE (v2) lacks masked loads,
-# which it needs; and the other MIXED instantiations, those that write pixels, are scalar at v3 and v4 too:
-# they run on such groups of kept frames only.
-LEVELS = {
-    "v2": (16, {**SCANS, "uniform_loop": UNIFORM, "mixed_loop": 0, "corrected_loop": CORRECTED}),
-    "v3": (32, {**SCANS, "uniform_loop": UNIFORM, "mixed_loop": MIXED, "corrected_loop": CORRECTED}),
-    "v4": (64, {**SCANS, "uniform_loop": UNIFORM, "mixed_loop": MIXED, "corrected_loop": CORRECTED}),
-}
+CHOSEN = CORRECTED = 2 * 2 * 3  # Round x Photons x Output
+STAGES = 2 * 2 + 2  # Encoding, two of them x Forced
+LOOPS = {
+    "threshold_scan": 1, "code_scan": 1, "parallel_scan": 1, "uniform_loop": UNIFORM, "stage_loop": STAGES,
+    "constant_loop": STAGES, "chosen_loop": CHOSEN, "corrected_loop": CORRECTED,
+}  # fmt: skip
+LEVELS = {"v2": 16, "v3": 32, "v4": 64}  # bytes of the vectors that a level is built for
 
 
 def exact_flags() -> list[str]:
@@ -38,7 +34,7 @@ def exact_flags() -> list[str]:
 def hot_loops() -> dict[tuple[str, int], str]:
     found = {
         (source.name, n): re.search(r"for \(.*// hot: (\w+)", line)
-        for source in SOURCES
+        for source in (*SOURCES, *HEADERS)
         for n, line in enumerate(source.read_text().splitlines(), 1)
     }
     return {place: match[1] for place, match in found.items() if match}
@@ -54,7 +50,9 @@ def vectorised(
     for source in sources:
         command = ["g++", *options, "-c", str(source), "-o", str(work / "out.o")]
         report += subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    lines = re.findall(r"(\w+\.cpp):(\d+):\d+: optimized: +loop vectorized using (\d+) byte vectors", report)
+    lines = re.findall(
+        r"(\w+\.[ch]pp):(\d+):\d+: optimized: +loop vectorized using (\d+) byte vectors", report
+    )
     loops = hot_loops()
     found = [((name, int(line)), int(size)) for name, line, size in lines]
     return Counter((loops[place], size) for place, size in found if place in loops)
@@ -70,13 +68,20 @@ def compiler():
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_instantiation_of_a_hot_loop_is_vectorised(level, tmp_path):
-    size, wanted = LEVELS[level]
+    size, wanted = LEVELS[level], LOOPS
     assert sorted(hot_loops().values()) == sorted(wanted)
     found = vectorised(level, exact_flags(), tmp_path)
     few = {name: found[name, size] for name, number in wanted.items() if found[name, size] < number}
     assert not few, f"x86-64-{level}: too few loops with vectors of {size} byte: {few}, expected {wanted}"
     # The loop that nearly every pixel passes: all of them, and none counted twice.
     assert found["uniform_loop", size] == UNIFORM == 48
+
+
+def test_prefetches_are_in_the_code(tmp_path):
+    """A function that only prefetches has no effect in g++'s eyes: its calls would be left out."""
+    command = ["g++", "-std=c++17", "-O1", "-march=x86-64-v3", *exact_flags(), "-S", str(SOURCES[0])]
+    subprocess.run([*command, "-o", str(tmp_path / "out.s")], check=True)
+    assert len(re.findall(r"^\s+prefetcht0\b", (tmp_path / "out.s").read_text(), re.MULTILINE)) >= 3
 
 
 def test_the_report_would_show_a_loop_that_is_not(tmp_path):
