@@ -197,10 +197,9 @@ class _Kept:
         self.parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 
     def append(self, shots: np.ndarray, present: np.ndarray, frames: Any, peaks: Any = ()) -> None:
-        if "data" in frames:
-            # They may lie in a buffer that is filled again; all else was made for this call.
-            frames = {**frames, "data": frames["data"].copy()}
-        self.parts.append((shots, present, frames))
+        # Pixels and masks may lie in buffers that are filled again; all else was made for this call.
+        again = {name: frames[name].copy() for name in ("data", "mask") if name in frames}
+        self.parts.append((shots, present, {**frames, **again}))
 
     def take(self) -> dict[str, Any]:
         """Return what has come, for a `BlockResult`."""

@@ -1,0 +1,43 @@
+#include "masks.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace shotsieve::io {
+namespace {
+
+constexpr std::uint8_t kStage = 3;
+constexpr std::int64_t kTogether = 16;
+
+// Nearly all pixels are in the first stage, and nothing was found in them.
+bool plain(const std::uint8_t* found) {
+  std::uint64_t words[2];
+  std::memcpy(words, found, sizeof words);
+  return (words[0] | words[1]) == 0;
+}
+
+}  // namespace
+
+bool full_mask(const std::uint8_t* found, std::int64_t pixels, const std::uint32_t* planes,
+               std::int64_t stages, const MaskFlags& flags, std::uint32_t* mask) {
+  for (std::int64_t first = 0; first < pixels; first += kTogether) {
+    const std::int64_t count = std::min(kTogether, pixels - first);
+    if (count == kTogether && plain(found + first)) {
+      std::memcpy(mask + first, planes + first, kTogether * sizeof *mask);
+      continue;
+    }
+    for (std::int64_t p = first; p < first + count; ++p) {
+      const std::int64_t stage = found[p] & kStage;
+      if (stage >= stages) return false;
+      const std::uint32_t known = planes[stage * pixels + p];
+      std::uint32_t bits = known;
+      if ((found[p] & flags.flag[0]) && !(known & flags.bad_bits)) bits |= flags.bit[0];
+      for (int i = 1; i < 3; ++i)
+        if (found[p] & flags.flag[i]) bits |= flags.bit[i];
+      mask[p] = bits;
+    }
+  }
+  return true;
+}
+
+}  // namespace shotsieve::io
