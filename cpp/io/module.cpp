@@ -2,15 +2,19 @@
 #include <fcntl.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <string>
 
 #include "filters.hpp"
+#include "masks.hpp"
 #include "read_extents.hpp"
 
 namespace py = pybind11;
@@ -100,6 +104,44 @@ std::int64_t bitshuffle_block(const py::buffer& chunk, std::int64_t nbytes, std:
   return shotsieve::io::bitshuffle_block(from.data(), from.view.len, nbytes, size);
 }
 
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+void full_masks(const Array<std::uint8_t>& found, const Array<std::int32_t>& rows,
+                const Array<std::uint32_t>& planes, Array<std::uint32_t> mask, const std::array<int, 3>& flag,
+                const std::array<std::uint32_t, 3>& bit, std::uint32_t bad_bits, std::uint32_t unknown) {
+  const bool fits = found.ndim() == 2 && rows.ndim() == 1 && planes.ndim() == 3 && mask.ndim() == 2 &&
+                    rows.shape(0) == found.shape(0) && mask.shape(0) == found.shape(0) &&
+                    mask.shape(1) == found.shape(1) && planes.shape(2) == found.shape(1);
+  if (!fits)
+    throw py::value_error(
+        "found and mask must have the shape (frames, pixels), rows (frames,) and planes "
+        "(rows, stages, pixels)");
+  const std::int64_t frames = found.shape(0), pixels = found.shape(1), stages = planes.shape(1);
+  shotsieve::io::MaskFlags flags{{}, {}, bad_bits};
+  for (int i = 0; i < 3; ++i) {
+    flags.flag[i] = static_cast<std::uint8_t>(flag[i]);
+    flags.bit[i] = bit[i];
+  }
+  const std::uint8_t* from = found.data();
+  const std::int32_t* row = rows.data();
+  std::uint32_t* to = mask.mutable_data();
+  for (std::int64_t i = 0; i < frames; ++i)
+    if (row[i] >= planes.shape(0)) throw py::index_error("there is no row " + std::to_string(row[i]));
+  bool known = true;
+  {
+    py::gil_scoped_release nogil;
+    for (std::int64_t i = 0; i < frames && known; ++i) {
+      if (row[i] < 0)
+        std::fill_n(to + i * pixels, pixels, unknown);
+      else
+        known = shotsieve::io::full_mask(from + i * pixels, pixels, planes.data() + row[i] * stages * pixels,
+                                         stages, flags, to + i * pixels);
+    }
+  }
+  if (!known) throw py::index_error("a pixel is in a gain stage that has no mask");
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_io, m) {
@@ -128,6 +170,17 @@ PYBIND11_MODULE(_io, m) {
         "bytes,\n"
         "into `dest` (any writable C-contiguous buffer) at byte `dest_offset`.\n\n"
         "Raises ValueError when they do not fit. The GIL is released.\n"
+        "Promise: exact.");
+  m.def("full_masks", &full_masks, py::arg("found").noconvert(), py::arg("rows"),
+        py::arg("planes").noconvert(), py::arg("mask").noconvert(), py::arg("flag"), py::arg("bit"),
+        py::arg("bad_bits"), py::arg("unknown"),
+        "Fill `mask`, uint32 (frames, pixels), from what the kernel found, uint8 (frames, pixels), and the "
+        "static\n"
+        "`planes`, uint32 (rows, stages, pixels): the bits of the stage, and bit[i] for flag[i]; the first "
+        "only\n"
+        "where the stage has none of `bad_bits`. A row of -1 is `unknown` throughout. The GIL is "
+        "released.\n\n"
+        "Raises ValueError when shapes do not fit, IndexError for a row or a stage that there is not.\n"
         "Promise: exact.");
   m.def(
       "bitshuffle_block", &bitshuffle_block, py::arg("chunk"), py::arg("nbytes"), py::arg("size"),

@@ -2,48 +2,62 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .calibrate import NOT_FINITE, OUT_OF_RANGE, STAGE_BITS, WRONG_GAIN
 from .constants.bad_pixels import BadPixels
+from .cpus import usable_cpus
 from .sparse_masks import SparseMasks
+from .unpack import native
 
 if TYPE_CHECKING:
     from .calibrate import Tables
 
+_FLAGS = (
+    (NOT_FINITE, int(BadPixels.VALUE_IS_NAN)),
+    (OUT_OF_RANGE, int(BadPixels.VALUE_OUT_OF_RANGE)),
+    (WRONG_GAIN, int(BadPixels.WRONG_GAIN_VALUE)),
+)
+_TOGETHER = 16
+"""Frames that a thread masks before it takes more."""
 
-def make_masks(stage: np.ndarray, rows: np.ndarray, tables: Tables) -> np.ndarray:
-    """Put the full mask of kept frames together: the static bits of each pixel's stage and what was found
-    in it.
+
+def make_masks(
+    stage: np.ndarray, rows: np.ndarray, tables: Tables, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Put the full mask of kept frames together, in threads: the static bits of each pixel's stage and what
+    was found in it.
 
     Parameters
     ----------
-    stage : ndarray of uint8, shape (K, M, n_pixels)
+    stage : ndarray of uint8, shape (K, M, n_pixels), C-contiguous
         As the kernel wrote it.
     rows : ndarray of int32, shape (K, M)
         Rows of the tables, -1 without constants.
     tables : Tables
+    out : ndarray of uint32, shape (K, M, n_pixels), C-contiguous, optional
+        Where they go.
 
     Returns
     -------
     ndarray of uint32, shape (K, M, n_pixels)
         BadPixels bits. VALUE_IS_NAN is set only where no static bit explains the missing value.
     """
-    mask = np.empty(stage.shape, "u4")
-    for shot, module in np.ndindex(*rows.shape):
-        found = stage[shot, module]
-        row = rows[shot, module]
-        if row < 0:
-            mask[shot, module] = BadPixels.NO_DARK_DATA
-            continue
-        planes, out = tables.mask[row], mask[shot, module]
-        np.copyto(out, planes[0])
-        # Nearly all pixels are in high gain; NumPy finds the others in a bool array many times as fast.
-        switched = np.flatnonzero((found & STAGE_BITS) != 0)
-        out[switched] = planes[found[switched] & STAGE_BITS, switched]
-        _flag(found, out, tables.bad_bits)
+    mask = np.empty(stage.shape, "u4") if out is None else out
+    masks_of = native().full_masks
+    found, made, row = stage.reshape(rows.size, -1), mask.reshape(rows.size, -1), rows.reshape(-1)
+    told = [*zip(*_FLAGS, strict=True), tables.bad_bits, int(BadPixels.NO_DARK_DATA)]
+
+    def some(first: int) -> None:
+        part = slice(first, first + _TOGETHER)
+        masks_of(found[part], row[part], tables.mask, made[part], *told)
+
+    with ThreadPoolExecutor(usable_cpus()) as pool:
+        for _ in pool.map(some, range(0, rows.size, _TOGETHER)):
+            pass
     return mask
 
 

@@ -126,7 +126,7 @@ def test_what_is_shared_is_found_as_well_as_a_median_can(rng, level):
     sizes = {"banks": (1, 2), "rows": (352, 2), "columns": (1, 192)}
     number = {"banks": high * wide, "rows": wide, "columns": high}[level]
     errors = []
-    for _ in range(4):
+    for _ in range(50):  # the rms of columns is then known to 0.7 %, and 1.3 is 3.7 % above 1.25
         shared = 8 * rng.standard_normal(sizes[level])
         shared = np.repeat(shared, shape[1] // shared.shape[1], axis=1)
         values = np.broadcast_to(shared, shape) + sigma * rng.standard_normal(shape)
@@ -134,8 +134,8 @@ def test_what_is_shared_is_found_as_well_as_a_median_can(rng, level):
         found = bank_shifts((values * 256).astype("f4"), np.ones(shape, bool), (high, wide), 1 << 30, **only)
         errors.append(found / 256 - shared)
     rms = np.sqrt(np.mean(np.square(errors)))
-    # Of eight banks the rms is only known to a quarter.
-    assert rms < (1.3 if level != "banks" else 2.2) * sigma / np.sqrt(number)
+    # Of a hundred banks the rms is only known to 7 %.
+    assert rms < (1.3 if level != "banks" else 1.7) * sigma / np.sqrt(number)
 
 
 @pytest.mark.parametrize("passes", [1, 2])

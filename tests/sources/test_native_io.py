@@ -183,3 +183,38 @@ def test_lengths_in_a_bitshuffled_chunk():
     for block in (0, 3, 12, 2**32 - 1):
         assert _io.bitshuffle_block(sound[:8] + block.to_bytes(4, "big") + blocks, 38, 2) == -1
     assert _io.bitshuffle_block(sound[:12] + b"\xff\xff\xff\xff" + sound[16:], 38, 2) == -1
+
+
+FLAGS = ((0x10, 0x20, 0x40), (1 << 2, 1 << 3, 1 << 4), 0b1, 1 << 7)
+
+
+def test_full_masks_by_hand():
+    """Sixteen pixels at once, and the rest one by one: stage, flags, what is explained, no constants."""
+    planes = np.arange(2 * 3 * 37, dtype="u4").reshape(2, 3, 37) << 8
+    planes[1, 0, 5] |= 1  # bad, so that its missing value is explained
+    found = np.zeros((3, 37), "u1")
+    found[0, [3, 5, 20, 36]] = 0x10, 0x10, 0x21, 0x72
+    mask = np.full((3, 37), 9, "u4")
+    _io.full_masks(found, np.array([1, -1, 0], "i4"), planes, mask, *FLAGS)
+    expected = planes[1, 0].copy()
+    expected[3] |= 1 << 2
+    expected[20], expected[36] = planes[1, 1, 20] | 1 << 3, planes[1, 2, 36] | 0b11100
+    assert mask[0].tolist() == expected.tolist()
+    assert (mask[1] == 1 << 7).all()
+    assert mask[2].tolist() == planes[0, 0].tolist()
+
+
+def test_full_masks_refuse_what_does_not_fit():
+    found, planes, mask = np.zeros((1, 20), "u1"), np.zeros((1, 2, 20), "u4"), np.zeros((1, 20), "u4")
+    row = np.zeros(1, "i4")
+    with pytest.raises(IndexError, match="no row 1"):
+        _io.full_masks(found, row + 1, planes, mask, *FLAGS)
+    with pytest.raises(IndexError, match="gain stage"):
+        _io.full_masks(found + np.uint8(2), row, planes, mask, *FLAGS)
+    for wrong in (
+        (found[:, :19], row, planes, mask),
+        (found, row, planes[0], mask),
+        (found, row, planes, mask.T),
+    ):
+        with pytest.raises((ValueError, TypeError)):
+            _io.full_masks(*wrong, *FLAGS)

@@ -16,7 +16,7 @@ from ..calibrate import (
     queue_calibration,
 )
 from ..constants.bad_pixels import BadPixels
-from ..frame_masks import flag_masks, make_masks
+from ..frame_masks import flag_masks
 from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
@@ -371,7 +371,7 @@ class BlockRunner:
         tables = self.job.tables
         if not self.corrected:
             rows = np.where(slot.present[at], slot.rows[at], -1)
-            return stage & np.uint8(STAGE_BITS), make_masks(stage, rows, tables)
+            return stage & np.uint8(STAGE_BITS), self.second.masks(stage, rows)
         detector = self.job.source.detector
         planes = self._planes(slot.raw[at].reshape(len(at), self.modules, self.planes, *detector.frame_shape))
         mask = planes["mask"].reshape(stage.shape)

@@ -19,7 +19,7 @@ STEPS = {
     "decide": "measures into the table, and the rule",
     "calibrate kept": "kept shots to pixels, stages and masks",
     "write": "compression, checksums and files",
-    "finish": "indices of the files of a part",
+    "finish": "indices of the files of a part, and putting these on the disk",
     "commit": "checksums of these files, and what says that the part is complete",
 }
 """What the steps are; all but the first follow each other."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..calibrate import COUNTS, list_frames, queue_calibration
 from ..compact import queue_compaction
+from ..frame_masks import make_masks
 from ..shifts import Shifts
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class PixelPass:
         self._frames = device.empty_pinned((frames,), "i4")
         self._groups = device.empty_pinned((frames, 3), "i4")
         self._pinned: dict[str, np.ndarray] = {}
+        self._masks: np.ndarray | None = None
         self._device_keep = device.twin(self._keep)
         self._device_frames = device.twin(self._frames)
         self._device_groups = device.twin(self._groups)
@@ -176,13 +178,23 @@ class PixelPass:
         shots = slot.counts.reshape(self.block_shots, self.modules, COUNTS)
         shots[at] = self._counts[: k * self.modules].reshape(k, self.modules, COUNTS)
 
+    def masks(self, stage: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the masks of shots that were fetched, uint32 (k, M, n); good as long as these."""
+        if self._masks is None:
+            self._masks = np.empty(self.stage.shape, "u4")
+        return make_masks(stage, rows, self.job.tables, self._masks[: len(stage)])
+
     def fetch(self, k: int, stream: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Copy pixels and stages of the first `k` shots to the host, and wait: float32, uint8 (k, M, n)."""
+        """Return pixels and stages of the first `k` shots on the host, and wait: float32, uint8 (k, M, n).
+
+        They are good until something is queued again.
+        """
         device = self.backend.device
         for name in ("pixels", "stage"):
             source = getattr(self, name)
             if name not in self._pinned:
-                self._pinned[name] = device.empty_pinned(source.shape, source.dtype)
+                on_host = isinstance(source, np.ndarray)  # then nothing is copied
+                self._pinned[name] = source if on_host else device.empty_pinned(source.shape, source.dtype)
             device.to_host(self._pinned[name][:k], source[:k], stream)
         device.wait(device.record(stream))
         return self._pinned["pixels"][:k], self._pinned["stage"][:k]

@@ -202,12 +202,12 @@ class _Kept:
         self.parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 
     def append(self, shots: np.ndarray, present: np.ndarray, frames: Any, peaks: Any = ()) -> None:
-        if self.modules is not None:
+        if self.modules is not None:  # a choice by numbers copies
             present = present[:, self.modules]
             frames = {name: values[:, self.modules] for name, values in frames.items()}
-        elif "data" in frames:
-            # They may lie in a buffer that is filled again; all else was made for this call.
-            frames = {**frames, "data": frames["data"].copy()}
+        else:  # pixels and masks may lie in buffers that are filled again; all else was made for this call
+            again = {name: frames[name].copy() for name in ("data", "mask") if name in frames}
+            frames = {**frames, **again}
         self.parts.append((shots, present, frames))
 
     def take(self) -> dict[str, Any]:
