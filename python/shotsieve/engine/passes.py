@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import NoRoom
+from ..errors import NoRoom, OutputError
 from ..telling import tell
 from ..write.journal import Entry
 from ..write.part import Part
@@ -196,10 +197,10 @@ class Pass:
         except BaseException:
             if sink is not None:
                 sink.abort()
+            _close_after_an_error(self.job.pixel_jobs)
             raise
-        finally:
-            for one in self.job.pixel_jobs:
-                one.close(complete=False)
+        for one in self.job.pixel_jobs:
+            one.close(complete=False)
         notes = [] if sink is None else list(sink.notes)
         losses = getattr(self.job.source, "losses", None)
         if losses is not None and self.tells_losses:
@@ -226,8 +227,15 @@ def write_sums(job: Job, side: Path, step: Step) -> None:
             for number in range(step.complete):
                 one.take(step.place(number))
         except BaseException:
-            one.close(complete=False)
+            _close_after_an_error([one])
             raise
         one.close()
     if job.pump is not None:
         job.pump.write(side)
+
+
+def _close_after_an_error(measures: Iterable[Any]) -> None:
+    """Close files of measures; that the disk refuses this too must not hide why it is done."""
+    for one in measures:
+        with suppress(OSError, OutputError):
+            one.close(complete=False)

@@ -48,6 +48,8 @@ class NxFile:
         self, path: Path, form: str, version: int, what: str, settings: Mapping[str, object]
     ) -> None:
         self._stack = ExitStack()
+        # Kept open: what HDF5 holds back of a dataset it writes when that is closed, where nothing is raised.
+        self._growing: dict[str, h5py.Dataset] = {}
         file = self._stack.enter_context(created(path, form, version, what))
         file.attrs["default"] = "entry"
         self.entry = file.create_group("entry", track_order=True)
@@ -83,6 +85,7 @@ class NxFile:
         shape, most = (0, *tail), (None, *tail)
         dataset = group.create_dataset(name, shape, dtype, maxshape=most, chunks=chunks, track_times=False)
         self._describe(dataset, unit, meaning)
+        self._growing[dataset.name] = dataset
 
     def grow_keys(self, group: h5py.Group) -> None:
         """Make the datasets that say which shot each row is of."""
@@ -92,9 +95,11 @@ class NxFile:
     def extend(self, group: h5py.Group, values: Mapping[str, np.ndarray]) -> None:
         """Add rows to all growing datasets of a group."""
         for name, rows in values.items():
-            start = len(group[name])
-            group[name].resize(start + len(rows), axis=0)
-            group[name][start:] = rows
+            dataset = self._growing[f"{group.name}/{name}"]
+            start = len(dataset)
+            dataset.resize(start + len(rows), axis=0)
+            dataset[start:] = rows
+            dataset.flush()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
