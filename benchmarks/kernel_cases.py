@@ -273,7 +273,11 @@ def pair_sums(quick: bool, rate: float = 0.1, events: bool = False, values: bool
         )  # fmt: skip
 
     def scratch(backend: Backend) -> int:
-        return backend.native.pair_scratch_bytes(n_frames=n, n_others=n, events=events)
+        if values:
+            return 0
+        return backend.native.pair_scratch_bytes(
+            n_frames=n, n_others=0, n_places=pixels, n_parts=parts, events=events
+        )
 
     moved = frames.nbytes + outputs["sums"].nbytes
     inputs = {"frames": frames, **plan.arrays}

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "correlation_events.cuh"
+#include "correlation_matrix.cuh"
 #include "launch.cuh"
 
 namespace shotsieve {
@@ -49,8 +50,11 @@ unsigned event_grid(std::int64_t items) {
 
 }  // namespace
 
-std::int64_t pair_scratch_bytes(std::int32_t n_frames, std::int32_t, bool events) {
-  return events ? std::int64_t{device::kEventBlocks} * device::kEventThreads * n_frames * 4 : 0;
+std::int64_t pair_scratch_bytes(std::int32_t n_frames, std::int32_t n_others, std::int32_t n_places,
+                                std::int32_t n_parts, bool events) {
+  if (events) return std::int64_t{device::kEventBlocks} * device::kEventThreads * n_frames * 4;
+  const std::int64_t units = n_places / device::kUnitPlaces + std::int64_t{n_parts};
+  return units * device::kUnitPlaces * device::rows_of_all(n_frames, n_others);
 }
 
 std::int64_t lag_scratch_bytes(std::int64_t n_trains, std::int32_t n_frames, std::int32_t n_places,
@@ -63,25 +67,32 @@ void pair_sums(const CountPairs& c, const Where& where) {
   const std::int64_t tasks = c.n_trains * c.plan.n_parts;
   if (tasks == 0 || c.n_frames == 0 || c.n_others == 0) return;
   clear(c.largest, tasks * 4, stream);
-  const std::int64_t frames = std::int64_t{c.n_frames} + (c.others != nullptr ? c.n_others : 0);
-  SS_LAUNCH(device::count_frames_kernel, grid_of(tasks * frames, "count_frames"), device::kPairThreads, 0,
-            stream, c);
-  check_launch("count_frames");
-  if (c.events) {
-    clear(c.sums, tasks * c.n_frames * c.n_others * 4, stream);
-    const std::int64_t blocks =
-        (c.n_trains * c.plan.n_places + device::kEventThreads - 1) / device::kEventThreads;
-    const auto grid = static_cast<unsigned>(std::min<std::int64_t>(blocks, device::kEventBlocks));
-    if (grid == 0) return;
-    SS_LAUNCH(device::count_events_kernel, grid, device::kEventThreads, 0, stream, c,
-              reinterpret_cast<std::uint32_t*>(c.scratch));
-    check_launch("count_events");
-    return;
-  }
+  clear(c.frame_sums, tasks * c.n_frames * 4, stream);
+  clear(c.sums, tasks * c.n_frames * c.n_others * 4, stream);
+  const std::int64_t warps = std::int64_t{device::most_pieces(c.plan, device::kUnitPlaces)} *
+                             (device::packed_rows(c) / device::kPackRows);
+  const unsigned packers = grid_of((warps * 32 - 1) / device::kMatrixThreads + 1, "pack_frames");
   const PairTiles tiles(c.n_frames, c.n_others, c.others != nullptr, device::kTileFrames);
-  SS_LAUNCH(device::count_matrix_kernel, grid_of(tasks * tiles.all, "count_matrix"), device::kPairThreads, 0,
-            stream, c, tiles.columns, tiles.all);
-  check_launch("count_matrix");
+  const unsigned multipliers =
+      grid_of(device::most_pieces(c.plan, device::kSlicePlaces) * tiles.all, "multiply_frames");
+  // Trains one after the other: there is room for one that is packed.
+  for (std::int64_t train = 0; train < c.n_trains; ++train) {
+    SS_LAUNCH(device::pack_frames_kernel, packers, device::kMatrixThreads, 0, stream, c, train,
+              c.events ? nullptr : c.scratch);
+    check_launch("pack_frames");
+    if (c.events) continue;
+    SS_LAUNCH(device::multiply_frames_kernel, multipliers, device::kMatrixThreads, 0, stream, c, train,
+              c.scratch, tiles.columns, tiles.all);
+    check_launch("multiply_frames");
+  }
+  if (!c.events) return;
+  const std::int64_t blocks =
+      (c.n_trains * c.plan.n_places + device::kEventThreads - 1) / device::kEventThreads;
+  const auto grid = static_cast<unsigned>(std::min<std::int64_t>(blocks, device::kEventBlocks));
+  if (grid == 0) return;
+  SS_LAUNCH(device::count_events_kernel, grid, device::kEventThreads, 0, stream, c,
+            reinterpret_cast<std::uint32_t*>(c.scratch));
+  check_launch("count_events");
 }
 
 void pair_sums(const ValuePairs& c, const Where& where) {

@@ -11,10 +11,6 @@
 namespace shotsieve::device {
 
 constexpr int kPairThreads = 256;
-constexpr int kTileFrames = 64;  // a block makes the sums of this many frames with as many
-constexpr int kTileBytes = 64;   // from this many pixels at a time
-constexpr int kTileWords = kTileBytes / 4 + 1;
-constexpr int kThreadFrames = 4;  // a thread those of 4 with 4
 
 constexpr int kEventThreads = 128;
 constexpr int kEventBlocks = 512;
@@ -35,108 +31,24 @@ __device__ inline void tile_of(std::int64_t number, std::int32_t columns, bool w
   column = static_cast<std::int32_t>(number);
 }
 
-// Brings the bytes of some frames and places in; zeros beyond the last of either.
-__device__ inline void load_tile(const PartPlan& plan, const std::uint8_t* frames, std::int32_t n_frames,
-                                 std::int32_t first_frame, std::int32_t place, std::int32_t stop,
-                                 std::uint32_t* tile) {
-  auto* bytes = reinterpret_cast<std::uint8_t*>(tile);
-  for (int i = static_cast<int>(threadIdx.x); i < kTileFrames * kTileBytes; i += kPairThreads) {
-    const int t = i / kTileBytes, k = i % kTileBytes;
-    const bool there = (first_frame + t < n_frames) & (place + k < stop);
-    bytes[t * kTileWords * 4 + k] =
-        there ? frames[(first_frame + t) * plan.n_pixels + plan.order[place + k]] : std::uint8_t{0};
-  }
-}
-
-__global__ void count_matrix_kernel(CountPairs c, std::int32_t tile_columns, std::int64_t tiles) {
-  SS_SHARED(std::uint32_t, left, kTileFrames* kTileWords);
-  SS_SHARED(std::uint32_t, right, kTileFrames* kTileWords);
-  const std::int64_t task = blockIdx.x / tiles;
-  const std::int64_t train = task / c.plan.n_parts;
-  const auto part = static_cast<std::int32_t>(task % c.plan.n_parts);
-  const bool whole = c.others != nullptr;
-  std::int32_t tile_row, tile_column;
-  tile_of(blockIdx.x % tiles, tile_columns, whole, tile_row, tile_column);
-  const std::int32_t row = tile_row * kTileFrames, column = tile_column * kTileFrames;
-  const std::uint8_t* first = c.counts + train * c.n_frames * c.plan.n_pixels;
-  const std::uint8_t* second = whole ? c.others + train * c.n_others * c.plan.n_pixels : first;
-  const int y = static_cast<int>(threadIdx.x) / 16, x = static_cast<int>(threadIdx.x) % 16;
-  int sums[kThreadFrames][kThreadFrames] = {};
-  const std::int32_t stop = c.plan.part_start[part + 1];
-  for (std::int32_t place = c.plan.part_start[part]; place < stop; place += kTileBytes) {
-    __syncthreads();
-    load_tile(c.plan, first, c.n_frames, row, place, stop, left);
-    load_tile(c.plan, second, c.n_others, column, place, stop, right);
-    __syncthreads();
-    for (int k = 0; k < kTileBytes / 4; ++k) {
-      int a[kThreadFrames], b[kThreadFrames];
-      for (int i = 0; i < kThreadFrames; ++i) {
-        a[i] = static_cast<int>(left[(y + 16 * i) * kTileWords + k]);
-        b[i] = static_cast<int>(right[(x + 16 * i) * kTileWords + k]);
-      }
-      for (int i = 0; i < kThreadFrames; ++i) {
-        for (int j = 0; j < kThreadFrames; ++j) sums[i][j] = __dp4a(a[i], b[j], sums[i][j]);
-      }
-    }
-  }
-  const bool mirrored = !whole && tile_row != tile_column;  // a tile on the diagonal has both of each pair
-  std::int32_t* out = c.sums + task * c.n_frames * c.n_others;
-  for (int i = 0; i < kThreadFrames; ++i) {
-    for (int j = 0; j < kThreadFrames; ++j) {
-      const std::int32_t t = row + y + 16 * i, u = column + x + 16 * j;
-      if (t >= c.n_frames || u >= c.n_others) continue;
-      out[std::int64_t{t} * c.n_others + u] = sums[i][j];
-      if (mirrored) out[std::int64_t{u} * c.n_others + t] = sums[i][j];
-    }
-  }
-}
-
-// Sums of frames and the largest count, a block for each part and frame.
-__global__ void count_frames_kernel(CountPairs c) {
-  SS_SHARED(int, sums, kPairThreads);
-  SS_SHARED(int, largest, kPairThreads);
-  const std::int32_t frames = c.n_frames + (c.others != nullptr ? c.n_others : 0);
-  const std::int64_t task = blockIdx.x / frames;
-  const auto t = static_cast<std::int32_t>(blockIdx.x % frames);
-  const std::int64_t train = task / c.plan.n_parts;
-  const auto part = static_cast<std::int32_t>(task % c.plan.n_parts);
-  const std::uint8_t* frame = t < c.n_frames
-                                  ? c.counts + (train * c.n_frames + t) * c.plan.n_pixels
-                                  : c.others + (train * c.n_others + t - c.n_frames) * c.plan.n_pixels;
-  int sum = 0, most = 0;
-  const auto own = static_cast<std::int32_t>(threadIdx.x);
-  for (std::int32_t place = c.plan.part_start[part] + own; place < c.plan.part_start[part + 1];
-       place += kPairThreads) {
-    const int count = frame[c.plan.order[place]];
-    sum += count;
-    most = count > most ? count : most;
-  }
-  sums[own] = sum;
-  largest[own] = most;
-  for (int half = kPairThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (own < half) {
-      sums[own] += sums[own + half];
-      largest[own] = largest[own] > largest[own + half] ? largest[own] : largest[own + half];
-    }
-  }
-  if (own != 0) return;
-  if (t < c.n_frames) c.frame_sums[task * c.n_frames + t] = sums[0];
-  atomicMax(c.largest + task, largest[0]);
-}
-
-// The part of a place: the last that starts at or before it.
-__device__ inline std::int32_t part_of(const PartPlan& plan, std::int32_t place) {
-  std::int32_t low = 0, high = plan.n_parts;
+// The last part for which `begun` holds; it holds for the first, and for none after one for which it does
+// not.
+template <class Begun>
+__device__ inline std::int32_t last_part(std::int32_t n_parts, Begun begun) {
+  std::int32_t low = 0, high = n_parts;
   while (high - low > 1) {
     const std::int32_t middle = (low + high) / 2;
-    if (plan.part_start[middle] <= place) {
+    if (begun(middle)) {
       low = middle;
     } else {
       high = middle;
     }
   }
   return low;
+}
+
+__device__ inline std::int32_t part_of(const PartPlan& plan, std::int32_t place) {
+  return last_part(plan.n_parts, [&](std::int32_t p) { return plan.part_start[p] <= place; });
 }
 
 // A thread takes a pixel and keeps a list of what is not 0; each event is paired with those before it.

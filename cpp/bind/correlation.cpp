@@ -169,7 +169,9 @@ void pair_sums_py(const py::object& frames, const py::object& others, const py::
     call.events = events;
     const std::vector<std::int64_t> shape{call.n_trains, call.plan.n_parts};
     call.largest = view_array(largest, "largest", "<i4", shape, true).as<std::int32_t>();
-    call.scratch = read_scratch(scratch, pair_scratch_bytes(call.n_frames, call.n_others, events));
+    call.scratch =
+        read_scratch(scratch, pair_scratch_bytes(call.n_frames, second == nullptr ? 0 : call.n_others,
+                                                 call.plan.n_places, call.plan.n_parts, events));
     // Safe without the GIL: the caller holds references to every array for the length of the call.
     const py::gil_scoped_release release;
     pair_sums(call, where);
@@ -299,8 +301,9 @@ void bind_correlation(py::module_& m) {
         py::arg("sums"), py::kw_only(), py::arg("plan"), py::arg("stream") = 0, py::arg("threads") = 1);
   m.def("event_lag_sums", &event_lag_sums_py, kEventLagDoc, py::arg("own"), py::arg("lags"), py::arg("sums"),
         py::kw_only(), py::arg("n_frames"), py::arg("plan"), py::arg("stream") = 0, py::arg("threads") = 1);
-  m.def("pair_scratch_bytes", &pair_scratch_bytes, "Bytes of scratch that pair_sums needs; 0 on the CPU.",
-        py::kw_only(), py::arg("n_frames"), py::arg("n_others"), py::arg("events"));
+  m.def("pair_scratch_bytes", &pair_scratch_bytes,
+        "Bytes of scratch that pair_sums needs; 0 on the CPU. n_others: 0 for None.", py::kw_only(),
+        py::arg("n_frames"), py::arg("n_others"), py::arg("n_places"), py::arg("n_parts"), py::arg("events"));
   m.def("lag_scratch_bytes", &lag_scratch_bytes, "Bytes of scratch that lag_sums needs; 0 on the CPU.",
         py::kw_only(), py::arg("n_trains"), py::arg("n_frames"), py::arg("n_places"), py::arg("n_parts"),
         py::arg("n_lags"));

@@ -40,7 +40,7 @@ struct CountPairs {
   std::int32_t* sums;          // (n_trains, n_parts, n_frames, n_others)
   std::int32_t* frame_sums;    // (n_trains, n_parts, n_frames) of the counts
   std::int32_t* largest;  // (n_trains, n_parts) largest count of a pixel; beyond kMostCount sums are wrong
-  std::uint8_t* scratch;  // pair_scratch_bytes(), for events on a device
+  std::uint8_t* scratch;  // pair_scratch_bytes(), on a device
   std::int64_t n_trains;
   std::int32_t n_frames, n_others;
   bool events;  // by lists of what is not 0; else by a product of matrices of bytes
@@ -103,7 +103,9 @@ struct EventLags {
 };
 
 // Bytes of device memory that a call needs beside its arguments; 0 on the CPU. `events`: lists are made.
-std::int64_t pair_scratch_bytes(std::int32_t n_frames, std::int32_t n_others, bool events);
+// n_others: 0 where frames are multiplied with themselves.
+std::int64_t pair_scratch_bytes(std::int32_t n_frames, std::int32_t n_others, std::int32_t n_places,
+                                std::int32_t n_parts, bool events);
 std::int64_t lag_scratch_bytes(std::int64_t n_trains, std::int32_t n_frames, std::int32_t n_places,
                                std::int32_t n_parts, std::int32_t n_lags);
 

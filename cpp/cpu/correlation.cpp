@@ -131,7 +131,7 @@ void clear(const CountPairs& c, const Part& part) {
 
 }  // namespace
 
-std::int64_t pair_scratch_bytes(std::int32_t, std::int32_t, bool) { return 0; }
+std::int64_t pair_scratch_bytes(std::int32_t, std::int32_t, std::int32_t, std::int32_t, bool) { return 0; }
 
 void pair_sums(const CountPairs& c, const Where& where) {
   const std::int64_t tasks = c.n_trains * c.plan.n_parts;

@@ -13,8 +13,9 @@
 //   CUEMU_FENCE=0     device memory from the heap: no fault on reading out of bounds, but quicker to allocate
 //   -DCUEMU_THREADS   a kernel's threads are OS threads: for -fsanitize=thread, tiny launches only
 //
-// Not there: weak memory order (a missing __threadfence goes unnoticed), cooperative groups, textures, tensor
-// cores, cp.async, inline PTX, CUB, and blocks that spin until another block has done something.
+// Not there: weak memory order (a missing __threadfence goes unnoticed), cooperative groups, textures,
+// products on tensor cores but one (cuemu::mma_m16n8k32), cp.async, inline PTX, CUB, and blocks that spin
+// until another block has done something.
 #pragma once
 
 #include "intrinsics.hpp"

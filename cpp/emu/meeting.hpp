@@ -6,7 +6,7 @@
 
 namespace cuemu {
 
-enum class WarpOp : unsigned char { Sync, Shuffle, Vote, Reduce };
+enum class WarpOp : unsigned char { Sync, Shuffle, Vote, Reduce, Product };
 
 // What the lanes of a meeting handed in.
 struct Gathered {

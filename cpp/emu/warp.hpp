@@ -61,6 +61,33 @@ T reduce(unsigned mask, T value, Site at, Combine combine) {
   });
 }
 
+// mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 with d for c: d += a b, by the places that PTX gives to the
+// elements. Of lane 4 g + q are row g of a (a[0], a[2]) and row g + 8 (a[1], a[3]), column g of b, both at k
+// from 4 q (a[0], a[1], b[0]) and 16 + 4 q on; rows g and g + 8 of d at columns 2 q and 2 q + 1.
+inline void mma_m16n8k32(int (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                         Site at = Site::here()) {
+  struct Fragments {
+    const unsigned *a, *b;
+  } const own{a, b};
+  const int g = lane().index % kWarp / 4, q = lane().index % 4;
+  const auto bits = static_cast<std::uint64_t>(reinterpret_cast<std::uintptr_t>(&own));
+  exchange(WarpOp::Product, ~0u, bits, at, [&](Gathered& all) {
+    const auto of = [&](int l) {
+      return reinterpret_cast<const Fragments*>(static_cast<std::uintptr_t>(all.value[l]));
+    };
+    for (int k = 0; k < 8; ++k) {  // four bytes each
+      for (int e = 0; e < 4; ++e) {
+        const unsigned left = of(4 * g + k % 4)->a[2 * (k / 4) + e / 2];
+        const unsigned right = of(4 * (2 * q + e % 2) + k % 4)->b[k / 4];
+        d[e] = __dp4a(static_cast<int>(left), static_cast<int>(right), d[e]);
+      }
+    }
+    return 0;
+  });
+  // What a lane handed in must stay until all have read it.
+  exchange(WarpOp::Product, ~0u, 0, at, [](Gathered&) { return 0; });
+}
+
 template <class T, std::size_t N>
 T (&shared_array(const void* key, const char* name, Site at))
 [N] {

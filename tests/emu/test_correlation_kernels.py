@@ -1,18 +1,15 @@
-"""The kernels of correlation against a sequential program, and each barrier is missed when it is gone."""
+"""The kernels of correlation against a sequential program; missing barriers and mistakes are noticed."""
 
 from __future__ import annotations
 
 import pytest
 
-from .workshop import CLEAN_SEEDS, Program
+from .workshop import CLEAN_SEEDS, MISTAKES, Program
 
 CORRELATION = "cuda/correlation.cuh"
 KINDS = ("counts", "events", "values", "lags")
 # In the order of the file: the kind of sums that miss the barrier, and where it is.
 BARRIERS = (
-    ("counts", "before a tile is loaded"),
-    ("counts", "after it is loaded"),
-    ("counts", "before each half of the sums of frames"),
     ("values", "before a tile is loaded"),
     ("values", "after it is loaded"),
     ("lags", "before the sums of the next lag"),
@@ -45,6 +42,11 @@ def test_sums_are_those_of_the_definition_with_every_seed(program, kind):
 @pytest.mark.parametrize(("barrier", "kind"), NUMBERED)
 def test_removed_barrier_is_noticed(program, barrier, kind):
     program.check_faulty(kind, CASES, "large", barrier, sign="wrong")
+
+
+@pytest.mark.parametrize("number", MISTAKES, ids=[fault.old for fault in MISTAKES.values()])
+def test_mistake_in_the_products_is_noticed(program, number):
+    program.check_faulty("counts", CASES, "large", str(number), sign="wrong|crash")
 
 
 @pytest.mark.parametrize("kind", KINDS)

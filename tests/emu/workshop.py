@@ -45,6 +45,24 @@ class Fault:
         return text[:at] + self.new + text[at + len(self.old) :]
 
 
+MATRIX = "cuda/correlation_matrix.cuh"
+# Products of matrices need no barrier, but each number in its place; keys are values of `gone`.
+MISTAKES = {
+    100 + k: Fault(MATRIX, right, f"(gone == {100 + k} ? {wrong} : {right})")
+    for k, (right, wrong) in enumerate(
+        [
+            ("low.x", "top.y"),  # rows g + 8 of the left matrix
+            ("b[j].z", "b[j].x"),  # the second half of a row
+            ("8 * (k / 2)", "8 * (k % 2)"),  # rows of the sums
+            ("2 * q + k % 2", "q + 4 * (k % 2)"),  # columns of the sums
+            ("column >= row + kWarpRows", "column >= row"),
+            ("place < piece.stop ? c.plan.order[place] : -1", "c.plan.order[place]"),
+            ("t + k < frames", "true"),
+        ]
+    )
+}
+
+
 @dataclass(frozen=True)
 class Variant:
     """A program of `programs/` with some faults planted in it or in the package's files that it includes."""

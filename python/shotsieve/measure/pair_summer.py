@@ -65,7 +65,12 @@ class PairSummer:
         parts = len(self.plan.part_bin)
         room = max(1, min(trains, SUMS_BYTES // max(1, parts * length * width * kind.itemsize)))
         sums, frame_sums = [], []
-        need = self.backend.native.pair_scratch_bytes(n_frames=length, n_others=width, events=events)
+        need = 0
+        if counts:
+            need = self.backend.native.pair_scratch_bytes(
+                n_frames=length, n_others=0 if others is None else width,
+                n_places=len(self.plan.arrays["order"]), n_parts=parts, events=events,
+            )  # fmt: skip
         empty = self.backend.device.empty
         scratch = empty((need,), "u1") if need else None
         for start in range(0, trains, room):

@@ -1,6 +1,6 @@
 // The kernels of correlation over time on random input, against loops over pixels. Arguments: the kind of
 // sums, how often, "small" for ThreadSanitizer, where every CUDA thread is an OS thread, or "large", and
-// which barrier is left out.
+// which barrier is left out or which mistake is made.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -10,7 +10,7 @@
 #include <vector>
 
 namespace {
-int gone = -1;  // the barrier that is left out: see optional_barriers() in workshop.py
+int gone = -1;  // optional_barriers() and MISTAKES in workshop.py
 }
 
 #include "cuda/correlation.cu"
@@ -115,12 +115,15 @@ shotsieve::EventTable listed(const Parts& parts, int trains, const std::vector<s
   return {to_device(events), to_device(train_start), to_device(place_start)};
 }
 
+// Frames of a part of a tile, or of one and a part.
+int between_tiles() { return between(0, 1) == 1 ? between(1, 70) : between(129, 150); }
+
 void counts_once(const shotsieve::Where& where, bool events, bool small) {
-  // Also a small one has a part of two tiles.
+  // Also a small one has a part of two rows of bytes.
   const Parts parts = small ? Parts(70, 1) : Parts(between(1, 200), between(1, 3));
-  const int trains = small ? 1 : between(1, 2), frames = small ? 2 : between(1, 70);
+  const int trains = small ? 1 : between(1, 2), frames = small ? 2 : between_tiles();
   const bool two = !small && between(0, 1) == 1;
-  const int others = two ? between(1, 70) : frames;
+  const int others = two ? between_tiles() : frames;
   const auto first = random_frames<std::uint8_t>(trains * frames * parts.n_pixels, 1, 127);
   const auto second = two ? random_frames<std::uint8_t>(trains * others * parts.n_pixels, 1, 127) : first;
   const Wanted<std::uint8_t, std::int32_t> wanted(parts, trains, first, frames, second, others, two);
@@ -132,8 +135,8 @@ void counts_once(const shotsieve::Where& where, bool events, bool small) {
   c.sums = to_device(std::vector<std::int32_t>(wanted.sums.size(), -1));
   c.frame_sums = to_device(std::vector<std::int32_t>(wanted.frame_sums.size(), -1));
   c.largest = to_device(std::vector<std::int32_t>(wanted.largest.size(), -1));
-  c.scratch = device_only<std::uint8_t>(
-      static_cast<std::size_t>(shotsieve::pair_scratch_bytes(frames, others, events)));
+  c.scratch = device_only<std::uint8_t>(static_cast<std::size_t>(
+      shotsieve::pair_scratch_bytes(frames, two ? others : 0, c.plan.n_places, c.plan.n_parts, events)));
   c.n_trains = trains;
   c.n_frames = frames;
   c.n_others = others;

@@ -104,6 +104,51 @@ __global__ void atomics(Atomics* a, int* seen) {
   seen[atomicAdd(&a->tickets, 1u)] = 1;
 }
 
+// Elements by the formulas of PTX ISA, "Matrix fragments for mma.m16n8k32": element i of a lane's registers.
+struct Products {
+  signed char a[16][32], b[32][8];
+  int d[16][8];
+};
+
+__global__ void tensor_product(Products* p) {
+  const int lane = static_cast<int>(threadIdx.x), group = lane >> 2, within = lane % 4;
+  unsigned a[4] = {}, b[2] = {};
+  for (int i = 0; i < 16; ++i) {
+    const int row = i < 4 || (i >= 8 && i < 12) ? group : group + 8;
+    const int column = within * 4 + (i & 3) + (i < 8 ? 0 : 16);
+    a[i / 4] |= static_cast<unsigned>(static_cast<unsigned char>(p->a[row][column])) << (8 * (i % 4));
+  }
+  for (int i = 0; i < 8; ++i) {
+    const int row = within * 4 + (i & 3) + (i < 4 ? 0 : 16);
+    b[i / 4] |= static_cast<unsigned>(static_cast<unsigned char>(p->b[row][group])) << (8 * (i % 4));
+  }
+  int d[4];
+  for (int i = 0; i < 4; ++i) d[i] = i;
+  cuemu::mma_m16n8k32(d, a, b);
+  for (int i = 0; i < 4; ++i) p->d[i < 2 ? group : group + 8][within * 2 + (i & 1)] = d[i];
+}
+
+void check_tensor_product() {
+  Products* p = nullptr;
+  cudaMallocHost(reinterpret_cast<void**>(&p), sizeof *p);
+  for (int k = 0; k < 32; ++k) {
+    for (int row = 0; row < 16; ++row) p->a[row][k] = static_cast<signed char>(37 * row + 11 * k * k - 128);
+    for (int column = 0; column < 8; ++column) {
+      p->b[k][column] = static_cast<signed char>(53 * column + 7 * k * k + 19);
+    }
+  }
+  SS_LAUNCH(tensor_product, 1, 32, 0, nullptr, p);
+  cudaStreamSynchronize(nullptr);
+  for (int row = 0; row < 16; ++row) {
+    for (int column = 0; column < 8; ++column) {
+      int sum = 2 * (row / 8) + column % 2;  // what was there before
+      for (int k = 0; k < 32; ++k) sum += p->a[row][k] * p->b[k][column];
+      EXPECT(p->d[row][column] == sum);
+    }
+  }
+  cudaFreeHost(p);
+}
+
 void check_atomics() {
   constexpr int kBlocks = 33;
   constexpr int kCount = kBlocks * 96;
@@ -259,6 +304,7 @@ void check_fork() {
 
 int main(int, char**) {
   check_warp_operations();
+  check_tensor_product();
   check_atomics();
   check_conversions();
   check_indices();
