@@ -20,32 +20,35 @@ struct EightInts {
   int value[kPixelsPerThread];
 };
 
-// Whether a pixel is in high gain; `plane` are the constants of its cell at the pixel.
-__device__ inline bool in_high_gain(const DarkRules& r, const float* plane, int adc, int digital) {
+// Whether pixel i of a thread is in high gain.
+template <class Constants>
+__device__ inline bool in_high_gain(const DarkRules& r, const Constants& constants, int i, int adc,
+                                    int digital) {
   if (r.encoding == Encoding::kCode) return r.fixed_stage <= 0 && digital == 0;
   if (r.fixed_stage >= 0) return r.fixed_stage == 0;
   const float level = static_cast<float>(digital);
-  if (!(level > plane[math::kThreshold0 * r.n_pixels])) return true;
+  const float threshold0 = constants.one(math::kThreshold0, i);
+  if (!(level > threshold0)) return true;
   if (r.table_planes != math::kForcedPlanes) return false;
-  const int stage = math::stage_by_threshold(level, plane[math::kThreshold0 * r.n_pixels],
-                                             plane[math::kThreshold1 * r.n_pixels]);
-  return math::force_stage(stage, static_cast<float>(adc), plane[math::kForceMedium * r.n_pixels],
-                           plane[math::kForceHigh * r.n_pixels]) == 0;
+  const int stage = math::stage_by_threshold(level, threshold0, constants.one(math::kThreshold1, i));
+  return math::force_stage(stage, static_cast<float>(adc), constants.one(math::kForceMedium, i),
+                           constants.one(math::kForceHigh, i)) == 0;
 }
 
 // adc - offset of eight pixels in 1/256 ADU, kNeverDark where a pixel is not in high gain or bad.
+template <bool Packed>
 __device__ inline EightInts load_values(const DarkRules& r, std::int64_t frame, std::int64_t row,
                                         std::int64_t pixel) {
   const std::uint16_t* words = r.words(frame) + pixel;
-  const float* table = r.table + row * r.table_planes * r.n_pixels + pixel;
+  const CellConstants<Packed> constants = constants_of_cell<Packed>(r, row, pixel);
   const EightWords adc = load_words(words);
   const EightWords digital = load_words(words + (r.planes - 1) * r.n_pixels);
-  const EightFloats offset = load_floats(table + math::kOffset * r.n_pixels);
-  const EightFloats gain = load_floats(table + math::kGain * r.n_pixels);
+  const EightFloats offset = constants.eight(math::kOffset);
+  const EightFloats gain = constants.eight(math::kGain);
   EightInts result;
   for (int i = 0; i < kPixelsPerThread; ++i) {
-    const bool usable =
-        math::usable_gain(gain.value[i]) != 0 && in_high_gain(r, table + i, adc.value[i], digital.value[i]);
+    const bool usable = math::usable_gain(gain.value[i]) != 0 &&
+                        in_high_gain(r, constants, i, adc.value[i], digital.value[i]);
     const int value = math::offset_units(static_cast<float>(adc.value[i]), offset.value[i]);
     result.value[i] = usable ? value : math::kNeverDark;
   }
@@ -72,6 +75,7 @@ __device__ inline void sum_block(unsigned& sum, int& count, unsigned* shared, in
   count = static_cast<int>(all);
 }
 
+template <bool Packed>
 __global__ void __launch_bounds__(kModeThreads) common_mode_kernel(CommonModeCall c) {
   SS_SHARED(unsigned, shared, 4 * kModeWarps);
   const DarkRules& r = c.rules;
@@ -90,7 +94,7 @@ __global__ void __launch_bounds__(kModeThreads) common_mode_kernel(CommonModeCal
       for (int& value : values[run].value) value = math::kNeverDark;
       if (at >= t.rows * t.columns) continue;
       const std::int64_t pixel = corner + at / t.columns * t.frame_columns + at % t.columns;
-      values[run] = load_values(r, frame, group.table_row, pixel);
+      values[run] = load_values<Packed>(r, frame, group.table_row, pixel);
       if (c.shifts.pixel == nullptr || c.shifts.pixel_row[frame] < 0) continue;
       const std::int32_t* before = c.shifts.pixel + c.shifts.pixel_row[frame] * r.n_pixels + pixel;
       for (int i = 0; i < kPixelsPerThread; ++i) {
@@ -121,6 +125,7 @@ __global__ void __launch_bounds__(kModeThreads) common_mode_kernel(CommonModeCal
   }
 }
 
+template <bool Packed>
 __global__ void __launch_bounds__(kModeThreads) cell_common_mode_kernel(CellModeCall c) {
   const DarkRules& r = c.rules;
   constexpr int kBlockPixels = kModeThreads * kPixelsPerThread;
@@ -136,7 +141,7 @@ __global__ void __launch_bounds__(kModeThreads) cell_common_mode_kernel(CellMode
   }
   for (std::int64_t k = 0; k < c.cells; ++k) {
     const std::int64_t frame = c.unit_frames[unit * c.cells + k];
-    const EightInts values = load_values(r, frame, c.unit_rows[unit * c.cells + k], pixel);
+    const EightInts values = load_values<Packed>(r, frame, c.unit_rows[unit * c.cells + k], pixel);
     const EightShifts of_tile = load_shifts(c.shifts, frame, pixel, r.n_pixels);
     for (int i = 0; i < kPixelsPerThread; ++i) {
       const int shift = math::add_shifts(before.value[i], of_tile.value[i]);

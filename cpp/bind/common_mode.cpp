@@ -7,6 +7,7 @@
 #include "bind.hpp"
 #include "lists.hpp"
 #include "shift.hpp"
+#include "table.hpp"
 
 namespace shotsieve::bind {
 namespace {
@@ -64,15 +65,16 @@ threads : int
 DarkRules make_rules(const py::object& raw, const py::object& table, int encoding, int fixed_stage, int low,
                      int high, std::int64_t least, std::int64_t of_pixels) {
   const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
-  const ArrayView table_view = view_array(table, "table", "<f4", {kAny, kAny, raw_view.shape[2]}, false);
+  const TableView table_view = view_table(table, raw_view.shape[2]);
   DarkRules r{};
   r.raw = raw_view.as<const std::uint16_t>();
-  r.table = table_view.as<const float>();
+  r.table = table_view.planes;
+  r.packed = table_view.packed;
   r.n_frames = raw_view.shape[0];
   r.n_pixels = raw_view.shape[2];
-  r.n_rows = table_view.shape[0];
+  r.n_rows = table_view.rows;
   r.planes = static_cast<int>(raw_view.shape[1]);
-  r.table_planes = static_cast<int>(table_view.shape[1]);
+  r.table_planes = table_view.n_planes;
   r.fixed_stage = fixed_stage;
   r.low = low;
   r.high = high;

@@ -7,6 +7,7 @@
 
 #include "calibrate_ends.hpp"
 #include "calibrate_span.hpp"
+#include "cell_constants.hpp"
 #include "corrected.hpp"
 #include "parallel.hpp"
 #include "shifted.hpp"
@@ -14,19 +15,31 @@
 namespace shotsieve {
 namespace {
 
+using cpu::CellConstants;
 using cpu::in_halves;
 using cpu::kSpan;
 using cpu::Output;
 using cpu::Span;
 using cpu::SpanSums;
+using cpu::UnpackedTile;
 using math::PixelResult;
 using math::PixelRules;
 
-constexpr std::int64_t kTile = 16384;  // three planes of constants of a tile: 192 KB, within L2
-constexpr std::int64_t kGroup = 64;    // the unit that is looked at again in a span with gain switches
+constexpr std::int64_t kGroup = 64;  // the unit that is looked at again in a span with gain switches
+
+// True when no digital level is above that of its pixel; 16 bits throughout, so that vectors hold the most.
+bool all_below_level(const std::uint16_t* __restrict digital, const std::uint16_t* __restrict level,
+                     std::int64_t n) {
+  std::uint16_t above = 0;
+  for (std::int64_t i = 0; i < n; ++i) {  // hot: level_scan
+    above |= static_cast<std::uint16_t>(std::max(digital[i], level[i]) ^ level[i]);
+  }
+  return above == 0;
+}
 
 // True when every pixel of the span is in high gain.
 bool all_below_threshold(const Span& s, const PixelRules&) {
+  if (s.levels != nullptr) return all_below_level(s.digital, s.levels, s.n);
   const std::uint16_t* __restrict digital = s.digital;
   const float* __restrict threshold = s.plane(math::kThreshold0);
   int switched = 0;
@@ -226,8 +239,8 @@ Loops choose_loops(const CalibrateCall& c) {
 // Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With
 // gain codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
 // `first` is the first pixel of the span in its frame.
-void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& c, std::int64_t frame,
-                    std::int64_t first) {
+void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& c,
+                    const CellConstants& constants, std::int64_t frame, std::int64_t first) {
   FrameCounts& counts = c.counts[frame];
   alignas(64) float shifted[3 * kSpan];
   Span s = plain;
@@ -251,6 +264,7 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
     loops.uniform(s, c.rules, counts);
     return;
   }
+  constants.want_all(first % cpu::kTile, s.n);
   shift(0, 2);
   for (std::int64_t at = 0; at < s.n; at += kGroup) {
     const Span group = s.part(at, std::min(kGroup, s.n - at));
@@ -259,57 +273,55 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
   }
 }
 
-// The words of one tile of one frame.
-Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std::int64_t first) {
-  const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels;
+// The words of one tile of one frame, and its constants.
+Span tile_of(const CalibrateCall& c, const CellConstants& constants, std::int64_t frame, std::int64_t first) {
+  const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels + first;
+  const float* table = constants.planes(first, 0);
+  const std::int64_t step = constants.plane_step();
   const int offsets = c.table_planes == math::kSinglePlanes ? int{math::kSingleOffset} : int{math::kOffset};
-  const Span whole{raw,
-                   raw + (c.planes - 1) * c.n_pixels,
-                   table,
-                   c.n_pixels,
-                   table + offsets * c.n_pixels,
-                   c.n_pixels,
-                   c.pixels != nullptr ? c.pixels + frame * c.n_pixels : nullptr,
-                   c.stage != nullptr ? c.stage + frame * c.n_pixels : nullptr,
-                   c.n_pixels};
-  return whole.part(first, std::min(kTile, c.n_pixels - first));
+  return {raw,
+          raw + (c.planes - 1) * c.n_pixels,
+          c.n_pixels,
+          table,
+          step,
+          table + offsets * step,
+          step,
+          c.pixels != nullptr ? c.pixels + frame * c.n_pixels + first : nullptr,
+          c.stage != nullptr ? c.stage + frame * c.n_pixels + first : nullptr,
+          std::min(cpu::kTile, c.n_pixels - first),
+          constants.levels(first)};
 }
 
 // The next frame of a cell lies megabytes away, where no hardware prefetcher follows: asking for its words
 // while this frame is calibrated saves a quarter of the time.
-void prefetch(const Span& s, const CalibrateCall& c, bool last_plane, bool constants_too) {
-  constexpr std::int64_t kLine = 64;
-  for (std::int64_t i = 0; i < s.n; i += kLine / 2) {
+void prefetch_words(const Span& s, bool last_plane) {
+  for (std::int64_t i = 0; i < s.n; i += cpu::kLine / 2) {
     __builtin_prefetch(s.adc + i, 0, 2);
     if (last_plane) __builtin_prefetch(s.digital + i, 0, 2);
-  }
-  if (!constants_too) return;
-  if (c.table_planes == math::kSinglePlanes) {
-    for (const int plane : {int{math::kSingleOffset}, int{math::kSingleGain}}) {
-      for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(plane) + i, 0, 2);
-    }
-    return;
-  }
-  for (const int plane : {int{math::kThreshold0}, int{math::kOffset}, int{math::kGain}}) {
-    for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(plane) + i, 0, 2);
   }
 }
 
 // Calibrates a tile of one frame, and fetches what comes after it.
-void calibrate_tile(const CalibrateCall& c, const Loops& loops, std::int64_t frame, std::int64_t first,
-                    const Span& tile, const Span& next, bool new_constants) {
+void calibrate_tile(const CalibrateCall& c, const Loops& loops, const CellConstants& constants,
+                    std::int64_t frame, std::int64_t first, const Span& tile, const Span& next,
+                    bool new_constants) {
   const bool mark = cpu::marks_candidates(c);
   for (std::int64_t at = 0; at < tile.n; at += kSpan) {
     if (at < next.n) {
-      prefetch(next.part(at, std::min(kSpan, next.n - at)), c, loops.last_plane, new_constants);
+      const std::int64_t n = std::min(kSpan, next.n - at);
+      prefetch_words(next.part(at, n), loops.last_plane);
+      if (new_constants) constants.prefetch(first + cpu::kTile + at, n);
     }
-    const Span span = tile.part(at, std::min(kSpan, tile.n - at));
-    calibrate_span(span, loops, c, frame, first + at);
+    Span span = tile.part(at, std::min(kSpan, tile.n - at));
+    constants.want_usual(at, span.n);
+    span.set_table(constants.planes(first, at));
+    calibrate_span(span, loops, c, constants, frame, first + at);
     if (mark) cpu::mark_candidates(c, span.pixels, span.n, c.counts[frame]);
   }
 }
 
-void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGroup& group) {
+void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGroup& group,
+                     UnpackedTile& unpacked) {
   for (std::int32_t k = group.start; k < group.stop; ++k) {
     if (group.table_row < 0) {
       cpu::mark_no_constants(c, c.frames[k]);
@@ -318,15 +330,16 @@ void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGrou
     }
   }
   if (group.table_row < 0 || group.start == group.stop) return;
-  const float* table = c.table + std::int64_t{group.table_row} * c.table_planes * c.n_pixels;
-  for (std::int64_t first = 0; first < c.n_pixels; first += kTile) {
+  CellConstants constants(c, group.table_row, group.stop - group.start, unpacked);
+  for (std::int64_t first = 0; first < c.n_pixels; first += cpu::kTile) {
+    constants.start_tile(first);
     for (std::int32_t k = group.start; k < group.stop; ++k) {
       // After the last frame comes the next tile of the first one.
       const bool last = k + 1 == group.stop;
-      const std::int64_t next_first = last ? std::min(first + kTile, c.n_pixels) : first;
-      const Span tile = tile_of(c, table, c.frames[k], first);
-      const Span next = tile_of(c, table, c.frames[last ? group.start : k + 1], next_first);
-      calibrate_tile(c, loops, c.frames[k], first, tile, next, last);
+      const std::int64_t next_first = last ? std::min(first + cpu::kTile, c.n_pixels) : first;
+      const Span tile = tile_of(c, constants, c.frames[k], first);
+      const Span next = tile_of(c, constants, c.frames[last ? group.start : k + 1], next_first);
+      calibrate_tile(c, loops, constants, c.frames[k], first, tile, next, last);
     }
   }
 }
@@ -339,8 +352,10 @@ void calibrate_count(const CalibrateCall& c, const Where& where) {
     return;
   }
   const Loops loops = choose_loops(c);
-  cpu::parallel_for(c.n_groups, where.threads,
-                    [&](std::int64_t g) { calibrate_group(c, loops, c.groups[g]); });
+  const int planes = c.packed != nullptr ? c.table_planes : 0;
+  cpu::parallel_for(
+      c.n_groups, where.threads, [planes] { return UnpackedTile(planes, cpu::kTile, kSpan); },
+      [&](UnpackedTile& unpacked, std::int64_t g) { calibrate_group(c, loops, c.groups[g], unpacked); });
 }
 
 }  // namespace shotsieve

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "packed.hpp"
 #include "parallel.hpp"
 #include "shifted.hpp"
 
@@ -66,10 +67,44 @@ Values choose_values(const DarkRules& r) {
                                                : values_of<HighGain::kThreshold>;
 }
 
-Run run_of(const DarkRules& r, std::int64_t frame, std::int64_t row, std::int64_t pixel) {
+// Constants of some pixels of a cell: where they lie, or unpacked.
+struct Constants {
+  const float* first;
+  std::int64_t plane_step;
+};
+
+// The planes that values_of reads, one bit each.
+std::uint32_t planes_read(const DarkRules& r) {
+  const std::uint32_t always = 1u << math::kOffset | 1u << math::kGain;
+  if (r.encoding == Encoding::kCode || r.fixed_stage >= 0) return always;
+  const std::uint32_t levels = always | 1u << math::kThreshold0 | 1u << math::kThreshold1;
+  return r.table_planes == math::kForcedPlanes ? levels | 1u << math::kForceMedium | 1u << math::kForceHigh
+                                               : levels;
+}
+
+// Planes that room is needed for: none where constants are not packed.
+std::size_t unpacked_planes(const DarkRules& r) {
+  return r.packed != nullptr ? static_cast<std::size_t>(r.table_planes) : 0;
+}
+
+// Unpacks n pixels of a row of the table, to planes that are `step` apart.
+void unpack_run(const DarkRules& r, std::int64_t row, std::int64_t pixel, std::int64_t n, float* out,
+                std::int64_t step) {
+  const cpu::PackedPlanes source = cpu::packed_planes(r.packed, row, r.table_planes, r.n_pixels);
+  for (std::uint32_t left = planes_read(r); left != 0; left &= left - 1) {
+    const int plane = __builtin_ctz(left);
+    source.unpack(plane, pixel, n, out + plane * step);
+  }
+}
+
+// Constants as they lie in the table, where they are not packed.
+Constants constants_of(const DarkRules& r, std::int64_t row, std::int64_t pixel) {
+  return {r.table + row * r.table_planes * r.n_pixels + pixel, r.n_pixels};
+}
+
+Run run_of(const DarkRules& r, std::int64_t frame, std::int64_t pixel, const Constants& constants) {
   const std::uint16_t* words = r.words(frame) + pixel;
-  return {words, words + (r.planes - 1) * r.n_pixels, r.table + row * r.table_planes * r.n_pixels + pixel,
-          r.n_pixels};
+  return {words, words + (r.planes - 1) * r.n_pixels, constants.first, constants.plane_step};
 }
 
 struct DarkSums {
@@ -104,25 +139,37 @@ std::int32_t tile_shift(const CommonModeCall& c, const std::int32_t* values, std
   return shift;
 }
 
+struct TileRoom {
+  std::vector<std::int32_t> values;
+  std::vector<float> constants;  // unpacked; empty where they are not packed
+};
+
 void common_mode_group(const CommonModeCall& c, Values values_of_run, const FrameGroup& group,
-                       std::vector<std::int32_t>& values) {
+                       TileRoom& room) {
   const DarkRules& r = c.rules;
   const Tiles& t = c.shifts.tiles;
   for (std::int64_t tile = 0; tile < c.shifts.n_tiles; ++tile) {
     const std::int64_t first = tile / t.across() * t.rows * t.frame_columns + tile % t.across() * t.columns;
+    const std::int64_t n = t.rows * t.columns;
+    for (std::int64_t y = 0; r.packed != nullptr && y < t.rows; ++y) {
+      unpack_run(r, group.table_row, first + y * t.frame_columns, t.columns,
+                 room.constants.data() + y * t.columns, n);
+    }
     for (std::int32_t k = group.start; k < group.stop; ++k) {
       const std::int64_t frame = c.frames[k];
       const std::int32_t row = c.shifts.pixel != nullptr ? c.shifts.pixel_row[frame] : -1;
       for (std::int64_t y = 0; y < t.rows; ++y) {
         const std::int64_t pixel = first + y * t.frame_columns;
-        std::int32_t* out = values.data() + y * t.columns;
-        values_of_run(run_of(r, frame, group.table_row, pixel), t.columns, out);
+        std::int32_t* out = room.values.data() + y * t.columns;
+        const Constants constants = r.packed != nullptr ? Constants{room.constants.data() + y * t.columns, n}
+                                                        : constants_of(r, group.table_row, pixel);
+        values_of_run(run_of(r, frame, pixel, constants), t.columns, out);
         if (row < 0) continue;
         const std::int32_t* before = c.shifts.pixel + row * r.n_pixels + pixel;
         for (std::int64_t i = 0; i < t.columns; ++i) out[i] = math::add_shifts(out[i], -before[i]);
       }
       std::int32_t& shift = c.shift[frame * c.shifts.n_tiles + tile];
-      shift = tile_shift(c, values.data(), t.rows * t.columns, c.add ? shift : 0);
+      shift = tile_shift(c, room.values.data(), n, c.add ? shift : 0);
     }
   }
 }
@@ -132,6 +179,7 @@ struct CellSums {
   std::vector<std::int32_t> values = std::vector<std::int32_t>(kCellTile);
   std::vector<std::int32_t> sum = std::vector<std::int32_t>(kCellTile);
   std::vector<std::int32_t> count = std::vector<std::int32_t>(kCellTile);
+  std::vector<float> constants;  // unpacked; empty where they are not packed
 };
 
 // Adds one frame of a unit; `before` are the shifts of its pixels so far.
@@ -167,7 +215,11 @@ void cell_mode_part(const CellModeCall& c, Values values_of_run, std::int64_t un
   std::fill_n(s.count.data(), n, 0);
   for (std::int64_t k = 0; k < c.cells; ++k) {
     const std::int64_t frame = c.unit_frames[unit * c.cells + k];
-    values_of_run(run_of(r, frame, c.unit_rows[unit * c.cells + k], first), n, s.values.data());
+    const std::int64_t row = c.unit_rows[unit * c.cells + k];
+    if (r.packed != nullptr) unpack_run(r, row, first, n, s.constants.data(), kCellTile);
+    const Constants constants =
+        r.packed != nullptr ? Constants{s.constants.data(), kCellTile} : constants_of(r, row, first);
+    values_of_run(run_of(r, frame, first, constants), n, s.values.data());
     add_cell(c, s, frame, first, n, c.add ? out : nullptr);
   }
   for (std::int64_t i = 0; i < n; ++i) {
@@ -180,22 +232,28 @@ void cell_mode_part(const CellModeCall& c, Values values_of_run, std::int64_t un
 
 void common_mode(const CommonModeCall& c, const Where& where) {
   const Values values_of_run = choose_values(c.rules);
-  const auto room = static_cast<std::size_t>(c.shifts.tiles.rows * c.shifts.tiles.columns);
+  const auto pixels = static_cast<std::size_t>(c.shifts.tiles.rows * c.shifts.tiles.columns);
+  const std::size_t planes = unpacked_planes(c.rules);
   cpu::parallel_for(
-      c.n_groups, where.threads, [room] { return std::vector<std::int32_t>(room); },
-      [&](std::vector<std::int32_t>& values, std::int64_t g) {
-        if (c.groups[g].table_row >= 0) common_mode_group(c, values_of_run, c.groups[g], values);
+      c.n_groups, where.threads,
+      [=] { return TileRoom{std::vector<std::int32_t>(pixels), std::vector<float>(planes * pixels)}; },
+      [&](TileRoom& room, std::int64_t g) {
+        if (c.groups[g].table_row >= 0) common_mode_group(c, values_of_run, c.groups[g], room);
       });
 }
 
 void cell_common_mode(const CellModeCall& c, const Where& where) {
   const Values values_of_run = choose_values(c.rules);
   const std::int64_t parts = (c.rules.n_pixels + kCellTile - 1) / kCellTile;
-  cpu::parallel_for(
-      c.n_units * parts, where.threads, [] { return CellSums{}; },
-      [&](CellSums& sums, std::int64_t i) {
-        cell_mode_part(c, values_of_run, i / parts, i % parts * kCellTile, sums);
-      });
+  const std::size_t planes = unpacked_planes(c.rules);
+  const auto make = [planes] {
+    CellSums sums;
+    sums.constants.resize(planes * kCellTile);
+    return sums;
+  };
+  cpu::parallel_for(c.n_units * parts, where.threads, make, [&](CellSums& sums, std::int64_t i) {
+    cell_mode_part(c, values_of_run, i / parts, i % parts * kCellTile, sums);
+  });
 }
 
 }  // namespace shotsieve

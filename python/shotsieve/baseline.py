@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .constants.fold import FORCED_PLANES
+from .constants.packed import is_packed, unpack
 from .errors import BadInput
 from .shifts import SHIFT_SCALE
 
@@ -195,8 +196,9 @@ def find_baselines(
 
     def work(one: tuple[int, int]) -> None:
         frame, row = one
+        planes = unpack(table[row]) if is_packed(table) else table[row]
         found[frame] = find_peak(
-            _high_gain(raw[frame], table[row], params.fixed_stage), params.noise[row], params.threshold
+            _high_gain(raw[frame], planes, params.fixed_stage), params.noise[row], params.threshold
         )
 
     with ThreadPoolExecutor(threads) as pool:

@@ -13,11 +13,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [ROOT / "cpp" / "cpu" / name for name in ("calibrate.cpp", "corrected.cpp")]
+HEADER = ROOT / "cpp" / "cpu" / "packed.hpp"  # compiled with them
 # Every loop but the scans is a template; each instantiation is vectorised on its own, or is not.
 UNIFORM = 4 * 2 * 2 * 3  # Uniform x Round x Photons x Output
 MIXED = (2 * 2 + 2) * 2 * 2 * 2  # Encoding (two of them x Forced) x Round x Photons x Output, without kPixels
 CORRECTED = 2 * 2 * 3  # Round x Photons x Output
-SCANS = {"threshold_scan": 1, "code_scan": 1, "parallel_scan": 1}
+SCANS = {"threshold_scan": 1, "level_scan": 1, "code_scan": 1, "parallel_scan": 1}
+SCANS |= {"unpack_numbers": 1, "unpack_constants": 1}
 # Bytes of the vectors that a level is built for, and how many instantiations of each loop have them. Excused
 # is mixed_loop alone, which runs on the few groups of pixels with a gain switch. SSE (v2) lacks masked loads,
 # which it needs; and the other MIXED instantiations, those that write pixels, are scalar at v3 and v4 too:
@@ -38,7 +40,7 @@ def exact_flags() -> list[str]:
 def hot_loops() -> dict[tuple[str, int], str]:
     found = {
         (source.name, n): re.search(r"for \(.*// hot: (\w+)", line)
-        for source in SOURCES
+        for source in [*SOURCES, HEADER]
         for n, line in enumerate(source.read_text().splitlines(), 1)
     }
     return {place: match[1] for place, match in found.items() if match}
@@ -54,7 +56,9 @@ def vectorised(
     for source in sources:
         command = ["g++", *options, "-c", str(source), "-o", str(work / "out.o")]
         report += subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    lines = re.findall(r"(\w+\.cpp):(\d+):\d+: optimized: +loop vectorized using (\d+) byte vectors", report)
+    lines = re.findall(
+        r"(\w+\.[ch]pp):(\d+):\d+: optimized: +loop vectorized using (\d+) byte vectors", report
+    )
     loops = hot_loops()
     found = [((name, int(line)), int(size)) for name, line, size in lines]
     return Counter((loops[place], size) for place, size in found if place in loops)
