@@ -182,10 +182,13 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
   const int common_stage =
       c.encoding == Encoding::kThreshold && c.rules.fixed_stage > 0 ? c.rules.fixed_stage : 0;
 
-  CellConstants<Packed> constants{};
+  // Where there are none, nothing of them is read. Which way costs fewer registers depends on the form: to
+  // choose the place, or not to.
+  CellConstants<Packed> constants =
+      constants_of_cell<Packed>(c, Packed ? at.group.table_row : 0, Packed ? at.pixel : 0);
   EightFloats threshold{}, offset{}, gain{};
   if (at.inside && at.known) {
-    constants = constants_of_cell<Packed>(c, at.group.table_row, at.pixel);
+    if (!Packed) constants = constants_of_cell<Packed>(c, at.group.table_row, at.pixel);
     if (W == Words::kPair || W == Words::kParallel) threshold = constants.eight(math::kThreshold0);
     offset = constants.eight(offsets + common_stage);
     gain = constants.eight(gains + common_stage);
