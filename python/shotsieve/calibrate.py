@@ -252,6 +252,8 @@ def make_tables(
     shape = (len(holders) * len(cells), table_planes(detector, steps, gain_mode), detector.pixels)
     packed = steps.packed_constants
     table = np.empty(packed_shape(*shape), "u2") if packed else np.empty(shape, "f4")
+    # Of one module at a time, where that is not yet what the kernel reads.
+    exact = np.empty((len(cells), *shape[1:]), "f4") if packed else None
     mask = np.empty((len(holders) * len(cells), detector.stages, detector.pixels), "u4")
     wanted, linear = steps.for_detector(detector).linearise, []
     limits = PackingLimits.of(detector, gain_mode, wanted, unit, photon_energy_kev)
@@ -267,16 +269,19 @@ def make_tables(
             photon_energy_kev,
             gain_mode=gain_mode,
             masks=masks,
-            into=None if packed else (table[used : used + len(cells)], mask[used : used + len(cells)]),
+            into=(exact if packed else table[used : used + len(cells)], mask[used : used + len(cells)]),
         )
         known = np.flatnonzero(folded.known)
         rows = np.arange(used, used + len(known))
+        every = len(known) == len(cells)
         if packed:
-            made = pack(folded.table[known], detector, modules[at], cells[known], limits)
-            table[rows], error = made.table, max(error, made.high_gain_error)
-        elif len(known) < len(cells):
+            planes = exact if every else exact[known]
+            into = table[used : used + len(known)]
+            made = pack(planes, detector, modules[at], cells[known], limits, into=into)
+            error = max(error, made.high_gain_error)
+        elif not every:
             table[rows] = folded.table[known]
-        if packed or len(known) < len(cells):
+        if not every:
             mask[rows] = folded.mask[known]
         row_of[at, known] = rows
         used += len(known)

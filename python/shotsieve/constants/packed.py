@@ -147,8 +147,10 @@ def pack(
     module: int,
     cell_ids: np.ndarray,
     limits: PackingLimits,
+    *,
+    into: np.ndarray | None = None,
 ) -> PackedRows:
-    """Pack the folded constants of some memory cells.
+    """Pack the folded constants of some memory cells, in threads.
 
     Promise: exact; the same constants give the same bits. Bad pixels stay bad, thresholds and forcing levels
     compare with every raw word up to 65534 as before. An offset is within half a step, at most 1/8 ADU; a
@@ -165,6 +167,8 @@ def pack(
     cell_ids : array of int, shape (C,)
         For messages.
     limits : PackingLimits
+    into : ndarray of uint16, shape (C, P, 8 + n_pixels), optional
+        The table of the result, of any content; by default it is made.
 
     Returns
     -------
@@ -180,7 +184,8 @@ def pack(
     >>> pack(folded.table, detector, 3, [0, 1], limits).table.shape  # doctest: +SKIP
     (2, 8, 65544)
     """
-    made = np.zeros(packed_shape(*table.shape), np.uint16)
+    made = np.empty(packed_shape(*table.shape), np.uint16) if into is None else into
+    made[..., :HEAD] = 0
 
     def row(at: int) -> float:
         return _Row(table[at], made[at], detector, f"module {module}, cell {cell_ids[at]}", limits).pack()
@@ -230,7 +235,7 @@ class _Row:
             self._store(plane, np.zeros_like(self.planes[plane]), 0, 1)
             return 0.0
         values, used = self.planes[plane], stage in self.limits.stages
-        low, high = float(values[good].min()), float(values[good].max())
+        low, high = _range(values, good)
         step = 2.0 ** math.ceil(math.log2((high - low) / (_LAST - 1))) if high > low else 0.0
         step = max(step, _LEAST_STEP)
         if used and step > OFFSET_STEP:
@@ -245,11 +250,15 @@ class _Row:
     def _gain(self, plane: int, good: np.ndarray, stage: int) -> float:
         """Pack gains; return by how much one is off at most."""
         values = self.planes[plane]
-        low, high = (values[good].min(), values[good].max()) if good.any() else (0.0, 0.0)
-        step = (float(high) - float(low)) / (_LAST - 1)
-        error = self._store(plane, np.where(good, values, low), low, step, ~good)
+        low, high = _range(values, good) if good.any() else (0.0, 0.0)
+        step = (high - low) / (_LAST - 1)
+        error = self._store(plane, np.where(good, values, np.float32(low)), low, step, ~good)
+        # The median takes longer than the rest, and is no less than the smallest.
+        smallest = max(low, -high, 0.0)
+        if stage not in self.limits.stages or error <= GAIN_SHARE * smallest:
+            return error
         usual = float(np.median(np.abs(values[good]))) if good.any() else 0.0
-        if stage in self.limits.stages and not error <= GAIN_SHARE * usual:
+        if not error <= GAIN_SHARE * usual:
             raise BadInput(
                 f"packed constants, {self.where}: {self._gains_told(values, good, stage, usual)}: with 16 "
                 f"bits they would be off by {error / usual:.1e} of the median, and {GAIN_SHARE:.1e} is "
@@ -263,12 +272,13 @@ class _Row:
         """Return the bound of a value in the first stage of the run, and hold it against that of photons."""
         if not good.any():
             return 0.0
-        offsets, gains = self.planes[offset][good], self.planes[gain][good]
-        reach = max(self.limits.largest_word - float(offsets.min()), float(offsets.max()))
-        error = (float(np.abs(gains).max()) + gain_error) * offset_error + reach * gain_error
+        low, high = _range(self.planes[offset], good)
+        reach = max(self.limits.largest_word - low, high)
+        low, high = _range(self.planes[gain], good)
+        error = (max(-low, high) + gain_error) * offset_error + reach * gain_error
         stage, photons = self.limits.stages[0], error * self.limits.to_photon
         if stage == 0 and photons > HIGH_GAIN_PHOTON:
-            usual = float(np.median(np.abs(gains)))
+            usual = float(np.median(np.abs(self.planes[gain][good])))
             raise BadInput(
                 f"packed constants, {self.where}: "
                 f"{self._gains_told(self.planes[gain], good, stage, usual)}: with 16 bits values would be "
@@ -290,7 +300,7 @@ class _Row:
         np.clip(np.rint(scaled, out=scaled), 0, _LAST if bad is None else _LAST - 1, out=scaled)
         codes[:] = scaled
         if bad is not None:
-            codes[bad] = _LAST
+            np.copyto(codes, _LAST, where=bad)
         scaled *= step
         scaled += base
         return float(np.abs(scaled - values).max(initial=0.0))
@@ -305,3 +315,9 @@ class _Row:
             f"the gains of stage {stage} go from {values[good].min():g} to {values[good].max():g}, with a "
             f"median of {usual:g} (farthest from it is pixel {self._farthest(values, good)})"
         )
+
+
+def _range(values: np.ndarray, good: np.ndarray) -> tuple[float, float]:
+    """Return the least and the largest of the good pixels, of which there is one."""
+    filled = np.where(good, values, values[np.argmax(good)])
+    return float(filled.min()), float(filled.max())
