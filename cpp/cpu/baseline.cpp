@@ -19,7 +19,7 @@ struct BaselineScratch {
   std::vector<int> bins = std::vector<int>(kMostBins);
   std::vector<std::int64_t> response = std::vector<std::int64_t>(kMostBins);
   std::vector<std::int32_t> wavelet;  // both halves
-  std::vector<float> unpacked;        // constants of a part; empty where they are not packed
+  std::vector<float> unpacked;        // empty where they are not packed
 };
 
 // response += count times the wavelet around bin `at`; most bins are empty, so this is less than a
@@ -68,8 +68,7 @@ std::int32_t baseline_of(const BaselineCall& c, cpu::Values values_of_run, std::
   for (std::int64_t first = 0; first < c.words.n_pixels; first += kPart) {
     const std::int64_t n = std::min(kPart, c.words.n_pixels - first);
     std::int32_t* __restrict values = s.values.data();
-    const cpu::RunConstants constants = cpu::constants_of(c.words, row, first, n, s.unpacked.data());
-    values_of_run(cpu::run_of(c.words, frame, first, constants), n, values);
+    cpu::values_of_cell(c.words, values_of_run, frame, row, first, n, s.unpacked.data(), values);
     for (std::int64_t i = 0; i < n; ++i) {  // hot: adu_bins
       pixels += math::has_value(values[i]);
       values[i] = math::adu_bin(values[i]);
@@ -106,7 +105,7 @@ void baseline(const BaselineCall& c, const Where& where) {
   }
   const auto make = [&c] {
     BaselineScratch scratch;
-    scratch.unpacked.resize(cpu::unpacked_room(c.words, kPart));
+    scratch.unpacked.resize(cpu::unpacked_room(c.words, cpu::kUnpacked));
     return scratch;
   };
   cpu::parallel_for(c.n_listed, where.threads, make, [&](BaselineScratch& scratch, std::int64_t k) {

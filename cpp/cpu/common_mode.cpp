@@ -56,21 +56,22 @@ void common_mode_group(const CommonModeCall& c, cpu::Values values_of_run, const
                        TileRoom& room) {
   const DarkRules& r = c.rules;
   const Tiles& t = c.shifts.tiles;
+  const std::size_t row_room = room.unpacked.size() / static_cast<std::size_t>(t.rows);
+  const bool once = group.stop - group.start == 1;  // unpacked constants then stay in L1
   for (std::int64_t tile = 0; tile < c.shifts.n_tiles; ++tile) {
     const std::int64_t first = tile / t.across() * t.rows * t.frame_columns + tile % t.across() * t.columns;
-    const std::size_t row_room = room.unpacked.size() / static_cast<std::size_t>(t.rows);
-    for (std::int64_t y = 0; y < t.rows; ++y) {
-      const auto at = static_cast<std::size_t>(y);
-      room.constants[at] = cpu::constants_of(r, group.table_row, first + y * t.frame_columns, t.columns,
-                                             room.unpacked.data() + at * row_room);
-    }
     for (std::int32_t k = group.start; k < group.stop; ++k) {
       const std::int64_t frame = c.frames[k];
       const std::int32_t row = c.shifts.pixel != nullptr ? c.shifts.pixel_row[frame] : -1;
       for (std::int64_t y = 0; y < t.rows; ++y) {
         const std::int64_t pixel = first + y * t.frame_columns;
         std::int32_t* out = room.values.data() + y * t.columns;
-        const cpu::RunConstants& constants = room.constants[static_cast<std::size_t>(y)];
+        const auto at = static_cast<std::size_t>(y);
+        cpu::RunConstants& constants = room.constants[at];
+        if (k == group.start) {
+          constants = cpu::constants_of(r, group.table_row, pixel, t.columns,
+                                        room.unpacked.data() + (once ? 0 : at * row_room));
+        }
         values_of_run(cpu::run_of(r, frame, pixel, constants), t.columns, out);
         if (row < 0) continue;
         const std::int32_t* before = c.shifts.pixel + row * r.n_pixels + pixel;
@@ -124,8 +125,7 @@ void cell_mode_part(const CellModeCall& c, cpu::Values values_of_run, std::int64
   for (std::int64_t k = 0; k < c.cells; ++k) {
     const std::int64_t frame = c.unit_frames[unit * c.cells + k];
     const std::int64_t row = c.unit_rows[unit * c.cells + k];
-    const cpu::RunConstants constants = cpu::constants_of(r, row, first, n, s.unpacked.data());
-    values_of_run(cpu::run_of(r, frame, first, constants), n, s.values.data());
+    cpu::values_of_cell(r, values_of_run, frame, row, first, n, s.unpacked.data(), s.values.data());
     add_cell(c, s, frame, first, n, c.add ? out : nullptr);
   }
   for (std::int64_t i = 0; i < n; ++i) {
@@ -154,7 +154,7 @@ void cell_common_mode(const CellModeCall& c, const Where& where) {
   const std::int64_t parts = (c.rules.n_pixels + kCellTile - 1) / kCellTile;
   const auto make = [&c] {
     CellSums sums;
-    sums.unpacked.resize(cpu::unpacked_room(c.rules, kCellTile));
+    sums.unpacked.resize(cpu::unpacked_room(c.rules, cpu::kUnpacked));
     return sums;
   };
   cpu::parallel_for(c.n_units * parts, where.threads, make, [&](CellSums& sums, std::int64_t i) {

@@ -1,6 +1,7 @@
 // Values of the pixels of a frame that are in high gain, for stages that look for what they share.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "../core/frame_words.hpp"
@@ -96,6 +97,18 @@ inline Run run_of(const FrameWords& r, std::int64_t frame, std::int64_t pixel,
                   const RunConstants& constants) {
   const std::uint16_t* words = r.words(frame) + pixel;
   return {words, words + (r.planes - 1) * r.n_pixels, constants.first, constants.plane_step};
+}
+
+// Values of n pixels of a frame; the room is for kUnpacked pixels.
+constexpr std::int64_t kUnpacked = 512;  // pixels whose packed constants are unpacked at once: within L1
+inline void values_of_cell(const FrameWords& r, Values values, std::int64_t frame, std::int64_t row,
+                           std::int64_t pixel, std::int64_t n, float* room, std::int32_t* out) {
+  const std::int64_t most = r.packed != nullptr ? kUnpacked : n;
+  for (std::int64_t at = 0; at < n; at += most) {
+    const std::int64_t some = std::min(most, n - at);
+    const RunConstants constants = constants_of(r, row, pixel + at, some, room);
+    values(run_of(r, frame, pixel + at, constants), some, out + at);
+  }
 }
 
 }  // namespace shotsieve::cpu
