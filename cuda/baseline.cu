@@ -12,7 +12,9 @@ void baseline(const BaselineCall& call, const Where& where) {
       call.n_listed < device::kBaselineFrames ? call.n_listed : device::kBaselineFrames);
   const dim3 blocks(static_cast<unsigned>(call.n_groups), together);
   const BaselineCall c = call;
-  SS_LAUNCH(device::baseline_kernel, blocks, device::kBaselineThreads, 0, stream_of(where), c);
+  const auto kernel =
+      c.words.packed != nullptr ? device::baseline_kernel<true> : device::baseline_kernel<false>;
+  SS_LAUNCH(kernel, blocks, device::kBaselineThreads, 0, stream_of(where), c);
   check_launch("baseline");
 }
 

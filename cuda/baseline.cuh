@@ -46,6 +46,7 @@ __device__ inline void find_best(const int* bins, int n_bins, const std::int32_t
   atomicMax(best, mine);
 }
 
+template <bool Packed>
 __global__ void __launch_bounds__(kBaselineThreads) baseline_kernel(BaselineCall c) {
   SS_SHARED(int, adu, math::kAduBins);
   SS_SHARED(int, bins, kMostPeakBins);
@@ -67,7 +68,7 @@ __global__ void __launch_bounds__(kBaselineThreads) baseline_kernel(BaselineCall
     int pixels = 0;
     for (std::int64_t p = std::int64_t{thread} * kPixelsPerThread; p < w.n_pixels;
          p += kBaselineThreads * kPixelsPerThread) {
-      const EightInts values = load_values(w, frame, group.table_row, p);
+      const EightInts values = load_values<Packed>(w, frame, group.table_row, p);
       for (const int value : values.value) {
         pixels += math::has_value(value);
         const int bin = math::adu_bin(value);

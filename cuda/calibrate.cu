@@ -8,10 +8,16 @@ namespace {
 
 using Kernel = void (*)(CalibrateCall);
 
+template <bool Round, bool Write, device::Words W, bool Shift>
+Kernel choose_form(const CalibrateCall& call) {
+  return call.packed != nullptr ? device::calibrate_count_kernel<Round, Write, W, Shift, true>
+                                : device::calibrate_count_kernel<Round, Write, W, Shift, false>;
+}
+
 template <bool Round, bool Write, device::Words W>
 Kernel choose_shift(const CalibrateCall& call) {
-  return call.shifts.any() ? device::calibrate_count_kernel<Round, Write, W, true>
-                           : device::calibrate_count_kernel<Round, Write, W, false>;
+  return call.shifts.any() ? choose_form<Round, Write, W, true>(call)
+                           : choose_form<Round, Write, W, false>(call);
 }
 
 template <bool Round, bool Write>

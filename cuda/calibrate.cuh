@@ -125,9 +125,9 @@ __device__ inline void finish_pixels(const CalibrateCall& c, std::int64_t at,
 enum class Words { kPair, kWord, kPlain, kParallel };
 
 // Gain stage and word flags of one pixel of two planes.
-__device__ inline void choose_stage(const CalibrateCall& c, const float* plane, int adc, int digital,
-                                    float threshold0, int& stage, int& flags) {
-  const std::int64_t n = c.n_pixels;
+template <class Constants>
+__device__ inline void choose_stage(const CalibrateCall& c, const Constants& constants, int i, int adc,
+                                    int digital, float threshold0, int& stage, int& flags) {
   flags = 0;
   if (c.encoding == Encoding::kCode) {
     stage = math::stage_by_code(digital, c.rules.words);
@@ -136,21 +136,22 @@ __device__ inline void choose_stage(const CalibrateCall& c, const float* plane, 
     stage = c.rules.fixed_stage;
     return;
   } else if (static_cast<float>(digital) > threshold0) {
-    stage = math::stage_by_threshold(static_cast<float>(digital), threshold0, plane[math::kThreshold1 * n]);
+    stage = math::stage_by_threshold(static_cast<float>(digital), threshold0,
+                                     constants.one(math::kThreshold1, i));
   } else {
     stage = 0;
   }
   if (stage != 0 && c.table_planes == math::kForcedPlanes) {
-    stage = math::force_stage(stage, static_cast<float>(adc), plane[math::kForceMedium * n],
-                              plane[math::kForceHigh * n]);
+    stage = math::force_stage(stage, static_cast<float>(adc), constants.one(math::kForceMedium, i),
+                              constants.one(math::kForceHigh, i));
   }
 }
 
 // What a word says, beside what is known of its pixel: the signal, and the stage that it was taken in. `raw`
-// is the pixel in the first plane.
-template <Words W>
+// is pixel i of the thread in the first plane.
+template <Words W, class Constants>
 __device__ inline int read_word(const CalibrateCall& c, const std::uint16_t* raw, int word, float threshold0,
-                                const float* plane, int& stage, int& flags) {
+                                const Constants& constants, int i, int& stage, int& flags) {
   const math::WordRules& words = c.rules.words;
   stage = 0;
   flags = 0;
@@ -166,11 +167,11 @@ __device__ inline int read_word(const CalibrateCall& c, const std::uint16_t* raw
   const int medium = math::adc_of_word(raw[c.n_pixels], words);
   const int low = math::adc_of_word(raw[2 * c.n_pixels], words);
   stage = math::stage_of_parallel(static_cast<float>(adc), static_cast<float>(medium), threshold0,
-                                  plane[math::kThreshold1 * c.n_pixels]);
+                                  constants.one(math::kThreshold1, i));
   return stage == 2 ? low : medium;
 }
 
-template <bool Round, bool Write, Words W, bool Shift>
+template <bool Round, bool Write, Words W, bool Shift, bool Packed>
 __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Write>)
     calibrate_count_kernel(CalibrateCall c) {
   SS_SHARED(int, shared, kSums* kCalibrateWarps);
@@ -181,13 +182,16 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
   const int common_stage =
       c.encoding == Encoding::kThreshold && c.rules.fixed_stage > 0 ? c.rules.fixed_stage : 0;
 
-  const float* table = c.table;
+  // Where there are none, nothing of them is read. Which way costs fewer registers depends on the form: to
+  // choose the place, or not to.
+  CellConstants<Packed> constants =
+      constants_of_cell<Packed>(c, Packed ? at.group.table_row : 0, Packed ? at.pixel : 0);
   EightFloats threshold{}, offset{}, gain{};
   if (at.inside && at.known) {
-    table += std::int64_t{at.group.table_row} * c.table_planes * n + at.pixel;
-    if (W == Words::kPair || W == Words::kParallel) threshold = load_floats(table + math::kThreshold0 * n);
-    offset = load_floats(table + (offsets + common_stage) * n);
-    gain = load_floats(table + (gains + common_stage) * n);
+    if (!Packed) constants = constants_of_cell<Packed>(c, at.group.table_row, at.pixel);
+    if (W == Words::kPair || W == Words::kParallel) threshold = constants.eight(math::kThreshold0);
+    offset = constants.eight(offsets + common_stage);
+    gain = constants.eight(gains + common_stage);
   }
   for (std::int32_t k = at.group.start; k < at.group.stop; ++k) {
     const std::int64_t frame = c.frames[k];
@@ -206,15 +210,15 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
           int flags = 0;
           int signal = adc.value[i];
           if (W == Words::kPair) {
-            choose_stage(c, table + i, signal, digital.value[i], threshold.value[i], stages[i], flags);
+            choose_stage(c, constants, i, signal, digital.value[i], threshold.value[i], stages[i], flags);
           } else {
-            signal = read_word<W>(c, raw + i, signal, threshold.value[i], table + i, stages[i], flags);
+            signal = read_word<W>(c, raw + i, signal, threshold.value[i], constants, i, stages[i], flags);
           }
           float pixel_offset = offset.value[i];
           float pixel_gain = gain.value[i];
           if (stages[i] != common_stage) {  // rare: these planes are read only where a pixel switched
-            pixel_offset = table[(offsets + stages[i]) * n + i];
-            pixel_gain = table[(gains + stages[i]) * n + i];
+            pixel_offset = constants.one(offsets + stages[i], i);
+            pixel_gain = constants.one(gains + stages[i], i);
           }
           if (Shift) pixel_offset = math::shift_offset(pixel_offset, shift.value[i]);
           const float x = (static_cast<float>(signal) - pixel_offset) * pixel_gain;

@@ -36,6 +36,7 @@ __device__ inline void sum_block(unsigned& sum, int& count, unsigned* shared, in
   count = static_cast<int>(all);
 }
 
+template <bool Packed>
 __global__ void __launch_bounds__(kModeThreads) common_mode_kernel(CommonModeCall c) {
   SS_SHARED(unsigned, shared, 4 * kModeWarps);
   const DarkRules& r = c.rules;
@@ -54,7 +55,7 @@ __global__ void __launch_bounds__(kModeThreads) common_mode_kernel(CommonModeCal
       for (int& value : values[run].value) value = math::kNeverDark;
       if (at >= t.rows * t.columns) continue;
       const std::int64_t pixel = corner + at / t.columns * t.frame_columns + at % t.columns;
-      values[run] = load_values(r, frame, group.table_row, pixel);
+      values[run] = load_values<Packed>(r, frame, group.table_row, pixel);
       if (c.shifts.pixel == nullptr || c.shifts.pixel_row[frame] < 0) continue;
       const std::int32_t* before = c.shifts.pixel + c.shifts.pixel_row[frame] * r.n_pixels + pixel;
       for (int i = 0; i < kPixelsPerThread; ++i) {
@@ -85,6 +86,7 @@ __global__ void __launch_bounds__(kModeThreads) common_mode_kernel(CommonModeCal
   }
 }
 
+template <bool Packed>
 __global__ void __launch_bounds__(kModeThreads) cell_common_mode_kernel(CellModeCall c) {
   const DarkRules& r = c.rules;
   constexpr int kBlockPixels = kModeThreads * kPixelsPerThread;
@@ -100,7 +102,7 @@ __global__ void __launch_bounds__(kModeThreads) cell_common_mode_kernel(CellMode
   }
   for (std::int64_t k = 0; k < c.cells; ++k) {
     const std::int64_t frame = c.unit_frames[unit * c.cells + k];
-    const EightInts values = load_values(r, frame, c.unit_rows[unit * c.cells + k], pixel);
+    const EightInts values = load_values<Packed>(r, frame, c.unit_rows[unit * c.cells + k], pixel);
     const EightShifts of_tile = load_shifts(c.shifts, frame, pixel, r.n_pixels);
     for (int i = 0; i < kPixelsPerThread; ++i) {
       const int shift = math::add_shifts(before.value[i], of_tile.value[i]);

@@ -14,32 +14,35 @@ struct EightInts {
   int value[kPixelsPerThread];
 };
 
-// Whether a pixel is in high gain; `plane` are the constants of its cell at the pixel.
-__device__ inline bool in_high_gain(const FrameWords& r, const float* plane, int adc, int digital) {
+// Whether pixel i of a thread is in high gain.
+template <class Constants>
+__device__ inline bool in_high_gain(const FrameWords& r, const Constants& constants, int i, int adc,
+                                    int digital) {
   if (r.encoding == Encoding::kCode) return r.fixed_stage <= 0 && digital == 0;
   if (r.fixed_stage >= 0) return r.fixed_stage == 0;
   const float level = static_cast<float>(digital);
-  if (!(level > plane[math::kThreshold0 * r.n_pixels])) return true;
+  if (!(level > constants.one(math::kThreshold0, i))) return true;
   if (r.table_planes != math::kForcedPlanes) return false;
-  const int stage = math::stage_by_threshold(level, plane[math::kThreshold0 * r.n_pixels],
-                                             plane[math::kThreshold1 * r.n_pixels]);
-  return math::force_stage(stage, static_cast<float>(adc), plane[math::kForceMedium * r.n_pixels],
-                           plane[math::kForceHigh * r.n_pixels]) == 0;
+  const int stage = math::stage_by_threshold(level, constants.one(math::kThreshold0, i),
+                                             constants.one(math::kThreshold1, i));
+  return math::force_stage(stage, static_cast<float>(adc), constants.one(math::kForceMedium, i),
+                           constants.one(math::kForceHigh, i)) == 0;
 }
 
 // adc - offset of eight pixels in 1/256 ADU, kNeverDark where a pixel is not in high gain or bad.
+template <bool Packed>
 __device__ inline EightInts load_values(const FrameWords& r, std::int64_t frame, std::int64_t row,
                                         std::int64_t pixel) {
   const std::uint16_t* words = r.words(frame) + pixel;
-  const float* table = r.table + row * r.table_planes * r.n_pixels + pixel;
+  const CellConstants<Packed> constants = constants_of_cell<Packed>(r, row, pixel);
   const EightWords adc = load_words(words);
   const EightWords digital = load_words(words + (r.planes - 1) * r.n_pixels);
-  const EightFloats offset = load_floats(table + math::kOffset * r.n_pixels);
-  const EightFloats gain = load_floats(table + math::kGain * r.n_pixels);
+  const EightFloats offset = constants.eight(math::kOffset);
+  const EightFloats gain = constants.eight(math::kGain);
   EightInts result;
   for (int i = 0; i < kPixelsPerThread; ++i) {
-    const bool usable =
-        math::usable_gain(gain.value[i]) != 0 && in_high_gain(r, table + i, adc.value[i], digital.value[i]);
+    const bool usable = math::usable_gain(gain.value[i]) != 0 &&
+                        in_high_gain(r, constants, i, adc.value[i], digital.value[i]);
     const int value = math::offset_units(static_cast<float>(adc.value[i]), offset.value[i]);
     result.value[i] = usable ? value : math::kNeverDark;
   }

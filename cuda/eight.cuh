@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "../cpp/core/shift.hpp"
+#include "../cpp/math/packed.hpp"
 #include "../cpp/math/shift.hpp"
 #include "portable.cuh"
 
@@ -43,6 +44,55 @@ __device__ inline EightFloats load_floats(const float* source) {
   const float4 low = reinterpret_cast<const float4*>(source)[0];
   const float4 high = reinterpret_cast<const float4*>(source)[1];
   return {{low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w}};
+}
+
+// Folded constants of a memory cell, from the first pixel of a thread on. Their form is a choice at compile
+// time, so that neither costs the other a register.
+template <bool Packed>
+struct CellConstants;
+
+template <>
+struct CellConstants<false> {
+  const float* first;
+  std::int64_t plane_step;
+
+  __device__ EightFloats eight(int plane) const { return load_floats(first + plane * plane_step); }
+  __device__ float one(int plane, int i) const { return first[plane * plane_step + i]; }
+};
+
+template <>
+struct CellConstants<true> {
+  const std::uint16_t* head;  // of the first plane
+  std::int64_t plane_step, pixel;
+
+  __device__ math::PackedScale scale(int plane) const {
+    const float4 found = *reinterpret_cast<const float4*>(head + plane * plane_step);
+    return {found.x, found.y, found.z};
+  }
+  __device__ const std::uint16_t* codes(int plane) const {
+    return head + plane * plane_step + math::kPackedHead + pixel;
+  }
+  __device__ EightFloats eight(int plane) const {
+    const math::PackedScale s = scale(plane);
+    const EightWords words = load_words(codes(plane));
+    EightFloats result;
+    for (int i = 0; i < kPixelsPerThread; ++i) result.value[i] = math::unpack_constant(words.value[i], s);
+    return result;
+  }
+  __device__ float one(int plane, int i) const {
+    return math::unpack_constant(codes(plane)[i], scale(plane));
+  }
+};
+
+// Call is what has a table: CalibrateCall or DarkRules.
+template <bool Packed, class Call>
+__device__ CellConstants<Packed> constants_of_cell(const Call& c, std::int64_t row, std::int64_t pixel) {
+  if constexpr (Packed) {
+    const std::int64_t step = c.n_pixels + math::kPackedHead;
+    return {c.packed + row * c.table_planes * step, step, pixel};
+  } else {
+    return {c.table + row * c.table_planes * c.n_pixels + pixel, c.n_pixels};
+  }
 }
 
 struct EightShifts {

@@ -8,6 +8,7 @@
 #include "lists.hpp"
 #include "photon_rules.hpp"
 #include "shift.hpp"
+#include "table.hpp"
 
 namespace shotsieve::bind {
 namespace {
@@ -27,7 +28,9 @@ groups : int32 (G, 3)
     start, stop into frames, and the row of table for them; row -1 means that there are no constants.
 table : float32 (R, 8 or 10, n_pixels), or (R, 2, n_pixels) for encoding 3
     Folded constants: two thresholds, three offsets, three gains and, if stages are forced, two levels; of a
-    detector with one gain stage its offset and gain.
+    detector with one gain stage its offset and gain. Or packed, uint16 (R, P, 8 + n_pixels): of each plane base,
+    step and last as three float32, two words that are not used, then a code per pixel: the constant is
+    base + step * code, and last where the code is 65535.
 counts : int64 (F, 5)
     Written for listed frames: lit pixels, unmasked pixels, intensity in 1/128, photons, candidates of peaks.
 pixels : float32 (F, n_pixels) or None
@@ -115,14 +118,15 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   const std::int64_t n_pixels = raw_view.shape[2];
   const ArrayView frames_view = view_array(frames, "frames", "<i4", {kAny}, false);
   const ArrayView groups_view = view_array(groups, "groups", "<i4", {kAny, 3}, false);
-  const ArrayView table_view = view_array(table, "table", "<f4", {kAny, kAny, n_pixels}, false);
+  const TableView table_view = view_table(table, n_pixels);
   const ArrayView counts_view = view_array(counts, "counts", "<i8", {n_frames, 5}, true);
 
   CalibrateCall call{};
   call.raw = raw_view.as<const std::uint16_t>();
   call.frames = frames_view.as<const std::int32_t>();
   call.groups = groups_view.as<const FrameGroup>();
-  call.table = table_view.as<const float>();
+  call.table = table_view.planes;
+  call.packed = table_view.packed;
   call.counts = counts_view.as<FrameCounts>();
   check_that(pixels.is_none() == stage.is_none(), "pixels, stage", "both arrays or both None");
   if (!pixels.is_none()) {
@@ -142,10 +146,10 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.n_frames = n_frames;
   call.n_listed = frames_view.shape[0];
   call.n_groups = groups_view.shape[0];
-  call.n_rows = table_view.shape[0];
+  call.n_rows = table_view.rows;
   call.n_pixels = n_pixels;
   call.planes = static_cast<int>(raw_view.shape[1]);
-  call.table_planes = static_cast<int>(table_view.shape[1]);
+  call.table_planes = table_view.n_planes;
   call.round_photons = round_photons;
 
   check_that(n_pixels % 8 == 0, "raw", "a multiple of 8 pixels in a frame, got " + std::to_string(n_pixels));

@@ -3,13 +3,15 @@
 
 #include <cstdint>
 
+#include "../math/packed.hpp"
 #include "calibrate.hpp"
 
 namespace shotsieve {
 
 struct FrameWords {
-  const std::uint16_t* raw;  // (n_frames, planes, n_pixels)
-  const float* table;        // (n_rows, table_planes, n_pixels)
+  const std::uint16_t* raw;     // (n_frames, planes, n_pixels)
+  const float* table;           // (n_rows, table_planes, n_pixels), or null where constants are packed
+  const std::uint16_t* packed;  // (n_rows, table_planes, math::kPackedHead + n_pixels) or null
   std::int64_t n_frames, n_rows, n_pixels;
   int planes, table_planes;
   Encoding encoding;

@@ -19,6 +19,7 @@ struct BaselineScratch {
   std::vector<int> bins = std::vector<int>(kMostBins);
   std::vector<std::int64_t> response = std::vector<std::int64_t>(kMostBins);
   std::vector<std::int32_t> wavelet;  // both halves
+  std::vector<float> unpacked;        // empty where they are not packed
 };
 
 // response += count times the wavelet around bin `at`; most bins are empty, so this is less than a
@@ -67,7 +68,7 @@ std::int32_t baseline_of(const BaselineCall& c, cpu::Values values_of_run, std::
   for (std::int64_t first = 0; first < c.words.n_pixels; first += kPart) {
     const std::int64_t n = std::min(kPart, c.words.n_pixels - first);
     std::int32_t* __restrict values = s.values.data();
-    values_of_run(cpu::run_of(c.words, frame, row, first), n, values);
+    cpu::values_of_cell(c.words, values_of_run, frame, row, first, n, s.unpacked.data(), values);
     for (std::int64_t i = 0; i < n; ++i) {  // hot: adu_bins
       pixels += math::has_value(values[i]);
       values[i] = math::adu_bin(values[i]);
@@ -102,15 +103,17 @@ void baseline(const BaselineCall& c, const Where& where) {
     const FrameGroup& group = c.groups[g];
     std::fill(rows.begin() + group.start, rows.begin() + group.stop, std::int64_t{group.table_row});
   }
-  cpu::parallel_for(
-      c.n_listed, where.threads, [] { return BaselineScratch{}; },
-      [&](BaselineScratch& scratch, std::int64_t k) {
-        const std::int64_t row = rows[static_cast<std::size_t>(k)];
-        if (row < 0) return;
-        const std::int64_t frame = c.frames[k];
-        std::fill_n(c.shift + frame * c.n_tiles, c.n_tiles,
-                    baseline_of(c, values_of_run, frame, row, scratch));
-      });
+  const auto make = [&c] {
+    BaselineScratch scratch;
+    scratch.unpacked.resize(cpu::unpacked_room(c.words, cpu::kUnpacked));
+    return scratch;
+  };
+  cpu::parallel_for(c.n_listed, where.threads, make, [&](BaselineScratch& scratch, std::int64_t k) {
+    const std::int64_t row = rows[static_cast<std::size_t>(k)];
+    if (row < 0) return;
+    const std::int64_t frame = c.frames[k];
+    std::fill_n(c.shift + frame * c.n_tiles, c.n_tiles, baseline_of(c, values_of_run, frame, row, scratch));
+  });
 }
 
 }  // namespace shotsieve

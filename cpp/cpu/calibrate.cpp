@@ -8,6 +8,7 @@
 #include "calibrate_chosen.hpp"
 #include "calibrate_ends.hpp"
 #include "calibrate_span.hpp"
+#include "cell_constants.hpp"
 #include "corrected.hpp"
 #include "parallel.hpp"
 #include "shifted.hpp"
@@ -15,6 +16,7 @@
 namespace shotsieve {
 namespace {
 
+using cpu::CellConstants;
 using cpu::Chosen;
 using cpu::ChosenSpan;
 using cpu::in_halves;
@@ -22,14 +24,25 @@ using cpu::kSpan;
 using cpu::Output;
 using cpu::Span;
 using cpu::SpanSums;
+using cpu::UnpackedTile;
 using math::PixelResult;
 using math::PixelRules;
 
-constexpr std::int64_t kAhead = 4;     // spans from the one that is calibrated to the one that is fetched
-constexpr std::int64_t kTile = 16384;  // three planes of constants of a tile: 192 KB, within L2
+constexpr std::int64_t kAhead = 4;  // spans from the one that is calibrated to the one that is fetched
+
+// True when no digital level is above that of its pixel; 16 bits throughout, so that vectors hold the most.
+bool all_below_level(const std::uint16_t* __restrict digital, const std::uint16_t* __restrict level,
+                     std::int64_t n) {
+  std::uint16_t above = 0;
+  for (std::int64_t i = 0; i < n; ++i) {  // hot: level_scan
+    above |= static_cast<std::uint16_t>(std::max(digital[i], level[i]) ^ level[i]);
+  }
+  return above == 0;
+}
 
 // True when every pixel of the span is in high gain.
 bool all_below_threshold(const Span& s, const PixelRules&) {
+  if (s.levels != nullptr) return all_below_level(s.digital, s.levels, s.n);
   const std::uint16_t* __restrict digital = s.digital;
   const float* __restrict threshold = s.plane(math::kThreshold0);
   int switched = 0;
@@ -196,27 +209,11 @@ Loops choose_loops(const CalibrateCall& c) {
   }
 }
 
-// What is read of a span without gain switches: planes of constants, and whether the last plane of words.
-struct Ahead {
-  int plane[3];
-  int planes;
-  bool last_words;
-};
-
-Ahead read_in_high_gain(const CalibrateCall& c) {
-  if (c.encoding == Encoding::kPlain) return {{math::kSingleOffset, math::kSingleGain}, 2, false};
-  const bool levels = c.encoding == Encoding::kThreshold && c.rules.fixed_stage < 0;
-  const int stage = std::max(c.rules.fixed_stage, 0);
-  return {{math::kOffset + stage, math::kGain + stage, math::kThreshold0},
-          levels || c.encoding == Encoding::kParallel ? 3 : 2,
-          levels || c.encoding == Encoding::kCode};
-}
-
 // Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With
 // gain codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
 // `first` is the first pixel of the span in its frame.
-void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& c, std::int64_t frame,
-                    std::int64_t first) {
+void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& c,
+                    const CellConstants& constants, std::int64_t frame, std::int64_t first) {
   FrameCounts& counts = c.counts[frame];
   alignas(64) float shifted[3 * kSpan];
   Span s = plain;
@@ -239,71 +236,73 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
     loops.uniform(s, c.rules, counts);
     return;
   }
+  constants.want_all(first % cpu::kTile, s.n);
   shift(0, 2);
   Chosen chosen;
   loops.choose(s, c.rules, chosen);
   loops.chosen(chosen.span(s), c.rules, counts);
 }
 
-// The words of one tile of one frame.
-Span tile_of(const CalibrateCall& c, const float* table, std::int64_t frame, std::int64_t first) {
-  const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels;
+// The words of one tile of one frame, and its constants.
+Span tile_of(const CalibrateCall& c, const CellConstants& constants, std::int64_t frame, std::int64_t first) {
+  const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels + first;
+  const float* table = constants.planes(first, 0);
+  const std::int64_t step = constants.plane_step();
   const int offsets = c.table_planes == math::kSinglePlanes ? int{math::kSingleOffset} : int{math::kOffset};
-  const Span whole{raw,
-                   raw + (c.planes - 1) * c.n_pixels,
-                   table,
-                   c.n_pixels,
-                   table + offsets * c.n_pixels,
-                   c.n_pixels,
-                   c.pixels != nullptr ? c.pixels + frame * c.n_pixels : nullptr,
-                   c.stage != nullptr ? c.stage + frame * c.n_pixels : nullptr,
-                   c.n_pixels};
-  return whole.part(first, std::min(kTile, c.n_pixels - first));
-}
-
-// Asks for what a span in high gain reads. Always inlined: g++ 12 takes a function that does nothing else for
-// one without effect, and leaves out the calls.
-[[gnu::always_inline]] inline void prefetch(const Span& s, const Ahead& what, bool constants_too) {
-  constexpr std::int64_t kLine = 64;
-  for (std::int64_t i = 0; i < s.n; i += kLine / 2) {
-    __builtin_prefetch(s.adc + i);
-    if (what.last_words) __builtin_prefetch(s.digital + i);
-  }
-  if (!constants_too) return;
-  for (int k = 0; k < what.planes; ++k) {
-    for (std::int64_t i = 0; i < s.n; i += kLine / 4) __builtin_prefetch(s.plane(what.plane[k]) + i);
-  }
+  return {raw,
+          raw + (c.planes - 1) * c.n_pixels,
+          c.n_pixels,
+          table,
+          step,
+          table + offsets * step,
+          step,
+          c.pixels != nullptr ? c.pixels + frame * c.n_pixels + first : nullptr,
+          c.stage != nullptr ? c.stage + frame * c.n_pixels + first : nullptr,
+          std::min(cpu::kTile, c.n_pixels - first),
+          constants.levels(first)};
 }
 
 // A tile of one frame, and what comes after it. Constants are new to the cache in the first frame of a cell
 // alone.
 struct Step {
   Span tile;
+  std::int64_t first;  // pixel in the frame
   bool new_constants;
 };
 
+// Asks for what a span in high gain reads.
+[[gnu::always_inline]] inline void prefetch(const Step& step, std::int64_t at, const CellConstants& constants,
+                                            bool last_words) {
+  const Span& tile = step.tile;
+  const std::int64_t n = std::min(kSpan, tile.n - at);
+  cpu::prefetch_run(tile.adc + at, n);
+  if (last_words) cpu::prefetch_run(tile.digital + at, n);
+  if (step.new_constants) constants.prefetch(step.first + at, n);
+}
+
 // The next frame of a cell lies megabytes away, where no hardware prefetcher follows; and those that follow
 // within a tile start too late.
-void calibrate_tile(const CalibrateCall& c, const Loops& loops, const Ahead& ahead, std::int64_t frame,
-                    std::int64_t first, const Step& here, const Step& next) {
+void calibrate_tile(const CalibrateCall& c, const Loops& loops, const CellConstants& constants,
+                    std::int64_t frame, const Step& here, const Step& next) {
   const bool mark = cpu::marks_candidates(c);
+  const bool last_words = cpu::reads_last_words(c);
   const Span& tile = here.tile;
   const std::int64_t spans = (tile.n + kSpan - 1) / kSpan;
   for (std::int64_t k = 0; k < spans; ++k) {
     const std::int64_t at = k * kSpan;
     const Step& then = k + kAhead < spans ? here : next;
     const std::int64_t soon = (k + kAhead < spans ? k + kAhead : k + kAhead - spans) * kSpan;
-    if (soon < then.tile.n) {
-      prefetch(then.tile.part(soon, std::min(kSpan, then.tile.n - soon)), ahead, then.new_constants);
-    }
-    const Span span = tile.part(at, std::min(kSpan, tile.n - at));
-    calibrate_span(span, loops, c, frame, first + at);
+    if (soon < then.tile.n) prefetch(then, soon, constants, last_words);
+    Span span = tile.part(at, std::min(kSpan, tile.n - at));
+    constants.want_usual(at, span.n);
+    span.set_table(constants.planes(here.first, at));
+    calibrate_span(span, loops, c, constants, frame, here.first + at);
     if (mark) cpu::mark_candidates(c, span.pixels, span.n, c.counts[frame]);
   }
 }
 
-void calibrate_group(const CalibrateCall& c, const Loops& loops, const Ahead& ahead,
-                     const FrameGroup& group) {
+void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGroup& group,
+                     UnpackedTile& unpacked) {
   for (std::int32_t k = group.start; k < group.stop; ++k) {
     if (group.table_row < 0) {
       cpu::mark_no_constants(c, c.frames[k]);
@@ -312,15 +311,17 @@ void calibrate_group(const CalibrateCall& c, const Loops& loops, const Ahead& ah
     }
   }
   if (group.table_row < 0 || group.start == group.stop) return;
-  const float* table = c.table + std::int64_t{group.table_row} * c.table_planes * c.n_pixels;
-  for (std::int64_t first = 0; first < c.n_pixels; first += kTile) {
+  CellConstants constants(c, group.table_row, group.stop - group.start, unpacked);
+  for (std::int64_t first = 0; first < c.n_pixels; first += cpu::kTile) {
+    constants.start_tile(first);
     for (std::int32_t k = group.start; k < group.stop; ++k) {
       // After the last frame comes the next tile of the first one.
       const bool last = k + 1 == group.stop;
-      const std::int64_t next_first = last ? std::min(first + kTile, c.n_pixels) : first;
-      const Step here{tile_of(c, table, c.frames[k], first), k == group.start};
-      const Step next{tile_of(c, table, c.frames[last ? group.start : k + 1], next_first), last};
-      calibrate_tile(c, loops, ahead, c.frames[k], first, here, next);
+      const std::int64_t next_first = last ? std::min(first + cpu::kTile, c.n_pixels) : first;
+      const Step here{tile_of(c, constants, c.frames[k], first), first, k == group.start};
+      const Step next{tile_of(c, constants, c.frames[last ? group.start : k + 1], next_first), next_first,
+                      last};
+      calibrate_tile(c, loops, constants, c.frames[k], here, next);
     }
   }
 }
@@ -333,9 +334,10 @@ void calibrate_count(const CalibrateCall& c, const Where& where) {
     return;
   }
   const Loops loops = choose_loops(c);
-  const Ahead ahead = read_in_high_gain(c);
-  cpu::parallel_for(c.n_groups, where.threads,
-                    [&](std::int64_t g) { calibrate_group(c, loops, ahead, c.groups[g]); });
+  const int planes = c.packed != nullptr ? c.table_planes : 0;
+  cpu::parallel_for(
+      c.n_groups, where.threads, [planes] { return UnpackedTile(planes, cpu::kTile, kSpan); },
+      [&](UnpackedTile& unpacked, std::int64_t g) { calibrate_group(c, loops, c.groups[g], unpacked); });
 }
 
 }  // namespace shotsieve

@@ -11,6 +11,7 @@ namespace shotsieve::cpu {
 struct Span {
   const std::uint16_t* adc;
   const std::uint16_t* digital;
+  std::int64_t word_step;   // words from plane to plane
   const float* table;       // planes of this cell, at the first pixel of the span
   std::int64_t plane_step;  // floats from plane to plane
   const float* offsets;     // those planes that are offsets, or what they are with shifts
@@ -18,21 +19,28 @@ struct Span {
   float* pixels;  // null when only counts are wanted
   std::uint8_t* stage;
   std::int64_t n;
+  const std::uint16_t* levels;  // thresholds that digital levels compare with as they are, or null
 
   const float* plane(int p) const { return table + p * plane_step; }
   const float* offset(int stage_of_it) const { return offsets + stage_of_it * offset_step; }
+  void set_table(const float* planes) {
+    offsets = planes + (offsets - table);
+    table = planes;
+  }
   // Words of a plane between the first and the last one.
-  const std::uint16_t* words(int p) const { return adc + p * plane_step; }
+  const std::uint16_t* words(int p) const { return adc + p * word_step; }
   Span part(std::int64_t first, std::int64_t count) const {
     return {adc + first,
             digital + first,
+            word_step,
             table + first,
             plane_step,
             offsets + first,
             offset_step,
             pixels != nullptr ? pixels + first : nullptr,
             stage != nullptr ? stage + first : nullptr,
-            count};
+            count,
+            levels != nullptr ? levels + first : nullptr};
   }
 };
 

@@ -46,10 +46,18 @@ std::int32_t tile_shift(const CommonModeCall& c, const std::int32_t* values, std
   return shift;
 }
 
+struct TileRoom {
+  std::vector<std::int32_t> values;
+  std::vector<float> unpacked;               // empty where constants are not packed
+  std::vector<cpu::RunConstants> constants;  // of each row of pixels
+};
+
 void common_mode_group(const CommonModeCall& c, cpu::Values values_of_run, const FrameGroup& group,
-                       std::vector<std::int32_t>& values) {
+                       TileRoom& room) {
   const DarkRules& r = c.rules;
   const Tiles& t = c.shifts.tiles;
+  const std::size_t row_room = room.unpacked.size() / static_cast<std::size_t>(t.rows);
+  const bool once = group.stop - group.start == 1;  // unpacked constants then stay in L1
   for (std::int64_t tile = 0; tile < c.shifts.n_tiles; ++tile) {
     const std::int64_t first = tile / t.across() * t.rows * t.frame_columns + tile % t.across() * t.columns;
     for (std::int32_t k = group.start; k < group.stop; ++k) {
@@ -57,14 +65,20 @@ void common_mode_group(const CommonModeCall& c, cpu::Values values_of_run, const
       const std::int32_t row = c.shifts.pixel != nullptr ? c.shifts.pixel_row[frame] : -1;
       for (std::int64_t y = 0; y < t.rows; ++y) {
         const std::int64_t pixel = first + y * t.frame_columns;
-        std::int32_t* out = values.data() + y * t.columns;
-        values_of_run(cpu::run_of(r, frame, group.table_row, pixel), t.columns, out);
+        std::int32_t* out = room.values.data() + y * t.columns;
+        const auto at = static_cast<std::size_t>(y);
+        cpu::RunConstants& constants = room.constants[at];
+        if (k == group.start) {
+          constants = cpu::constants_of(r, group.table_row, pixel, t.columns,
+                                        room.unpacked.data() + (once ? 0 : at * row_room));
+        }
+        values_of_run(cpu::run_of(r, frame, pixel, constants), t.columns, out);
         if (row < 0) continue;
         const std::int32_t* before = c.shifts.pixel + row * r.n_pixels + pixel;
         for (std::int64_t i = 0; i < t.columns; ++i) out[i] = math::add_shifts(out[i], -before[i]);
       }
       std::int32_t& shift = c.shift[frame * c.shifts.n_tiles + tile];
-      shift = tile_shift(c, values.data(), t.rows * t.columns, c.add ? shift : 0);
+      shift = tile_shift(c, room.values.data(), t.rows * t.columns, c.add ? shift : 0);
     }
   }
 }
@@ -74,6 +88,7 @@ struct CellSums {
   std::vector<std::int32_t> values = std::vector<std::int32_t>(kCellTile);
   std::vector<std::int32_t> sum = std::vector<std::int32_t>(kCellTile);
   std::vector<std::int32_t> count = std::vector<std::int32_t>(kCellTile);
+  std::vector<float> unpacked;  // empty where constants are not packed
 };
 
 // Adds one frame of a unit; `before` are the shifts of its pixels so far.
@@ -109,7 +124,8 @@ void cell_mode_part(const CellModeCall& c, cpu::Values values_of_run, std::int64
   std::fill_n(s.count.data(), n, 0);
   for (std::int64_t k = 0; k < c.cells; ++k) {
     const std::int64_t frame = c.unit_frames[unit * c.cells + k];
-    values_of_run(cpu::run_of(r, frame, c.unit_rows[unit * c.cells + k], first), n, s.values.data());
+    const std::int64_t row = c.unit_rows[unit * c.cells + k];
+    cpu::values_of_cell(r, values_of_run, frame, row, first, n, s.unpacked.data(), s.values.data());
     add_cell(c, s, frame, first, n, c.add ? out : nullptr);
   }
   for (std::int64_t i = 0; i < n; ++i) {
@@ -122,22 +138,28 @@ void cell_mode_part(const CellModeCall& c, cpu::Values values_of_run, std::int64
 
 void common_mode(const CommonModeCall& c, const Where& where) {
   const cpu::Values values_of_run = cpu::choose_values(c.rules);
-  const auto room = static_cast<std::size_t>(c.shifts.tiles.rows * c.shifts.tiles.columns);
-  cpu::parallel_for(
-      c.n_groups, where.threads, [room] { return std::vector<std::int32_t>(room); },
-      [&](std::vector<std::int32_t>& values, std::int64_t g) {
-        if (c.groups[g].table_row >= 0) common_mode_group(c, values_of_run, c.groups[g], values);
-      });
+  const std::int64_t pixels = c.shifts.tiles.rows * c.shifts.tiles.columns;
+  const auto make = [&] {
+    return TileRoom{std::vector<std::int32_t>(static_cast<std::size_t>(pixels)),
+                    std::vector<float>(cpu::unpacked_room(c.rules, pixels)),
+                    std::vector<cpu::RunConstants>(static_cast<std::size_t>(c.shifts.tiles.rows))};
+  };
+  cpu::parallel_for(c.n_groups, where.threads, make, [&](TileRoom& room, std::int64_t g) {
+    if (c.groups[g].table_row >= 0) common_mode_group(c, values_of_run, c.groups[g], room);
+  });
 }
 
 void cell_common_mode(const CellModeCall& c, const Where& where) {
   const cpu::Values values_of_run = cpu::choose_values(c.rules);
   const std::int64_t parts = (c.rules.n_pixels + kCellTile - 1) / kCellTile;
-  cpu::parallel_for(
-      c.n_units * parts, where.threads, [] { return CellSums{}; },
-      [&](CellSums& sums, std::int64_t i) {
-        cell_mode_part(c, values_of_run, i / parts, i % parts * kCellTile, sums);
-      });
+  const auto make = [&c] {
+    CellSums sums;
+    sums.unpacked.resize(cpu::unpacked_room(c.rules, cpu::kUnpacked));
+    return sums;
+  };
+  cpu::parallel_for(c.n_units * parts, where.threads, make, [&](CellSums& sums, std::int64_t i) {
+    cell_mode_part(c, values_of_run, i / parts, i % parts * kCellTile, sums);
+  });
 }
 
 }  // namespace shotsieve

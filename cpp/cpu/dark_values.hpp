@@ -1,10 +1,12 @@
 // Values of the pixels of a frame that are in high gain, for stages that look for what they share.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "../core/frame_words.hpp"
 #include "../math/common_mode.hpp"
+#include "packed.hpp"
 
 namespace shotsieve::cpu {
 
@@ -61,10 +63,52 @@ inline Values choose_values(const FrameWords& r) {
                                                : values_of<HighGain::kThreshold>;
 }
 
-inline Run run_of(const FrameWords& r, std::int64_t frame, std::int64_t row, std::int64_t pixel) {
+// Constants of a run of pixels of a cell: where they lie in the table, or unpacked.
+struct RunConstants {
+  const float* first;
+  std::int64_t plane_step;
+};
+
+// Floats of the room that constants_of needs for n pixels: none where constants are not packed.
+inline std::size_t unpacked_room(const FrameWords& r, std::int64_t n) {
+  return r.packed != nullptr ? static_cast<std::size_t>(r.table_planes * n) : 0;
+}
+
+// Constants of n pixels; packed ones are unpacked to `room`, those planes alone that values_of reads.
+inline RunConstants constants_of(const FrameWords& r, std::int64_t row, std::int64_t pixel, std::int64_t n,
+                                 float* room) {
+  if (r.packed == nullptr) return {r.table + row * r.table_planes * r.n_pixels + pixel, r.n_pixels};
+  std::uint32_t read = 1u << math::kOffset | 1u << math::kGain;
+  if (r.encoding == Encoding::kThreshold && r.fixed_stage < 0) {
+    read |= 1u << math::kThreshold0;
+    if (r.table_planes == math::kForcedPlanes) {
+      read |= 1u << math::kThreshold1 | 1u << math::kForceMedium | 1u << math::kForceHigh;
+    }
+  }
+  const PackedPlanes source = packed_planes(r.packed, row, r.table_planes, r.n_pixels);
+  for (; read != 0; read &= read - 1) {
+    const int plane = __builtin_ctz(read);
+    source.unpack(plane, pixel, n, room + plane * n);
+  }
+  return {room, n};
+}
+
+inline Run run_of(const FrameWords& r, std::int64_t frame, std::int64_t pixel,
+                  const RunConstants& constants) {
   const std::uint16_t* words = r.words(frame) + pixel;
-  return {words, words + (r.planes - 1) * r.n_pixels, r.table + row * r.table_planes * r.n_pixels + pixel,
-          r.n_pixels};
+  return {words, words + (r.planes - 1) * r.n_pixels, constants.first, constants.plane_step};
+}
+
+// Values of n pixels of a frame; the room is for kUnpacked pixels.
+constexpr std::int64_t kUnpacked = 512;  // pixels whose packed constants are unpacked at once: within L1
+inline void values_of_cell(const FrameWords& r, Values values, std::int64_t frame, std::int64_t row,
+                           std::int64_t pixel, std::int64_t n, float* room, std::int32_t* out) {
+  const std::int64_t most = r.packed != nullptr ? kUnpacked : n;
+  for (std::int64_t at = 0; at < n; at += most) {
+    const std::int64_t some = std::min(most, n - at);
+    const RunConstants constants = constants_of(r, row, pixel + at, some, room);
+    values(run_of(r, frame, pixel + at, constants), some, out + at);
+  }
 }
 
 }  // namespace shotsieve::cpu

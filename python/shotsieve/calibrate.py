@@ -18,6 +18,7 @@ import numpy as np
 
 from .constants.bad_pixels import ALL_BITS
 from .constants.fold import fold, table_planes
+from .constants.packed import PackingLimits, is_packed, pack, packed_shape, unpack
 from .detectors import ENCODINGS
 from .linearise import linear_rows
 
@@ -142,8 +143,9 @@ class Tables:
 
     Attributes
     ----------
-    table : ndarray of float32, shape (R, P, n_pixels)
-        What the kernel reads; P is 8, 10 where gain stages are forced, and 2 where there is only one.
+    table : ndarray of float32, shape (R, P, n_pixels), or uint16, shape (R, P, 8 + n_pixels)
+        What the kernel reads; P is 8, 10 where gain stages are forced, and 2 where there is only one. uint16
+        where constants are packed: `shotsieve.constants.packed`.
     mask : ndarray of uint32, shape (R, stages, n_pixels)
         Static mask per gain stage.
     row_of : ndarray of int32, shape (M, C)
@@ -156,6 +158,8 @@ class Tables:
         Linearisation of the words of each row; None where words are linear.
     most_together : int
         Frames of a row that share one reading of it, at most.
+    packed_error : float
+        Of packed constants: bound of what a value in high gain may be off, in the unit of the values.
     """
 
     table: np.ndarray
@@ -165,6 +169,7 @@ class Tables:
     bad_bits: int
     linear: np.ndarray | None = None
     most_together: int = MAX_GROUP
+    packed_error: float = 0.0
 
     @classmethod
     def of_corrected(cls, modules: int, pixels: int, cell_id: np.ndarray, bad_bits: int) -> Tables:
@@ -184,6 +189,11 @@ class Tables:
         # Kernels look at the number of rows alone; the masks of kept frames are in the frames themselves.
         table, mask = np.zeros((1, 1, pixels), "f4"), np.zeros((1, 1, pixels), "u4")
         return cls(table, mask, row_of, cells, bad_bits, most_together=1)
+
+    def planes(self, rows: Any, planes: slice = slice(None)) -> np.ndarray:
+        """Return some planes of some rows of ``table`` as float32, (..., n_pixels), packed or not."""
+        found = self.table[rows, planes]
+        return unpack(found) if is_packed(self.table) else found
 
     def rows(self, cell_id: np.ndarray) -> np.ndarray:
         """Return the row of ``table`` for each shot and module, int32 (S, M); -1 without constants.
@@ -230,15 +240,24 @@ def make_tables(
     Returns
     -------
     Tables
+
+    Raises
+    ------
+    BadInput
+        As `shotsieve.constants.fold.fold`; or if constants are to be packed and do not fit 16 bits.
     """
     cells = np.unique(cell_id).astype("i4")
     holders = [at for at, module in enumerate(modules) if constants.has("offset", module)]
     row_of = np.full((len(modules), len(cells)), -1, "i4")
-    planes = table_planes(detector, steps, gain_mode)
-    table = np.empty((len(holders) * len(cells), planes, detector.pixels), "f4")
+    shape = (len(holders) * len(cells), table_planes(detector, steps, gain_mode), detector.pixels)
+    packed = steps.packed_constants
+    table = np.empty(packed_shape(*shape), "u2") if packed else np.empty(shape, "f4")
+    # Of one module at a time, where that is not yet what the kernel reads.
+    exact = np.empty((len(cells), *shape[1:]), "f4") if packed else None
     mask = np.empty((len(holders) * len(cells), detector.stages, detector.pixels), "u4")
     wanted, linear = steps.for_detector(detector).linearise, []
-    used = 0
+    limits = PackingLimits.of(detector, gain_mode, wanted, unit, photon_energy_kev)
+    used, error = 0, 0.0
     for at in holders:
         folded = fold(
             constants,
@@ -250,18 +269,26 @@ def make_tables(
             photon_energy_kev,
             gain_mode=gain_mode,
             masks=masks,
-            into=(table[used : used + len(cells)], mask[used : used + len(cells)]),
+            into=(exact if packed else table[used : used + len(cells)], mask[used : used + len(cells)]),
         )
         known = np.flatnonzero(folded.known)
         rows = np.arange(used, used + len(known))
-        if len(known) < len(cells):
-            table[rows], mask[rows] = folded.table[known], folded.mask[known]
+        every = len(known) == len(cells)
+        if packed:
+            planes = exact if every else exact[known]
+            into = table[used : used + len(known)]
+            made = pack(planes, detector, modules[at], cells[known], limits, into=into)
+            error = max(error, made.high_gain_error)
+        elif not every:
+            table[rows] = folded.table[known]
+        if not every:
+            mask[rows] = folded.mask[known]
         row_of[at, known] = rows
         used += len(known)
         if wanted and known.size:
             linear.append(linear_rows(constants, detector, modules[at], cells[known]))
-    made = Tables(table[:used], mask[:used], row_of, cells, steps.all_bad_bits())
-    return replace(made, linear=np.concatenate(linear)) if wanted and used else made
+    tables = Tables(table[:used], mask[:used], row_of, cells, steps.all_bad_bits(), packed_error=error)
+    return replace(tables, linear=np.concatenate(linear)) if wanted and used else tables
 
 
 def list_frames(
@@ -330,7 +357,7 @@ def queue_calibration(
         Raw words; n_pixels is a multiple of 8.
     frames, groups : int32 (L,), int32 (G, 3)
         From `list_frames`.
-    table : float32 (R, 8, 10 or 2, n_pixels)
+    table : float32 (R, 8, 10 or 2, n_pixels), or packed
         From `make_tables`.
     counts : int64 (F, 5)
         Receives lit pixels, unmasked pixels, intensity in 1/128 of the unit, photons and candidates of peaks;

@@ -155,7 +155,7 @@ class Calibrator:
         device = self.backend.device
         table = self.tables.table
         if len(table) == 0:
-            table = np.full((1, *table.shape[1:]), np.nan, "f4")
+            table = np.zeros((1, *table.shape[1:]), table.dtype)  # a row that no frame has
         self._lineariser = Lineariser(self.backend, self.tables.linear)
         self._table, stream = device.twin(table), device.stream()
         device.to_device(self._table, table, stream)

@@ -10,6 +10,7 @@ import numpy as np
 from .bank_mode import BankFinder, BankModeParams
 from .baseline import BaselineParams, queue_baseline
 from .common_mode import CommonModeParams, list_units, queue_cell_common_mode, queue_common_mode
+from .errors import BadInput
 from .shifts import Shifts
 
 if TYPE_CHECKING:
@@ -45,9 +46,15 @@ def mode_of(
     Raises
     ------
     BadInput
-        If the run has no pixels in high gain, or the constants no noise where it is needed.
+        If the run has no pixels in high gain, the constants no noise where it is needed, or constants are
+        packed and the common mode is that of banks.
     """
     if any(detector.bank):
+        if steps.common_mode and steps.packed_constants:
+            raise BadInput(
+                f"common_mode = true of {detector.name} is not done with packed constants, which save "
+                "megabytes there: set [calibrate] packed_constants = false"
+            )
         return BankModeParams.from_steps(steps, detector)
     mode = CommonModeParams.from_steps(steps, detector, gain_mode)
     baseline = BaselineParams.make(steps, detector, gain_mode, constants, tables, modules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from .test_baseline_kernels import BARRIERS as BASELINE_BARRIERS
 from .test_correlation_kernels import BARRIERS as CORRELATION_BARRIERS
 from .test_scores_kernels import BARRIERS as SCORES_BARRIERS
 from .workshop import BARRIER, ROOT, Fault, Program, Variant, Workshop
@@ -82,15 +83,16 @@ def test_planted_fault_is_noticed(programs, name):
 
 def test_every_barrier_is_tested():
     # The third of keep_list keeps apart lanes of one warp: ThreadSanitizer shows it, in test_sanitizers.py.
-    # Those of the sums over bins, of the common mode, of scores and of correlation are planted in
-    # test_bins_kernels.py, test_common_mode_kernels.py, test_scores_kernels.py and
-    # test_correlation_kernels.py.
+    # Those of the sums over bins, of the common mode, of the baseline, of scores and of correlation are
+    # planted in test_bins_kernels.py, test_common_mode_kernels.py, test_baseline_kernels.py,
+    # test_scores_kernels.py and test_correlation_kernels.py.
     counts = {path.name: path.read_text().count(BARRIER) for path in (ROOT / "cuda").glob("*.cu*")}
     assert {name: n for name, n in counts.items() if n} == {
         "compact.cuh": 3,
         "calibrate.cuh": 2,
         "bins.cuh": 3,
         "common_mode.cuh": 1,
+        "baseline.cuh": len(BASELINE_BARRIERS),
         "scores.cuh": len(SCORES_BARRIERS),
         "correlation.cuh": len(CORRELATION_BARRIERS),
     }, "plant a fault in the new barriers too"

@@ -158,6 +158,7 @@ def test_what_changed_since_is_named(interrupted, make_recipe):
     sim, recipe, out = interrupted
     for change, words in (
         ({"keep": {"rule": "lit_pixels[3] > 999"}}, "recipe"),
+        ({"calibrate": {"packed_constants": True}}, "constants.folded_sha256, .*recipe"),
         ({"calibrate": {"photon_energy": "9.0 keV"}}, "lit_threshold, mode.photon_energy_kev, .*recipe"),
     ):
         with pytest.raises(BadInput, match=f"cannot be resumed, since this has changed: .*{words}"):

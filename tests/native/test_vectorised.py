@@ -13,14 +13,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [ROOT / "cpp" / "cpu" / name for name in ("calibrate.cpp", "corrected.cpp")]
-HEADERS = [ROOT / "cpp" / "cpu" / "calibrate_chosen.hpp"]
+HEADERS = [ROOT / "cpp" / "cpu" / name for name in ("calibrate_chosen.hpp", "packed.hpp")]
 # Every loop but the scans is a template; each instantiation is vectorised on its own, or is not.
 UNIFORM = 4 * 2 * 2 * 3  # Uniform x Round x Photons x Output
 CHOSEN = CORRECTED = 2 * 2 * 3  # Round x Photons x Output
 STAGES = 2 * 2 + 2  # Encoding, two of them x Forced
 LOOPS = {
-    "threshold_scan": 1, "code_scan": 1, "parallel_scan": 1, "uniform_loop": UNIFORM, "stage_loop": STAGES,
-    "constant_loop": STAGES, "chosen_loop": CHOSEN, "corrected_loop": CORRECTED,
+    "threshold_scan": 1, "level_scan": 1, "code_scan": 1, "parallel_scan": 1, "unpack_numbers": 1,
+    "unpack_constants": 1, "uniform_loop": UNIFORM, "stage_loop": STAGES, "constant_loop": STAGES,
+    "chosen_loop": CHOSEN, "corrected_loop": CORRECTED,
 }  # fmt: skip
 LEVELS = {"v2": 16, "v3": 32, "v4": 64}  # bytes of the vectors that a level is built for
 

@@ -116,6 +116,8 @@ class Steps:
         Pixels of such a block, slow scan x fast scan.
     bad_bits : int
         Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
+    packed_constants : bool
+        Fold to 16 bytes per pixel and cell instead of 32; see `shotsieve.constants.packed`.
 
     Examples
     --------
@@ -157,6 +159,7 @@ class Steps:
     noisy_adc_threshold: float = 0.25
     noisy_adc_block: str = "64x16"
     bad_bits: int = DEFAULT_BAD_BITS
+    packed_constants: bool = False
 
     def __post_init__(self) -> None:
         words = {"force_hg_reference": ("hg", "mg"), "double_pixels": ("keep", "mark", "mask")}

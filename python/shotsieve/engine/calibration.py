@@ -69,6 +69,12 @@ def _fold(job: Job, constants: Constants, force: bool) -> Steps:
         mode.gain_mode,
         masks_of(job),
     )
+    if steps.packed_constants:
+        where = "in high gain" if detector.fixed_stage(mode.gain_mode) <= 0 else "of the run's gain stage"
+        job.notes.append(
+            f"constants are packed to 16 bits ({job.tables.table.nbytes / 1e9:.3g} GB): values {where} are "
+            f"within {job.tables.packed_error:.2g} {job.unit} of those with exact constants"
+        )
     note_unknown(job, constants)
     note_odd_constants(job)
     return steps

@@ -24,7 +24,8 @@ def note_odd_constants(job: Job) -> None:
     ordered = detector.encoding == "threshold" and stage < 0
     stages = slice(None) if stage < 0 or detector.stages == 1 else slice(stage, stage + 1)
     unusable = disordered = 0
-    for table, mask in zip(tables.table, tables.mask, strict=True):
+    for row, mask in enumerate(tables.mask):
+        table = tables.planes(row)
         good = (mask[stages] & np.uint32(tables.bad_bits)) == 0
         unusable += int(np.count_nonzero(np.isnan(table[gains][stages]) & good))
         if ordered:

@@ -168,7 +168,7 @@ def _calibrated(job: Job) -> np.ndarray:
         return good.reshape(-1, source.detector.shape[1])
     for module in np.flatnonzero(here & (tables.row_of >= 0).any(axis=1)):
         row = tables.row_of[module].max()  # one cell stands for all
-        good[module] = np.isfinite(tables.table[row, gain_planes(tables.table.shape[1])]).any(axis=0)
+        good[module] = np.isfinite(tables.planes(row, gain_planes(tables.table.shape[1]))).any(axis=0)
     return good.reshape(-1, source.detector.shape[1])
 
 

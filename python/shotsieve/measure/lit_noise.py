@@ -39,7 +39,8 @@ def noise_table(constants: Constants, tables: Tables, modules: Sequence[int]) ->
 
     Returns
     -------
-    ndarray of float32, of the shape of ``tables.table``
+    ndarray of float32, shape (R, P, n_pixels)
+        Never packed, since values are in another unit; offsets and thresholds are those of ``tables``.
 
     Raises
     ------
@@ -48,10 +49,10 @@ def noise_table(constants: Constants, tables: Tables, modules: Sequence[int]) ->
 
     Examples
     --------
-    >>> noise_table(constants, tables, source.modules).shape == tables.table.shape    # doctest: +SKIP
-    True
+    >>> noise_table(constants, tables, source.modules).shape    # doctest: +SKIP
+    (1024, 8, 65536)
     """
-    table = tables.table.copy()
+    table = np.array(tables.planes(slice(None)))
     gains = gain_planes(table.shape[1])
     for module, row_of in zip(modules, tables.row_of, strict=True):
         known = row_of >= 0

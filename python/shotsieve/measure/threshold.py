@@ -89,7 +89,7 @@ def median_noise(constants: Constants, tables: Tables, modules: tuple[int, ...],
         if not known.any() or not constants.has("noise", module):
             continue
         gains = gain_planes(tables.table.shape[1])
-        gain = np.abs(tables.table[row_of[known], gains][:, stage])
+        gain = np.abs(tables.planes(row_of[known], gains)[:, stage])
         noise = constants.load("noise", module, tables.cell_ids[known])[stage].reshape(gain.shape)
         medians.append(np.nanmedian(noise * gain))
     return float(np.median(medians)) if medians else float("nan")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .common_mode import NEVER_DARK, dark_values
+from .packed import planes_of
 
 __all__ = ["baseline", "noise_peak"]
 
@@ -54,7 +55,7 @@ def baseline(
     for start, stop, row in np.asarray(groups).reshape(-1, 3):
         for frame in np.asarray(frames)[start:stop]:
             if row >= 0:
-                values = dark_values(raw[frame], table[row], encoding, fixed_stage)
+                values = dark_values(raw[frame], planes_of(table, row), encoding, fixed_stage)
                 values = values[np.abs(values) < NEVER_DARK]
                 shift[frame] = noise_peak(values, taps[row], reach[row], lowest)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .calibrate_unfolded import UnfoldedResult, calibrate_unfolded
+from .packed import planes_of
 from .shift import SHIFT_SCALE, shifts_of_pixels
 
 __all__ = [
@@ -80,7 +81,7 @@ def calibrate_count(
         start, stop into `frames` and the row of `table`; row -1: no constants.
     table : ndarray of float32, shape (R, 8 or 10, npix), or (R, 2, npix) for one gain stage
         Planes: two thresholds, three offsets, three gains, and with 10 two forcing levels; or one offset and
-        one gain.
+        one gain. Or packed, uint16 with 8 words before the pixels of a plane: `shotsieve.reference.packed`.
     counts : ndarray of int64, shape (F, 5)
         Written for every listed frame.
     pixels : ndarray of float32, shape (F, npix), or None
@@ -220,7 +221,7 @@ def calibrate_count_folded(
     for frame, row in enumerate(cell_row):
         if row < 0:
             continue
-        planes = table[row]
+        planes = planes_of(table, row)
         codes = (medium_code, low_code, lost_adc, saturated_adc)
         if encoding == 0:
             adc = raw[frame, 0].astype(np.float32)

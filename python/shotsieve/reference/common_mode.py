@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .calibrate import _stages_by_level
+from .packed import planes_of
 from .shift import SHIFT_SCALE, tile_of_pixel
 
 __all__ = ["NEVER_DARK", "cell_common_mode", "common_mode", "dark_values"]
@@ -114,7 +115,7 @@ def common_mode(
         if row < 0:
             continue
         for frame in np.asarray(frames)[start:stop]:
-            values = dark_values(raw[frame], table[row], encoding, fixed_stage).astype(np.int64)
+            values = dark_values(raw[frame], planes_of(table, row), encoding, fixed_stage).astype(np.int64)
             if pixel_shift is not None and pixel_shift_row[frame] >= 0:
                 values = values - pixel_shift[pixel_shift_row[frame]]
             if not add:
@@ -184,7 +185,7 @@ def cell_common_mode(
         before = pixel_shift[unit].astype(np.int64) if add else np.zeros(n_pixels, np.int64)
         total, count = np.zeros(n_pixels, np.int64), np.zeros(n_pixels, np.int64)
         for frame, row in zip(frames, rows, strict=True):
-            now = dark_values(raw[frame], table[row], encoding, fixed_stage) - before
+            now = dark_values(raw[frame], planes_of(table, row), encoding, fixed_stage) - before
             if shift is not None:
                 now = now - shift[frame][tile_of_pixel(n_pixels, tile_rows, tile_columns, row_pixels)]
             dark = (low <= now) & (now <= high)

@@ -76,8 +76,16 @@ void once(const shotsieve::Where& where, bool small) {
     wanted.insert(wanted.end(), n_tiles, peak_of(values, taps.data()));
   }
   shotsieve::BaselineCall c{};
-  c.words = {
-      to_device(raw), to_device(table), n_frames, 1, n_pixels, 2, 8, shotsieve::Encoding::kThreshold, 0};
+  c.words = {to_device(raw),
+             to_device(table),
+             nullptr,
+             n_frames,
+             1,
+             n_pixels,
+             2,
+             8,
+             shotsieve::Encoding::kThreshold,
+             0};
   c.frames = to_device(frames);
   c.groups = to_device(std::vector<shotsieve::FrameGroup>{{0, n_frames, 0}});
   c.taps = to_device(taps);

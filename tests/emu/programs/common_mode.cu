@@ -66,6 +66,7 @@ void once(const shotsieve::Where& where) {
   shotsieve::CommonModeCall c{};
   c.rules = {to_device(raw),
              to_device(table),
+             nullptr,
              kFrames,
              1,
              kPixels,
