@@ -179,6 +179,24 @@ def test_an_engine_takes_some_shots_of_blocks_in_fixed_gain(simulated, make_reci
         assert all(other.table == first.table for other in others)
 
 
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_copies_of_some_rows(backend_name, every):
+    """From pinned memory where only some are wanted, and from the device."""
+    device = backends.get(backend_name).device
+    words, back = device.empty_pinned((6 * every, 5), "u2"), device.empty_pinned((6, 5), "u2")
+    words[:] = np.arange(words.size).reshape(words.shape)
+    stream, target = device.stream(), device.empty(back.shape, "u2")
+    sources = [_on_device(device, words), *([words] if every > 1 else [])]
+    for source in sources:
+        device.copy(target, source, stream, every)
+        device.to_host(back, target, stream)
+        device.wait(device.record(stream))
+        assert np.array_equal(back, words[::every])
+        back[:] = 0
+    with pytest.raises(ValueError, match="expected"):
+        device.copy(target, sources[0], stream, every + 1)
+
+
 class Another:
     """A source that reads all planes and knows no other way."""
 
