@@ -4,7 +4,7 @@ As a careful user writes it: each process has half of the trains, a train at a t
 inflated by EXtra-data with `zlib_into`, raw words calibrated by compiled loops of numba, or by NumPy over
 whole trains, with constants folded before, bad pixels set to NaN, lit pixels and photons counted by NumPy,
 profiles made by pyFAI's fastest engine without splitting, prepared before, and kept frames written with gzip
-masks. Peaks are not found here: OM needs another NumPy, and its time is added by `om_peer`.
+masks. Peaks are not found here: OM needs another NumPy, and its time is added by `shotsieve.bench.om_peer`.
 """
 
 from __future__ import annotations

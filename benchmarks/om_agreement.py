@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from om_peer import Found, Peer
 from peak_frames import SETTINGS
+from shotsieve.bench.om_peer import Found, Peer
 from shotsieve.measure.peak_finder import Peaks
 from shotsieve.reference.peaks import Found as OracleFound
 from shotsieve.reference.peaks import find_peaks

@@ -4,7 +4,7 @@ Frames are those of `peak_frames`: some modules of an AGIPD-1M, three strengths 
 B. A hit is judged when 20 or more of its good spots are bright: their brightest pixel expects at least 1.5
 times the threshold. Two readings of that are counted, and both have to pass: light of the spot alone
 (``spot``), and with the background under it (``pixel``), which takes in fainter spots. Recall and precision
-by the strength of the spots stand beside those of OM (see `om_peer`) on the same frames.
+by the strength of the spots stand beside those of OM (see `shotsieve.bench.om_peer`) on the same frames.
 
 Run as a script it prints the result; ``--record`` writes it to ``history/``.
 """
@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import records
 from efficiency import binomial_interval
-from om_peer import NoPeer, Peer
 from peak_frames import BACKGROUNDS, PHOTON, SETTINGS, SPOT_DTYPE, Scene
 from peak_scores import Tally, compare
 from shotsieve import peakfinder8
 from shotsieve.backend import usable_cpus
+from shotsieve.bench.om_peer import NoPeer, Peer
 from shotsieve.decide import Rule
 from shotsieve.measure.peak_finder import Peaks
 from shotsieve.measure.peaks import PeakParams, PeakPlan

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import machine
 import numpy as np
-from om_peer import MODES, Peer
 from peak_frames import ALL_MODULES, BACKGROUNDS, BLANKS, HITS, SETTINGS, Scene
 from shotsieve import peakfinder8
 from shotsieve.backend import Backend
+from shotsieve.bench.om_peer import MODES, Peer
 from shotsieve.device import HostDevice
 from shotsieve.measure.peak_finder import Peaks
 from shotsieve.measure.peaks import PeakParams, PeakPlan

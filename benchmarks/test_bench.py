@@ -12,8 +12,6 @@ from shotsieve.bench.cases import KINDS
 from shotsieve.bench.run import run
 from shotsieve.errors import BackendUnavailable
 
-PEERS = {"lit": "lit, NumPy, one thread", "profile": "profile, pyFAI, frames calibrated before"}
-
 
 @pytest.mark.parametrize("detector", KINDS)
 @pytest.mark.parametrize("backend", ["cpu", "cuda"])
@@ -27,10 +25,10 @@ def test_bench(detector: str, backend: str, record: Callable, quick: bool) -> No
     report = run(chosen, [detector], **size)
     rows = {row["stage"]: row for row in report["rows"]}
     for stage, row in rows.items():
-        if stage in PEERS.values():
+        if row["peer_of"]:
             continue
-        peer = PEERS.get(stage)
-        peer = peer if peer in rows else None
+        peers = [name for name, other in rows.items() if other["peer_of"] == stage]
+        peer = max(peers, key=lambda name: rows[name]["shots_per_s"], default=None)
         record(
             records.make(
                 "bench",
@@ -40,7 +38,7 @@ def test_bench(detector: str, backend: str, record: Callable, quick: bool) -> No
                 gb_per_s=row["gb_per_s"],
                 read_fraction=row["gb_per_s"] / report["rates"][detector]["read"],
                 floor_fraction=row["floor_fraction"],
-                peer=peer,
+                peer=None if peer is None else f"{peer} ({rows[peer]['version']})",
                 ratio_to_peer=None if peer is None else row["shots_per_s"] / rows[peer]["shots_per_s"],
                 threads=chosen.threads,
                 machine=report["machine"],
@@ -53,6 +51,7 @@ def test_bench(detector: str, backend: str, record: Callable, quick: bool) -> No
                     "median_shots_per_s": row["median_shots_per_s"],
                     "spread": row["spread"],
                     "of_detector": row["of_detector"],
+                    "peers": {name: rows[name]["shots_per_s"] for name in peers},
                     "latency": [late for late in report["latency"] if late["stage"] == stage],
                 },
             )

@@ -24,9 +24,9 @@ import pytest
 import records
 import shotsieve
 from chain_case import SETTING, ChainCase, RawChainCase
-from om_peer import MODES, NoPeer, Peer
 from peak_frames import SETTINGS
 from shotsieve import backend as backends
+from shotsieve.bench.om_peer import MODES, NoPeer, Peer
 from shotsieve.bench.rounds import interleave
 from shotsieve.cpus import usable_cpus
 from shotsieve.geometry import Geometry

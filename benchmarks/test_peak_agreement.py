@@ -15,10 +15,10 @@ import pytest
 import records
 from agreement_frames import AgreementFrames
 from om_agreement import Agreement, compare_set
-from om_peer import NoPeer, Peer
 from peak_frames import SETTINGS
 from peaks_case import cpu_levels
 from shotsieve import peakfinder8
+from shotsieve.bench.om_peer import NoPeer, Peer
 from shotsieve.measure.peaks import PeakParams, PeakPlan
 
 SEEDS, SHOTS = 4, 12

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import records
 from om_agreement import same_rows
-from om_peer import NoPeer, Peer
 from peak_frames import BACKGROUNDS, BLANKS, HITS, SETTINGS
 from peaks_case import (
     KINDS,
@@ -30,6 +29,7 @@ from peaks_case import (
 )
 from shotsieve import backend as backends
 from shotsieve import peakfinder8
+from shotsieve.bench.om_peer import NoPeer, Peer
 from shotsieve.bench.rounds import ROUNDS
 from shotsieve.errors import BackendUnavailable
 

@@ -184,7 +184,7 @@ def _make_emu() -> Backend:
         raise BackendUnavailable(
             f"{_missing('_emu', error)}. It is for tests: build with SHOTSIEVE_EMU=ON."
         ) from error
-    from .device import EmulatedDevice
+    from .emulated import EmulatedDevice
 
     return Backend(
         "emu", native, EmulatedDevice(native), "CUDA sources emulated on the CPU, for tests", usable_cpus()

@@ -22,7 +22,7 @@ from .backend import NAMES
     "--detector",
     "detectors",
     multiple=True,
-    help="AGIPD1M, JUNGFRAU (these by default), LPD1M or DSSC1M; may be repeated.",
+    help="AGIPD1M, JUNGFRAU, LPD1M or DSSC1M; may be repeated.  [default: all of them]",
 )
 @click.option(
     "--modules", default=4, show_default=True, help="Modules that are measured; rates are scaled up."
@@ -32,7 +32,11 @@ from .backend import NAMES
     "--trains", default=4, show_default=True, help="Trains, which share the constants of their cells."
 )
 @click.option("--rounds", default=7, show_default=True, help="The fastest counts.")
-@click.option("--no-peers", is_flag=True, help="Leave out NumPy and pyFAI.")
+@click.option(
+    "--no-peers",
+    is_flag=True,
+    help="Leave out NumPy, and what is installed of pyFAI, EXtra-data, EXtra-redu and OM.",
+)
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write a report too.")
 @click.option(
     "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture too (matplotlib)."
@@ -60,7 +64,8 @@ def bench_command(
     """Measure this machine: memory, then each stage and the whole chain, from raw words to results.
 
     The words are made up, with photons and spots that the answers have to contain: a wrong one is an error.
-    Nothing is read from or written to disk but the reports. shots/s are those of a whole detector.
+    Some of them are written to temporary files (in TMPDIR, up to 140 MB) for the stage that reads. shots/s
+    are those of a whole detector. OM is a program of its own: SHOTSIEVE_OM_PYTHON names a Python that has it.
     """
     from rich.console import Console
 
@@ -85,11 +90,11 @@ def bench_command(
     if plot is not None:
         need_matplotlib("--plot")
     from .backend import get
-    from .bench.cases import USUAL
+    from .bench.cases import KINDS
 
     report = run(
         get(backend),
-        detectors or USUAL,
+        detectors or tuple(KINDS),
         modules=modules,
         cells=cells,
         trains=trains,

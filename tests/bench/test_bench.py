@@ -8,11 +8,20 @@ import json
 import numpy as np
 import pytest
 from shotsieve import backend as backends
-from shotsieve.bench import stages
+from shotsieve.bench import files, om_peer, stages
 from shotsieve.bench.cases import KINDS, make_case
+from shotsieve.bench.files import reading
+from shotsieve.bench.peers import (
+    Calibrated,
+    corrected_lit,
+    extra_redu_peer,
+    numpy_peer,
+    om_peers,
+    pyfai_peer,
+)
 from shotsieve.bench.report import compare, tables
 from shotsieve.bench.run import load, run, save
-from shotsieve.bench.stages import EngineStage, WrongAnswer, measured_stage, numpy_peer, pyfai_peer
+from shotsieve.bench.stages import EngineStage, WrongAnswer, measured_stage
 from shotsieve.cli import main
 from shotsieve.errors import BadInput
 
@@ -31,6 +40,8 @@ def report():
 
 @pytest.mark.parametrize("stage", stages.SECTIONS)
 def test_every_stage_finds_what_is_in_the_words(case, backend_name, stage):
+    if backend_name == "emu" and case.detector.name != "AGIPD1M":
+        pytest.skip("kernels for other detectors are tested elsewhere")
     for on_device in (False, True):
         if backend_name == "cpu" and on_device:
             continue
@@ -69,23 +80,97 @@ def test_a_wrong_profile_is_noticed(case, monkeypatch):
         stage.check()
 
 
-def test_peers_compute_the_same(case):
-    peer = numpy_peer(case)
-    peer.run()
-    peer.check()
+def ran(measured):
+    """Return a peer after a run, its answer checked; skip where it is not installed."""
+    if measured is None:
+        pytest.skip("not installed")
+    measured.run()
+    measured.check()
+    return measured
+
+
+@pytest.fixture(scope="module")
+def frames(case):
+    return Calibrated.of(case)
+
+
+def test_numpy_counts_the_same(case):
+    peer = ran(numpy_peer(case))
+    assert (peer.peer_of, peer.version) == ("lit", np.__version__)
     wrong = numpy_peer(dataclasses.replace(case, lit=case.lit + 1))
     wrong.run()
     with pytest.raises(WrongAnswer, match="NumPy"):
         wrong.check()
-    pytest.importorskip("pyFAI")
-    peer = pyfai_peer(case)
-    peer.run()
-    peer.check()
+
+
+def test_pyfai_integrates_flat_frames(case):
+    assert ran(pyfai_peer(case)).peer_of == "profile"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_files_hold_the_words(case, tmp_path, number):
+    """Read by us, and by EXtra-data."""
+    found = reading(case, tmp_path, peers=True)
+    if number == len(found):
+        pytest.skip("EXtra-data is not installed")
+    measured = ran(found[number])
+    assert measured.peer_of == ["", "reading files"][number]
+    assert measured.shots == case.shots
+    case.raw[0, 0, 0, 0] ^= 1
+    try:
+        with pytest.raises(WrongAnswer, match="other words"):
+            measured.check()
+    finally:
+        case.raw[0, 0, 0, 0] ^= 1
+
+
+def test_few_trains_are_written(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_BYTES", 1)
+    thrice = {name: np.repeat(getattr(case, name), 3, axis=0) for name in ("raw", "lit", "hits")}
+    three = dataclasses.replace(case, **thrice)
+    [measured] = reading(three, tmp_path, peers=False)
+    assert 3 * ran(measured).shots == three.shots
+
+
+def test_corrected_frames_have_the_same_lit_pixels(frames, backend_name):
+    measured = ran(corrected_lit(frames, backends.get(backend_name)))
+    measured.close()
+
+
+def test_extra_redu_counts_the_same(frames):
+    pytest.importorskip("sharedmem", reason="EXtra-redu's counter needs it")
+    peer = ran(extra_redu_peer(frames))
+    assert peer.peer_of == ran(corrected_lit(frames, backends.get("cpu"))).name
+    frames.case.lit[:] += 1
+    with pytest.raises(WrongAnswer, match="EXtra-redu"):
+        peer.check()
+    frames.case.lit[:] -= 1
+
+
+def test_om_finds_the_spots(frames):
+    peers = om_peers(frames)
+    if not peers:
+        pytest.skip(f"{om_peer.VARIABLE} names no Python that has OM")
+    assert [ran(peer).peer_of for peer in peers] == ["peaks", "peaks"]
+    for peer in peers:
+        peer.close()
+
+
+def test_an_om_that_is_named_and_missing_is_an_error(frames, monkeypatch):
+    monkeypatch.setenv(om_peer.VARIABLE, "/no/such/python")
+    with pytest.raises(BadInput, match="cannot be run"):
+        om_peers(frames)
+    monkeypatch.delenv(om_peer.VARIABLE)
+    assert om_peers(frames) == []
 
 
 def test_a_report_has_every_stage_and_survives_json(report, tmp_path):
     names = [row["stage"] for row in report["rows"]]
     assert names[: len(stages.SECTIONS)] == list(stages.SECTIONS)
+    assert "reading files" in names
+    told = {row["stage"]: (row["peer_of"], row["version"]) for row in report["rows"]}
+    assert told["lit"] == ("", "")
+    assert told["lit, NumPy, one thread"] == ("lit", np.__version__)
     assert {"read", "copy"} <= report["rates"]["AGIPD1M"].keys()
     for row in report["rows"]:
         assert row["shots_per_s"] >= row["median_shots_per_s"] > 0
@@ -117,7 +202,8 @@ def test_device_rates_are_measured_where_there_is_a_device(backend_name):
     assert found.keys() == expected
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(run.__kwdefaults__, "copy_bytes", 1 << 20)
     args = ["bench", "--backend", "cpu", "-d", "AGIPD1M", "--modules", "1", "--cells", "2", "--trains", "1"]
     file, picture = tmp_path / "b.json", tmp_path / "b.png"
     pytest.importorskip("matplotlib")

@@ -7,14 +7,14 @@ import sys
 from importlib.util import find_spec
 
 import numpy as np
-import om_peer
 import pytest
 from fused_case import FusedCase, Pipeline
 from om_agreement import Agreement, Layout, compare_shot, same_rows
-from om_peer import NoPeer, Peer
 from peak_frames import BACKGROUNDS, HITS, SETTINGS, Scene
 from peaks_case import KINDS, PeaksCase, cpu_levels, interleave, ours, reading
 from shotsieve import peakfinder8
+from shotsieve.bench import om_peer
+from shotsieve.bench.om_peer import NoPeer, Peer
 from shotsieve.reference.peaks import find_peaks
 
 

@@ -47,14 +47,14 @@ def make(spots, source, backend="cpu", recipe=None, **options):
     return Engine(recipe or spots.recipe(**SECTIONS), backend=backend, **options)
 
 
-def blocks(source, most):
-    """Return the run as blocks of arrays."""
-    made = []
-    for start in range(0, len(source.shots), most):
-        rows = np.arange(start, min(start + most, len(source.shots)))
+def blocks(source, most, shots=None):
+    """Return the run, or its first so many shots, as blocks of arrays."""
+    made, shots = [], len(source.shots) if shots is None else shots
+    for start in range(0, shots, most):
+        rows = np.arange(start, min(start + most, shots))
         raw = np.zeros((len(rows), len(source.modules), 2, 512, 128), "u2")
         source.read(int(rows[0]), int(rows[-1]) + 1, raw)
-        shots, columns = source.shots, {name: values[rows] for name, values in source.columns().items()}
-        keys = (shots.train_id[rows], shots.pulse_id[rows], shots.cell_id[rows], shots.present[rows])
+        every, columns = source.shots, {name: values[rows] for name, values in source.columns().items()}
+        keys = (every.train_id[rows], every.pulse_id[rows], every.cell_id[rows], every.present[rows])
         made.append(Block(raw, *keys, columns))
     return made

@@ -14,7 +14,7 @@ from shotsieve import backend as backends
 from shotsieve import detectors
 from shotsieve.check import check
 from shotsieve.constants import Constants
-from shotsieve.device import EmulatedDevice
+from shotsieve.emulated import EmulatedDevice
 from shotsieve.engine import averages
 from shotsieve.engine.against import check_against
 from shotsieve.errors import BadInput

@@ -10,7 +10,7 @@ import pytest
 import shotsieve
 from shotsieve import backend as backends
 from shotsieve import telling
-from shotsieve.device import EmulatedDevice
+from shotsieve.emulated import EmulatedDevice
 from shotsieve.engine.blocks import BlockRunner
 from shotsieve.errors import BackendUnavailable, NoRoom
 

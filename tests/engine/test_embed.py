@@ -63,6 +63,8 @@ def _profiles(reduced):
 def test_blocks_of_any_size_give_what_reduce_gives(
     embedded, embedded_source, reduced, read_module, backend_name, most
 ):
+    if backend_name == "emu" and most != 5:
+        pytest.skip("takes long there, and test_same_bytes cuts runs for it")
     with make(embedded, embedded_source, backend_name) as engine:
         pending = [engine.submit(block) for block in blocks(embedded_source, most)]
         assert_as_reduced([one.result() for one in pending], reduced, read_module)
@@ -92,9 +94,11 @@ def test_words_that_are_on_the_device(embedded, embedded_source, reduced, read_m
         on_device.append(dataclasses.replace(block, raw=raw))
     with make(embedded, embedded_source, device_name) as engine:
         assert_as_reduced(list(engine.run(on_device)), reduced, read_module)
-    raw_recipe = embedded.recipe(**(SECTIONS | {"write": {"content": "raw"}}))
+    lit = {"lit": SECTIONS["measure"]["lit"]}
+    raw_recipe = embedded.recipe(measure=lit, keep={"rule": "lit_pixels[3] > 0"}, write={"content": "raw"})
     with make(embedded, embedded_source, device_name, raw_recipe) as engine:
         for mine, block in zip(engine.run(on_device), blocks(embedded_source, 5), strict=True):
+            assert len(mine.kept)
             assert np.array_equal(mine.frames["raw"][:, 3:5], block.raw[mine.kept][:, 3:5])
 
 
@@ -113,11 +117,12 @@ def test_words_in_lent_memory_are_not_copied(
             results = list(engine.run(mine))
         assert engine.slot_bytes == size
         # Others are copied as before, in the same slots.
-        results_of_others = list(engine.run(given))
+        [of_another] = engine.run(given[:1])
         with pytest.raises(BadInput, match="at least 1 shot"):
             engine.lend(0)
-    for found in (results, results_of_others):
-        assert_as_reduced(found, reduced, read_module)
+    assert_as_reduced(results, reduced, read_module)
+    assert of_another.table == results[0].table
+    assert of_another.frames["data"].tobytes() == results[0].frames["data"].tobytes()
 
 
 def test_a_stage_of_ones_own(embedded, embedded_source, reduced, backend_name):

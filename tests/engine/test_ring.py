@@ -9,7 +9,7 @@ import time
 import pytest
 import shotsieve
 from shotsieve import backend as backends
-from shotsieve.device import EmulatedDevice
+from shotsieve.emulated import EmulatedDevice
 from shotsieve.engine.blocks import BlockRunner
 from shotsieve.engine.ring import run_ring
 from shotsieve.engine.writers import KeptWriters

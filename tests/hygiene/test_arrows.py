@@ -135,6 +135,7 @@ LAYERS = [
         "memory",
         "backend",
         "device",
+        "emulated",
         "pages",
         "robust",
         "shown",

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import shotsieve
-from shotsieve.device import EmulatedDevice
+from shotsieve.emulated import EmulatedDevice
 from shotsieve.errors import BadInput
 from shotsieve.measure.peak_finder import PeakFinder, Peaks
 from shotsieve.measure.peaks import MIN_BIN_PIXELS, PeakParams, PeakPlan, pack_bits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -66,9 +67,6 @@ KINDS = {
     "DSSC1M": Kind(16, 8000.0, (0.3,), (1.0,), (40.0,), 255, 0.1),
 }
 """Detectors there are benchmarks for; a JUNGFRAU has 4 megapixels and 16 cells, ten trains a second."""
-
-USUAL = ("AGIPD1M", "JUNGFRAU")
-"""Those that are measured where nobody says which."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +153,8 @@ def make_case(
         )
     rng = np.random.Generator(np.random.SFC64(seed))
     numbers = range(detector.first_module, detector.first_module + modules)
-    arrays = {module: _module_constants(rng, detector, kind, cells) for module in numbers}
     names = {*required(detector, Steps()), "bad_pixels"}
+    arrays = {module: _module_constants(rng, detector, kind, cells, names) for module in numbers}
     constants = Constants.from_arrays(
         detector,
         {name: {module: parts[name] for module, parts in arrays.items()} for name in names},
@@ -184,28 +182,37 @@ def make_case(
 
 
 def _module_constants(
-    rng: np.random.Generator, detector: Detector, kind: Kind, cells: int
+    rng: np.random.Generator, detector: Detector, kind: Kind, cells: int, names: Collection[str]
 ) -> dict[str, np.ndarray]:
     shape = (cells, *detector.shape)
 
     def around(means: tuple[float, ...], spread: float) -> np.ndarray:
-        return np.stack([m + abs(m) * spread * rng.standard_normal(shape, "f4") for m in means]).astype("f4")
+        found = np.empty((len(means), *shape), "f4")
+        for values, mean in zip(found, means, strict=True):
+            rng.standard_normal(out=values, dtype="f4")
+            values *= abs(mean) * spread
+            values += mean
+        return found
+
+    def flat(*values: float) -> np.ndarray:
+        return np.stack([np.full(shape, value, "f4") for value in values])
 
     middle = tuple(0.5 * (low + high) for low, high in pairwise(LEVELS))
     bad = np.zeros((detector.stages, *shape), "u4")
     # Most bad pixels are bad in every cell.
     bad[:, :, rng.random(detector.shape) < BAD_SHARE] = int(BadPixels.OFFSET_OUT_OF_THRESHOLD)
     bad[:, rng.random(shape) < BAD_SHARE / 10] = int(BadPixels.NOISE_OUT_OF_THRESHOLD)
-    return {
-        "offset": around(kind.offsets, 0.01),
-        "thresholds": np.rint(around(middle, 0.002)),
-        "relative_gain": around(kind.relative_gain, 0.0),
-        "mg_baseline": np.zeros((1, *shape), "f4"),
-        "ff_map": np.ones((1, *shape), "f4"),
-        "gain_amp_map": np.ones((detector.stages, *shape), "f4"),
-        "adu_per_kev": around(kind.adu_per_kev, 0.02),
-        "bad_pixels": bad,
+    make = {
+        "offset": lambda: around(kind.offsets, 0.01),
+        "thresholds": lambda: np.rint(around(middle, 0.002)),
+        "relative_gain": lambda: flat(*kind.relative_gain),
+        "mg_baseline": lambda: flat(0.0),
+        "ff_map": lambda: flat(1.0),
+        "gain_amp_map": lambda: flat(*[1.0] * detector.stages),
+        "adu_per_kev": lambda: around(kind.adu_per_kev, 0.02),
+        "bad_pixels": lambda: bad,
     }
+    return {name: function() for name, function in make.items() if name in names}
 
 
 def _fill(

@@ -43,7 +43,7 @@ def tables(report: dict[str, Any]) -> Group:
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     return (
-        row["stage"],
+        f"{row['stage']} ({row['version']})" if row.get("version") else row["stage"],
         f"{row['shots_per_s']:,.0f}",
         f"{row['gb_per_s']:.2f}",
         f"{row['floor_fraction']:.2f} ({row['floor']})",

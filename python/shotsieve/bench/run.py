@@ -13,10 +13,12 @@ import numpy as np
 
 from ..errors import BadInput, OutputError
 from . import machine
-from .cases import USUAL, Case, make_case
+from .cases import KINDS, Case, make_case
+from .files import reading
+from .peers import Calibrated, corrected_lit, extra_redu_peer, numpy_peer, om_peers, pyfai_peer
 from .rounded import rounded
 from .rounds import interleave
-from .stages import SECTIONS, EngineStage, Measured, measured_stage, numpy_peer, pyfai_peer
+from .stages import SECTIONS, EngineStage, Measured, measured_stage
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -28,7 +30,7 @@ LATENCIES = 50
 
 def run(
     backend: Backend,
-    detectors: Sequence[str] = USUAL,
+    detectors: Sequence[str] = tuple(KINDS),
     *,
     modules: int = 4,
     cells: int | None = None,
@@ -52,7 +54,7 @@ def run(
         Size of a case; see `make_case`.
     rounds : int
     peers : bool
-        NumPy, and pyFAI where it is installed.
+        NumPy, and pyFAI, EXtra-data, EXtra-redu and OM where they are installed.
     copy_bytes : int
         Size of the arrays that are copied.
     say : callable
@@ -85,7 +87,7 @@ def run(
         say(f"{name}: making {trains} trains of {modules} modules")
         with tempfile.TemporaryDirectory(prefix="shotsieve-bench-") as folder:
             case = make_case(name, Path(folder), modules, cells, trains)
-            _measure(report, case, backend, rounds, peers, copy_bytes, say)
+            _measure(report, case, backend, rounds, peers, copy_bytes, Path(folder), say)
     return report
 
 
@@ -96,6 +98,7 @@ def _measure(
     rounds: int,
     peers: bool,
     copy_bytes: int,
+    folder: Path,
     say: Callable[[str], None],
 ) -> None:
     name = case.detector.name
@@ -103,8 +106,12 @@ def _measure(
     readers = machine.readers(case.raw, backend.threads)
     places = (False, True) if backend.name != "cpu" else (False,)
     stages = [measured_stage(case, backend, stage, place) for place in places for stage in SECTIONS]
+    stages += reading(case, folder, peers)
+    frames = Calibrated.of(case)
+    stages.append(corrected_lit(frames, backend))
     if peers:
-        stages += [peer for peer in (numpy_peer(case), pyfai_peer(case)) if peer is not None]
+        others = [numpy_peer(case), pyfai_peer(case), extra_redu_peer(frames), *om_peers(frames)]
+        stages += [peer for peer in others if peer is not None]
     say(f"{name}: {rounds} rounds of {len(stages)} stages")
     functions: dict[str, Callable[[], object]] = {f"read {how}": reader for how, reader in readers.items()}
     functions |= {f"rate {how}": function for how, (function, _) in copies.items()}
@@ -127,6 +134,8 @@ def _row(case: Case, stage: Measured, seconds: list[float], rates: dict[str, flo
     return {
         "detector": case.detector.name,
         "stage": stage.name,
+        "peer_of": stage.peer_of,
+        "version": stage.version,
         "shots_per_s": shots * case.whole / least,
         "median_shots_per_s": shots * case.whole / median(seconds),
         "spread": (max(seconds) - least) / least,

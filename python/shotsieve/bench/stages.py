@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..constants.fold import fold
-from ..constants.steps import Steps
 from ..engine.embed import Block, BlockResult, Engine
 from ..errors import ShotsieveError
 from ..geometry import Geometry, PixelMap
-from ..units import HC_KEV_NM
 from .cases import DISTANCE_M, PHOTON_KEV, Case
 
 if TYPE_CHECKING:
@@ -67,6 +64,10 @@ class Measured:
     close : callable
     shots : int or None
         That it does; None: all of the case.
+    peer_of : str
+        The stage that a peer stands beside; empty for ours.
+    version : str
+        Of the peer.
     """
 
     name: str
@@ -76,6 +77,8 @@ class Measured:
     check: Callable[[], None] = lambda: None
     close: Callable[[], None] = lambda: None
     shots: int | None = None
+    peer_of: str = ""
+    version: str = ""
 
 
 class EngineStage:
@@ -89,28 +92,34 @@ class EngineStage:
         Sections of the recipe beside detector and calibration.
     on_device : bool
         The words lie on the device already.
+    corrected : bool
+        The words are frames that are calibrated already, as `shotsieve.pack_corrected` makes them.
     """
 
     def __init__(
-        self, case: Case, backend: Backend, sections: Mapping[str, Any], on_device: bool = False
+        self,
+        case: Case,
+        backend: Backend,
+        sections: Mapping[str, Any],
+        on_device: bool = False,
+        corrected: bool = False,
     ) -> None:
         self.case = case
+        told = {"photon_energy": f"{PHOTON_KEV} keV", "distance": f"{DISTANCE_M} m"}
+        form = {"data": "corrected"} if corrected else {}
         recipe = {
-            "detector": [{"name": case.detector.name, "geometry": str(case.geometry)}],
-            "calibrate": {
-                "gain_mode": "adaptive",
-                "photon_energy": f"{PHOTON_KEV} keV",
-                "distance": f"{DISTANCE_M} m",
-            },
+            "detector": [{"name": case.detector.name, "geometry": str(case.geometry), **form}],
+            "calibrate": told | ({"unit": "keV"} if corrected else {"gain_mode": "adaptive"}),
             **sections,
         }
         self.results: list[BlockResult] = []
         shots = np.arange(case.raw.shape[1])
         self.engine = Engine(
             recipe,
-            case.constants,
+            None if corrected else case.constants,
             backend=backend.name,
             modules=case.modules,
+            cells=case.constants.cell_ids,
             block_shots=len(shots),
             on_result=self.results.append,
         )
@@ -212,84 +221,3 @@ def measured_stage(case: Case, backend: Backend, name: str, on_device: bool = Fa
     needed = case.raw.nbytes + outputs + (constants if floor != "to device" else 0)
     where = f"{name}, on the device" if on_device else name
     return Measured(where, stage.run, needed, floor, stage.check, stage.engine.close)
-
-
-def numpy_peer(case: Case) -> Measured:
-    """Return the lit pixels by NumPy, as a careful user writes them: in place, cell by cell, in float32."""
-    tables = [
-        fold(case.constants, case.detector, module, np.arange(case.raw.shape[1]), Steps(), "keV").table
-        for module in case.modules
-    ]
-    found = np.zeros(case.lit.shape, "i8")
-    size = case.detector.pixels
-    x, where, gain = np.empty(size, "f4"), np.empty(size, bool), np.empty(size, "f4")
-    threshold = np.float32(0.7 * PHOTON_KEV)
-    detector = case.detector
-    codes, bits, single = detector.codes, detector.adc_bits, detector.stages == 1
-    signal, code = np.empty(size, "u2"), np.empty(size, "u2")
-
-    def run() -> None:
-        found[:] = 0
-        for train, cell in np.ndindex(found.shape):
-            for place, table in enumerate(tables):
-                words, constants = case.raw[train, cell, place].reshape(-1, size), table[cell]
-                adc, level = words[0], words[-1]
-                if detector.encoding == "word":
-                    np.bitwise_and(adc, (1 << bits) - 1, out=signal)
-                    np.right_shift(adc, bits, out=code)
-                    adc, level = signal, code
-                np.copyto(x, constants[0 if single else 2])
-                np.copyto(gain, constants[1 if single else 5])
-                for stage in () if single else (1, 2):
-                    if codes:
-                        np.equal(level, codes[stage], out=where)
-                    else:
-                        np.greater(level, constants[stage - 1], out=where)
-                    np.copyto(x, constants[2 + stage], where=where)
-                    np.copyto(gain, constants[5 + stage], where=where)
-                np.subtract(adc, x, out=x)
-                np.multiply(x, gain, out=x)
-                np.greater(x, threshold, out=where)
-                found[train, cell] += np.count_nonzero(where)
-
-    def check() -> None:
-        if not np.array_equal(found, case.lit):
-            raise WrongAnswer("the NumPy peer counts other lit pixels")
-
-    constants = CONSTANT_BYTES * case.frame_pixels * case.lit.size
-    return Measured("lit, NumPy, one thread", run, case.raw.nbytes + constants, "read", check)
-
-
-def pyfai_peer(case: Case) -> Measured | None:
-    """Return profiles by pyFAI, matrix built before, of frames that are calibrated; None without pyFAI."""
-    try:
-        from pyFAI.detectors import Detector
-        from pyFAI.integrator.azimuthal import AzimuthalIntegrator
-    except ImportError:
-        return None
-    geometry = Geometry.load(case.geometry, module_shape=case.detector.shape)
-    corners = PixelMap.from_geometry(geometry, DISTANCE_M).corners
-    size = case.detector.pixel_size_m
-    detector = Detector(size, size, max_shape=geometry.shape)
-    detector.set_pixel_corners(np.stack([0 * corners[..., 0], corners[..., 1], corners[..., 0]], axis=-1))
-    integrator = AzimuthalIntegrator(
-        dist=DISTANCE_M, detector=detector, wavelength=1e-9 * HC_KEV_NM / PHOTON_KEV
-    )
-    frame = np.random.default_rng(1).normal(1, 0.1, geometry.shape).astype("f4")
-    shots, answers = min(case.shots, PEER_SHOTS), []
-
-    def run() -> None:
-        answers[:] = [
-            integrator.integrate1d(
-                frame, BINS, unit="q_A^-1", method=("no", "csr", "cython"), correctSolidAngle=False
-            )
-            for _ in range(shots)
-        ]
-
-    def check() -> None:
-        counted = answers[0].count > 0
-        if abs(answers[0].intensity[counted].mean() - 1) > 0.05:
-            raise WrongAnswer("pyFAI's profile of a flat frame is not flat")
-
-    floor_bytes = 4 * case.frame_pixels * shots
-    return Measured("profile, pyFAI, frames calibrated before", run, floor_bytes, "read", check, shots=shots)

@@ -16,6 +16,7 @@ from ..recipe_detectors import KEEPS, OWN_RULE
 from ..sources.base import Source
 from ..write.part import Part
 from .flow import Plan, hand_over, measure, open_constants, open_source, prepare, run_job
+from .job import leave_out_gain
 from .matching import Match, MatchKeeper
 from .views import Views
 
@@ -150,18 +151,9 @@ def open_branches(
         _join(branch, job)
     branches.insert(0, Branch(job, looked_at))
     for branch in branches:
-        _leave_out_gain(branch.job)
+        leave_out_gain(branch.job)
     _refuse_collisions(branches)
     return branches
-
-
-def _leave_out_gain(job: Job) -> None:
-    """Read the first plane of frames alone, where the other is neither looked at nor written."""
-    alone = getattr(job.source, "without_gain_plane", None)  # of sources of somebody else there may be none
-    if alone is None or job.params is None or job.copies_frames:
-        return
-    if not job.source.detector.needs_gain_plane(job.mode.gain_mode):
-        job.source = alone()
 
 
 @contextmanager

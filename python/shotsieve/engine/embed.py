@@ -381,8 +381,11 @@ class Engine(EngineSums):
                 parallel_gain=family.encoding == "parallel",
             )
         if isinstance(source, Source):
-            whole = self._runner.job.keeper.whole == "train"
-            yield from blocks_of(source, self._runner.block_shots, self._columns_of(source), whole)
+            runner, columns = self._runner, self._columns_of(source)
+            if runner.planes < source.detector.plane_count and hasattr(source, "without_gain_plane"):
+                source = source.without_gain_plane()
+            whole = runner.job.keeper.whole == "train"
+            yield from blocks_of(source, runner.block_shots, columns, whole)
             return
         if not isinstance(source, Iterable):
             raise BadInput(

@@ -355,3 +355,12 @@ def module_status(present: np.ndarray, rows: np.ndarray | None, lost: np.ndarray
     if lost is not None:
         status[lost] = ModuleStatus.UNREADABLE
     return status
+
+
+def leave_out_gain(job: Job) -> None:
+    """Read the first plane of frames alone, where the other is neither looked at nor written."""
+    alone = getattr(job.source, "without_gain_plane", None)  # of sources of somebody else there may be none
+    if alone is None or job.params is None or job.copies_frames:
+        return
+    if not job.source.detector.needs_gain_plane(job.mode.gain_mode):
+        job.source = alone()

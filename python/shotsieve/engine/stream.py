@@ -16,6 +16,7 @@ from ..sources.base import lost_of
 from ..table import Table
 from .blocks import BlockRunner, Slot
 from .clock import READ
+from .job import leave_out_gain
 from .lent import LentMemory
 from .profiles import ProfileJob
 from .regions import RegionJob
@@ -63,8 +64,10 @@ class Block:
         return len(self.cell_id)
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        """Copy some shots to host memory; absent frames may be anything."""
-        np.take(self.raw, rows, axis=0, out=out, mode="clip")
+        """Copy some shots to host memory, as many planes as fit; absent frames may be anything."""
+        words = np.asarray(self.raw)[:, :, : out.shape[2]]
+        for first, last, at in _ranges(rows):
+            np.copyto(out[at : at + last - first], words[first:last])
 
 
 def blocks_of(
@@ -105,22 +108,26 @@ class _Read(Block):
     start: int = 0
 
     def read(self, rows: np.ndarray, out: np.ndarray) -> None:
-        if len(rows) == len(self):
-            self.source.read(self.start, self.start + len(self), out)
-            return
-        for first, last in _ranges(rows):
-            at = np.searchsorted(rows, first)
-            self.source.read(self.start + first, self.start + last, out[at : at + last - first])
+        for first, last, at in _ranges(rows):
+            part, planes = out[at : at + last - first], self.source.detector.plane_count
+            words = part
+            if planes != part.shape[2]:  # a source of somebody else's, which reads all of them
+                words = np.empty((*part.shape[:2], planes, *part.shape[3:]), "u2")
+            self.source.read(self.start + first, self.start + last, words)
+            if words is not part:
+                np.copyto(part, words[:, :, : out.shape[2]])
 
     def lost(self, rows: np.ndarray) -> np.ndarray | None:
         """Return which frames of some shots could not be read; None where that is an error."""
         return lost_of(self.source, self.source.readable[self.start + rows])
 
 
-def _ranges(rows: np.ndarray) -> list[tuple[int, int]]:
-    """Cut ascending numbers into ranges without gaps."""
+def _ranges(rows: np.ndarray) -> Iterator[tuple[int, int, int]]:
+    """Cut ascending numbers into ranges without gaps: first, last + 1, and the place of the first."""
     edges = np.flatnonzero(np.diff(rows) != 1) + 1
-    return [(int(part[0]), int(part[-1]) + 1) for part in np.split(rows, edges) if len(part)]
+    for at, part in zip([0, *edges.tolist()], np.split(rows, edges), strict=True):
+        if len(part):
+            yield int(part[0]), int(part[-1]) + 1, at
 
 
 @dataclass(frozen=True)
@@ -267,7 +274,7 @@ class StreamRunner(BlockRunner):
     Attributes
     ----------
     frame_shape : tuple of int
-        (modules, planes, ss, fs) of the raw words of a shot.
+        (modules, planes, ss, fs) of the raw words of a shot, as they come; only `planes` go to the device.
     """
 
     def __init__(self, job: Job, backend: Backend, block_shots: int, selection: Selection | None) -> None:
@@ -278,6 +285,7 @@ class StreamRunner(BlockRunner):
         if job.form is not None and job.recipe.write.modules is not None:
             self.modules_out, at = job.modules, np.searchsorted(job.source.modules, job.modules)
         self.kept = None if job.form is None else _Kept(job.form, self.frame_shape, at)
+        leave_out_gain(job)
         super().__init__(job, backend, self.kept, block_shots)
         self.selection = selection
         self.lent = LentMemory(backend.device, self.frame_shape)
@@ -307,9 +315,9 @@ class StreamRunner(BlockRunner):
             slot.given = self.device.own(block.raw)
         elif n:
             with self.clock.step(READ), slot.times.host(READ):
-                out = slot.raw[:n].reshape(n, *self.frame_shape)
+                out = slot.raw[:n].reshape(n, self.modules, self.planes, *self.frame_shape[2:])
                 if n == len(block) and self.lent.holds(block.raw):
-                    out, slot.raw = block.raw, block.raw.reshape(n, *slot.raw.shape[1:])
+                    out, slot.raw = block.raw, block.raw.reshape(n, self.modules, -1, self.pixels)
                 else:
                     block.read(slot.shots_in, out)
             if isinstance(block, _Read):
@@ -337,14 +345,16 @@ class StreamRunner(BlockRunner):
 
     def upload(self, slot: Slot, n: int) -> None:
         """Queue the copy of raw words to the device, unless they are there already."""
-        if slot.given is None:
+        every = self.frame_shape[1] // self.planes
+        if slot.given is None and slot.raw.shape[2] == self.planes:
             super().upload(slot, n)
             return
-        raw, rows = slot.given, slot.shots_in
-        for first, last in _ranges(rows):
-            at = int(np.searchsorted(rows, first))
-            target = slot.device_raw[at : at + last - first]
-            self.device.copy(target, raw[first:last].reshape(*target.shape), slot.stream)
+        raw, rows = (slot.raw, np.arange(n)) if slot.given is None else (slot.given, slot.shots_in)
+        for first, last, at in _ranges(rows):
+            frames = (last - first) * self.modules
+            target = slot.device_raw[at : at + last - first].reshape(frames, self.planes * self.pixels)
+            words = raw[first:last].reshape(frames * every, self.planes * self.pixels)
+            self.device.copy(target, words, slot.stream, every)
         if self.job.content == "raw" or (self.corrected and self.job.content is not None):
             self.device.to_host(slot.raw[:n], slot.device_raw[:n], slot.stream)
 

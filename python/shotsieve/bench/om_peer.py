@@ -1,8 +1,9 @@
-"""The peer of the peak benchmarks: OM's peakfinder8 in a Python of its own.
+"""The peer of the peak benchmarks: OM's peakfinder8, a program of its own in a Python of its own.
 
-OM 23.8.3 needs NumPy 1, so that it runs in another environment, whose Python the variable SHOTSIEVE_OM_PYTHON
-names. Only its compiled extension is used. This file is both sides: imported it is the parent (`Peer`), run
-as a script it is the child. Arrays travel as .npy files, everything else as lines of JSON.
+OM is under the GPL and needs NumPy 1: nothing of it is imported here. It runs in another environment, whose
+Python the variable SHOTSIEVE_OM_PYTHON names, and only its compiled extension is used. This file is both
+sides: imported it is the parent (`Peer`), run as a script it is the child. Arrays travel as .npy files,
+everything else as lines of JSON.
 
 The extension works in one thread, one frame a call; its time is the CPU time of that thread, of the calls
 alone.
@@ -88,15 +89,14 @@ class Peer:
         if not python:
             raise NoPeer(f"{VARIABLE} is not set: it names a Python that has OM (pip install ondamonitor)")
         self._folder = tempfile.TemporaryDirectory(prefix="om-peer-")
-        # What the parent imports from must not leak into an environment with another NumPy.
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
         try:
+            # Isolated: what the parent imports from has another NumPy, and files beside this one other names.
             self._child = subprocess.Popen(
-                [python, "-s", str(Path(__file__).resolve())],
+                [python, "-I", str(Path(__file__).resolve())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env={**kept, "OMP_NUM_THREADS": "1"},
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
         except OSError as error:
             self._folder.cleanup()
