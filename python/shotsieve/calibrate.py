@@ -156,6 +156,8 @@ class Tables:
         Linearisation of the words of each row; None where words are linear.
     most_together : int
         Frames of a row that share one reading of it, at most.
+    sha256 : str or None
+        Of ``table``, where it is known already; see `shotsieve.folded_cache.constants_checksum`.
     """
 
     table: np.ndarray
@@ -165,6 +167,7 @@ class Tables:
     bad_bits: int
     linear: np.ndarray | None = None
     most_together: int = MAX_GROUP
+    sha256: str | None = None
 
     @classmethod
     def of_corrected(cls, modules: int, pixels: int, cell_id: np.ndarray, bad_bits: int) -> Tables:
