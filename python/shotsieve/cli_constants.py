@@ -295,16 +295,7 @@ def _cached(entry: Any) -> str:
     """Return what an entry is of, or what is wrong with it."""
     if entry.fault:
         return f"damaged: {entry.fault}"
-    told, energy = entry.told, entry.told["photon_energy_kev"]
-    parts = [
-        told["detector"]["name"],
-        f"{len(told['modules'])} modules",
-        f"{len(told['cell_id'])} cells",
-        told["gain_mode"],
-        told["unit"] + ("" if energy is None else f" ({energy:g} keV)"),
-        *entry.about["constants"][:1],
-    ]
-    return ", ".join(parts)
+    return ", ".join([entry.about["text"], *entry.about["constants"][:1]])
 
 
 def _limit(name: str, text: str) -> float:

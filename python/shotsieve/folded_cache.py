@@ -1,7 +1,8 @@
 """Folded constants that are kept in a folder, so that they are folded once for all runs that need the same.
 
 What is kept is what `shotsieve.calibrate.make_tables` returns, under everything that enters it: a checksum of
-the content of the constants, detector, modules, cells, steps, unit, photon energy, gain mode and masks.
+the content of the constants, detector, modules, cells, steps, unit, photon energy, gain mode and masks. So is
+the table of `shotsieve.measure.lit_noise`, where pixels are lit by their own noise.
 
 Promise: exact; the same bits as without it.
 """
@@ -12,6 +13,7 @@ import dataclasses
 import hashlib
 import inspect
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,17 +21,18 @@ from typing import Any
 import numpy as np
 
 from ._version import __version__
-from .cache_folder import CacheFolder, Damaged
+from .cache_folder import CacheFolder, Damaged, Kept
 from .calibrate import Tables, make_tables
 from .constants.container import Constants
 from .constants.masks import StaticMask
-from .constants.origin import Origin, content_checksum, origin_of
+from .constants.origin import content_checksum, origin_of
 from .constants.steps import Steps
 from .cpus import usable_cpus
 from .detectors import Detector
+from .measure.lit_noise import noise_table
 from .telling import tell
 
-__all__ = ["ENVIRONMENT", "FOLD_VERSION", "cache_folder", "constants_checksum", "tables_of"]
+__all__ = ["ENVIRONMENT", "FOLD_VERSION", "cache_folder", "constants_checksum", "noise_of", "tables_of"]
 
 ENVIRONMENT = "SHOTSIEVE_CONSTANTS_CACHE"
 """Variable of the environment that names the folder where nothing else does."""
@@ -118,39 +121,110 @@ def tables_of(
     >>> tables_of(constants, detector, (3,), cells, steps, "keV", 9.3, "adaptive", cache="folded")
     ... # doctest: +SKIP
     """
-    folder = cache_folder(cache)
-    if folder is None:
-        return make_tables(constants, *args, **options)
-    if (origin := origin_of(constants)) is None:
-        tell("constants that are not in files of their own are not kept in the cache of constants", once=True)
-        return make_tables(constants, *args, **options)
     given = _SIGNATURE.bind(constants, *args, **options)
     given.apply_defaults()
+
+    def make() -> Kept:
+        tables = make_tables(constants, *args, **options)
+        parts = {one.name: getattr(tables, one.name) for one in dataclasses.fields(tables)}
+        arrays = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
+        return Kept(arrays, {name: part for name, part in parts.items() if name not in arrays})
+
+    kept = _through(constants, cache, lambda: _told(given.arguments), make)
+    return Tables(**kept.arrays, **kept.values)
+
+
+def noise_of(
+    constants: Constants,
+    tables: Tables,
+    modules: Sequence[int],
+    cache: str | os.PathLike[str] | None = None,
+) -> np.ndarray:
+    """Return `shotsieve.measure.lit_noise.noise_table`, from the cache where tables are from there.
+
+    Parameters
+    ----------
+    constants, tables, modules
+        As for `shotsieve.measure.lit_noise.noise_table`.
+    cache : path-like or None
+        As for `tables_of`.
+
+    Returns
+    -------
+    ndarray of float32, of the shape of ``tables.table``
+
+    Raises
+    ------
+    BadInput, UnreadableData
+        As `shotsieve.measure.lit_noise.noise_table`.
+
+    Examples
+    --------
+    >>> noise_of(constants, tables, source.modules, cache="folded")    # doctest: +SKIP
+    """
+    if tables.sha256 is None:  # they are not kept, nor would this be
+        return noise_table(constants, tables, modules)
+
+    def told() -> dict[str, Any]:
+        rows, cells = tables.row_of.tolist(), tables.cell_ids.tolist()
+        return {"noise_of": tables.sha256, "modules": list(modules), "cell_id": cells, "rows": rows}
+
+    def make() -> Kept:
+        return Kept({"table": noise_table(constants, tables, modules)}, {})
+
+    return _through(constants, cache, told, make).arrays["table"]
+
+
+def _through(
+    constants: Constants,
+    cache: str | os.PathLike[str] | None,
+    describe: Callable[[], dict[str, Any]],
+    make: Callable[[], Kept],
+) -> Kept:
+    """Return what the cache has of it; else make it, add the checksum of its table, and keep it."""
+    if (folder := cache_folder(cache)) is None:
+        return make()
+    if (origin := origin_of(constants)) is None:
+        tell("constants that are not in files of their own are not kept in the cache of constants", once=True)
+        return make()
     try:
         before = origin.stamps()
-        told = _told(given.arguments, origin, folder)
+        content = [content_checksum(path, folder.seen) for path in origin.files]
+        told = {"version": [__version__, FOLD_VERSION], "content": [content, origin.use], **describe()}
         found = _found(folder, told)
     except OSError as error:
-        tell(
-            f"the cache of constants {folder.path} cannot be used: {_reason(error)}; the run goes on without"
-        )
-        return make_tables(constants, *args, **options)
+        reason = _reason(error)
+        tell(f"the cache of constants {folder.path} cannot be used: {reason}; the run goes on without")
+        return make()
     if found is not None:
         return found
-    tables = make_tables(constants, *args, **options)
-    if tables.table.size == 0:
-        return tables
-    tables = dataclasses.replace(tables, sha256=constants_checksum(tables.table))
+    made = make()
+    if made.arrays["table"].size == 0:
+        return made
+    made.values["sha256"] = constants_checksum(made.arrays["table"])
     try:
         if origin.stamps() != before:
             tell("the constants have changed while they were folded: they are not kept in the cache")
-            return tables
-        _keep(folder, told, tables, [str(path) for path in origin.files])
+            return made
+        about = {"text": _text(told, constants), "constants": [str(path) for path in origin.files]}
+        folder.save(told, made.arrays, made.values, about)
+        gigabytes = sum(array.nbytes for array in made.arrays.values()) / 1e9
+        tell(f"folded constants ({gigabytes:.3g} GB) are kept in {folder.path}")
         # Mapped from now on: memory that the kernel can take back.
-        return _found(folder, told) or tables
+        return _found(folder, told) or made
     except OSError as error:
         tell(f"folded constants are not kept in {folder.path}: {_reason(error)}; the run goes on without")
-        return tables
+        return made
+
+
+def _found(folder: CacheFolder, told: dict[str, Any]) -> Kept | None:
+    """Return what is kept; an entry that is damaged is told, and removed."""
+    try:
+        return folder.load(told)
+    except Damaged as damage:
+        tell(f"in the cache of constants {damage}: it is made again")
+        folder.remove(told)
+        return None
 
 
 def _reason(error: OSError) -> str:
@@ -158,16 +232,19 @@ def _reason(error: OSError) -> str:
     return f"{error.strerror or error}{where}"
 
 
-def _told(given: dict[str, Any], origin: Origin, folder: CacheFolder) -> dict[str, Any]:
-    """Return all that folded constants depend on, of what JSON knows."""
-    rest = {name: _described(value) for name, value in given.items() if name != "constants"}
-    rest["cell_id"] = np.unique(given["cell_id"]).tolist()
-    content = [content_checksum(path, folder.seen) for path in origin.files]
-    return {
-        "version": [__version__, FOLD_VERSION],
-        "content": [content, origin.use],
-        **rest,
-    }
+def _text(told: dict[str, Any], constants: Constants) -> str:
+    """Return what a list of entries calls one."""
+    parts = [constants.detector.name, f"{len(told['modules'])} modules", f"{len(told['cell_id'])} cells"]
+    if "noise_of" in told:
+        return ", ".join([*parts, "noise of each pixel"])
+    energy = told["photon_energy_kev"]
+    return ", ".join([*parts, told["gain_mode"], told["unit"] + (f" ({energy:g} keV)" if energy else "")])
+
+
+def _told(given: dict[str, Any]) -> dict[str, Any]:
+    """Return what folded constants depend on beside the constants themselves, of what JSON knows."""
+    told = {name: _described(value) for name, value in given.items() if name != "constants"}
+    return told | {"cell_id": np.unique(given["cell_id"]).tolist()}
 
 
 def _described(value: Any) -> Any:
@@ -184,23 +261,3 @@ def _described(value: Any) -> Any:
     if isinstance(value, (tuple, list, range)):
         return [_described(one) for one in value]
     return value
-
-
-def _found(folder: CacheFolder, told: dict[str, Any]) -> Tables | None:
-    """Return what is kept; an entry that is damaged is told, and removed."""
-    try:
-        found = folder.load(told)
-    except Damaged as damage:
-        tell(f"in the cache of constants {damage}: it is made again")
-        folder.remove(told)
-        return None
-    return None if found is None else Tables(**found.arrays, **found.values)
-
-
-def _keep(folder: CacheFolder, told: dict[str, Any], tables: Tables, files: list[str]) -> None:
-    parts = {one.name: getattr(tables, one.name) for one in dataclasses.fields(tables)}
-    arrays = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
-    values = {name: part for name, part in parts.items() if name not in arrays}
-    folder.save(told, arrays, values, {"constants": files})
-    gigabytes = sum(array.nbytes for array in arrays.values()) / 1e9
-    tell(f"folded constants ({gigabytes:.3g} GB) are kept in {folder.path}")

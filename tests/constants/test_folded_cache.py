@@ -19,7 +19,8 @@ from shotsieve.constants import Constants, Steps
 from shotsieve.constants.facility import write_facility
 from shotsieve.constants.masks import StaticMask
 from shotsieve.constants.origin import content_checksum
-from shotsieve.folded_cache import AFTER_FOLDING, FOLD_VERSION, constants_checksum, tables_of
+from shotsieve.folded_cache import AFTER_FOLDING, FOLD_VERSION, constants_checksum, noise_of, tables_of
+from shotsieve.measure.lit_noise import noise_table
 
 from .folding import assert_same, names
 
@@ -244,3 +245,25 @@ def test_folders_of_the_facility(agipd, facility_arrays, tmp_path, cache):
         given = (constants, agipd, (3,), np.arange(3), Steps(), "keV", 9.3, "adaptive")
         assert_same(make_tables(*given), tables_of(*given, cache=cache))
     assert len(names(cache)) == 2
+
+
+def test_noise_of_each_pixel_is_kept_too(asked, cache, monkeypatch, capsys):
+    constants, modules = asked["constants"], asked["modules"]
+    plain = noise_table(constants, make_tables(**asked), modules)
+    energies = (9.3, 8.0)  # another table, and another one of its noise
+    for energy in energies:
+        tables = tables_of(**asked | {"photon_energy_kev": energy, "unit": "photon"}, cache=cache)
+        np.testing.assert_array_equal(noise_of(constants, tables, modules, cache), plain)
+    assert len(names(cache)) == 4
+    tables = tables_of(**asked | {"cell_id": np.array([0, 2])}, cache=cache)
+    assert len(noise_of(constants, tables, modules, cache)) == 4
+    assert len(names(cache)) == 6
+    tables = tables_of(**asked | {"unit": "photon"}, cache=cache)
+    monkeypatch.setattr(folded_cache, "noise_table", made_again)
+    found = noise_of(constants, tables, modules, cache)
+    np.testing.assert_array_equal(found, plain)
+    assert not found.flags.writeable
+    assert len(names(cache)) == 6
+    capsys.readouterr()
+    assert cli.main(["constants", "cache", str(cache)]) == 0
+    assert "AGIPD1M, 2 modules, 3 cells, noise of each pixel" in capsys.readouterr().out
