@@ -160,6 +160,8 @@ class Tables:
         Frames of a row that share one reading of it, at most.
     packed_error : float
         Of packed constants: bound of what a value in high gain may be off, in the unit of the values.
+    sha256 : str or None
+        Of ``table``, where it is known already; see `shotsieve.folded_cache.constants_checksum`.
     """
 
     table: np.ndarray
@@ -170,6 +172,7 @@ class Tables:
     linear: np.ndarray | None = None
     most_together: int = MAX_GROUP
     packed_error: float = 0.0
+    sha256: str | None = None
 
     @classmethod
     def of_corrected(cls, modules: int, pixels: int, cell_id: np.ndarray, bad_bits: int) -> Tables:

@@ -15,13 +15,13 @@ from .calibrate import (
     STAGE_BITS,
     CalibrateParams,
     list_frames,
-    make_tables,
     queue_calibration,
 )
 from .calibrated_frames import IMAGES, OUTPUTS, CalibratedFrames
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
+from .folded_cache import tables_of
 from .frame_masks import make_masks, sparse_masks
 from .linearise import Lineariser
 from .measure.arrays import check_raw, chosen_backend
@@ -72,6 +72,9 @@ class Calibrator:
     backend : {"auto", "cpu", "cuda", "emu"} or Backend
     masks : StaticMask or None
         Bits of bad pixels beside those of the constants; see `shotsieve.constants.mask_file.read_mask`.
+    constants_cache : path-like or None
+        Folder in which folded constants are kept; see `shotsieve.folded_cache`. None: what
+        ``SHOTSIEVE_CONSTANTS_CACHE`` names, if anything.
 
     Attributes
     ----------
@@ -110,6 +113,7 @@ class Calibrator:
         parallel_gain: bool | None = None,
         backend: str | Backend = "auto",
         masks: StaticMask | None = None,
+        constants_cache: str | os.PathLike[str] | None = None,
     ) -> None:
         family = None if detector is None else detectors.load(detector)
         if not isinstance(constants, Constants):
@@ -124,7 +128,7 @@ class Calibrator:
         steps, self.notes = steps.for_constants(self.detector, constants)
         self.unit = steps.unit(unit)
         cells = np.unique(np.asarray(constants.cell_ids if cells is None else cells, "i4"))
-        self.tables = make_tables(
+        self.tables = tables_of(
             constants,
             self.detector,
             self.modules,
@@ -134,6 +138,7 @@ class Calibrator:
             photon_energy_kev,
             gain_mode,
             masks,
+            cache=constants_cache,
         )
         to_photon = photons_per_unit(self.unit, photon_energy_kev)
         self._threshold = self._lit(lit_threshold, photon_energy_kev, constants, gain_mode)

@@ -13,6 +13,7 @@ import threading
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,6 +37,14 @@ backend_option = click.option(
     default="auto",
     show_default=True,
     help="Where to compute; auto takes the GPU if there is one. `shotsieve info` says what there is.",
+)
+
+cache_option = click.option(
+    "--constants-cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Keep folded constants in FOLDER, for all later runs with the same; goes before the recipe's and"
+    " SHOTSIEVE_CONSTANTS_CACHE.",
 )
 
 _LATER = (

@@ -261,6 +261,43 @@ def compare(
     return 1 if differing else 0
 
 
+@constants_command.command(name="cache")
+@click.argument("folder", required=False, type=_PATH)
+@click.option("--check", is_flag=True, help="Read everything, and compare it with its checksums.")
+@click.option("--clear", is_flag=True, help="Remove all that is kept there.")
+@json_option
+def cache(folder: Path | None, check: bool, clear: bool, as_json: bool) -> int:
+    """List the folded constants that are kept in FOLDER (by default: SHOTSIEVE_CONSTANTS_CACHE).
+
+    The exit status is 1 if something is damaged; it is made again when it is needed.
+    """
+    from .folded_cache import ENVIRONMENT, cache_folder
+
+    place = cache_folder(folder)
+    if place is None:
+        raise BadInput(f"no FOLDER was given, and the environment has no {ENVIRONMENT}: give one of them")
+    if not place.path.is_dir():
+        raise BadInput(f"{place.path}: there is no such folder; a reduction with --constants-cache makes it")
+    entries = place.entries(check)
+    if clear:
+        place.clear()
+    if as_json:
+        click.echo(json.dumps([entry._asdict() for entry in entries], indent=2))
+    else:
+        for entry in entries:
+            click.echo(f"{entry.name}  {entry.nbytes / 1e9:7.3f} GB  {_cached(entry)}")
+        total = sum(entry.nbytes for entry in entries)
+        click.echo(f"{'removed' if clear else 'in all'}: {len(entries)} entries, {total / 1e9:.3f} GB")
+    return int(not clear and any(entry.fault for entry in entries))
+
+
+def _cached(entry: Any) -> str:
+    """Return what an entry is of, or what is wrong with it."""
+    if entry.fault:
+        return f"damaged: {entry.fault}"
+    return ", ".join([entry.about["text"], *entry.about["constants"][:1]])
+
+
 def _limit(name: str, text: str) -> float:
     try:
         value = float(text)

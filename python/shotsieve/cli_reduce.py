@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cli import backend_option, json_option, parse_setting, progress_bar
+from .cli import backend_option, cache_option, json_option, parse_setting, progress_bar
 from .errors import BadInput
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     "--recipe", "-r", "recipe_path", required=True, type=click.Path(path_type=Path), help="TOML file."
 )
 @click.option("--constants", type=click.Path(path_type=Path), help="Constants: our HDF5 file or a folder.")
+@cache_option
 @click.option("--source", help="Detector of the run, e.g. SPB_DET_AGIPD1M-1, where there are several.")
 @backend_option
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override the recipe.")
@@ -79,6 +80,7 @@ def reduce_command(
     out: Path,
     recipe_path: Path,
     constants: Path | None,
+    constants_cache: Path | None,
     source: str | None,
     backend: str,
     settings: tuple[str, ...],
@@ -111,6 +113,8 @@ def reduce_command(
         changes["detector.source"] = source
     if changes:
         recipe = recipe.override(changes)
+    if constants_cache is not None:
+        recipe = recipe.with_constants_cache(constants_cache)
     from . import engine
 
     with progress_bar() as progress:

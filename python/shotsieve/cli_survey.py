@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .cli import backend_option, json_option, parse_setting, progress_bar
+from .cli import backend_option, cache_option, json_option, parse_setting, progress_bar
 
 _PATH = click.Path(exists=True, path_type=Path)
 _SHOTS = 500  # as SHOTS of surveys.run, which is not imported for --help
@@ -26,6 +26,7 @@ _SHOTS = 500  # as SHOTS of surveys.run, which is not imported for --help
     help="HTML file to write; the table goes beside it, as .csv and .h5.",
 )
 @click.option("--constants", type=click.Path(path_type=Path), help="Constants: our HDF5 file or a folder.")
+@cache_option
 @click.option("--source", help="Detector of the run, e.g. SPB_DET_AGIPD1M-1, where there are several.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Override the recipe.")
 @click.option(
@@ -59,9 +60,9 @@ _SHOTS = 500  # as SHOTS of surveys.run, which is not imported for --help
 @backend_option
 @json_option
 def survey_command(
-    run: Path, recipe: Path, out: Path, constants: Path | None, source: str | None, settings: tuple[str, ...],
-    shots: int, scan: tuple[str, ...], truth: Path | None, misses: Path | None, seed: int, force: bool,
-    tolerant: bool, backend: str, as_json: bool,
+    run: Path, recipe: Path, out: Path, constants: Path | None, constants_cache: Path | None,
+    source: str | None, settings: tuple[str, ...], shots: int, scan: tuple[str, ...], truth: Path | None,
+    misses: Path | None, seed: int, force: bool, tolerant: bool, backend: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Look at a sample of RUN with many settings at once, and write a page about what each of them costs.
 
@@ -76,6 +77,8 @@ def survey_command(
     told = Recipe.load(recipe)
     changes = dict(map(parse_setting, settings))
     told = told.override({**({} if source is None else {"detector.source": source}), **changes})
+    if constants_cache is not None:
+        told = told.with_constants_cache(constants_cache)
     with progress_bar() as progress:
         found = survey(
             run, told, out, constants, backend, shots=shots or None, scan=scan, truth=truth, misses=misses,

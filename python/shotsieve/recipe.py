@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -231,6 +232,24 @@ class Recipe:
             return None
         return self.path_of(self.calibrate.constants)
 
+    def constants_cache(self) -> Path | None:
+        """Return the folder in which folded constants are kept; None where none is named."""
+        if self.calibrate is None or self.calibrate.constants_cache is None:
+            return None
+        return self.path_of(self.calibrate.constants_cache)
+
+    def with_constants_cache(self, folder: str | os.PathLike[str]) -> Recipe:
+        """Return a recipe of which all detectors keep their folded constants in a folder."""
+        place, others = os.path.abspath(folder), self.others.items()
+        return dataclasses.replace(
+            self,
+            calibrate=self.calibrate and dataclasses.replace(self.calibrate, constants_cache=place),
+            others={
+                label: dataclasses.replace(other, recipe=other.recipe.with_constants_cache(folder))
+                for label, other in others
+            },
+        )
+
     def filled(self) -> dict[str, Any]:
         """Return the recipe as a dictionary with every default written out.
 
@@ -252,8 +271,15 @@ class Recipe:
         return out
 
     def dumps_toml(self) -> str:
-        """Return `filled` as TOML text; `tomllib` reads back the same dictionary."""
-        return dumps_toml(self.filled())
+        """Return `filled` as TOML text, but for `calibrate.constants_cache`.
+
+        Where a machine keeps what it has folded changes nothing that is measured or written.
+        """
+        told = self.filled()
+        for one in (told, *told.get("detector", [])):
+            if "calibrate" in one:
+                one["calibrate"].pop("constants_cache", None)
+        return dumps_toml(told)
 
     def _repr_html_(self) -> str:
         return shown.recipe(self, dumps_toml(self._given))

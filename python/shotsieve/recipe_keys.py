@@ -99,6 +99,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
     "select": {"frames": Key(str, "all", choices=FRAMES), "cells": Key(str), "rule": Key(str)},
     "calibrate": {
         "constants": Key(str),
+        "constants_cache": Key(str),
         "gain_mode": Key(str, choices=GAIN_MODES),
         "cells": Key(int),
         "rate": Key(Quantity, units=("MHz",)),

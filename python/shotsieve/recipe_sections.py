@@ -57,6 +57,8 @@ class Calibrate:
     ----------
     constants : str or None
         As written; `Recipe.constants_path` is the file.
+    constants_cache : str or None
+        Folder for folded constants, as written; see `Recipe.constants_cache`. No output tells it.
     gain_mode, cells, rate_mhz, integration_time, photon_energy_kev, distance_m, parallel_gain
         What overrides the run's control sources, None where it does not; named as in `OperatingMode`.
     unit : str or None
@@ -70,6 +72,7 @@ class Calibrate:
     """
 
     constants: str | None = None
+    constants_cache: str | None = None
     gain_mode: str | None = None
     cells: int | None = None
     rate_mhz: float | None = None

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from shotsieve import detectors
+from shotsieve import detectors, folded_cache, telling
+from shotsieve.constants import Constants, Steps
 
 
 def shrunk(name, shape=(4, 8)):
@@ -52,3 +53,51 @@ def facility_arrays():
         return arrays if "Offset" in detector.facility_constants else jungfrau
 
     return make
+
+
+@pytest.fixture
+def nothing_said(monkeypatch):
+    monkeypatch.setattr(telling, "_said", set())
+    monkeypatch.delenv(folded_cache.ENVIRONMENT, raising=False)
+
+
+@pytest.fixture
+def constants_file(tmp_path, agipd):
+    """Constants of two modules in a file."""
+    rng = np.random.default_rng(5)
+    shape = (3, *agipd.shape)
+
+    def of(planes, low, high):
+        return {module: rng.uniform(low, high, (planes, *shape)).astype("f4") for module in (3, 4)}
+
+    arrays = {
+        "offset": of(3, 4000, 8000),
+        "noise": of(3, 4, 9),
+        "thresholds": of(2, 5000, 9000),
+        "relative_gain": of(3, 1, 40),
+        "mg_baseline": of(1, -9, 9),
+        "adu_per_kev": of(1, 6, 8),
+        "bad_pixels": {m: rng.integers(0, 2, (3, *shape), dtype="u4") << 3 for m in (3, 4)},
+    }
+    return Constants.from_arrays(agipd, arrays).save(tmp_path / "constants.h5")
+
+
+@pytest.fixture
+def asked(constants_file, agipd):
+    """Arguments of `make_tables`, by name."""
+    return {
+        "constants": Constants.open(constants_file, agipd),
+        "detector": agipd,
+        "modules": (3, 4),
+        "cell_id": np.array([0, 1, 2, 1]),
+        "steps": Steps(),
+        "unit": "keV",
+        "photon_energy_kev": 9.3,
+        "gain_mode": "adaptive",
+        "masks": None,
+    }
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"

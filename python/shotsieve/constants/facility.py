@@ -67,6 +67,15 @@ class _Folder:
     def modules(self, name: str) -> tuple[int, ...]:
         return tuple(sorted(module for key, module in self._parts if key == name))
 
+    def origin(self) -> tuple[tuple[Path, ...], object]:
+        parts = sorted(self._parts.items())
+        files = tuple(dict.fromkeys(part.path for _, found in parts for part in found))
+        use = [
+            [*key, [[files.index(p.path), p.dataset, p.calibration, p.axes, p.shape] for p in found]]
+            for key, found in parts
+        ]
+        return files, [use, self._ff_gain, self._divide]
+
     def load(self, name: str, module: int, rows: np.ndarray) -> np.ndarray:
         shape = (len(rows), *self._detector.shape)
         parts = self._parts[name, module]

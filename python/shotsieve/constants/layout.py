@@ -90,7 +90,11 @@ def gain_axis(detector: Detector, name: str) -> tuple[int, ...]:
 
 
 class Store(Protocol):
-    """Where the arrays of a container lie: memory, our own file, a folder in the facility's layout."""
+    """Where the arrays of a container lie: memory, our own file, a folder in the facility's layout.
+
+    One whose arrays are in files that it does not change may have a method ``origin``, which returns these
+    files, and how they are used (of what JSON knows): see `shotsieve.constants.origin`.
+    """
 
     def modules(self, name: str) -> tuple[int, ...]:
         """Return the modules that have the constant; empty for one that is not there at all."""

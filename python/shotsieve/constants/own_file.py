@@ -46,6 +46,9 @@ class _File:
     def modules(self, name: str) -> tuple[int, ...]:
         return self._present.get(name, ())
 
+    def origin(self) -> tuple[tuple[Path, ...], None]:
+        return (self.path,), None
+
     def load(self, name: str, module: int, rows: np.ndarray) -> np.ndarray:
         try:
             with h5py.File(self.path, "r") as file:

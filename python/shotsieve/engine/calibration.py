@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from ..calibrate import CalibrateParams, make_tables
+from ..calibrate import CalibrateParams
 from ..errors import BadInput
+from ..folded_cache import tables_of
 from ..measure.lit import just_above, photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
 from ..shift_finder import mode_of
@@ -58,7 +59,7 @@ def _fold(job: Job, constants: Constants, force: bool) -> Steps:
     except BadInput as err:
         raise BadInput("; ".join([*without, str(err)])) from None
     shots = source.shots
-    job.tables = make_tables(
+    job.tables = tables_of(
         constants,
         detector,
         source.modules,
@@ -68,6 +69,7 @@ def _fold(job: Job, constants: Constants, force: bool) -> Steps:
         energy,
         mode.gain_mode,
         masks_of(job),
+        cache=job.recipe.constants_cache(),
     )
     if steps.packed_constants:
         where = "in high gain" if detector.fixed_stage(mode.gain_mode) <= 0 else "of the run's gain stage"

@@ -15,6 +15,7 @@ import numpy as np
 from ..constants import Constants
 from ..derive import fill
 from ..errors import BadInput, UnreadableData
+from ..folded_cache import constants_checksum
 from ..keep import PROBABILITY
 from ..recipe import Measure, Recipe
 from ..sources.base import Source
@@ -25,7 +26,7 @@ from ..write.part import Part
 from .job import Job, make_job
 from .lit_cells import columns_from_images
 from .passes import SLOTS, Pass, Sinks, write_sums
-from .settings import constants_checksum, differences
+from .settings import differences
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -112,7 +113,7 @@ def prepare(
     job = make_job(source, recipe, constants, force, columns, others=others)
     job.notes += notes
     if job.tables is not None and not source.detector.is_corrected:
-        job.settings["constants.folded_sha256"] = constants_checksum(job.tables.table)
+        job.settings["constants.folded_sha256"] = job.tables.sha256 or constants_checksum(job.tables.table)
     return job, looked_at
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from ..calibrate import COUNTS, CalibrateParams, queue_calibration
 from ..constants.steps import Steps
 from ..errors import BadInput
-from ..measure.lit_noise import noise_params, noise_table
+from ..folded_cache import noise_of
+from ..measure.lit_noise import noise_params
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -65,7 +66,8 @@ def make_lit_by_noise(job: Job, constants: Constants | None) -> LitByNoise | Non
             f'[measure.lit] noise = "pixel" counts in sigma, and [calibrate] value_limit = '
             f"{job.params.value_limit:g} is in {job.unit}: leave one of them out"
         )
-    table = noise_table(constants, job.tables, job.source.modules)
+    cache = job.recipe.constants_cache()
+    table = noise_of(constants, job.tables, job.source.modules, cache)
     return LitByNoise(table, noise_params(job.params, job.recipe.measure.lit.threshold.value))
 
 

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import tomllib
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..cpus import usable_cpus
 from ..write.checksums import sha256_of
 from ..write.modules import WITH_PIXELS
 
@@ -71,13 +66,6 @@ def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) 
         settings["intensity_unit"] = job.unit
     for part in job.parts():
         settings |= part.settings(job.unit)
-
-
-def constants_checksum(rows: np.ndarray) -> str:
-    """Return one SHA-256 of folded constants, whose rows are read in threads."""
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        sums = pool.map(lambda row: hashlib.sha256(np.ascontiguousarray(row)).digest(), rows)
-        return hashlib.sha256(b"".join(sums)).hexdigest()
 
 
 _BESIDE_RECIPE = ("calibrate.", "mode.", "constants.folded")
