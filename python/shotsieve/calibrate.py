@@ -1,8 +1,7 @@
 """The calibrating stage: raw words in, counts and, where they are asked for, calibrated pixels out.
 
-One kernel, ``calibrate_count``, on every backend. This module folds constants into its table, lists the
-frames of a block in the order in which it wants them, and puts the 32-bit masks of kept frames together on
-the host.
+One kernel, ``calibrate_count``, on every backend. This module folds constants into its table, and lists the
+frames of a block in the order in which it wants them.
 
 Promise: exact. The same words and constants give the same bits on every backend, block size and thread
 count; values agree with a float64 calculation from the unfolded constants within 2^-20 relative to adc *

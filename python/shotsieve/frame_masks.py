@@ -48,7 +48,8 @@ def make_masks(
     """
     mask = np.empty(stage.shape, "u4") if out is None else out
     masks_of = native().full_masks
-    found, made, row = stage.reshape(rows.size, -1), mask.reshape(rows.size, -1), rows.reshape(-1)
+    flat = (rows.size, stage.shape[-1])
+    found, made, row = stage.reshape(flat), mask.reshape(flat), rows.reshape(-1)
     told = [*zip(*_FLAGS, strict=True), tables.bad_bits, int(BadPixels.NO_DARK_DATA)]
 
     def some(first: int) -> None:

@@ -74,7 +74,7 @@ def constants_file(tmp_path, agipd):
         "offset": of(3, 4000, 8000),
         "noise": of(3, 4, 9),
         "thresholds": of(2, 5000, 9000),
-        "relative_gain": of(3, 1, 40),
+        "relative_gain": of(3, 1, 1.2),
         "mg_baseline": of(1, -9, 9),
         "adu_per_kev": of(1, 6, 8),
         "bad_pixels": {m: rng.integers(0, 2, (3, *shape), dtype="u4") << 3 for m in (3, 4)},

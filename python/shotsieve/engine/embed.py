@@ -25,14 +25,7 @@ from .embed_sums import EngineSums
 from .flow import open_constants
 from .job import make_job
 from .passes import SLOTS
-from .pattern import (
-    check_run,
-    family_of,
-    mode_told,
-    one_train,
-    refuse_undeclared,
-    refuse_whole_runs,
-)
+from .pattern import check_run, family_of, mode_told, one_train, refuse_undeclared, refuse_whole_runs
 from .pending import Pending, without_frames
 from .ring import run_ring
 from .selection import selection_of
