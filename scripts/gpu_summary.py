@@ -46,6 +46,8 @@ KERNELS: dict[str, tuple[tuple[str, ...], str, tuple[str, str]]] = {
     ),
     "common_mode": (("native.test_common_mode",), "test_common_mode", ("kernels", "common_mode")),
     "cell_common_mode": (("native.test_common_mode",), "test_common_mode", ("kernels", "cell_common_mode")),
+    "baseline": (("native.test_baseline",), "test_baseline", ("", "")),
+    "packed constants": (("native.test_packed",), "test_packed", ("", "")),
     "bank_values, bank_median": (("native.test_bank_mode",), "test_bank_mode", ("kernels", "bank_mode")),
     "linearise": (("native.test_linearise",), "test_linearise", ("kernels", "linearise")),
     "keep_list, gather_rows": (("native.test_compact",), "", ("kernels", "keep_list")),
@@ -56,8 +58,9 @@ KERNELS: dict[str, tuple[tuple[str, ...], str, tuple[str, str]]] = {
     "pair_sums": (("correlation.test_sums",), "test_sums", ("kernels", "pair_sums, products")),
     "pair_sums of values": (("correlation.test_sums",), "test_sums", ("kernels", "pair_sums, values")),
     "lag_sums": (("correlation.test_sums",), "test_sums", ("kernels", "lag_sums")),
-    "frame_stats": (("native.test_stats",), "", ("kernels", "frame_stats, 1 group")),
-    "frame_stats, 64 groups": (("native.test_stats",), "", ("kernels", "frame_stats, 64 groups")),
+    "event_pairs, event_lags": (("correlation.test_listed",), "test_listed", ("", "")),
+    "frame_stats": (("native.test_stats",), "test_stats", ("kernels", "frame_stats, 1 group")),
+    "frame_stats, 64 groups": (("native.test_stats",), "test_stats", ("kernels", "frame_stats, 64 groups")),
 }  # fmt: skip
 
 
