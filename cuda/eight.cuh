@@ -84,7 +84,7 @@ struct CellConstants<true> {
   }
 };
 
-// Call is what has a table: CalibrateCall or DarkRules.
+// Call is what has a table: CalibrateCall or FrameWords.
 template <bool Packed, class Call>
 __device__ CellConstants<Packed> constants_of_cell(const Call& c, std::int64_t row, std::int64_t pixel) {
   if constexpr (Packed) {

@@ -177,7 +177,7 @@ class CacheFolder:
             Read all arrays, and compare their checksums.
         """
         found = []
-        for folder in sorted(self.path.glob(f"{_ENTRY}*")):
+        for folder in self._folders(_ENTRY):
             told, about, fault = {}, {}, ""
             try:
                 header = _header(folder)
@@ -188,15 +188,20 @@ class CacheFolder:
                         fault = f"{name}.npy does not have the bytes that were written"
             except (OSError, Damaged) as error:
                 fault = str(error)
-            nbytes = sum(path.stat().st_size for path in folder.iterdir())
-            found.append(Entry(folder.name, nbytes, told, about, fault))
+            with suppress(FileNotFoundError):  # another process has just removed it
+                nbytes = sum(path.stat().st_size for path in folder.iterdir())
+                found.append(Entry(folder.name, nbytes, told, about, fault))
         return found
 
     def clear(self) -> None:
         """Remove all entries, remembered checksums and what was left behind; nothing else in the folder."""
-        for folder in [*self.path.glob(f"{_ENTRY}*"), *self.path.glob(f"{_MAKING}*")]:
+        for folder in [*self._folders(_ENTRY), *self._folders(_MAKING)]:
             self._remove(folder)
         shutil.rmtree(self.seen, ignore_errors=True)
+
+    def _folders(self, begin: str) -> list[Path]:
+        # A file of such a name is somebody else's.
+        return [path for path in sorted(self.path.glob(f"{begin}*")) if path.is_dir()]
 
     def _place(self, told: Mapping[str, Any]) -> Path:
         return self.path / f"{_ENTRY}{hashlib.sha256(_text(told).encode()).hexdigest()[:32]}"
@@ -210,7 +215,7 @@ class CacheFolder:
 
     def _sweep(self) -> None:
         """Remove what killed processes have left behind."""
-        for folder in self.path.glob(f"{_MAKING}*"):
+        for folder in self._folders(_MAKING):
             with suppress(OSError):
                 if time.time() - folder.stat().st_mtime > _ABANDONED_S:
                     shutil.rmtree(folder)

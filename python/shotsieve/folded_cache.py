@@ -151,7 +151,8 @@ def noise_of(
 
     Returns
     -------
-    ndarray of float32, of the shape of ``tables.table``
+    ndarray of float32, shape (R, P, n_pixels)
+        Never packed.
 
     Raises
     ------

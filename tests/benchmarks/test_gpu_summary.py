@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ import records
 from kernel_cases import CASES
 from test_device_chain import VARIANTS
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "gpu_summary.py"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "gpu_summary.py"
 JUNIT = """<testsuites><testsuite>
 <testcase classname="tests.native.test_common_mode" name="a[cuda]"/>
 <testcase classname="tests.native.test_darks" name="b[cuda]"><failure message="no"/></testcase>
@@ -80,3 +83,25 @@ def test_every_line_has_a_benchmark(summary):
     }  # fmt: skip
     for variant in (variant for name, variant in wanted if name == "kernels"):
         assert any(case.startswith(variant) for case in CASES), variant
+
+
+def test_every_kernel_has_tests_that_are_there(summary):
+    tests = {place for places, *_ in summary.KERNELS.values() for place in places}
+    for place in tests:
+        path = ROOT / "tests" / place.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file(), place
+
+
+def test_the_sanitizer_looks_at_what_the_summary_names(summary):
+    check = (SCRIPT.parent / "gpu-check").read_text()
+    listed = re.search(r"^sanitized=\(.*?\)$", check, re.M | re.S)[0]
+    told = subprocess.run(
+        ["bash", "-c", f'{listed}; printf "%s\\n" "${{sanitized[@]}}"'],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    files = [ROOT / line for line in told.stdout.split()]
+    assert all(file.is_file() for file in files)
+    named = {file for _, file, _ in summary.KERNELS.values() if file}
+    assert {file.stem for file in files} == named

@@ -233,3 +233,24 @@ def test_what_was_killed_is_swept(asked, cache):
         os.utime(cache / name, (time.time() - age,) * 2)
     tables_of(**asked, cache=cache)
     assert {one.name for one in cache.glob(".making-*")} == {".making-new"}
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    """Also those whose names begin as an entry's."""
+    others = {name: tmp_path / name for name in ("tables-mine.h5", ".making-mine", "notes.txt")}
+    for path in others.values():
+        path.write_text("mine")
+    folder = CacheFolder(tmp_path)
+    folder.save({"of": 1}, {"table": np.zeros(3)}, {}, {})
+    assert [entry.fault for entry in folder.entries(thorough=True)] == [""]
+    folder.clear()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(others, "mine")
+
+
+def test_an_entry_that_another_process_removes_is_not_listed(tmp_path, monkeypatch):
+    folder = CacheFolder(tmp_path)
+    folder.save({"of": 1}, {"table": np.zeros(3)}, {}, {})
+    found = folder._folders("tables-")
+    shutil.rmtree(found[0])
+    monkeypatch.setattr(folder, "_folders", lambda begin: found)
+    assert folder.entries() == []

@@ -171,7 +171,7 @@ class Engine(EngineSums):
 
         Words in other memory are copied into such first, by one core and so more slowly than a bus takes
         them. Those of a block that lie here, one shot after the other, are not; leave them alone until its
-        result is there.
+        result is there. It is the engine's until that is closed: take it once, and fill it again and again.
 
         Examples
         --------
