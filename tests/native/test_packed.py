@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 
+import baseline_case
 import mode_case
 import numpy as np
 import pytest
-import test_baseline
+from baseline_case import baselines, flat_case, noisy
 from kernels import Case, calibrate, random_case
+from mode_case import KINDS, rows_of_cells
 from shotsieve import detectors
 from shotsieve.common_mode import list_units
 from shotsieve.constants.packed import HEAD, PackingLimits, pack, unpack
-from test_baseline import baselines, flat_case, noisy
 from test_calibrate import SWITCHES, assert_same_bits, expected
-from test_common_mode import KINDS, rows_of_cells
 
 
 def packed_table(rng: np.random.Generator, rows: int, planes: int, n_pixels: int) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_common_mode(native_backend, kind, rng):
     assert found.any()
 
 
-@pytest.mark.parametrize("kind", test_baseline.KINDS.values(), ids=test_baseline.KINDS.keys())
+@pytest.mark.parametrize("kind", baseline_case.KINDS.values(), ids=baseline_case.KINDS.keys())
 def test_baseline_of_frames(native_backend, kind, rng):
     """More than one part of the CPU."""
     peaks = np.array([-1500, -300, 0, 0])
@@ -97,7 +97,7 @@ def test_baseline_of_frames(native_backend, kind, rng):
     found = baselines(native_backend, case)
     plain = dataclasses.replace(case, table=unpack(case.table))
     np.testing.assert_array_equal(found, baselines(native_backend, plain))
-    np.testing.assert_array_equal(found, baselines(test_baseline.REFERENCE, case))
+    np.testing.assert_array_equal(found, baselines(baseline_case.REFERENCE, case))
     assert (np.abs(found[:3, 0] / mode_case.ADU - peaks[:3]) < 5).all()
 
 
