@@ -41,7 +41,9 @@ def report():
 @pytest.mark.parametrize("stage", stages.SECTIONS)
 def test_every_stage_finds_what_is_in_the_words(case, backend_name, stage):
     if backend_name == "emu" and case.detector.name != "AGIPD1M":
-        pytest.skip("kernels for other detectors are tested elsewhere")
+        pytest.skip(
+            "emu: one detector shows the stages; tests/engine and tests/native have the kernels of the others"
+        )
     for on_device in (False, True):
         if backend_name == "cpu" and on_device:
             continue
@@ -83,7 +85,7 @@ def test_a_wrong_profile_is_noticed(case, monkeypatch):
 def ran(measured):
     """Return a peer after a run, its answer checked; skip where it is not installed."""
     if measured is None:
-        pytest.skip("not installed")
+        pytest.skip("this peer is not installed: pip install EXtra-data EXtra-redu pyFAI")
     measured.run()
     measured.check()
     return measured
@@ -232,6 +234,12 @@ def test_the_command(tmp_path, capsys, monkeypatch):
 def test_bad_input(args, words, capsys):
     assert main(["bench", "--backend", "cpu", *args]) != 0
     assert words in capsys.readouterr().err
+
+
+def test_nothing_is_measured_where_one_detector_is_wrong(monkeypatch, capsys):
+    monkeypatch.setattr("shotsieve.bench.run.make_case", lambda *_: pytest.fail("measured"))
+    assert main(["bench", "--backend", "cpu", "-d", "AGIPD1M", "-d", "PILATUS"]) != 0
+    assert "no detector 'PILATUS'" in capsys.readouterr().err
 
 
 def test_files_that_are_no_reports(tmp_path):

@@ -118,6 +118,25 @@ class Case:
         return len(self.modules) * self.detector.pixels
 
 
+def check_case(name: str, modules: int, cells: int | None, trains: int) -> None:
+    """Refuse a case that `make_case` cannot make, before another one is measured.
+
+    Raises
+    ------
+    BadInput
+        If there is no such detector, or a number is out of range.
+    """
+    if name not in KINDS:
+        raise BadInput(f"bench: no detector {name!r}; there are {', '.join(KINDS)}")
+    most, detector = KINDS[name].modules, detectors.load(name)
+    enough = cells is None or 1 <= cells <= detector.max_cells
+    if not (1 <= modules <= most and enough and trains >= 1):
+        raise BadInput(
+            f"bench: {modules} modules, {cells} cells, {trains} trains of {name}: expected 1 to {most}, 1 to "
+            f"{detector.max_cells}, and at least 1"
+        )
+
+
 def make_case(
     name: str, folder: Path, modules: int = 4, cells: int | None = None, trains: int = 4, seed: int = 1
 ) -> Case:
@@ -140,17 +159,11 @@ def make_case(
     Raises
     ------
     BadInput
-        If there is no such detector, or a number is out of range.
+        As `check_case`.
     """
-    if name not in KINDS:
-        raise BadInput(f"bench: no detector {name!r}; there are {', '.join(KINDS)}")
+    check_case(name, modules, cells, trains)
     kind, detector = KINDS[name], detectors.load(name)
     cells = min(32, detector.max_cells) if cells is None else cells
-    if not (1 <= modules <= kind.modules and 1 <= cells <= detector.max_cells and trains >= 1):
-        raise BadInput(
-            f"bench: {modules} modules, {cells} cells, {trains} trains: expected 1 to {kind.modules}, 1 to "
-            f"{detector.max_cells}, and at least 1"
-        )
     rng = np.random.Generator(np.random.SFC64(seed))
     numbers = range(detector.first_module, detector.first_module + modules)
     names = {*required(detector, Steps()), "bad_pixels"}

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import BadInput, OutputError
 from . import machine
-from .cases import KINDS, Case, make_case
+from .cases import KINDS, Case, check_case, make_case
 from .files import reading
 from .peers import Calibrated, corrected_lit, extra_redu_peer, numpy_peer, om_peers, pyfai_peer
 from .rounded import rounded
@@ -68,9 +68,13 @@ def run(
 
     Raises
     ------
+    BadInput
+        As `check_case`, before anything is measured.
     WrongAnswer
         If a stage did not compute what it should have.
     """
+    for name in detectors:
+        check_case(name, modules, cells, trains)
     report: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
