@@ -54,13 +54,17 @@ class Device(Protocol):
         """Queue a copy of a device array into a host array of the same shape and dtype."""
 
     def copy(self, target: Any, source: Any, stream: Any, every: int = 1) -> None:
-        """Queue a copy between device arrays, once work that the source's own stream has is done.
+        """Queue a copy between device arrays.
 
         `every`: of the source's rows, beginning with the first; it may lie in pinned memory then.
         """
 
-    def own(self, array: Any) -> Any:
-        """Return somebody's array in device memory as one of ours, without a copy."""
+    def own(self, array: Any, stream: Any = None) -> Any:
+        """Return somebody's array in device memory as one of ours, without a copy.
+
+        What is queued on `stream` from here on waits for the work that the array's own stream has; where the
+        array names none, that is the current stream of the calling thread.
+        """
 
     def range(self, name: str) -> AbstractContextManager[Any]:
         """Return a context that marks what is done inside for the device's profiler."""
@@ -140,7 +144,7 @@ class HostDevice:
     def copy(self, target: np.ndarray, source: np.ndarray, stream: None, every: int = 1) -> None:
         self.to_device(target, source[::every], stream)
 
-    def own(self, array: np.ndarray) -> np.ndarray:
+    def own(self, array: np.ndarray, stream: None = None) -> np.ndarray:
         return array
 
     def range(self, name: str) -> AbstractContextManager[None]:
@@ -219,20 +223,23 @@ class CupyDevice:
 
     def copy(self, target: Any, source: Any, stream: Any, every: int = 1) -> None:
         check_copy(target, source, every)
-        if on_host := isinstance(source, np.ndarray):
+        runtime = self._cupy.cuda.runtime
+        if isinstance(source, np.ndarray):
             check_contiguous(source)
+            begin = source.ctypes.data
         else:
-            theirs = self.given_stream(source.__cuda_array_interface__.get("stream"))
-            stream.wait_event(theirs.record())
+            begin = source.data.ptr
         if every == 1:
-            target.data.copy_from_device_async(source.data, target.nbytes, stream)
+            runtime.memcpyAsync(target.data.ptr, begin, target.nbytes, runtime.memcpyDefault, stream.ptr)
             return
-        begin, runtime = source.ctypes.data if on_host else source.data.ptr, self._cupy.cuda.runtime
         rows, row = len(target), target[:1].nbytes
         told = (target.data.ptr, row, begin, every * row, row, rows, runtime.memcpyDefault)
         runtime.memcpy2DAsync(*told, stream.ptr)
 
-    def own(self, array: Any) -> Any:
+    def own(self, array: Any, stream: Any = None) -> Any:
+        if stream is not None:
+            theirs = self.given_stream(array.__cuda_array_interface__.get("stream"))
+            stream.wait_event(theirs.record())
         return self._cupy.asarray(array)
 
     def range(self, name: str) -> AbstractContextManager[Any]:

@@ -120,10 +120,14 @@ class EmulatedDevice:
         for at in range(rows):
             self._native.memcpy_async(target.pointer + at * row, begin + at * every * row, row, stream)
 
-    def own(self, array: Any) -> EmulatedArray:
+    def own(self, array: Any, stream: int | None = None) -> EmulatedArray:
+        told = array.__cuda_array_interface__
+        if stream is not None and told.get("stream") is not None:
+            event = self.record(told["stream"])
+            self._native.stream_wait_event(stream, event)
+            self._native.event_destroy(event)
         if isinstance(array, EmulatedArray):
             return array
-        told = array.__cuda_array_interface__
         if told.get("strides") is not None:
             raise ValueError("the emulator takes C-contiguous arrays only")
         return EmulatedArray(

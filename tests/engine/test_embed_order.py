@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import numpy as np
 import pytest
 from shotsieve import UserStage
+from shotsieve import backend as backends
 from shotsieve.errors import BadInput
 
 from .embed_case import blocks, make
@@ -175,3 +177,39 @@ def test_a_closed_engine_and_one_that_is_left_by_an_error(embedded, embedded_sou
         with pytest.raises(BadInput, match="closed"):
             call()
     engine.close()
+
+
+class Named:
+    """Words on a device that say on which stream they are made, as CuPy's do."""
+
+    def __init__(self, array, stream):
+        self._array, self._stream = array, stream
+
+    @property
+    def __cuda_array_interface__(self):
+        return {**self._array.__cuda_array_interface__, "stream": self._stream}
+
+    def __getattr__(self, name):
+        return getattr(self._array, name)
+
+
+@pytest.mark.parametrize("how", ["run", "submit"])
+def test_words_are_taken_once_the_stream_that_makes_them_is_done(embedded, embedded_source, device_name, how):
+    """The reader's thread takes them from a generator; nobody waits for its stream but the engine."""
+    device = backends.get(device_name).device
+    given, alive = blocks(embedded_source, 2)[:2], []  # the emulator waits where pinned memory goes
+
+    def made():
+        for block in given:
+            stream, pinned = device.stream(), device.empty_pinned(block.raw.shape, "u2")
+            pinned[...] = block.raw
+            alive.append(pinned)
+            raw = device.empty(block.raw.shape, "u2")
+            device.to_device(raw, pinned, stream)
+            # The emulator's memory is poisoned: whoever does not wait calibrates nonsense.
+            yield dataclasses.replace(block, raw=Named(raw, device.handle(stream)))
+
+    with make(embedded, embedded_source, device_name) as engine:
+        wanted = [result.table for result in engine.run(given)]
+        found = engine.run(made()) if how == "run" else [engine.submit(one).result() for one in made()]
+        assert [result.table for result in found] == wanted

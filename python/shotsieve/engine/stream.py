@@ -312,7 +312,7 @@ class StreamRunner(BlockRunner):
         slot.given = slot.lost = None
         slot.raw = slot.own_raw
         if hasattr(block.raw, "__cuda_array_interface__"):
-            slot.given = self.device.own(block.raw)
+            slot.given = self.device.own(block.raw, slot.stream)
         elif n:
             with self.clock.step(READ), slot.times.host(READ):
                 out = slot.raw[:n].reshape(n, self.modules, self.planes, *self.frame_shape[2:])
