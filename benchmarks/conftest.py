@@ -13,6 +13,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import records
+from shotsieve import backend as backends
+from shotsieve.backend import Backend
+from shotsieve.errors import BackendUnavailable
 
 _made: list[dict[str, Any]] = []
 _written: list[Path] = []
@@ -46,6 +49,17 @@ def _folder(config: pytest.Config) -> Path | None:
 def quick(request: pytest.FixtureRequest) -> bool:
     """Whether sizes are tiny."""
     return request.config.getoption("--quick")
+
+
+@pytest.fixture(scope="module", params=["cuda", "emu"])
+def device(request: pytest.FixtureRequest, quick: bool) -> Backend:
+    """A GPU; or the emulator, to see that a benchmark runs."""
+    if request.param == "emu" and not quick:
+        pytest.skip("the emulator says nothing about speed: it runs with --quick")
+    try:
+        return backends.get(request.param)
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

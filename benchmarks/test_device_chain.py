@@ -17,14 +17,12 @@ import pytest
 import records
 import shotsieve
 from device_chain_case import Events, overlap, train_case, write_files
-from shotsieve import backend as backends
 from shotsieve.backend import Backend
 from shotsieve.bench import stages
 from shotsieve.bench.cases import Case
 from shotsieve.bench.machine import copies
 from shotsieve.bench.rounds import interleave, minima
 from shotsieve.bench.stages import EngineStage
-from shotsieve.errors import BackendUnavailable
 from shotsieve.sources.run import open_run
 
 ROUNDS, TRAINS, SHOTS, CELLS = 5, 2, 352, 16
@@ -36,16 +34,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "chain": {"measure": stages.CHAIN["measure"]},
     "chain, hits kept": stages.CHAIN,
 }
-
-
-@pytest.fixture(scope="module", params=["cuda", "emu"])
-def device(request: pytest.FixtureRequest, quick: bool) -> Backend:
-    if request.param == "emu" and not quick:
-        pytest.skip("the emulator says nothing about speed: it runs with --quick")
-    try:
-        return backends.get(request.param)
-    except BackendUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -19,22 +19,11 @@ from shotsieve import backend as backends
 from shotsieve.backend import Backend
 from shotsieve.bench.machine import copies
 from shotsieve.bench.rounds import ROUNDS, interleave
-from shotsieve.errors import BackendUnavailable
 from shotsieve.measure.two_time import two_time
 
 REPEATS = 5
 MOST_MS = {"pair_sums, products": 1.0, "pair_sums, events": 1.0}
 """Of 352 frames of a million pixels that lie on an H200."""
-
-
-@pytest.fixture(scope="module", params=["cuda", "emu"])
-def device(request: pytest.FixtureRequest, quick: bool) -> Backend:
-    if request.param == "emu" and not quick:
-        pytest.skip("the emulator says nothing about speed: it runs with --quick")
-    try:
-        return backends.get(request.param)
-    except BackendUnavailable as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import shotsieve
+from shotsieve.geometry import PixelMap
+from shotsieve.geometry.tile import Tile
 from shotsieve.simulate import XpcsParameters, simulate_xpcs
 
 SPECKLES = {
@@ -44,3 +47,25 @@ def reduced(speckles, tmp_path_factory):
         return done[name]
 
     return reduce
+
+
+@pytest.fixture(scope="session")
+def rings():
+    """Makes an integrator for the first of three modules; two are those of the lists."""
+
+    def integrator(modules=2):
+        step = 2e-4
+        corners = [(0.005, -0.05, 2.0), (-0.03, -0.05, 2.0), (0.1, 0.1, 2.0)][:modules]
+        down, across = np.array([0, step, 0]), np.array([step, 0, 0])
+        tiles = tuple(
+            Tile((512 * k, 512 * k + 512, 0, 128), np.array(corner), down, across)
+            for k, corner in enumerate(corners)
+        )
+        return shotsieve.AzimuthalIntegrator(
+            PixelMap(tiles, (512 * modules, 128), 2.0, 9.3, "two modules"),
+            npt=40,
+            error_model="poisson",
+            backend="cpu",
+        )
+
+    return integrator

@@ -101,91 +101,6 @@ def test_nothing_but_lists_stands_there_by_default(reduced):
     assert len(keys) == 0
 
 
-def test_profiles_and_sums_are_those_of_the_frames(reduced, rng):
-    listed = reduced("photon_list", whole=0.3)
-    ai = _rings()
-    with shotsieve.PhotonLists(listed.out) as photons:
-        data, mask = photons.frames()
-        wanted = ai(data.astype("f4"), mask=mask)
-        found = photons.profiles(ai, batch=5)
-        for name in ("intensity", "sigma", "count", "sum_signal", "sum_normalization"):
-            mine, theirs = getattr(found, name), getattr(wanted, name)
-            np.testing.assert_array_equal(mine.view("u1"), theirs.view("u1"), err_msg=name)
-        assert np.nansum(found.sum_signal) > 0
-        labels = rng.integers(-1, 7, (2, 512, 128))
-        sums, pixels = photons.sums(labels, 7)
-        good = mask == 0
-        for label in range(7):
-            inside = (labels == label) & good
-            np.testing.assert_array_equal(pixels[:, label], inside.sum(axis=(1, 2, 3)))
-            np.testing.assert_array_equal(sums[:, label], (data * inside).sum(axis=(1, 2, 3), dtype="i8"))
-        # Lit pixels and photons of the table, which the kernel counted.
-        table = shotsieve.Table.open(listed.out)
-        column = table.modules.index(3)
-        ok = table.module_status[:, column] == 0
-        assert table.measures["photons"][ok, column].any()
-        np.testing.assert_array_equal(photons.lists(3).photons[ok], table.measures["photons"][ok, column])
-
-
-def test_correlations_are_those_of_the_frames(reduced, rng):
-    listed = reduced("photon_list", whole=0.3)
-    labels = rng.integers(-1, 3, (2 * 512, 128))
-    with shotsieve.PhotonLists(listed.out) as photons:
-        seen = []
-        for _, shots in photons.trains():
-            assert not photons.good(shots).any()  # cell 4 has no constants
-            shots = shots[photons.cell_id[shots] != 4]
-            data, mask = photons.frames(shots)
-            frames, good = data.reshape(-1, 1024, 128), (mask == 0).all(axis=0).reshape(1024, 128)
-            slab = photons.slab(shots)
-            np.testing.assert_array_equal(slab.dense(), frames)
-            np.testing.assert_array_equal(photons.good(shots), good)
-            for one in (shotsieve.g2, shotsieve.multitau):
-                found, wanted = (one(x, labels, valid=good, backend="cpu") for x in (slab, frames))
-                np.testing.assert_array_equal(found.per_train, wanted.per_train)
-                np.testing.assert_array_equal(found.intensity, wanted.intensity)
-            seen.append((bool(good[:512].any()), bool(good[512:].any())))
-    assert sorted(seen)[0] == (True, False)  # the train of which module 9 has no frame
-    assert sorted(seen)[-1] == (True, True)
-
-
-def test_profiles_with_a_geometry_of_the_whole_detector(reduced, tmp_path):
-    from shotsieve.simulate.geometry import write_geometry
-
-    ai = shotsieve.AzimuthalIntegrator(
-        write_geometry(tmp_path / "agipd.geom", 1.6, 9.3), npt=40, backend="cpu"
-    )
-    with shotsieve.PhotonLists(reduced("photon_list", whole=0.3).out) as photons:
-        found = photons.profiles(ai)
-        data, mask = photons.frames()
-        frames = np.full((len(data), 16, 512, 128), np.nan, "f4")
-        frames[:, photons.modules] = np.where(mask == 0, data, np.float32(np.nan))
-        np.testing.assert_array_equal(found.intensity.view("u1"), ai(frames).intensity.view("u1"))
-        with pytest.raises(
-            BadInput, match="has 1536 rows; expected 1024, of modules 3, 9, or 8192, of the whole"
-        ):
-            photons.profiles(_rings(3))
-
-
-def _rings(modules=2):
-    from shotsieve.geometry import PixelMap
-    from shotsieve.geometry.tile import Tile
-
-    step = 2e-4
-    tiles = tuple(
-        Tile(
-            (512 * k, 512 * k + 512, 0, 128), np.array(corner), np.array([0, step, 0]), np.array([step, 0, 0])
-        )
-        for k, corner in enumerate([(0.005, -0.05, 2.0), (-0.03, -0.05, 2.0), (0.1, 0.1, 2.0)][:modules])
-    )
-    return shotsieve.AzimuthalIntegrator(
-        PixelMap(tiles, (512 * modules, 128), 2.0, 9.3, "two modules"),
-        npt=40,
-        error_model="poisson",
-        backend="cpu",
-    )
-
-
 def test_bytes_do_not_depend_on_how_frames_come(speckles, tmp_path):
     digests = []
     for number, block_bytes in enumerate((1, 1 << 28)):
@@ -387,7 +302,7 @@ def test_an_interrupted_reduction_goes_on_to_the_same_bytes(speckles, reduced, t
     assert result.digest == reduced("photon_list", trains_per_file=1, whole=1.0).digest
 
 
-def test_a_run_of_which_nothing_is_kept(speckles, tmp_path):
+def test_a_run_of_which_nothing_is_kept(speckles, tmp_path, rings):
     recipe = {
         "calibrate": {},
         "measure": {"lit": {}},
@@ -404,4 +319,4 @@ def test_a_run_of_which_nothing_is_kept(speckles, tmp_path):
         assert photons.sums(np.zeros((2, 512, 128), int), 1)[0].shape == (kept, 1)
         if not kept:
             with pytest.raises(BadInput, match="no shot was kept"):
-                photons.profiles(_rings())
+                photons.profiles(rings())
