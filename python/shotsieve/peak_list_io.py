@@ -50,7 +50,8 @@ def save(peaks: PeakList, path: str | os.PathLike[str]) -> None:
     >>> save(peaks, "peaks.h5")    # doctest: +SKIP
     """
     described = peaks.describe()
-    with created(path, FORMAT, VERSION, "the list of peaks") as file:
+    with created(path, FORMAT, VERSION, "the list of peaks") as out:
+        file = out.file
         file.attrs["modules"] = np.array(peaks.modules, "i4")
         file.attrs["module_shape"] = np.array(peaks.module_shape, "i4")
         file.attrs["unit"] = peaks.unit

@@ -6,24 +6,24 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .cpus import usable_cpus
 from .errors import BadInput, OutputError, ShotsieveError, UnreadableData
+from .steady_file import SteadyHdf5
 
 if TYPE_CHECKING:
     import h5py
 
 FOLDER = "shotsieve"
-_DRIVER = "shotsieve_unbuffered"
 
 
 @contextmanager
-def created(path: str | os.PathLike[str], form: str, version: int, what: str) -> Iterator[h5py.File]:
+def created(path: str | os.PathLike[str], form: str, version: int, what: str) -> Iterator[SteadyHdf5]:
     """Write a file of a named form; the same content gives the same bytes (no dates, fixed order).
 
     Parameters
@@ -35,6 +35,10 @@ def created(path: str | os.PathLike[str], form: str, version: int, what: str) ->
     what : str
         What error texts call it.
 
+    Yields
+    ------
+    SteadyHdf5
+
     Raises
     ------
     OutputError
@@ -42,81 +46,12 @@ def created(path: str | os.PathLike[str], form: str, version: int, what: str) ->
     """
     try:
         # A fixed format version keeps the bytes from depending on the HDF5 library that is installed.
-        with grown(path, "w", ("earliest", "v110")) as file:
-            file.attrs["format"] = form
-            file.attrs["version"] = version
-            yield file
+        with SteadyHdf5(path, ("earliest", "v110")) as out:
+            out.file.attrs["format"] = form
+            out.file.attrs["version"] = version
+            yield out
     except OSError as err:
         raise OutputError(f"{what} {path} cannot be written: {err}") from err
-
-
-@contextmanager
-def grown(path: str | os.PathLike[str], mode: str, libver: Any) -> Iterator[h5py.File]:
-    """Open an HDF5 file to be written, and close it complete, or give it up: `mode` and `libver` are h5py's.
-
-    Raises
-    ------
-    OSError
-        If the disk refuses, also where HDF5 says it only when it closes.
-    """
-    file = None
-    try:
-        file = begun(path, mode, libver)
-        yield file
-        _finish(file)
-    except BaseException:
-        if file is not None:
-            give_up(file, path)
-        raise
-
-
-def begun(path: str | os.PathLike[str], mode: str, libver: Any) -> h5py.File:
-    """Open an HDF5 file to be written, without HDF5's buffer for contiguous data.
-
-    HDF5 writes that buffer when the dataset is closed, which h5py does when nobody refers to it any more. If
-    the disk refuses then, nobody hears of it, and HDF5 (2.0 and before) goes on with a dataset that is half
-    gone and crashes later. Without the buffer the write itself fails, and says so.
-
-    Parameters
-    ----------
-    path : path-like
-    mode, libver
-        As for ``h5py.File``.
-
-    Returns
-    -------
-    h5py.File
-    """
-    import h5py
-
-    if _DRIVER not in h5py.registered_drivers():
-        h5py.register_driver(_DRIVER, _set_unbuffered)
-    return h5py.File(path, mode, libver=libver, driver=_DRIVER)
-
-
-def _set_unbuffered(plist: Any) -> None:
-    plist.set_fapl_sec2()
-    plist.set_sieve_buf_size(0)
-
-
-def _finish(file: h5py.File) -> None:
-    """Put what HDF5 holds back into the file; it reports a full disk as one of two errors."""
-    try:
-        file.flush()
-        file.close()
-    except RuntimeError as err:
-        raise OSError(str(err)) from err
-
-
-def give_up(file: h5py.File, path: str | os.PathLike[str]) -> None:
-    """Close a file that will not be completed; what is on the disk then is worthless.
-
-    On a full disk HDF5 fails again when it closes, or crashes: so the space is given back before.
-    """
-    with suppress(OSError):
-        os.truncate(path, 0)
-    with suppress(OSError, RuntimeError):
-        file.close()
 
 
 def put(group: h5py.Group, name: str, values: np.ndarray, unit: str, meaning: str) -> None:

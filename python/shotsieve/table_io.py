@@ -61,7 +61,8 @@ def save(table: Table, path: str | os.PathLike[str]) -> None:
     def store(group: h5py.Group, name: str, values: np.ndarray) -> None:
         put(group, name, values, described[name].unit, described[name].meaning)
 
-    with created(path, FORMAT, VERSION, "the table") as file:
+    with created(path, FORMAT, VERSION, "the table") as out:
+        file = out.file
         file.attrs["modules"] = np.array(table.modules, "i4")
         file.attrs["module_pixels"] = table.module_pixels
         file.attrs["fates"] = ",".join(FATES)

@@ -11,18 +11,15 @@ from .server import small_disk
 
 @pytest.mark.parametrize("name", ["one pass", "everything"])
 def test_disk_full_at_any_write(serve, rng, name):
-    """A full disk is an error with a reason.
+    """A full disk is an error with a reason, wherever it is met; HDF5 does not crash.
 
-    HDF5 may still crash where rows of all parts are put together at the end and the disk fills then: as with
-    a kill nothing is lost, and `--resume` goes on.
+    Among the points are some where rows of a part are held back, and where those of all parts are joined.
     """
     server = serve(name)
     expected, calls = server.undisturbed()
-    for point in (1, 5, 26, 33):
+    fixed = {1, 5, 26, 33, *range(calls - 160, calls - 60, 25)}
+    for point in sorted(fixed | {*rng.integers(1, calls - 60, 3).tolist()}):
         assert server.outcome("out", "full", point, expected) == "told"
-        server.resumed("out", expected)
-    for point in sorted(rng.integers(34, calls - 60, 3).tolist()):
-        assert server.outcome("out", "full", point, expected) in ("told", "crashed")
         server.resumed("out", expected)
 
 

@@ -140,6 +140,7 @@ LAYERS = [
         "pages",
         "robust",
         "shown",
+        "steady_file",
         "toml_text",
         "filters",
         "unpack",

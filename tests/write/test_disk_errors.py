@@ -15,17 +15,15 @@ from shotsieve.write.hdf5 import EarlySync, sync_all
 from shotsieve.write.nxdata import KEYS
 from shotsieve.write.profiles import ProfileFile
 
-FLUSH = "Unable to flush file (file write failed: errno = 28, error message = 'No space left on device')"
-
 
 @pytest.mark.parametrize(
     ("behind", "reason"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), errno.ENOSPC),
-        (RuntimeError(FLUSH), errno.ENOSPC),  # as h5py says it when a file is closed
-        (OSError(FLUSH.replace("28", "5")), errno.EIO),
-        (RuntimeError(FLUSH.replace("28", "2")), None),
-        (ValueError(FLUSH), None),
+        (OSError(errno.EIO, "Input/output error"), errno.EIO),
+        (OSError(errno.ENOENT, "No such file or directory"), None),
+        (RuntimeError("HDF5 could not do it"), None),
+        (ValueError("errno = 28"), None),
     ],
 )
 def test_the_reason_is_found_behind_our_own_error(tmp_path, behind, reason):
@@ -39,17 +37,17 @@ def test_the_reason_is_found_behind_our_own_error(tmp_path, behind, reason):
 FULL = """
     import resource, signal, sys
     import numpy as np
-    from shotsieve.side_file import grown
+    from shotsieve.steady_file import SteadyHdf5
 
     path, limit = sys.argv[1], int(sys.argv[2])
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
-        with grown(path, "w", ("v110", "v110")) as file:
+        with SteadyHdf5(path, ("v110", "v110")) as out:
             for k in range(300):
-                file.require_group(f"RUN/{k}").create_dataset("value", data=np.arange(50.0))
+                out.file.require_group(f"RUN/{k}").create_dataset("value", data=np.arange(50.0))
     except OSError as error:
-        sys.exit(f"told: {error}")
+        sys.exit(f"told: {error.errno}")
 """
 
 
@@ -60,8 +58,7 @@ def test_a_file_that_meets_its_limit_is_an_error_and_no_crash(tmp_path, limit):
     command = [sys.executable, "-c", textwrap.dedent(FULL), str(tmp_path / "a.h5"), str(limit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done
-    assert f"errno = {errno.EFBIG}" in done.stderr
-    assert "told: " in done.stderr
+    assert done.stderr == f"told: {errno.EFBIG}\n"
 
 
 @pytest.mark.parametrize("method", ["extend", "grow"])

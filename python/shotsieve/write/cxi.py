@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from .._version import __version__
 from ..errors import BadInput, OutputError
 from ..filters import packing
-from ..side_file import begun, give_up
+from ..steady_file import SteadyHdf5
 from . import crystfel
 from . import cxi_layout as layout
 from .encoded import DTYPES, EncodedFrames
@@ -150,11 +149,12 @@ class CxiWriter:
         for end in self._partial:
             if self._final(end).exists():
                 raise OutputError(f"{self._final(end)} exists already; choose another name or remove it")
-        self._file: h5py.File | None = None
+        self._out: SteadyHdf5 | None = None
         with self._disk("created"):
-            self._file = begun(self._partial[".cxi"], "x", LIBVER)
+            self._out = SteadyHdf5(self._partial[".cxi"], LIBVER, exclusive=True)
+            shape, packed, file = self.module_shape, self._compressed, self._out.file
             self._slabs = layout.create_frames(
-                self._file, self.modules, self.module_shape, self._compressed, unit, self.mask_bad, self.dtype
+                file, self.modules, shape, packed, unit, self.mask_bad, self.dtype
             )
 
     def __enter__(self) -> CxiWriter:
@@ -243,6 +243,7 @@ class CxiWriter:
                 for name, dataset in self._slabs.items():
                     place = (start + shot, m * ss, 0)
                     dataset.id.write_direct_chunk(place, shared[name].chunk(name, shot, m))
+            self._out.check()
         self._frames += shots
         self._keys.append(keys)
         self._peaks.extend(stored)
@@ -294,9 +295,9 @@ class CxiWriter:
         --------
         >>> writer.abort()    # doctest: +SKIP
         """
-        file, self._file = self._file, None
-        if file is not None:
-            give_up(file, self._partial[".cxi"])
+        out, self._out = self._out, None
+        if out is not None:
+            out.give_up()
         for partial in self._partial.values():
             partial.unlink(missing_ok=True)
 
@@ -327,7 +328,7 @@ class CxiWriter:
     def _disk(self, done: str) -> Iterator[None]:
         """Give up the file at an error; what the disk says becomes an OutputError."""
         try:
-            if self._file is None and done != "created":
+            if self._out is None and done != "created":
                 raise OutputError(f"{self.path} is closed; it cannot be {done} any more")
             yield
         except (BadInput, OutputError):
@@ -357,7 +358,7 @@ class CxiWriter:
         return [part[keep][: self.max_peaks] for part, keep in zip(found, kept, strict=True)]
 
     def _complete(self) -> None:
-        file = self._file
+        file = self._out.file
         if self._lost:
             self.notes.append(
                 f"{self.path.name}: {self._lost} peaks lie in no panel of the geometry and are not written;"
@@ -381,10 +382,8 @@ class CxiWriter:
         if self.meta is not None:
             file["entry_1"].attrs["euxfelProposalNumber"] = self.meta.proposal
             file["entry_1"].attrs["euxfelRunNumber"] = self.meta.run
-        # Errors of a full disk show in flush(), where the file can still be given up in order.
-        file.flush()
-        file.close()
-        self._file = None
+        self._out.close()
+        self._out = None
 
     def _geom_keys(self) -> dict[str, Any]:
         return {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -20,32 +19,13 @@ def reason_of(exc: BaseException, folder: Path) -> int | None:
     seen: BaseException | None = exc
     while seen is not None:
         # What was read has errors of its own by now, so a fault of a disk is one of writing.
-        if (number := _number_of(seen)) in (*NO_SPACE, errno.EIO):
-            return number
+        if isinstance(seen, OSError) and seen.errno in (*NO_SPACE, errno.EIO):
+            return seen.errno
         name = getattr(seen, "filename", None)
         if isinstance(seen, OSError) and name and str(name).startswith(str(folder)):
             return seen.errno
         seen = seen.__cause__
     return None
-
-
-def _number_of(error: BaseException) -> int | None:
-    """Return the errno of an error; of some that HDF5 meets when a file is closed only its text tells it."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    return number_in(str(error)) if isinstance(error, (OSError, RuntimeError)) else None
-
-
-def number_in(text: str) -> int | None:
-    """Return the errno that a message of HDF5 tells.
-
-    Examples
-    --------
-    >>> number_in("Unable to flush file (file write failed: ..., errno = 28, error message = ...)")
-    28
-    """
-    found = re.search(r"errno = (\d+)", text)
-    return int(found.group(1)) if found else None
 
 
 def disk_error(path: Path, folder: Path, err: BaseException, written: int = 0) -> OutputError:
@@ -88,7 +68,7 @@ def _bytes(number: float) -> str:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, and give its space back: HDF5 may keep a file open that it could not flush."""
+    """Remove a folder, and give its space back also where a file is still open."""
     for entry in folder.rglob("*"):
         if entry.is_file():
             with suppress(OSError):

@@ -351,6 +351,7 @@ class ReducedRunWriter:
     def _append(self, m: int, jobs: list) -> None:
         try:
             append_rows(jobs)
+            self._files[m].check()
         except (OSError, RuntimeError) as err:
             raise OutputError(f"{self._files[m].path}: frames could not be written ({err})") from err
 

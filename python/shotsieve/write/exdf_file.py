@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from ..errors import BadInput, OutputError
-from ..side_file import begun, give_up
+from ..steady_file import SteadyHdf5
 from .exdf_sections import check_rows, metadata
 from .hdf5 import LIBVER, put, storable, stored_dtype, sync
 
@@ -25,10 +25,9 @@ class ExdfFile:
     Parameters
     ----------
     path : path-like
-        The file to create; it must not exist.
+        To be created.
     train_ids : array of uint64 (T,)
-        All trains of the file, empty ones included. They should increase; that is not enforced, because the
-        odd files that exist in the field must be writable for tests.
+        All trains of the file, empty ones included. They should increase; odd files of the field do not.
     timestamps : array of uint64 (T,)
         Nanoseconds since the epoch, one per train.
     meta : RunMeta
@@ -89,7 +88,7 @@ class ExdfFile:
         self._first: dict[tuple[str, str], np.ndarray] = {}
         self._groups: dict[tuple[str, str], h5py.Group] = {}
         try:
-            self.file: h5py.File | None = begun(self.path, "x", LIBVER)
+            self._out: SteadyHdf5 | None = SteadyHdf5(self.path, LIBVER, exclusive=True)
         except OSError as err:
             raise OutputError(f"{self.path}: the file cannot be created ({err})") from err
         # Without a RUN group EXtra-data's run_values() fails with a bare KeyError.
@@ -248,7 +247,7 @@ class ExdfFile:
         """
         self._new(source, "", counts, None)
         self._sources.append(f"CONTROL/{source}")
-        return self._file().require_group(f"CONTROL/{source}")
+        return self.file.require_group(f"CONTROL/{source}")
 
     def add_name(self, old: str, source: str) -> None:
         """Offer an instrument source under a second name too, as the facility did for corrected data.
@@ -269,12 +268,12 @@ class ExdfFile:
         --------
         >>> f.add_name("DET/3CH0:xtdf", "CORR/3CH0:output")    # doctest: +SKIP
         """
-        if f"INSTRUMENT/{old}" in self._file():
+        if f"INSTRUMENT/{old}" in self.file:
             raise BadInput(f"{self.path.name}: {old} is the name of a source already")
         for root in ("INSTRUMENT", "INDEX"):
             parent, _, last = f"{root}/{old}".rpartition("/")
             # Groups that HDF5 makes on the way would tell the time of the day.
-            self._file().require_group(parent)[last] = h5py.SoftLink(f"/{root}/{source}")
+            self.file.require_group(parent)[last] = h5py.SoftLink(f"/{root}/{source}")
         groups = [group for name, group in self._counts if name == source]
         self._sources += [f"INSTRUMENT/{old}/{group}" for group in groups]
 
@@ -297,7 +296,7 @@ class ExdfFile:
         --------
         >>> f.run_values(f"SHOTSIEVE/{source}", {"measure.lit.threshold": 0.7})    # doctest: +SKIP
         """
-        group = self._file().require_group(f"RUN/{source}")
+        group = self.file.require_group(f"RUN/{source}")
         stamp = self.timestamps[:1] if len(self.timestamps) else np.zeros(1, "u8")
         for key, value in values.items():
             own = group.require_group(key.replace(".", "/"))
@@ -318,7 +317,7 @@ class ExdfFile:
         """
         for key, value in values.items():
             array = storable(value)
-            self._file().attrs.create(key, array if array.ndim else array[()], dtype=stored_dtype(array))
+            self.file.attrs.create(key, array if array.ndim else array[()], dtype=stored_dtype(array))
 
     def close(self, synced: bool = True) -> None:
         """Write INDEX and METADATA, check the rows against the index, and put the file on the disk.
@@ -330,39 +329,39 @@ class ExdfFile:
         OutputError
             If a group has no counts or holds fewer rows than they say, or the disk refuses.
         """
-        if self.file is None:
+        if self._out is None:
             return
         try:
             check_rows(self.path.name, self._groups, self._counts, self._first)
-            self._write_index()
-            for path, array in metadata(self.meta, self.sequence, self._sources, self._auxiliary).items():
-                self._put(f"METADATA/{path}", array)
-            # Errors of a full disk show in flush(), where the file can still be given up in order.
-            self.file.flush()
-            self.file.close()
-            self.file = None
+            self._write_index_and_metadata()
+            self._out.close()
+            self._out = None
             if synced:
                 sync(self.path)
-        except (OutputError, BadInput):
-            self.abort()
+        except OutputError:
             raise
         except (OSError, RuntimeError) as err:
-            self.abort()
             raise OutputError(f"{self.path}: the file could not be completed ({err})") from err
-        except BaseException:
+        finally:
             self.abort()
-            raise
 
     def abort(self) -> None:
         """Close the file without completing it; what is on the disk is not a usable file."""
-        file, self.file = self.file, None
-        if file is not None:
-            give_up(file, self.path)
+        out, self._out = self._out, None
+        if out is not None:
+            out.give_up()
 
-    def _file(self) -> h5py.File:
-        if self.file is None:
+    def check(self) -> None:
+        """Raise what the disk refused so far, as an OSError, for those who write for long."""
+        if self._out is not None:
+            self._out.check()
+
+    @property
+    def file(self) -> h5py.File:
+        """The HDF5 file, as long as it is open."""
+        if self._out is None:
             raise OutputError(f"{self.path} is closed; it cannot be written to any more")
-        return self.file
+        return self._out.file
 
     def _new(self, source: str, group: str, counts: Any, first: Any) -> None:
         if (source, group) in self._counts:
@@ -372,7 +371,7 @@ class ExdfFile:
             self.set_counts(source, group, counts, first)
 
     def _create(self, path: str, source: str, group: str) -> h5py.Group:
-        return self._groups.setdefault((source, group), self._file().require_group(path))
+        return self._groups.setdefault((source, group), self.file.require_group(path))
 
     def _per_train(self, what: str, values: Any, dtype: str) -> np.ndarray:
         array = np.asarray(values)
@@ -387,9 +386,9 @@ class ExdfFile:
 
     def _put(self, path: str, array: np.ndarray) -> None:
         folder, _, name = path.rpartition("/")
-        put(self._file().require_group(folder), name, array)
+        put(self.file.require_group(folder), name, array)
 
-    def _write_index(self) -> None:
+    def _write_index_and_metadata(self) -> None:
         for name, array in self._index.items():
             self._put(f"INDEX/{name}", array)
         for (source, group), counts in self._counts.items():
@@ -397,3 +396,5 @@ class ExdfFile:
             first = self._first.get((source, group), np.cumsum(counts) - counts)
             self._put(f"{path}/first", first.astype("u8"))
             self._put(f"{path}/count", counts)
+        for path, array in metadata(self.meta, self.sequence, self._sources, self._auxiliary).items():
+            self._put(f"METADATA/{path}", array)

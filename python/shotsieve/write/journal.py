@@ -17,7 +17,6 @@ import numpy as np
 from ..errors import BadInput, UnreadableData
 from .checksums import sha256_of_all
 from .hdf5 import sync
-from .hidden_errors import HiddenErrors
 
 PLAN = "plan.json"
 _TOLD = "told"
@@ -61,11 +60,6 @@ class Journal:
     keeps : bool
         Whether a later process may go on; otherwise only files are told of.
 
-    Attributes
-    ----------
-    hidden : HiddenErrors or None
-        Asked before a part is said to be complete.
-
     Examples
     --------
     >>> journal = Journal(folder, data)    # doctest: +SKIP
@@ -75,7 +69,6 @@ class Journal:
 
     def __init__(self, folder: Path, data: Path, keeps: bool = True) -> None:
         self.folder, self.data, self.keeps = folder, data, keeps
-        self.hidden: HiddenErrors | None = None
 
     @property
     def complete(self) -> int:
@@ -202,8 +195,6 @@ class Step:
             With the files.
         """
         journal, number = self.journal, self.complete
-        if journal.hidden is not None:
-            journal.hidden.check()
         listed = {
             path.relative_to(journal.data).as_posix(): {"bytes": path.stat().st_size, "sha256": found}
             for path, found in zip(files, sha256_of_all(files), strict=True)

@@ -12,8 +12,8 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import OutputError
-from ..side_file import grown
 from ..sources.instruments import instrument_of
+from ..steady_file import SteadyHdf5
 from ..units import kev_to_nm
 from .cxi_layout import MISSING
 from .hdf5 import LIBVER, storable, stored_dtype, sync
@@ -96,8 +96,8 @@ class Master:
         """
         frames = KeptFrames.of(files, self.detector, self.name, self.modules)
         try:
-            with grown(path, "x", LIBVER) as file:
-                self._write(file, frames)
+            with SteadyHdf5(path, LIBVER, exclusive=True) as out:
+                self._write(out.file, frames)
             sync(path)
         except (OSError, RuntimeError) as err:
             raise OutputError(f"{path}: the file could not be written ({err})") from err

@@ -48,9 +48,8 @@ class NxFile:
         self, path: Path, form: str, version: int, what: str, settings: Mapping[str, object]
     ) -> None:
         self._stack = ExitStack()
-        # Kept open: what HDF5 holds back of a dataset it writes when that is closed, where nothing is raised.
-        self._growing: dict[str, h5py.Dataset] = {}
-        file = self._stack.enter_context(created(path, form, version, what))
+        self._out = self._stack.enter_context(created(path, form, version, what))
+        file = self._out.file
         file.attrs["default"] = "entry"
         self.entry = file.create_group("entry", track_order=True)
         self.entry.attrs["NX_class"] = "NXentry"
@@ -85,7 +84,6 @@ class NxFile:
         shape, most = (0, *tail), (None, *tail)
         dataset = group.create_dataset(name, shape, dtype, maxshape=most, chunks=chunks, track_times=False)
         self._describe(dataset, unit, meaning)
-        self._growing[dataset.name] = dataset
 
     def grow_keys(self, group: h5py.Group) -> None:
         """Make the datasets that say which shot each row is of."""
@@ -95,11 +93,11 @@ class NxFile:
     def extend(self, group: h5py.Group, values: Mapping[str, np.ndarray]) -> None:
         """Add rows to all growing datasets of a group."""
         for name, rows in values.items():
-            dataset = self._growing[f"{group.name}/{name}"]
+            dataset = group[name]
             start = len(dataset)
             dataset.resize(start + len(rows), axis=0)
             dataset[start:] = rows
-            dataset.flush()
+        self._out.check()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -107,7 +105,7 @@ class NxFile:
         try:
             yield
         except (OSError, RuntimeError) as err:
-            raise OutputError(f"{self.entry.file.filename}: rows could not be written ({err})") from err
+            raise OutputError(f"{self._out.path}: rows could not be written ({err})") from err
 
     def take_rows(self, group: h5py.Group, other: h5py.Group) -> None:
         """Add all rows that a group of the same kind in another file has."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from ..errors import BadInput, OutputError, ShotsieveError
 from .disk_errors import NO_SPACE, disk_error, reason_of, remove_folder
 from .hdf5 import sync
-from .hidden_errors import HiddenErrors
 from .journal import Journal
 from .lock import locked
 
@@ -97,7 +96,6 @@ class OutputFolder:
         self._old = self._free_name("replaced")
         self._made: list[Path] = []
         self._open = False
-        self._hidden = HiddenErrors()
         self._lock: int | None = None
         self._check()
 
@@ -120,8 +118,6 @@ class OutputFolder:
                     parent.mkdir()
                     self._made.append(parent)
             self._make_folder()
-            self._hidden.__enter__()
-            self.journal.hidden = self._hidden
             self.side.mkdir(exist_ok=True)
             if self.path.exists():
                 # An empty folder that was prepared for the output may be shared with a group.
@@ -164,7 +160,6 @@ class OutputFolder:
             return
         written = self._size()
         try:
-            self._hidden.check()
             for entry in sorted(self.folder.rglob("*")):
                 sync(entry)
             sync(self.folder)
@@ -299,7 +294,6 @@ class OutputFolder:
         return sorted(entry for entry in self.path.parent.iterdir() if entry.name.startswith(start))
 
     def _unlock(self) -> None:
-        self._hidden.__exit__()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

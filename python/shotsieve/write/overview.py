@@ -11,7 +11,7 @@ import numpy as np
 
 from .._version import __version__
 from ..errors import OutputError
-from ..side_file import grown
+from ..steady_file import SteadyHdf5
 from .exdf_sections import FORMAT_VERSION
 from .hdf5 import LIBVER, STRING, sync
 from .virtual import Mapped, create_virtual
@@ -67,7 +67,8 @@ class Overview:
 
     def write(self, path: Path) -> None:
         """Write the overview. Promise: exact; the same files give the same bytes."""
-        with grown(path, "x", LIBVER) as file:
+        with SteadyHdf5(path, LIBVER, exclusive=True) as out:
+            file = out.file
             file.attrs["virtual_overview_version"] = VERSION
             file.attrs["writer"] = f"shotsieve {__version__}"
             told = file.create_group(".source_files")
