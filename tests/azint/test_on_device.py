@@ -8,18 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import shotsieve
+from foreign import Interface
 from shotsieve.errors import BadInput
-
-
-class Interface:
-    """An array of another library on a device: what the CUDA array interface tells, and no more."""
-
-    def __init__(self, array):
-        self._array = array
-
-    @property
-    def __cuda_array_interface__(self):
-        return self._array.__cuda_array_interface__
 
 
 def test_frames_on_the_device_stay_there(pixels, mask, frames, rng, make_on_device):
@@ -74,11 +64,11 @@ def test_a_mask_and_maps_that_lie_on_a_gpu(pixels, mask, frames, make_on_device,
     monkeypatch.setitem(sys.modules, "cupy", None)
     with pytest.raises(BadInput, match="the mask is on a GPU: copy it to the host, or install CuPy"):
         shotsieve.AzimuthalIntegrator(pixels, there, 9, backend="cpu")
-    cupy = SimpleNamespace(asarray=lambda array: array._array, asnumpy=lambda array: known[id(array)])
+    cupy = SimpleNamespace(asarray=lambda array: array.array, asnumpy=lambda array: known[id(array)])
     flat = np.full(mask.shape, 2.0)
-    known = {id(there._array): mask}
+    known = {id(there.array): mask}
     beside = Interface(upload(flat))
-    known[id(beside._array)] = flat
+    known[id(beside.array)] = flat
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     found = shotsieve.AzimuthalIntegrator(pixels, there, 9, flat=beside, backend="cpu")(frames)
     expected = shotsieve.AzimuthalIntegrator(pixels, mask, 9, flat=flat, backend="cpu")(frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shotsieve
+from foreign import Named
 from shotsieve.errors import BadInput
 from shotsieve.measure.correlation_lags import ALL_EMPTY, EMPTY_FRAMES, NO_PIXELS, ONE_PIXEL
 from shotsieve.reference import correlation as reference
@@ -283,20 +284,6 @@ def test_frames_on_a_device_stay_there(device_name, photons):
     wrong = device.empty((2, 600), "u2")
     with pytest.raises(BadInput, match="expected uint8 counts or float32 values"):
         shotsieve.two_time(wrong, LABELS, backend=backend)
-
-
-class Named:
-    """Frames on a device that say on which stream they are made, as CuPy's do."""
-
-    def __init__(self, array, stream):
-        self._array, self._stream = array, stream
-
-    @property
-    def __cuda_array_interface__(self):
-        return {**self._array.__cuda_array_interface__, "stream": self._stream}
-
-    def __getattr__(self, name):
-        return getattr(self._array, name)
 
 
 @pytest.mark.parametrize("measure", ["two_time", "multitau"])

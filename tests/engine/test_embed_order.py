@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from foreign import Named
 from shotsieve import UserStage
 from shotsieve import backend as backends
 from shotsieve.errors import BadInput
@@ -177,20 +178,6 @@ def test_a_closed_engine_and_one_that_is_left_by_an_error(embedded, embedded_sou
         with pytest.raises(BadInput, match="closed"):
             call()
     engine.close()
-
-
-class Named:
-    """Words on a device that say on which stream they are made, as CuPy's do."""
-
-    def __init__(self, array, stream):
-        self._array, self._stream = array, stream
-
-    @property
-    def __cuda_array_interface__(self):
-        return {**self._array.__cuda_array_interface__, "stream": self._stream}
-
-    def __getattr__(self, name):
-        return getattr(self._array, name)
 
 
 @pytest.mark.parametrize("how", ["run", "submit"])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import shotsieve
+from foreign import Interface
 from shotsieve.emulated import EmulatedDevice
 from shotsieve.errors import BadInput
 from shotsieve.measure.peak_finder import PeakFinder, Peaks
@@ -103,17 +104,6 @@ def test_frames_on_the_device_stay_there(native_backend, plan, rng):
         shotsieve.peakfinder8(wrong, plan=plan, backend=native_backend, stream=stream)
     device.wait(device.record(stream))
     del pinned, kept
-
-
-class Interface:
-    """An array of another library on a device: what the CUDA array interface tells, and no more."""
-
-    def __init__(self, array):
-        self.array = array
-
-    @property
-    def __cuda_array_interface__(self):
-        return self.array.__cuda_array_interface__
 
 
 def test_mask_radius_and_panels_that_lie_on_a_gpu(rng, monkeypatch):

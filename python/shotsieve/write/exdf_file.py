@@ -25,9 +25,9 @@ class ExdfFile:
     Parameters
     ----------
     path : path-like
-        To be created.
+        The file to create; it must not exist.
     train_ids : array of uint64 (T,)
-        All trains of the file, empty ones included. They should increase; odd files of the field do not.
+        All trains of the file, empty ones included. They should increase; this is not enforced.
     timestamps : array of uint64 (T,)
         Nanoseconds since the epoch, one per train.
     meta : RunMeta
