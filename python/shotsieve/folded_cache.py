@@ -30,6 +30,7 @@ from .constants.steps import Steps
 from .cpus import usable_cpus
 from .detectors import Detector
 from .measure.lit_noise import noise_table
+from .memory import give_back_freed
 from .telling import tell
 
 __all__ = ["ENVIRONMENT", "FOLD_VERSION", "cache_folder", "constants_checksum", "noise_of", "tables_of"]
@@ -126,6 +127,7 @@ def tables_of(
 
     def make() -> Kept:
         tables = make_tables(constants, *args, **options)
+        give_back_freed()
         parts = {one.name: getattr(tables, one.name) for one in dataclasses.fields(tables)}
         arrays = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
         return Kept(arrays, {name: part for name, part in parts.items() if name not in arrays})
