@@ -7,15 +7,13 @@
 #include <vector>
 
 #include "../core/correlation.hpp"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "lit_bytes.hpp"
 
 namespace shotsieve::cpu {
 
-constexpr std::int32_t kEventPlaces = 4096;  // pixels whose lists are made at a time: pages are read whole
-constexpr std::int32_t kFramesAhead = 4;     // how far ahead of the frame at hand memory is asked for
+constexpr std::int32_t kEventPlaces =
+    16384;  // pixels whose lists are made at a time: long stretches are read at once
+constexpr std::int32_t kFramesAhead = 2;  // how far ahead of the frame at hand memory is asked for
 
 struct RunSpan {
   const PixelRun* first;
@@ -42,35 +40,6 @@ inline Piece cut(const PixelRun& run, std::int32_t start, std::int32_t stop) {
   const std::int32_t low = std::max(run.place, start);
   const std::int32_t high = std::min(run.place + run.length, stop);
   return {low, run.pixel + (low - run.place), high - low};
-}
-
-// One bit for each of n bytes, at most 64, that is not 0.
-inline std::uint64_t nonzero_bytes(const std::uint8_t* bytes, std::int32_t n) {
-#if defined(__AVX512BW__)
-  const __mmask64 there = n >= 64 ? ~__mmask64{0} : (__mmask64{1} << n) - 1;
-  const __m512i values = _mm512_maskz_loadu_epi8(there, bytes);
-  return _mm512_test_epi8_mask(values, values);
-#else
-  std::uint64_t bits = 0;
-  std::int32_t k = 0;
-#if defined(__AVX2__)
-  for (; k + 32 <= n; k += 32) {
-    const __m256i values = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes + k));
-    const __m256i empty = _mm256_cmpeq_epi8(values, _mm256_setzero_si256());
-    const auto found = ~static_cast<std::uint32_t>(_mm256_movemask_epi8(empty));
-    bits |= std::uint64_t{found} << k;
-  }
-#elif defined(__x86_64__)
-  for (; k + 16 <= n; k += 16) {
-    const __m128i values = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes + k));
-    const __m128i empty = _mm_cmpeq_epi8(values, _mm_setzero_si128());
-    const auto found = ~static_cast<std::uint32_t>(_mm_movemask_epi8(empty)) & 0xFFFFu;
-    bits |= std::uint64_t{found} << k;
-  }
-#endif
-  for (; k < n; ++k) bits |= std::uint64_t{bytes[k] != 0} << k;
-  return bits;
-#endif
 }
 
 // What is not 0 of some pixels, pixel by pixel in the order of the frames.
@@ -101,22 +70,17 @@ class EventLists {
     for (std::int32_t t = 0; t < n_frames_; ++t) {
       const std::uint8_t* frame = counts + t * plan.n_pixels;
       const std::size_t before = n;
-      if (found_.size() < n + kEventPlaces) found_.resize(2 * n + kEventPlaces);
+      if (found_.size() < n + kEventPlaces + kLitRoom) found_.resize(2 * n + kEventPlaces + kLitRoom);
       for (const PixelRun* run = span.first; run != span.last; ++run) {
         const Piece piece = cut(*run, start, stop);
         const std::uint8_t* from = frame + piece.pixel;
         // Frames lie far apart: what is wanted of one soon to come is asked for now.
         const std::uint8_t* soon = t + kFramesAhead < n_frames_ ? from + kFramesAhead * plan.n_pixels : from;
-        const std::int32_t lit = find_lit(from, soon, piece.length);
-        for (std::int32_t i = 0; i < lit; ++i) {
-          const std::uint32_t count = from[lit_[i]];
-          const std::int32_t place = piece.place - start + lit_[i];
-          found_[n + static_cast<std::size_t>(i)] = static_cast<std::uint32_t>(place) << 8 | count;
-          ++start_[static_cast<std::size_t>(place) + 2];
-        }
+        const std::int32_t lit = find_lit_(from, soon, piece.length, piece.place - start, &found_[n]);
         n += static_cast<std::size_t>(lit);
       }
       std::uint32_t sum = 0, squares = 0;
+      for (std::size_t i = before; i < n; ++i) ++start_[(found_[i] >> 8) + 2];
       for (std::size_t i = before; i < n; ++i) {
         const std::uint32_t count = found_[i] & 0xFFu;
         sum += count;
@@ -132,29 +96,6 @@ class EventLists {
   }
 
  private:
-  // Lists the bytes that are not 0, and returns how many there are. How many of 64 cannot be foreseen, so as
-  // many are taken always, and what is too much is written over.
-  std::int32_t find_lit(const std::uint8_t* from, const std::uint8_t* soon, std::int32_t length) {
-    constexpr std::int32_t kAtOnce = 2;
-    constexpr std::uint64_t kStop = std::uint64_t{1} << 63;  // there is a lowest bit
-    std::int32_t n = 0;
-    const auto take = [&](std::int32_t k, std::uint64_t bits) {
-      __builtin_prefetch(soon + k);
-      const std::int32_t lit = __builtin_popcountll(bits);
-      std::int32_t taken = 0;
-      do {
-        for (std::int32_t i = 0; i < kAtOnce; ++i, ++taken, bits &= bits - 1) {
-          lit_[n + taken] = k + __builtin_ctzll(bits | kStop);
-        }
-      } while (taken < lit);
-      n += lit;
-    };
-    std::int32_t k = 0;
-    for (; k + 64 <= length; k += 64) take(k, nonzero_bytes(from + k, 64));
-    if (k < length) take(k, nonzero_bytes(from + k, length - k));
-    return n;
-  }
-
   void sort() {
     const std::size_t n = found_of_.empty() ? 0 : found_of_.back();
     if (events_.size() < n) events_.resize(found_.size());
@@ -169,7 +110,7 @@ class EventLists {
     }
   }
 
-  std::int32_t lit_[kEventPlaces + 64];
+  FindLit find_lit_ = best_find_lit();
   std::vector<std::uint32_t> found_;   // place << 8 | count, frame by frame
   std::vector<std::size_t> found_of_;  // where those of each frame end
   std::vector<std::uint32_t> events_;  // by place
