@@ -11,8 +11,8 @@
 
 namespace shotsieve::cpu {
 
-constexpr std::int32_t kEventPlaces =
-    16384;  // pixels whose lists are made at a time: long stretches are read at once
+// Pixels whose lists are made at a time: long stretches are read at once.
+constexpr std::int32_t kEventPlaces = 16384;
 constexpr std::int32_t kFramesAhead = 2;  // how far ahead of the frame at hand memory is asked for
 
 struct RunSpan {

@@ -82,10 +82,8 @@ __attribute__((target("avx512vbmi2"))) inline std::int32_t find_lit_vbmi2(const 
   for (int i = 0; i < 64; ++i) first[i] = static_cast<std::uint8_t>(i);
   const __m512i index = _mm512_load_si512(first);
   std::uint32_t* to = found;
-  for (std::int32_t k = 0; k < length; k += 64) {
+  const auto take = [&](std::int32_t k, __m512i bytes) __attribute__((target("avx512vbmi2"))) {
     __builtin_prefetch(soon + k, 0, 2);
-    const __mmask64 there = length - k >= 64 ? ~__mmask64{0} : (__mmask64{1} << (length - k)) - 1;
-    const __m512i bytes = _mm512_maskz_loadu_epi8(there, from + k);
     const __mmask64 lit = _mm512_test_epi8_mask(bytes, bytes);
     const auto number = static_cast<std::int32_t>(__builtin_popcountll(lit));
     const __m512i at = _mm512_maskz_compress_epi8(lit, index);
@@ -103,7 +101,10 @@ __attribute__((target("avx512vbmi2"))) inline std::int32_t find_lit_vbmi2(const 
       }
     }
     to += number;
-  }
+  };
+  std::int32_t k = 0;
+  for (; k + 64 <= length; k += 64) take(k, _mm512_loadu_si512(from + k));
+  if (k < length) take(k, _mm512_maskz_loadu_epi8((__mmask64{1} << (length - k)) - 1, from + k));
   return static_cast<std::int32_t>(to - found);
 }
 
