@@ -13,7 +13,7 @@ from shotsieve.backend import Backend
 from shotsieve.calibrate import COUNTS, CalibrateParams, queue_calibration
 from shotsieve.constants import Steps
 from shotsieve.detectors import Detector
-from shotsieve.linearise import queue_linearisation
+from shotsieve.linearise import apart, queue_linearisation
 from shotsieve.shifts import Shifts
 
 CLUSTER = 65536  # one cluster of switched pixels in so many
@@ -193,14 +193,15 @@ class DetectorOnDevice(OnDevice):
     def __init__(self, case: LitCase, backend: Backend) -> None:
         super().__init__(case, backend)
         linear = getattr(case, "linear", None)
-        self.linear = None if linear is None else self._upload(linear)
+        self.linear = None if linear is None else self._upload(apart(linear))
+        self.entries = 0 if linear is None else linear.shape[2]
         self.words = None if linear is None else backend.device.empty(self.raw.shape, "u2")
 
     def queue(self, params: CalibrateParams, shifts: Shifts | None = None) -> None:
         raw = self.raw
         if self.linear is not None:
             arrays = (self.raw, self.frames, self.groups, self.linear, self.words)
-            queue_linearisation(self.backend, *arrays, self.stream)
+            queue_linearisation(self.backend, *arrays, self.stream, self.entries)
             raw = self.words
         arrays = (raw, self.frames, self.groups, self.table, self.counts)
         queue_calibration(self.backend, *arrays, params, shifts=shifts, stream=self.stream)

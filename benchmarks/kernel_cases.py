@@ -15,6 +15,7 @@ from shotsieve.bank_mode import BankModeParams
 from shotsieve.calibrate import COUNTS, list_frames
 from shotsieve.common_mode import CommonModeParams
 from shotsieve.constants import Steps
+from shotsieve.linearise import apart
 from shotsieve.measure.correlation_bins import PartPlan
 from shotsieve.measure.darks import dark_words, kinds
 from shotsieve.measure.frame_stats import KINDS
@@ -142,11 +143,11 @@ def linearise(quick: bool) -> KernelCase:
     raw = np.concatenate([some] * -(-n // len(some)))[:n]
     linear = rng.integers(0, entries, (2, pixels, entries), "u2")
     frames, groups = list_frames(np.ones((n, 1), bool), (np.arange(n, dtype="i4") % 2)[:, None])
-    inputs = {"raw": raw, "frames": frames, "groups": groups, "linear": linear}
+    inputs = {"raw": raw, "frames": frames, "groups": groups, "linear": apart(linear)}
     outputs = {"words": poison(raw.shape, "u2")}
 
     def queue(backend: Backend, a: Arrays, call: dict[str, int]) -> None:
-        backend.native.linearise(*(a[name] for name in (*inputs, "words")), **call)
+        backend.native.linearise(*(a[name] for name in (*inputs, "words")), entries=entries, **call)
 
     return KernelCase("GOTTHARD2", n, 2 * raw.nbytes + linear.nbytes, inputs, outputs, queue)
 

@@ -21,7 +21,7 @@ __global__ void linearise_kernel(LineariseCall c) {
     int word = c.raw[at];
     if (group.table_row >= 0) {
       const std::int64_t pixel = std::int64_t{group.table_row} * c.n_pixels + i;
-      word = c.linear[pixel * c.entries + math::linear_entry(word, c.entries)];
+      word = c.linear[pixel * c.pitch + math::linear_entry(word, c.entries)];
     }
     c.words[at] = static_cast<std::uint16_t>(word);
     for (int plane = 1; plane < c.planes; ++plane) {

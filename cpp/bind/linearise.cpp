@@ -20,15 +20,18 @@ frames : int32 (L,)
     Indices into raw of the frames to work on.
 groups : int32 (G, 3)
     start, stop into frames, and the row of linear for them; with row -1 words are copied.
-linear : uint16 (R, n_pixels, entries)
-    entries is a power of two.
+linear : uint16 (R, n_pixels, pitch)
+    Tables, and what keeps them apart: on a CPU, tables a power of two apart share few places of a cache.
 words : uint16 (F, planes, n_pixels)
     Written whole for listed frames; planes after the first are copied.
+entries : int
+    Of a table, a power of two; 0 takes the pitch.
 stream : int
 threads : int)";
 
 void linearise_py(const py::object& raw, const py::object& frames, const py::object& groups,
-                  const py::object& linear, const py::object& words, std::uintptr_t stream, int threads) {
+                  const py::object& linear, const py::object& words, std::int64_t entries,
+                  std::uintptr_t stream, int threads) {
   const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
   const std::int64_t n_frames = raw_view.shape[0];
   const std::int64_t planes = raw_view.shape[1];
@@ -37,7 +40,12 @@ void linearise_py(const py::object& raw, const py::object& frames, const py::obj
   const ArrayView groups_view = view_array(groups, "groups", "<i4", {kAny, 3}, false);
   const ArrayView linear_view = view_array(linear, "linear", "<u2", {kAny, n_pixels, kAny}, false);
   const ArrayView words_view = view_array(words, "words", "<u2", {n_frames, planes, n_pixels}, true);
-  const std::int64_t entries = linear_view.shape[2];
+  const std::int64_t pitch = linear_view.shape[2];
+  if (entries == 0) entries = pitch;
+  if (entries > pitch) {
+    throw py::value_error("linear: expected at least " + std::to_string(entries) + " entries, got " +
+                          std::to_string(pitch));
+  }
   if (entries < 1 || entries > 65536 || (entries & (entries - 1)) != 0) {
     throw py::value_error("linear: expected a power of two of entries, got " + std::to_string(entries));
   }
@@ -55,6 +63,7 @@ void linearise_py(const py::object& raw, const py::object& frames, const py::obj
   call.n_pixels = n_pixels;
   call.planes = static_cast<int>(planes);
   call.entries = static_cast<int>(entries);
+  call.pitch = pitch;
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
   // On the CPU the lists can be looked at, so that a wrong index is an error and not a crash.
   for (std::int64_t g = 0; g < call.n_groups; ++g) {
@@ -80,7 +89,8 @@ void linearise_py(const py::object& raw, const py::object& frames, const py::obj
 
 void bind_linearise(py::module_& m) {
   m.def("linearise", &linearise_py, kLineariseDoc, py::arg("raw"), py::arg("frames"), py::arg("groups"),
-        py::arg("linear"), py::arg("words"), py::kw_only(), py::arg("stream") = 0, py::arg("threads") = 1);
+        py::arg("linear"), py::arg("words"), py::kw_only(), py::arg("entries") = 0, py::arg("stream") = 0,
+        py::arg("threads") = 1);
 }
 
 }  // namespace shotsieve::bind

@@ -1,5 +1,5 @@
 // linearise on the CPU: frames of a cell go through tiles of pixels together, so that what is looked up of
-// the tables of a tile stays in cache for all of them.
+// the tables of a tile stays in cache for the frames of a group.
 #include "../core/linearise.hpp"
 
 #include <algorithm>
@@ -10,15 +10,15 @@
 namespace shotsieve {
 namespace {
 
-// Tables lie a power of two apart, so that the lines of equal signals share a few sets of a cache, which hold
-// the few lines that so many pixels need, and not those of a frame.
-constexpr std::int64_t kPixels = 16;
+constexpr std::int64_t kPixels = 256;
 
 void look_up(const LineariseCall& call, const std::uint16_t* __restrict linear,
              const std::uint16_t* __restrict raw, std::uint16_t* __restrict words, std::int64_t n) {
   const int entries = call.entries;
+  const std::int64_t pitch = call.pitch;
+#pragma GCC unroll 16
   for (std::int64_t i = 0; i < n; ++i) {
-    words[i] = linear[i * entries + math::linear_entry(raw[i], entries)];
+    words[i] = linear[i * pitch + math::linear_entry(raw[i], entries)];
   }
 }
 
@@ -36,11 +36,11 @@ void linearise(const LineariseCall& call, const Where& where) {
       std::memcpy(call.words + at, call.raw + at, static_cast<std::size_t>(copied) * sizeof(std::uint16_t));
     }
     if (!found) return;
-    const std::uint16_t* linear = call.linear + group.table_row * n * call.entries;
+    const std::uint16_t* linear = call.linear + group.table_row * n * call.pitch;
     for (std::int64_t first = 0; first < n; first += kPixels) {
       for (std::int32_t k = group.start; k < group.stop; ++k) {
         const std::int64_t at = call.frames[k] * frame_words + first;
-        look_up(call, linear + first * call.entries, call.raw + at, call.words + at,
+        look_up(call, linear + first * call.pitch, call.raw + at, call.words + at,
                 std::min(kPixels, n - first));
       }
     }

@@ -125,7 +125,15 @@ def bank_mode(
     threads: int = 1,
 ) -> None: ...
 def linearise(
-    raw: Any, frames: Any, groups: Any, linear: Any, words: Any, *, stream: int = 0, threads: int = 1
+    raw: Any,
+    frames: Any,
+    groups: Any,
+    linear: Any,
+    words: Any,
+    *,
+    entries: int = 0,
+    stream: int = 0,
+    threads: int = 1,
 ) -> None: ...
 def find_peaks(
     pixels: Any,

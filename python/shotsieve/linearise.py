@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from .constants.container import Constants
     from .detectors import Detector
 
-__all__ = ["Lineariser", "linear_rows", "queue_linearisation"]
+__all__ = ["Lineariser", "apart", "linear_rows", "queue_linearisation"]
+
+_BETWEEN = 32
+"""Words between tables, a line of a cache: a power of two apart, they push each other out of it."""
 
 
 def linear_rows(constants: Constants, detector: Detector, module: int, cell_ids: np.ndarray) -> np.ndarray:
@@ -55,8 +58,34 @@ def linear_rows(constants: Constants, detector: Detector, module: int, cell_ids:
     return np.ascontiguousarray(flat.transpose(1, 2, 0))
 
 
+def apart(linear: np.ndarray) -> np.ndarray:
+    """Return tables with room between them, so that they do not push each other out of a cache.
+
+    Parameters
+    ----------
+    linear : ndarray of uint16, shape (R, n_pixels, entries)
+
+    Returns
+    -------
+    ndarray of uint16, shape (R, n_pixels, entries + 32)
+
+    Examples
+    --------
+    >>> apart(np.ones((2, 1280, 4096), "u2")).shape
+    (2, 1280, 4128)
+    """
+    return np.pad(linear, ((0, 0), (0, 0), (0, _BETWEEN)))
+
+
 def queue_linearisation(
-    backend: Backend, raw: Any, frames: Any, groups: Any, linear: Any, words: Any, stream: Any = None
+    backend: Backend,
+    raw: Any,
+    frames: Any,
+    groups: Any,
+    linear: Any,
+    words: Any,
+    stream: Any = None,
+    entries: int = 0,
 ) -> None:
     """Queue the linearisation of listed frames on a stream; returns at once. Promise: exact.
 
@@ -67,12 +96,14 @@ def queue_linearisation(
     raw : uint16 (F, planes, n_pixels)
     frames, groups : int32 (L,), int32 (G, 3)
         From `shotsieve.calibrate.list_frames`; rows are those of `linear`.
-    linear : uint16 (R, n_pixels, entries)
-        From `linear_rows`; entries is a power of two.
+    linear : uint16 (R, n_pixels, entries), or (R, n_pixels, entries + 32)
+        From `linear_rows`, or from `apart`.
     words : uint16 (F, planes, n_pixels)
         Receives plane 0 made linear and the other planes as they are; of listed frames only.
     stream : object
         A stream of ``backend.device``.
+    entries : int
+        Of a table, a power of two; 0 takes all that there is of each.
 
     Raises
     ------
@@ -83,7 +114,7 @@ def queue_linearisation(
     --------
     >>> queue_linearisation(backend, raw, frames, groups, linear, words)    # doctest: +SKIP
     """
-    backend.native.linearise(raw, frames, groups, linear, words, **backend.on(stream))
+    backend.native.linearise(raw, frames, groups, linear, words, entries=entries, **backend.on(stream))
 
 
 class Lineariser:
@@ -104,6 +135,7 @@ class Lineariser:
     def __init__(self, backend: Backend, linear: np.ndarray | None) -> None:
         self._backend, self._linear = backend, None
         if linear is not None:
+            self._entries, linear = linear.shape[2], apart(linear)
             device = backend.device
             self._linear, stream = device.twin(linear), device.stream()
             device.to_device(self._linear, linear, stream)
@@ -128,5 +160,5 @@ class Lineariser:
         if self._linear is None:
             return raw
         words = words.reshape(-1, *raw.shape[1:])[: raw.shape[0]]
-        queue_linearisation(self._backend, raw, frames, groups, self._linear, words, stream)
+        queue_linearisation(self._backend, raw, frames, groups, self._linear, words, stream, self._entries)
         return words

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from kernels import download, upload
 from shotsieve.calibrate import list_frames
-from shotsieve.linearise import queue_linearisation
+from shotsieve.linearise import apart, queue_linearisation
 from shotsieve.reference.linearise import linearise
 
 
-def run(backend, raw, frames, groups, linear, poison=0xEEEE):
+def run(backend, raw, frames, groups, linear, poison=0xEEEE, entries=0):
     stream = backend.device.stream()
     inputs = [upload(backend, array, stream) for array in (raw, frames, groups, linear)]
     words = upload(backend, np.full_like(raw, poison), stream)
-    queue_linearisation(backend, *inputs, words, stream)
+    queue_linearisation(backend, *inputs, words, stream, entries)
     return download(backend, words, stream)
 
 
@@ -31,6 +31,8 @@ def test_words_are_those_of_the_reference(native_backend, rng, shots, modules, p
     expected = np.full_like(raw, 0xEEEE)
     linearise(raw, frames, groups, linear, expected)
     np.testing.assert_array_equal(run(native_backend, raw, frames, groups, linear), expected)
+    found = run(native_backend, raw, frames, groups, apart(linear), entries=entries)
+    np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(expected[~present.ravel()], 0xEEEE)
 
 
@@ -48,3 +50,5 @@ def test_tables_that_are_no_power_of_two_are_refused(native_backend):
     frames, groups = list_frames(np.ones((1, 1), bool), np.zeros((1, 1), "i4"))
     with pytest.raises(ValueError, match="power of two"):
         run(native_backend, raw, frames, groups, linear)
+    with pytest.raises(ValueError, match="at least 16 entries, got 12"):
+        run(native_backend, raw, frames, groups, linear, entries=16)
