@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from ..errors import BadInput, UnreadableData
+from ..errors import BadInput, OutputError, UnreadableData
+from ..steady_file import SteadyHdf5
 from .bad_pixels import ALL_BITS, BadPixels
 from .masks import MEANINGS, StaticMask
 
@@ -145,18 +146,29 @@ def save_mask(path: str | os.PathLike[str], mask: StaticMask, shape: tuple[int, 
     **about
         Attributes of the file.
 
+    Raises
+    ------
+    OutputError
+        If it cannot be written; nothing stands at `path` then.
+
     Examples
     --------
     >>> save_mask("mask.h5", mask, (512, 128), trains=200)  # doctest: +SKIP
     """
     part = Path(f"{path}.part")
-    with h5py.File(part, "w", libver=("v110", "v110")) as file:
-        file.attrs.update(about)
-        bits = mask.bits.reshape(*mask.bits.shape[:2], *shape)
-        file.create_dataset(
-            "mask", data=bits, chunks=(1, 1, *shape), compression="gzip", compression_opts=1, shuffle=True
-        )
-        file["modules"] = np.array(mask.modules, "i4")
-        if mask.cell_ids is not None:
-            file["cellId"] = np.array(mask.cell_ids, "i4")
-    part.replace(path)
+    try:
+        with SteadyHdf5(part, ("v110", "v110")) as out:
+            file = out.file
+            file.attrs.update(about)
+            bits = mask.bits.reshape(*mask.bits.shape[:2], *shape)
+            file.create_dataset(
+                "mask", data=bits, chunks=(1, 1, *shape), compression="gzip", compression_opts=1, shuffle=True
+            )
+            file["modules"] = np.array(mask.modules, "i4")
+            if mask.cell_ids is not None:
+                file["cellId"] = np.array(mask.cell_ids, "i4")
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"The mask cannot be written to {path}: {error}.") from error
+    finally:
+        part.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from .. import detectors
 from ..cpus import usable_cpus
 from ..detectors import Detector
 from ..errors import BadInput, OutputError, UnreadableData
+from ..steady_file import SteadyHdf5
 from ..unpack import native, unpacker_of
 from .container import Constants
 from .layout import DTYPES, GAIN_AXIS, check_shape
@@ -195,8 +196,8 @@ def save(constants: Constants, path: Path, compression: str | None = "gzip") -> 
     temporary = path.with_name(f".{path.name}.part")
     try:
         try:
-            with h5py.File(temporary, "w", libver=("v110", "v110")) as file:
-                _write(constants, file, compression)
+            with SteadyHdf5(temporary, ("v110", "v110")) as out:
+                _write(constants, out, compression)
             with open(temporary, "rb") as done:
                 os.fsync(done.fileno())
             os.replace(temporary, path)
@@ -209,7 +210,8 @@ def save(constants: Constants, path: Path, compression: str | None = "gzip") -> 
     return path
 
 
-def _write(constants: Constants, file: h5py.File, compression: str | None) -> None:
+def _write(constants: Constants, out: SteadyHdf5, compression: str | None) -> None:
+    file = out.file
     file.attrs["format"] = FORMAT
     file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["detector"] = constants.detector.name
@@ -243,5 +245,5 @@ def _write(constants: Constants, file: h5py.File, compression: str | None) -> No
             if len(array) != gains:
                 raise BadInput(f"{name}: module {module} has {len(array)} gains, the others {gains}.")
             dataset[i] = array
-            # What HDF5 holds back would be written when the dataset goes away, where nobody hears of errors.
             file.flush()
+            out.check()

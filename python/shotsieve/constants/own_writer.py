@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -10,11 +9,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import h5py
 import numpy as np
 
 from ..detectors import Detector
 from ..errors import BadInput, OutputError
+from ..steady_file import SteadyHdf5
 from .layout import DTYPES, check_name, check_shape
 from .own_file import FORMAT, FORMAT_VERSION
 
@@ -65,7 +64,7 @@ class ConstantsWriter:
         self.conditions, self.provenance = dict(conditions), {}
         self._temporary = self.path.with_name(f".{self.path.name}.part")
         try:
-            self._file = h5py.File(self._temporary, "w", libver=("v110", "v110"))
+            self._out = SteadyHdf5(self._temporary, ("v110", "v110"))
         except OSError as error:
             raise OutputError(f"The constants cannot be written to {self.path}: {error}.") from error
 
@@ -92,7 +91,7 @@ class ConstantsWriter:
         array = array.reshape(*array.shape[:2], *shape)
         check_shape(self.detector, name, array.shape, len(self.cell_ids), f"{name} of module {module}")
         try:
-            group = self._file.require_group("constants")
+            group = self._out.file.require_group("constants")
             if name not in group:
                 dataset = group.create_dataset(
                     name,
@@ -113,8 +112,8 @@ class ConstantsWriter:
             present = dataset.attrs["present"]
             present[at] = 1
             dataset.attrs["present"] = present
-            # What HDF5 holds back would be written when the dataset goes away, where nobody hears of errors.
-            self._file.flush()
+            self._out.file.flush()
+            self._out.check()
         except (OSError, RuntimeError) as error:
             raise OutputError(f"The constants cannot be written to {self.path}: {error}.") from error
 
@@ -130,21 +129,20 @@ class ConstantsWriter:
         except (OSError, RuntimeError) as failed:
             raise OutputError(f"The constants cannot be written to {self.path}: {failed}.") from failed
         finally:
-            # On a full disk closing fails too, and the file is given up.
-            with contextlib.suppress(OSError, RuntimeError):
-                self._file.close()
+            self._out.give_up()
             self._temporary.unlink(missing_ok=True)
 
     def _finish(self) -> None:
-        attributes = self._file.attrs
+        file = self._out.file
+        attributes = file.attrs
         attributes["format"], attributes["format_version"] = FORMAT, FORMAT_VERSION
         attributes["detector"] = self.detector.name
         attributes["conditions"] = json.dumps(self.conditions, sort_keys=True)
         attributes["provenance"] = json.dumps(self.provenance, sort_keys=True)
-        self._file["modules"] = np.array(self.modules, "<i4")
-        self._file["cell_ids"] = self.cell_ids.astype("<i4")
-        self._file.require_group("constants")
-        self._file.close()
+        file["modules"] = np.array(self.modules, "<i4")
+        file["cell_ids"] = self.cell_ids.astype("<i4")
+        file.require_group("constants")
+        self._out.close()
         with open(self._temporary, "rb") as done:
             os.fsync(done.fileno())
         os.replace(self._temporary, self.path)
