@@ -183,12 +183,52 @@ def test_bins_of_few_pixels_and_empty_frames_are_flagged(photons):
     assert found.flags[0, 2] == NO_PIXELS
     assert found.flags[0, 3] == EMPTY_FRAMES | ALL_EMPTY
     assert found.flags[0, 0] & EMPTY_FRAMES
-    for result in (found.g2(), found.g2("mean"), shotsieve.multitau(photons, labels, backend="cpu")):
+    by_fft = shotsieve.g2(photons, labels, method="fft", backend="cpu")
+    np.testing.assert_array_equal(by_fft.flags, found.flags)
+    for result in (found.g2(), found.g2("mean"), shotsieve.multitau(photons, labels, backend="cpu"), by_fft):
         # A frame of one photon has no pair of its own, which multi-tau does not ask for.
         assert (result.flags | 4 == found.flags | 4).all()
         assert (result.flags & ~found.flags == 0).all()
         assert (result.flags[np.isnan(result.per_train).any(axis=2)] != 0).all()
     assert np.isfinite(found.g2().per_train[0, 0, 0])
+
+
+@pytest.mark.parametrize("method", ["auto", "events", "matrix", "fft"])
+def test_frames_of_one_photon_leave_no_nan_without_a_flag(method):
+    """None is empty, yet none has a pair with itself."""
+    photons = np.zeros((1, 6, 40), "u1")
+    photons[0, np.arange(6), [3, 3, 5, 3, 9, 3]] = 1
+    found = shotsieve.g2(photons, np.zeros(40, int), method=method, backend="cpu")
+    assert np.isnan(found.per_train[0, 0, 0])
+    assert found.flags[0, 0] & EMPTY_FRAMES
+    for stride, trains in ((0, 2), (1, 2)):
+        both = shotsieve.two_time(
+            np.repeat(photons, trains, 0), np.zeros(40, int), stride=stride, backend="cpu"
+        )
+        assert (both.flags[np.isnan(both.correlation()).any(axis=(2, 3))] != 0).all()
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.2])
+def test_few_photons_go_by_events_and_many_by_a_matrix(rate, rng):
+    """The switch is told, and changes nothing."""
+    photons = rng.poisson(rate, (1, 40, 5000)).astype("u1")
+    labels = np.zeros(5000, int)
+    found = shotsieve.two_time(photons, labels, backend="cpu")
+    assert found.method == ("events" if rate < 0.1 else "matrix")
+    for method in ("events", "matrix"):
+        other = shotsieve.two_time(photons, labels, method=method, backend="cpu")
+        assert other.method == method
+        np.testing.assert_array_equal(other.sums, found.sums)
+
+
+@pytest.mark.parametrize(
+    "call", [shotsieve.multitau, shotsieve.g2, lambda *a, **k: shotsieve.g2(*a, method="fft", **k)]
+)
+def test_bytes_beyond_a_signed_one_are_refused_by_every_way(call):
+    photons = np.zeros((4, 60), "u1")
+    photons[1, 7] = 128
+    with pytest.raises(BadInput, match="counts from 0 to 128: expected 0 to 127"):
+        call(photons, np.zeros(60, int), backend="cpu")
 
 
 BAD = [

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from shotsieve.errors import BadInput
 from shotsieve.measure import correlation_bins
-from shotsieve.measure.correlation_bins import PartPlan
+from shotsieve.measure.correlation_bins import CorrelationBins, PartPlan
+from shotsieve.measure.multitau import _by_fft
 from shotsieve.measure.pair_summer import PairSummer
 from shotsieve.reference import correlation as reference
 
@@ -56,6 +57,10 @@ def test_events_matrix_and_fourier_transform_agree(native_backend, rng):
     np.testing.assert_array_equal(*both)
     transformed = reference.lag_sums_fft(counts[0], labels, bins)
     np.testing.assert_array_equal(np.rint(transformed), reference.lag_sums(both[0]))
+    ours, of_frames = _by_fft(counts, CorrelationBins.of(np.where(labels < 0, -1, labels)))
+    there = np.unique(labels[labels >= 0])
+    np.testing.assert_array_equal(ours[0][there], reference.lag_sums(both[0])[there])
+    np.testing.assert_array_equal(of_frames[0][there], reference.frame_sums(counts[0], labels, bins)[there])
 
 
 def test_largest_counts_of_the_largest_part_do_not_overflow(native_backend):
@@ -106,6 +111,21 @@ def test_lags_equal_the_reference(native_backend, dtype, rng):
         if dtype == "u1":
             np.testing.assert_array_equal(sums[train], want)
         np.testing.assert_allclose(sums[train], want, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("others", [False, True])
+@pytest.mark.parametrize("events", [True, False])
+def test_neither_threads_nor_batches_change_counts(native_backend, events, others, rng, monkeypatch):
+    from shotsieve.measure import pair_summer
+
+    counts, labels, bins = make(rng, 3, 23, 900)
+    second = rng.poisson(0.2, (3, 9, 900)).astype("u1") if others else None
+    want = summer(native_backend, labels, bins, 1).pairs(counts, second, events)
+    monkeypatch.setattr(pair_summer, "SUMS_BYTES", 1)
+    for threads in (1, 2, 5):
+        found = summer(native_backend, labels, bins, threads).pairs(counts, second, events)
+        for got, expected in zip(found, want, strict=True):
+            np.testing.assert_array_equal(got, expected)
 
 
 def test_neither_threads_nor_batches_change_anything(rng, monkeypatch):

@@ -169,6 +169,23 @@ def _counts(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, "u1")
 
 
+def refuse_too_many(frames: Any) -> None:
+    """Refuse counts that sums of pairs refuse, where sums of lags would take them.
+
+    Parameters
+    ----------
+    frames : array of uint8, or photon lists
+        Those of lists, and of devices without arithmetic, are checked where they are made.
+
+    Raises
+    ------
+    BadInput
+        If a count is above 127.
+    """
+    if hasattr(frames, "max") and (most := int(frames.max())) > MOST_COUNT:
+        raise too_many(0, most)
+
+
 def too_many(low: int, high: int) -> BadInput:
     """Return the error for counts that a byte of the kernels cannot hold."""
     return BadInput(

@@ -67,11 +67,27 @@ def lags_by_events(given: TrainFrames, diagonal: str | None, summer: PairSummer)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = bins.over_static(bins.pixels[:, None] * products / norm)
     intensity = bins.total(of_frames.sum(axis=2))
-    return Correlation(lags, length - lags, values, intensity, flags_of(_empty(of_frames), bins))
+    return Correlation(lags, length - lags, values, intensity, flags_of(empty_pairs(of_frames), bins))
 
 
-def _empty(of_frames: np.ndarray) -> np.ndarray:
-    """Return whether any pair of frames, and whether all have no counts; a frame by itself needs two."""
+def empty_pairs(of_frames: np.ndarray) -> np.ndarray:
+    """Return whether any pair of frames, and whether all have no counts; a frame by itself needs two.
+
+    Parameters
+    ----------
+    of_frames : ndarray, shape (K, S, T)
+        Photons of every frame in each static bin.
+
+    Returns
+    -------
+    ndarray of bool, shape (K, S, 2)
+        For `shotsieve.measure.correlation_lags.flags_of`.
+
+    Examples
+    --------
+    >>> empty_pairs(np.array([[[1, 2], [0, 1]]])).tolist()
+    [[[True, False], [True, True]]]
+    """
     lit = (of_frames > 0).sum(axis=2)
     every = (lit == 0) | ((lit == 1) & (of_frames.max(axis=2) <= 1))
     return np.stack([(of_frames <= 1).any(axis=2), every], axis=2)

@@ -10,8 +10,9 @@ import numpy as np
 from ..errors import BadInput
 from .arrays import check_threads, chosen_backend
 from .correlation_bins import WHO, CorrelationBins
+from .correlation_input import refuse_too_many
 from .correlation_lags import Correlation, flags_of
-from .event_lags import can_by_lags, lags_by_events
+from .event_lags import can_by_lags, empty_pairs, lags_by_events
 from .event_summer import by_events, read_given, summer_of
 from .listed_trains import ListedTrains
 from .two_time import two_time_of
@@ -167,6 +168,8 @@ def multitau(
             "all frames, or take shotsieve.g2"
         )
     own = LagScheme.named(scheme, given.length) if isinstance(scheme, str) else scheme.within(given.length)
+    if given.counts:
+        refuse_too_many(given.frames)
     summer = summer_of(given, chosen, threads, stream)
     products, of_frames = summer.lags(given.frames, np.array(own.entries, "i4"))
     early, late, pairs = _norms(of_frames, own)
@@ -177,7 +180,7 @@ def multitau(
     with np.errstate(divide="ignore", invalid="ignore"):
         each = products * pairs * pixels[:, None] / (early * late)
     values = given.bins.over_static(each)
-    return _correlation(own.lags, pairs, values, of_frames, given.bins)
+    return _correlation(own.lags, pairs, values, of_frames, of_frames == 0, given.bins)
 
 
 def _norms(of_frames: np.ndarray, scheme: LagScheme) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -197,10 +200,15 @@ def _norms(of_frames: np.ndarray, scheme: LagScheme) -> tuple[np.ndarray, np.nda
 
 
 def _correlation(
-    lags: np.ndarray, pairs: np.ndarray, values: np.ndarray, of_frames: np.ndarray, bins: CorrelationBins
+    lags: np.ndarray,
+    pairs: np.ndarray,
+    values: np.ndarray,
+    of_frames: np.ndarray,
+    empty: np.ndarray,
+    bins: CorrelationBins,
 ) -> Correlation:
     """Put with the values (K, B, L) what the sums of frames in static bins, (K, S, T), say of them."""
-    intensity, flags = bins.total(of_frames.sum(axis=2)), flags_of(of_frames == 0, bins)
+    intensity, flags = bins.total(of_frames.sum(axis=2)), flags_of(empty, bins)
     return Correlation(lags, pairs, values, intensity, flags)
 
 
@@ -271,6 +279,8 @@ def g2(
             f"{WHO}: method = 'fft' gives how='ratio' of frames on the host, without stride and with the "
             "same pixels in all frames: take another method"
         )
+    if read.counts:
+        refuse_too_many(read.frames)
     products, of_frames = _by_fft(read.frames, read.bins)
     if read.counts and diagonal != "raw":
         products[..., 0] -= of_frames.sum(axis=2)
@@ -285,7 +295,8 @@ def g2(
         each = np.where(norm > 0.5 * read.counts, products * pixels[:, None] / norm, np.nan)
     lags = np.arange(read.length)
     values = read.bins.over_static(each)
-    return _correlation(lags, read.length - lags, values, of_frames, read.bins)
+    empty = empty_pairs(of_frames) if read.counts else of_frames == 0
+    return _correlation(lags, read.length - lags, values, of_frames, empty, read.bins)
 
 
 def _by_fft(frames: np.ndarray, bins: CorrelationBins) -> tuple[np.ndarray, np.ndarray]:
