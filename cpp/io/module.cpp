@@ -14,6 +14,7 @@
 #include <string>
 
 #include "filters.hpp"
+#include "inflate.hpp"
 #include "masks.hpp"
 #include "read_extents.hpp"
 
@@ -104,6 +105,59 @@ std::int64_t bitshuffle_block(const py::buffer& chunk, std::int64_t nbytes, std:
   return shotsieve::io::bitshuffle_block(from.data(), from.view.len, nbytes, size);
 }
 
+void check_chunks(const shotsieve::io::Chunks& c, const Offsets& bounds, std::int64_t frames,
+                  std::int64_t dest_bytes) {
+  if (c.size < 1 || c.nbytes < 1 || c.nbytes % c.size)
+    throw py::value_error("a chunk of " + std::to_string(c.nbytes) + " bytes does not hold elements of " +
+                          std::to_string(c.size) + " bytes");
+  const std::int64_t total = c.nbytes / c.size;
+  if (c.elements < 0 || c.elements > total)
+    throw py::value_error("a chunk of " + std::to_string(total) + " elements does not hold frames of " +
+                          std::to_string(c.elements));
+  for (std::int64_t i = 0; i < c.count; ++i)
+    if (c.offset[i] < 0 || c.stored[i] < 0 || c.offset[i] > INT64_MAX - c.stored[i])
+      throw py::value_error("chunk " + std::to_string(i) + ": " + std::to_string(c.stored[i]) +
+                            " bytes at byte " + std::to_string(c.offset[i]) + " are in no file");
+  const std::int64_t* b = bounds.data();
+  if (b[0] != 0 || b[c.count] != frames || !std::is_sorted(b, b + c.count + 1))
+    throw py::value_error("bounds must rise from 0 to the number of frames, " + std::to_string(frames));
+  for (std::int64_t j = 0; j < frames; ++j)
+    if (c.first[j] < 0 || c.first[j] > total - c.elements || c.to[j] < 0 ||
+        c.elements * c.size > dest_bytes || c.to[j] > dest_bytes - c.elements * c.size)
+      throw py::value_error("frame " + std::to_string(j) + ": " + std::to_string(c.elements) +
+                            " elements from " + std::to_string(c.first[j]) + " of a chunk of " +
+                            std::to_string(total) + " do not fit at byte " + std::to_string(c.to[j]) +
+                            " of a destination of " + std::to_string(dest_bytes) + " bytes");
+}
+
+py::tuple inflate_frames(int fd, const std::array<std::uintptr_t, 3>& functions, const Offsets& offset,
+                         const Offsets& stored, const Offsets& bounds, const Offsets& first,
+                         const Offsets& to, std::int64_t elements, std::int64_t size, std::int64_t nbytes,
+                         bool shuffled, const py::buffer& dest, int threads) {
+  if (offset.ndim() != 1 || stored.ndim() != 1 || bounds.ndim() != 1 || first.ndim() != 1 || to.ndim() != 1 ||
+      stored.size() != offset.size() || bounds.size() != offset.size() + 1 || first.size() != to.size())
+    throw py::value_error(
+        "offset and stored must have the shape (chunks,), bounds (chunks + 1,), first and to (frames,)");
+  if (threads < 1) throw py::value_error("threads must be at least 1, not " + std::to_string(threads));
+  if (!functions[0] || !functions[1] || !functions[2]) throw py::value_error("a function has no address");
+  const Bytes out(dest, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE);
+  const shotsieve::io::Chunks chunks{offset.data(), stored.data(), bounds.data(), offset.size(), first.data(),
+                                     to.data(),     elements,      size,          nbytes,        shuffled};
+  check_chunks(chunks, bounds, first.size(), out.view.len);
+  shotsieve::io::Deflate deflate;
+  deflate.make = reinterpret_cast<decltype(deflate.make)>(functions[0]);
+  deflate.end = reinterpret_cast<decltype(deflate.end)>(functions[1]);
+  deflate.inflate = reinterpret_cast<decltype(deflate.inflate)>(functions[2]);
+  py::array_t<bool> done(offset.size());
+  auto* marks = reinterpret_cast<std::uint8_t*>(done.mutable_data());
+  shotsieve::io::Spent spent;
+  {
+    py::gil_scoped_release nogil;
+    spent = shotsieve::io::inflate_frames(fd, deflate, chunks, out.data(), marks, threads);
+  }
+  return py::make_tuple(done, spent.reading, spent.unpacking);
+}
+
 template <class T>
 using Array = py::array_t<T, py::array::c_style>;
 
@@ -171,6 +225,23 @@ PYBIND11_MODULE(_io, m) {
         "into `dest` (any writable C-contiguous buffer) at byte `dest_offset`.\n\n"
         "Raises ValueError when they do not fit. The GIL is released.\n"
         "Promise: exact.");
+  m.def(
+      "inflate_frames", &inflate_frames, py::arg("file"), py::arg("functions"), py::arg("offset"),
+      py::arg("stored"), py::arg("bounds"), py::arg("first"), py::arg("to"), py::arg("elements"),
+      py::arg("size"), py::arg("nbytes"), py::arg("shuffled"), py::arg("dest"), py::arg("threads") = 1,
+      "Read deflated chunks of the open `file`, `stored[i]` bytes at `offset[i]`, unpack them to `nbytes` "
+      "bytes of\n"
+      "elements of `size` bytes, and write the frames [bounds[i], bounds[i + 1]) of each into `dest`: "
+      "`elements`\n"
+      "elements from `first[j]` on at byte `to[j]`, with HDF5's shuffle undone where they are "
+      "`shuffled`.\n"
+      "`functions`: addresses of libdeflate_alloc_decompressor, _free_decompressor and _zlib_decompress.\n\n"
+      "Returns which chunks are done, bool (chunks,), and the seconds that all threads spent on reading "
+      "and on\n"
+      "unpacking. A chunk that cannot be read or unpacked is not done, and what `dest` holds of it is not "
+      "defined.\n"
+      "Raises ValueError when something does not fit (then nothing was read). The GIL is released.\n"
+      "Promise: exact.");
   m.def("full_masks", &full_masks, py::arg("found").noconvert(), py::arg("rows"),
         py::arg("planes").noconvert(), py::arg("mask").noconvert(), py::arg("flag"), py::arg("bit"),
         py::arg("bad_bits"), py::arg("unknown"),

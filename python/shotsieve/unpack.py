@@ -151,6 +151,24 @@ def _deflate() -> tuple[Callable[[Any, int], Any], type[Exception]]:
 
 
 @cache
+def inflate_functions() -> tuple[int, int, int] | None:
+    """Return where libdeflate has what makes, ends and uses a decompressor, for `_io.inflate_frames`.
+
+    The package `deflate` lets its library be seen, but does not promise to: None where it does not, or is
+    not installed, and `inflate` is what is left.
+    """
+    try:
+        from deflate import _deflate as compiled
+
+        library = ctypes.CDLL(compiled.__file__)
+        names = ("alloc_decompressor", "free_decompressor", "zlib_decompress")
+        found = [ctypes.cast(library[f"libdeflate_{name}"], ctypes.c_void_p).value or 0 for name in names]
+    except (ImportError, OSError, AttributeError):
+        return None
+    return (found[0], found[1], found[2]) if all(found) else None
+
+
+@cache
 def _bitshuffle(compressor: int) -> Callable[[int], Callable[[np.ndarray, np.ndarray], np.ndarray]] | None:
     """Return what makes the inflating function for an element's size, from the library of hdf5plugin.
 

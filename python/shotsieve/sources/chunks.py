@@ -11,7 +11,7 @@ from enum import IntEnum
 import numpy as np
 
 from ..errors import UnreadableData
-from ..unpack import native
+from ..unpack import inflate, inflate_functions, native
 from .frame_map import FrameMap
 
 # Unpacked bytes of the chunks that a thread takes at once: small enough that they spread over threads and
@@ -57,6 +57,12 @@ def read_chunks(
     """
     began = time.perf_counter()
     work = _Work(where, frames, out, at, lost)
+    try:
+        work.inflate(threads)
+        work.cut()
+    except BaseException:
+        os.close(work.file)
+        raise
     helpers = [threading.Thread(target=work.run) for _ in range(min(threads, len(work.batches)) - 1)]
     try:
         try:
@@ -88,7 +94,7 @@ class _Work:
         offset = where.offset.reshape(-1)[chunk]
         self.order = np.argsort(offset, kind="stable")
         first = np.flatnonzero(np.diff(offset[self.order], prepend=-1))
-        self.bounds = [*first.tolist(), len(frames)]
+        self.bounds = np.append(first, len(frames))
         which = chunk[self.order[first]]
         self.offset = where.offset.reshape(-1)[which]
         self.stored, self.skipped = where.stored.reshape(-1)[which], where.skipped.reshape(-1)[which]
@@ -96,14 +102,14 @@ class _Work:
         self.itemsize, self.size = where.dtype.itemsize, where.frame_bytes
         self.elements = where.read_bytes // self.itemsize
         self.skip = where.edge_bytes[0] // self.itemsize
-        self.members = list(zip(inner[self.order].tolist(), at[self.order].tolist(), strict=True))
+        self.inner, self.at = inner[self.order], at[self.order]
         self.flat = out.reshape(-1)
         self.same = where.dtype == out.dtype
         self.straight = self.same and where.unpacker.nbytes == where.read_bytes
         self.bytes = self.flat.view(np.uint8)
-        per = max(1, BATCH_BYTES // where.unpacker.nbytes)
-        self.batches = [slice(i, i + per) for i in range(0, len(which), per)]
-        self.todo = deque(enumerate(self.batches))
+        self.left = np.arange(len(which))  # chunks that are still to be done
+        self.batches: list[np.ndarray] = []
+        self.todo: deque[tuple[int, np.ndarray]] = deque()
         self.errors: dict[int, BaseException] = {}
         self.reading_s: list[float] = []  # of batches, from all threads
         self.unpacking_s: list[float] = []
@@ -114,8 +120,54 @@ class _Work:
         self.unshuffle = native().unshuffle
         self.file_bytes = os.fstat(self.file).st_size
 
+    def inflate(self, threads: int) -> None:
+        """Have compiled code read and inflate what it can; all that is odd or damaged is left."""
+        unpacker = self.where.unpacker
+        functions = inflate_functions() if unpacker.inflate is inflate and self.same else None
+        # A damaged index may tell any length: nothing is made room for that the file does not have.
+        sound = (self.skipped == 0) & (self.stored <= self.file_bytes - self.offset)
+        if functions is None or not sound.any():
+            return
+        bounds, inner, at = self.bounds, self.inner, self.at
+        if not sound.all():
+            number = np.diff(bounds)
+            bounds, wanted = np.append(0, np.cumsum(number[sound])), np.repeat(sound, number)
+            inner, at = inner[wanted], at[wanted]
+        done, reading_s, unpacking_s = native().inflate_frames(
+            self.file,
+            functions,
+            self.offset[sound],
+            self.stored[sound],
+            bounds,
+            inner * (self.size // self.itemsize) + self.skip,
+            at * self.itemsize,
+            self.elements,
+            self.itemsize,
+            unpacker.nbytes,
+            unpacker.shuffled,
+            self.bytes,
+            threads,
+        )
+        self.reading_s.append(reading_s)
+        self.unpacking_s.append(unpacking_s)
+        sound[sound] = done
+        self.left = np.flatnonzero(~sound)
+
+    def cut(self) -> None:
+        """Cut the chunks that are left into batches."""
+        if not len(self.left):
+            return
+        per = max(1, BATCH_BYTES // self.where.unpacker.nbytes)
+        self.batches = [self.left[i : i + per] for i in range(0, len(self.left), per)]
+        self.todo.extend(enumerate(self.batches))
+        # Asked for every frame: plain numbers cost less than arrays do.
+        self.bounds = self.bounds.tolist()
+        self.members = list(zip(self.inner.tolist(), self.at.tolist(), strict=True))
+
     def run(self) -> None:
         """Take batches until there is none; what a thread of this class does."""
+        if not self.todo:
+            return
         packed = np.empty(0, np.uint8)
         room = np.empty(self.where.unpacker.nbytes, np.uint8)
         while self.todo:
@@ -129,10 +181,9 @@ class _Work:
                 self.errors[number] = e
                 self.todo.clear()
 
-    def _batch(self, batch: slice, packed: np.ndarray, room: np.ndarray) -> np.ndarray:
+    def _batch(self, chunks: np.ndarray, packed: np.ndarray, room: np.ndarray) -> np.ndarray:
         """Read some chunks and unpack them; return the buffer, which may be a larger one."""
-        chunks = range(len(self.stored))[batch]
-        offset, stored = self.offset[batch], self.stored[batch]
+        offset, stored = self.offset[chunks], self.stored[chunks]
         ends, began = np.cumsum(stored), time.perf_counter()
         # A damaged index may tell any length: nothing is made room for that the file does not have.
         try:
@@ -143,13 +194,13 @@ class _Work:
             native().read_extents(self.file, offset, ends - stored, stored, packed, 1, str(self.where.path))
         except OSError as e:
             if len(chunks) == 1:
-                self._lose(chunks[0], Loss.UNREADABLE, f"cannot be read: {e.strerror or e}", e)
+                self._lose(int(chunks[0]), Loss.UNREADABLE, f"cannot be read: {e.strerror or e}", e)
                 return packed
-            for one in chunks:
-                packed = self._batch(slice(one, one + 1), packed, room)
+            for i in range(len(chunks)):
+                packed = self._batch(chunks[i : i + 1], packed, room)
             return packed
         read = time.perf_counter()
-        for one, end, size in zip(chunks, ends.tolist(), stored.tolist(), strict=True):
+        for one, end, size in zip(chunks.tolist(), ends.tolist(), stored.tolist(), strict=True):
             self._unpack(one, packed[end - size : end], room)
         self.reading_s.append(read - began)
         self.unpacking_s.append(time.perf_counter() - read)
