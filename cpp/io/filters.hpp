@@ -7,10 +7,11 @@
 namespace shotsieve::io {
 
 // Undo HDF5's shuffle for elements [first, first + count) of a chunk of `total` elements of `size` bytes
-// each: byte b of element i stands at b * total + i of `from`. Writes count * size bytes to `to`. Promise:
-// exact.
+// each: byte b of element i stands at b * total + i of `from`. Writes count * size bytes to `to`, `past` the
+// caches where the processor can: for what is more than they hold, so that it drives nothing out of them.
+// Such stores are seen by other threads after the return. Promise: exact.
 void unshuffle(const std::uint8_t* from, std::int64_t size, std::int64_t total, std::int64_t first,
-               std::int64_t count, std::uint8_t* to);
+               std::int64_t count, std::uint8_t* to, bool past = false);
 
 // Elements of one block of a chunk that the bitshuffle filter compressed, or -1 if the chunk's own lengths
 // do not fit: a header that tells other than `nbytes` of data, elements of other than `size` bytes, or blocks

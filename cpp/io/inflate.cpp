@@ -21,6 +21,9 @@ namespace {
 // was read is still in the core's own cache when it is unpacked.
 constexpr std::int64_t kPieceStored = 128 << 10, kPieceUnpacked = 4 << 20;
 
+// What a call writes from which on none of it would still be in a cache when it is looked at.
+constexpr std::int64_t kPastCaches = 16 << 20;
+
 using Clock = std::chrono::steady_clock;
 
 double seconds(Clock::time_point from, Clock::time_point to) {
@@ -49,7 +52,13 @@ class Room {
 class Worker {
  public:
   Worker(int fd, const Deflate& deflate, const Chunks& chunks, std::uint8_t* dest, std::uint8_t* done)
-      : fd_(fd), deflate_(deflate), c_(chunks), dest_(dest), done_(done), state_(deflate.make()) {}
+      : fd_(fd),
+        deflate_(deflate),
+        c_(chunks),
+        dest_(dest),
+        done_(done),
+        past_(chunks.bounds[chunks.count] * chunks.elements * chunks.size > kPastCaches),
+        state_(deflate.make()) {}
   ~Worker() {
     if (state_) deflate_.end(state_);
   }
@@ -90,7 +99,7 @@ class Worker {
       return false;
     for (std::int64_t j = begin + straight; j < end; ++j) {
       if (c_.shuffled)
-        unshuffle(chunk, c_.size, c_.nbytes / c_.size, c_.first[j], c_.elements, dest_ + c_.to[j]);
+        unshuffle(chunk, c_.size, c_.nbytes / c_.size, c_.first[j], c_.elements, dest_ + c_.to[j], past_);
       else
         std::memcpy(dest_ + c_.to[j], chunk + c_.first[j] * c_.size, static_cast<std::size_t>(wanted));
     }
@@ -102,6 +111,7 @@ class Worker {
   const Chunks& c_;
   std::uint8_t* const dest_;
   std::uint8_t* const done_;
+  const bool past_;
   void* const state_;
   std::vector<std::int64_t> at_;
   Room packed_, room_;

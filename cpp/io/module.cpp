@@ -84,7 +84,7 @@ void fill(const py::object& file, const Offsets& file_offsets, const Offsets& de
 }
 
 void unshuffle(const py::buffer& chunk, std::int64_t size, std::int64_t first, std::int64_t count,
-               const py::buffer& dest, std::int64_t dest_offset) {
+               const py::buffer& dest, std::int64_t dest_offset, bool past) {
   const Bytes from(chunk, PyBUF_C_CONTIGUOUS), to(dest, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE);
   if (size < 1 || from.view.len % size)
     throw py::value_error("a chunk of " + std::to_string(from.view.len) +
@@ -97,7 +97,7 @@ void unshuffle(const py::buffer& chunk, std::int64_t size, std::int64_t first, s
                           std::to_string(dest_offset) + " of a destination of " +
                           std::to_string(to.view.len) + " bytes");
   py::gil_scoped_release nogil;
-  shotsieve::io::unshuffle(from.data(), size, total, first, count, to.data() + dest_offset);
+  shotsieve::io::unshuffle(from.data(), size, total, first, count, to.data() + dest_offset, past);
 }
 
 std::int64_t bitshuffle_block(const py::buffer& chunk, std::int64_t nbytes, std::int64_t size) {
@@ -218,13 +218,16 @@ PYBIND11_MODULE(_io, m) {
         "read, and\n"
         "ValueError when an extent does not fit into `dest` (then nothing was read). The GIL is released.\n"
         "Promise: exact.");
-  m.def("unshuffle", &unshuffle, py::arg("chunk"), py::arg("size"), py::arg("first"), py::arg("count"),
-        py::arg("dest"), py::arg("dest_offset") = 0,
-        "Undo HDF5's shuffle filter for `count` elements of `size` bytes from the `first` on, of a chunk's "
-        "bytes,\n"
-        "into `dest` (any writable C-contiguous buffer) at byte `dest_offset`.\n\n"
-        "Raises ValueError when they do not fit. The GIL is released.\n"
-        "Promise: exact.");
+  m.def(
+      "unshuffle", &unshuffle, py::arg("chunk"), py::arg("size"), py::arg("first"), py::arg("count"),
+      py::arg("dest"), py::arg("dest_offset") = 0, py::arg("past") = false,
+      "Undo HDF5's shuffle filter for `count` elements of `size` bytes from the `first` on, of a chunk's "
+      "bytes,\n"
+      "into `dest` (any writable C-contiguous buffer) at byte `dest_offset`; with `past` by stores past the "
+      "caches,\n"
+      "where the processor has them.\n\n"
+      "Raises ValueError when they do not fit. The GIL is released.\n"
+      "Promise: exact.");
   m.def(
       "inflate_frames", &inflate_frames, py::arg("file"), py::arg("functions"), py::arg("offset"),
       py::arg("stored"), py::arg("bounds"), py::arg("first"), py::arg("to"), py::arg("elements"),

@@ -120,14 +120,18 @@ def test_without_libdeflate(tmp_path, monkeypatch):
     data = words((4, *FRAME), "u4")
     path = store(tmp_path / "x.h5", data, (2, *FRAME), IN_THREADS["shuffled gzip"])
     unpack._deflate.cache_clear()
+    unpack.inflate_functions.cache_clear()
     monkeypatch.setitem(sys.modules, "deflate", None)
+    monkeypatch.delitem(sys.modules, "deflate._deflate", raising=False)
     try:
+        assert unpack.inflate_functions() is None
         assert (read(path, range(4)) == data).all()
         damage(path, 1)
         with pytest.raises(UnreadableData, match="is damaged: deflate: "):
             read(path, range(4))
     finally:
         unpack._deflate.cache_clear()
+        unpack.inflate_functions.cache_clear()
 
 
 def damage(path, number, how=b"\x55"):

@@ -147,15 +147,16 @@ def test_several_python_threads_at_once(blob):
     size=st.sampled_from([1, 2, 3, 4, 8, 16]),
     total=st.integers(0, 200),
     ends=st.tuples(st.integers(0, 200), st.integers(0, 200)),
-    offset=st.integers(0, 9),
+    offset=st.integers(0, 17),
+    past=st.booleans(),
 )
-def test_unshuffle_any_elements(size, total, ends, offset):
+def test_unshuffle_any_elements(size, total, ends, offset, past):
     first, last = sorted(min(end, total) for end in ends)
     data = np.random.default_rng(total).integers(0, 256, (total, size)).astype("u1")
-    out = np.full(total * size + 10, 7, "u1")
+    out = np.full(total * size + 18, 7, "u1")
     expected = out.copy()
     expected[offset : offset + (last - first) * size] = data[first:last].reshape(-1)
-    _io.unshuffle(np.ascontiguousarray(data.T), size, first, last - first, out, offset)
+    _io.unshuffle(np.ascontiguousarray(data.T), size, first, last - first, out, offset, past)
     assert (out == expected).all()
 
 
