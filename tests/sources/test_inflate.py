@@ -1,4 +1,4 @@
-"""Deflated chunks that compiled code reads and inflates: what zlib gives, a chunk that is left, or a refusal."""
+"""Deflated chunks that compiled code reads and inflates: what zlib gives, a chunk left, or a refusal."""
 
 import os
 import re
@@ -177,7 +177,7 @@ def test_refusals(tmp_path, change, text):
 def test_a_destination_that_cannot_be_written(tmp_path):
     call, _ = sound_call(tmp_path / "x")
     call["dest"].flags.writeable = False
-    with pytest.raises((BufferError, ValueError), match="read-only|writ"):
+    with pytest.raises((BufferError, ValueError), match=r"read-only|writ"):
         run(tmp_path / "x", call)
 
 
