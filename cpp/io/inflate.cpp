@@ -4,10 +4,10 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -131,7 +131,7 @@ class Queue {
     std::int64_t bytes = 0;
     do {
       bytes += c_.stored[next_++];
-    } while (next_ < c_.count && next_ - begin < most && bytes + c_.stored[next_] <= kPieceStored);
+    } while (next_ < c_.count && next_ - begin < most && c_.stored[next_] <= kPieceStored - bytes);
     end = next_;
     return true;
   }
@@ -169,7 +169,7 @@ Spent inflate_frames(int fd, const Deflate& deflate, const Chunks& chunks, std::
   pool.reserve(static_cast<std::size_t>(threads - 1));
   try {
     for (int i = 1; i < threads; ++i) pool.emplace_back(work);
-  } catch (const std::system_error&) {
+  } catch (const std::exception&) {
     // The system gives no more threads: those that run, and this one, do the work.
   }
   work();

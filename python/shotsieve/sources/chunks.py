@@ -58,7 +58,7 @@ def read_chunks(
     began = time.perf_counter()
     work = _Work(where, frames, out, at, lost)
     try:
-        work.inflate(threads)
+        work.compiled(threads)
         work.cut()
     except BaseException:
         os.close(work.file)
@@ -120,7 +120,7 @@ class _Work:
         self.unshuffle = native().unshuffle
         self.file_bytes = os.fstat(self.file).st_size
 
-    def inflate(self, threads: int) -> None:
+    def compiled(self, threads: int) -> None:
         """Have compiled code read and inflate what it can; all that is odd or damaged is left."""
         unpacker = self.where.unpacker
         functions = inflate_functions() if unpacker.inflate is inflate and self.same else None
