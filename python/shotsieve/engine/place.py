@@ -11,7 +11,13 @@ from ..geometry import Geometry, PixelMap
 from ..write.checksums import sha256_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..detectors import Detector
     from .job import Job
+
+LEAST_DESCRIBED = 0.5
+"""Share of the pixels of its modules that a geometry of the same detector describes at least."""
 
 
 def _note(job: Job, text: str) -> None:
@@ -50,19 +56,39 @@ def geometry_of(job: Job) -> Geometry:
     Raises
     ------
     BadInput
-        If it lacks one of them.
+        If it lacks one of them, or is of another detector.
     """
     source, path = job.source, job.recipe.path_of(job.recipe.detector.geometry)
     geometry = Geometry.load(path, module_shape=source.detector.shape)
     places = [module - source.detector.first_module for module in source.modules]
-    if geometry.modules < max(places) + 1:
-        raise BadInput(
-            f"{path} describes {geometry.modules} modules, and the run has module {max(source.modules)} of "
-            f"{source.name}: give the geometry of this detector."
-        )
+    _check_detector(geometry, source.detector, path, max(source.modules))
     for note in geometry.notes:
         _note(job, f"{path.name}: {note}")
     return geometry if places == list(range(geometry.modules)) else geometry.part(places)
+
+
+def _check_detector(geometry: Geometry, detector: Detector, path: Path, last: int) -> None:
+    """Refuse a geometry that is of another detector, as far as its modules and their pixels tell."""
+    given = "give the geometry of this detector."
+    if geometry.modules < last - detector.first_module + 1:
+        raise BadInput(
+            f"{path} describes {geometry.modules} modules, and the run has module {last} of "
+            f"{detector.name}: {given}"
+        )
+    # A detector of one module may be used in several pieces; one that may have any number tells 0.
+    if detector.module_count > 1 and geometry.modules > detector.module_count:
+        raise BadInput(
+            f"{path} describes {geometry.modules} modules, and {detector.name} has "
+            f"{detector.module_count}: {given}"
+        )
+    described = {panel.module for panel in geometry.panels}
+    pixels = sum(panel.shape[0] * panel.shape[1] for panel in geometry.panels)
+    share = pixels / (len(described) * detector.pixels)
+    if share < LEAST_DESCRIBED:
+        raise BadInput(
+            f"{path} describes {100 * share:.3g} % of the {detector.pixels} pixels of its modules, whose "
+            f"shape is {detector.shape} in {detector.name}: {given}"
+        )
 
 
 def pixels_of(job: Job, geometry: Geometry) -> PixelMap:
