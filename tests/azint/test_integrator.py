@@ -98,13 +98,18 @@ def test_dark_flat_and_monitor(native_backend, pixels, mask, frames, rng):
 @pytest.mark.parametrize("unit", ["q_A^-1", "q_nm^-1", "2th_deg", "2th_rad", "r_mm", "r_m"])
 def test_whole_numbers_are_summed_exactly(native_backend, pixels, rng, unit):
     frames = rng.integers(0, 2**16, (5, 80, 40)).astype("u2")
-    ai = shotsieve.AzimuthalIntegrator(pixels, None, 25, unit, solid_angle=False, backend=native_backend)
-    result = ai(frames)
+    ai = shotsieve.AzimuthalIntegrator(
+        pixels, None, 25, unit, solid_angle=False, error_model="variance", backend=native_backend
+    )
+    variances = rng.integers(0, 2**16, frames.shape).astype("f4")
+    result = ai(frames, variance=variances)
     bins = find_bins(pixels.radial(unit), ai.plan.edges)
     assert (bins >= 0).all()  # the axis reaches from the least to the largest pixel
     for k, frame in enumerate(frames):
         expected = np.bincount(bins.ravel(), frame.ravel().astype("f8"), 25)
         np.testing.assert_array_equal(result.sum_signal[k], expected)
+        expected = np.bincount(bins.ravel(), variances[k].ravel().astype("f8"), 25)
+        np.testing.assert_array_equal(result.sum_variance[k], expected)
         np.testing.assert_array_equal(result.count[k], np.bincount(bins.ravel(), minlength=25))
         np.testing.assert_array_equal(result.sum_normalization[k], result.count[k])
     histogram, edges = np.histogram(pixels.radial(unit), ai.plan.edges, weights=frames[0].astype("f8"))
@@ -238,21 +243,71 @@ def test_explicit_edges(native_backend, pixels, frames):
     np.testing.assert_array_equal(result.count, expected)
 
 
-@pytest.mark.parametrize("error_model", ["azimuthal", "poisson"])
+CLIPPED = {"azimuthal": {}, "poisson": {}, "detector": {"gain": 1.4, "read_noise": 2.0}}
+
+
+@pytest.mark.parametrize("error_model", CLIPPED)
 def test_sigma_clipping_keeps_the_same_pixels(native_backend, pixels, mask, rng, error_model):
     frames = rng.poisson(30, (17, 80, 40)).astype("f4")
     frames[rng.random(frames.shape) < 0.01] *= 20
     frames[0, :3] = np.nan
-    ai = shotsieve.AzimuthalIntegrator(pixels, mask, 12, error_model=error_model, backend=native_backend)
+    options = CLIPPED[error_model]
+    ai = shotsieve.AzimuthalIntegrator(
+        pixels, mask, 12, error_model=error_model, backend=native_backend, **options
+    )
     result = ai.sigma_clip(frames, thresh=3.0, max_iter=4)
     bins = np.where(mask, find_bins(pixels.radial("q_A^-1"), ai.plan.edges), -1)
     for k, frame in enumerate(frames):
         expected = reference.sigma_clip(
-            frame, bins, 12, pixels.solid_angle(), thresh=3.0, max_iter=4, error_model=error_model
+            frame,
+            bins,
+            12,
+            pixels.solid_angle(),
+            thresh=3.0,
+            max_iter=4,
+            error_model=error_model,
+            **options,
         )
         del expected["kept"]
         near(result, expected, k)
     assert (result.count < ai(frames).count).any()
+    for size, threads in ((1, 1), (7, 2), (17, 5)):
+        parts = [
+            ai.sigma_clip(frames[s : s + size], thresh=3.0, max_iter=4, threads=threads)
+            for s in range(0, 17, size)
+        ]
+        for name in ("intensity", "sum_variance", "count"):
+            joined = np.concatenate([getattr(part, name) for part in parts])
+            np.testing.assert_array_equal(joined, getattr(result, name))
+
+
+def test_variance_of_the_dark(native_backend, pixels, mask, frames, rng):
+    """It is added to what the error model gives."""
+    dark, variance = rng.normal(1, 0.2, (80, 40)), rng.uniform(0.5, 2, (80, 40))
+    options = {"dark": dark, "error_model": "poisson", "backend": native_backend}
+    plain = shotsieve.AzimuthalIntegrator(pixels, mask, 20, **options)(frames[2:4])
+    found = shotsieve.AzimuthalIntegrator(pixels, mask, 20, dark_variance=variance, **options)(frames[2:4])
+    np.testing.assert_array_equal(found.intensity, plain.intensity)
+    bins = np.where(mask, find_bins(pixels.radial("q_A^-1"), plain.edges), -1)
+    for k, frame in enumerate(frames[2:4]):
+        good = (bins >= 0) & np.isfinite(frame)
+        added = np.bincount(bins[good], variance[good], 20)
+        np.testing.assert_allclose(found.sum_variance[k] - plain.sum_variance[k], added, rtol=1e-5, atol=1e-5)
+
+
+def test_a_range_of_azimuth_is_a_sector_also_of_split_pixels(pixels, frames):
+    frame = frames[0]
+    for splitting in ("no", "full"):
+        sector = shotsieve.AzimuthalIntegrator(
+            pixels, None, 8, chi_range=(-90, 90), splitting=splitting, radial_range=(0.1, 0.6), backend="cpu"
+        )(frame)
+        cake = shotsieve.AzimuthalIntegrator(
+            pixels, None, 8, npt_chi=2, chi_range=(-90, 90), splitting=splitting, radial_range=(0.1, 0.6),
+            error_model="poisson", backend="cpu",
+        )(frame)  # fmt: skip
+        for name in ("sum_signal", "sum_normalization", "count"):
+            whole = getattr(cake, name).sum(axis=0)
+            np.testing.assert_allclose(getattr(sector, name), whole, rtol=1e-12, atol=1e-9)
 
 
 WRONG = {
@@ -263,6 +318,7 @@ WRONG = {
     "mask in a row": ({"mask": np.ones(3200, bool)}, "expected bool"),
     "dark that lies down": ({"dark": np.zeros((40, 80))}, "dark has shape"),
     "range without pixels": ({"radial_range": (50, 60)}, "pixels run from"),
+    "edges without pixels": ({"edges": [50.0, 55.0, 60.0]}, "pixels run from"),
     "range upside down": ({"radial_range": (3, 1)}, "first below the second"),
     "range that is not finite": ({"radial_range": (0, np.inf)}, "finite"),
     "no bins": ({"npt": 0}, "at least 1"),

@@ -133,14 +133,17 @@ def test_every_correction(maps, pyfai, frame, what):
 
 
 @pytest.mark.parametrize("splitting", ["no", "full"])
-@pytest.mark.parametrize("error_model", ["poisson", "variance", "azimuthal"])
+@pytest.mark.parametrize("error_model", ["poisson", "variance", "detector", "azimuthal"])
 def test_every_error_model(maps, pyfai, frame, splitting, error_model):
     unit = "q_A^-1"
     bad = bad_pixels(maps, unit)
     variance = np.random.default_rng(8).uniform(1, 9, frame.shape).astype("f4")
     given = {"variance": variance} if error_model == "variance" else {}
-    result = ours(maps, bad, unit, splitting=splitting, error_model=error_model)(frame, **given)
-    model = "poisson" if error_model == "variance" else error_model
+    own = {"gain": 0.7, "read_noise": 1.3} if error_model == "detector" else {}
+    result = ours(maps, bad, unit, splitting=splitting, error_model=error_model, **own)(frame, **given)
+    if error_model == "detector":
+        given = {"variance": (0.7 * frame.astype("f8") + 1.3**2).astype("f4")}
+    model = "azimuthal" if error_model == "azimuthal" else "poisson"
     options = {"unit": unit, "mask": bad, "radial_range": RANGES[unit], "error_model": model, **given}
     theirs = pyfai.integrate1d(frame, NPT, method=(splitting, "csr", "cython"), **options)
     # pyFAI has corners and shares in float32: of split pixels single bins differ by 2e-6.

@@ -79,14 +79,18 @@ def sigma_clip(
     thresh: float,
     max_iter: int,
     error_model: str = "azimuthal",
+    **options: float,
 ) -> dict[str, np.ndarray]:
-    """Integrate one frame without its outliers; as `integrate`, and ``kept``, bool (rows, columns)."""
+    """Integrate one frame without its outliers; as `integrate`, and ``kept``, bool (rows, columns).
+
+    `options` are those of the error model: gain, read_noise.
+    """
     bad = np.zeros(frame.shape, "u1")
     for _ in range(max_iter):
-        now = integrate(frame, bins, n_bins, norm, error_model=error_model, bad=bad)
+        now = integrate(frame, bins, n_bins, norm, error_model=error_model, bad=bad, **options)
         reach = np.maximum(thresh, np.sqrt(2 * np.log(np.maximum(now["count"], 3) / np.sqrt(2 * np.pi))))
         with np.errstate(invalid="ignore"):
             far = np.abs(frame / norm - now["intensity"][bins]) > reach[bins] * now["std"][bins]
         bad |= far & (bins >= 0)
     kept = (bad == 0) & (bins >= 0) & np.isfinite(frame)
-    return integrate(frame, bins, n_bins, norm, error_model=error_model, bad=bad) | {"kept": kept}
+    return integrate(frame, bins, n_bins, norm, error_model=error_model, bad=bad, **options) | {"kept": kept}
