@@ -13,6 +13,8 @@ from shotsieve.errors import BadInput
 from shotsieve.geometry import Geometry
 from shotsieve.simulate.geometry import write_geometry
 
+from .nexus_case import check_nexus
+
 XCCA = {"npt": 5, "npt_chi": 24, "radial_min": 0.02, "radial_max": 0.06}
 
 
@@ -56,6 +58,7 @@ def test_a_run_has_the_correlation_of_its_frames(
     usual = {"npt": 5, "npt_chi": 24, "radial_range": (0.02, 0.06), "distance_m": p.distance_m}
     place = Geometry.load(geometry, module_shape=(512, 128))
     expected = shotsieve.xcca(slab, place, backend="cpu", photon_energy_kev=p.photon_energy_kev, **usual)
+    assert "average" in check_nexus(path)
     with h5py.File(path) as file:
         data = file["entry/average"]
         np.testing.assert_array_equal(data["correlation"], expected.correlation)

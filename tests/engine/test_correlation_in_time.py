@@ -16,6 +16,8 @@ from shotsieve.recipe import Recipe
 from shotsieve.simulate import XpcsParameters, simulate_xpcs
 from shotsieve.simulate.geometry import write_geometry
 
+from .nexus_case import check_nexus
+
 EDGES = [0.05, 0.25, 0.6]  # 1/nm
 XPCS = {"q_edges": "0.005, 0.025, 0.06", "sectors": 2, "static_q": 2, "strides": "1 2"}
 FILE = "shotsieve/xpcs.h5"
@@ -53,6 +55,10 @@ def reduce(speckles, tmp_path_factory):
 def plain(reduce):
     """The run with the usual bins, every shot a block, and its photons as lists."""
     return reduce(block_bytes=1, write={"content": "photon_list"})
+
+
+def test_the_file_is_nexus(plain):
+    assert "average" in check_nexus(plain.out / FILE)
 
 
 def arrays(path, geometry, **bins):

@@ -12,6 +12,8 @@ from shotsieve.geometry import Geometry
 from shotsieve.measure.average import ProfileAverage
 from shotsieve.simulate.geometry import write_geometry
 
+from .nexus_case import check_nexus
+
 AZINT = {
     "npt": 60,
     "polarisation": 0.99,
@@ -123,17 +125,11 @@ def test_averages_are_ratios_of_sums(everything, expected):
 
 
 def test_the_file_is_nexus(everything):
-    with h5py.File(everything.out / "shotsieve" / "profiles.h5") as file:
-        assert file.attrs["default"] == "entry"
-        assert file["entry"].attrs["NX_class"] == "NXentry"
+    path = everything.out / "shotsieve" / "profiles.h5"
+    assert {"profiles", "average", "average_by_cell"} <= set(check_nexus(path))
+    with h5py.File(path) as file:
         for name in ("profiles", "average", "average_by_cell"):
-            group = file["entry"][name]
-            assert group.attrs["NX_class"] == "NXdata"
-            signal, axes = group.attrs["signal"], list(group.attrs["axes"])
-            assert group[signal].ndim == len(axes)
-            for k, axis in enumerate(axes):
-                assert axis == "." or (len(group[axis]) == group[signal].shape[k])
-            assert group[f"{signal}_errors"].shape == group[signal].shape
+            assert f"{file['entry'][name].attrs['signal']}_errors" in file["entry"][name]
 
 
 def test_projections_are_spectra_of_every_shot(reduce, frames, everything, tmp_path):
