@@ -124,6 +124,33 @@ def test_averages_are_ratios_of_sums(everything, expected):
         assert (by_cell["shots"][row][filled] == here.sum()).all()
 
 
+@pytest.mark.parametrize("by", ["train", "pulse_energy_sigma"])
+@pytest.mark.parametrize("estimator", ["ratio_of_sums", "mean_of_ratios"])
+def test_averages_over_trains_and_columns_by_both_estimators(
+    reduce, everything, expected, tmp_path, estimator, by
+):
+    azint = {**AZINT, "average": by, "estimator": estimator, "per_shot": False}
+    result = reduce(tmp_path / "r", measure={"azint": azint})
+    table, monitor = everything.table, pulse_energy(everything)
+    key = table.train_id if by == "train" else table.columns[by]
+    lit, data = ~np.isnan(monitor[:, 0]), entry(result)[f"average_by_{by}"]
+    groups = np.unique(key[lit])
+    assert len(groups) > 1
+    np.testing.assert_array_equal(data[by], groups)
+    norm = expected.sum_normalization * np.nan_to_num(monitor)
+    filled = expected.sum_normalization.sum(axis=0) > 0
+    for row, one in enumerate(groups):
+        here = (key == one) & lit
+        signal, own, var = (a[here][:, filled] for a in (expected.sum_signal, norm, expected.sum_variance))
+        if estimator == "ratio_of_sums":
+            mean, error = signal.sum(0) / own.sum(0), np.sqrt(np.maximum(var.sum(0), 0)) / own.sum(0)
+        else:
+            mean = (signal / own).mean(0)
+            error = np.sqrt(np.maximum((var / own**2).sum(0), 0)) / here.sum()
+        np.testing.assert_allclose(data["intensity"][row][filled], mean, rtol=1e-12)
+        np.testing.assert_allclose(data["intensity_errors"][row][filled], error, rtol=1e-6)
+
+
 def test_the_file_is_nexus(everything):
     path = everything.out / "shotsieve" / "profiles.h5"
     assert {"profiles", "average", "average_by_cell"} <= set(check_nexus(path))
