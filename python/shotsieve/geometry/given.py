@@ -35,11 +35,11 @@ def pixel_map_of(geometry: Any, distance_m: float | None = None) -> PixelMap:
         return PixelMap.from_geometry(geometry, distance_m)
     if isinstance(geometry, Geometry):
         return PixelMap.from_geometry(geometry, distance_m)
-    origin = type(geometry).__module__.partition(".")[0]
-    if origin == "extra_geom":
-        return PixelMap.from_extra_geom(geometry, distance_m)
-    if origin == "pyFAI":
+    origins = {base.__module__.partition(".")[0] for base in type(geometry).__mro__}
+    if "pyFAI" in origins:  # first: EXtra-geom's detectors for pyFAI are of both
         return PixelMap.from_pyfai(geometry, distance_m)
+    if "extra_geom" in origins:
+        return PixelMap.from_extra_geom(geometry, distance_m)
     raise BadInput(
         f"geometry is a {type(geometry).__name__}: expected a PixelMap, a Geometry, an EXtra-geom object, a "
         "pyFAI integrator, or the path of a .geom or PONI file"
