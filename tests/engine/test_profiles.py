@@ -244,6 +244,18 @@ def test_peaks_profiles_and_lit_pixels_together(reduce, everything, tmp_path):
 WRONG = {
     "no geometry": ({"detector": {"name": "AGIPD1M"}}, "where the pixels are"),
     "no calibration": ({"calibrate": None, "measure": {"azint": {}}}, r"\[calibrate\]"),
+    "no distance": (
+        {"calibrate": {"distance": "-0.1 m"}, "measure": {"azint": {}}},
+        "distance",
+    ),
+    "no energy": (
+        {"calibrate": {"photon_energy": "0 keV"}, "measure": {"azint": {}}},
+        "photon_energy",
+    ),
+    "range beyond the pixels": (
+        {"measure": {"azint": {"radial_min": 50.0, "radial_max": 60.0}}},
+        "pixels run from",
+    ),
     "one limit": ({"measure": {"azint": {"radial_min": 1.0}}}, "expected both"),
     "noise without its model": ({"measure": {"azint": {"read_noise": "1 keV"}}}, "read_noise goes with"),
     "unknown column": ({"measure": {"azint": {"average": "pump"}}}, "no such column"),
