@@ -10,6 +10,7 @@
 namespace shotsieve {
 namespace {
 
+// Of so many tables the lines that usual signals need fit the caches of a core.
 constexpr std::int64_t kPixels = 256;
 
 void look_up(const LineariseCall& call, const std::uint16_t* __restrict linear,

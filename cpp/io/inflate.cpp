@@ -1,7 +1,6 @@
 #include "inflate.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <exception>

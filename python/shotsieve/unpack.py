@@ -156,6 +156,16 @@ def inflate_functions() -> tuple[int, int, int] | None:
 
     The package `deflate` lets its library be seen, but does not promise to: None where it does not, or is
     not installed, and `inflate` is what is left.
+
+    Returns
+    -------
+    tuple of three int, or None
+        Addresses of ``libdeflate_alloc_decompressor``, ``_free_decompressor`` and ``_zlib_decompress``.
+
+    Examples
+    --------
+    >>> inflate_functions()    # doctest: +SKIP
+    (140012345678, 140012345712, 140012345999)
     """
     try:
         from deflate import _deflate as compiled

@@ -175,7 +175,9 @@ def test_backends_agree_bit_for_bit(native_backend, pixels, mask, frames):
 def test_a_thousand_frames(native_backend, pixels, mask, rng):
     """One by one, by 7, by 32 and all at once, with one thread and with more."""
     if native_backend.name == "emu":
-        pytest.skip("test_batches_and_threads_give_the_same_bits has this for emu, with fewer frames")
+        pytest.skip(
+            "too long on the emulator: test_batches_and_threads_give_the_same_bits has 70 frames there"
+        )
     frames = rng.normal(2, 1, (1000, 80, 40)).astype("f4")
     frames[rng.random(frames.shape) < 0.01] = np.nan
     options = {"error_model": "poisson", "backend": native_backend}

@@ -229,6 +229,8 @@ def test_bytes_beyond_a_signed_one_are_refused_by_every_way(call):
     photons[1, 7] = 128
     with pytest.raises(BadInput, match="counts from 0 to 128: expected 0 to 127"):
         call(photons, np.zeros(60, int), backend="cpu")
+    without = np.where(np.arange(60) == 7, -1, 0)  # in no bin a pixel may hold anything
+    assert np.isfinite(call(photons + (photons == 0), without, backend="cpu").per_train).all()
 
 
 BAD = [

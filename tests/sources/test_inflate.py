@@ -18,7 +18,11 @@ _io = pytest.importorskip("shotsieve._io")
 pytest.importorskip("deflate")
 FUNCTIONS = unpack.inflate_functions()
 if FUNCTIONS is None:
-    pytest.skip("this build of the package deflate does not show its library", allow_module_level=True)
+    pytest.skip(
+        "this build of the package deflate hides its library: chunks are then inflated by threads of Python, "
+        "which test_compressed.py tests",
+        allow_module_level=True,
+    )
 
 
 def sound_call(path, number=3, frame=8):

@@ -245,5 +245,6 @@ def _write(constants: Constants, out: SteadyHdf5, compression: str | None) -> No
             if len(array) != gains:
                 raise BadInput(f"{name}: module {module} has {len(array)} gains, the others {gains}.")
             dataset[i] = array
+            # What HDF5 holds back is written now: a full disk is heard of before the next module is loaded.
             file.flush()
             out.check()

@@ -112,6 +112,7 @@ class ConstantsWriter:
             present = dataset.attrs["present"]
             present[at] = 1
             dataset.attrs["present"] = present
+            # What HDF5 holds back is written now: a full disk is heard of before the next module is computed.
             self._out.file.flush()
             self._out.check()
         except (OSError, RuntimeError) as error:

@@ -169,20 +169,27 @@ def _counts(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, "u1")
 
 
-def refuse_too_many(frames: Any) -> None:
+def refuse_too_many(frames: Any, bins: CorrelationBins) -> None:
     """Refuse counts that sums of pairs refuse, where sums of lags would take them.
 
     Parameters
     ----------
-    frames : array of uint8, or photon lists
-        Those of lists, and of devices without arithmetic, are checked where they are made.
+    frames : array of uint8, shape (K, T, N), or ListedTrains
+        Lists were checked when they were read; arrays of the emulator, without arithmetic, are not looked at.
+    bins : CorrelationBins
+        As for sums of pairs, pixels that are in none may hold anything.
 
     Raises
     ------
     BadInput
         If a count is above 127.
     """
-    if hasattr(frames, "max") and (most := int(frames.max())) > MOST_COUNT:
+    if not hasattr(frames, "max"):
+        return
+    largest = frames.max(axis=(0, 1))
+    largest = largest if isinstance(largest, np.ndarray) else largest.get()
+    most = int(largest[bins.labels.reshape(-1) >= 0].max(initial=0))
+    if most > MOST_COUNT:
         raise too_many(0, most)
 
 

@@ -169,7 +169,7 @@ def multitau(
         )
     own = LagScheme.named(scheme, given.length) if isinstance(scheme, str) else scheme.within(given.length)
     if given.counts:
-        refuse_too_many(given.frames)
+        refuse_too_many(given.frames, given.bins)
     summer = summer_of(given, chosen, threads, stream)
     products, of_frames = summer.lags(given.frames, np.array(own.entries, "i4"))
     early, late, pairs = _norms(of_frames, own)
@@ -280,7 +280,7 @@ def g2(
             "same pixels in all frames: take another method"
         )
     if read.counts:
-        refuse_too_many(read.frames)
+        refuse_too_many(read.frames, read.bins)
     products, of_frames = _by_fft(read.frames, read.bins)
     if read.counts and diagonal != "raw":
         products[..., 0] -= of_frames.sum(axis=2)
