@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
 import shotsieve
@@ -72,3 +73,49 @@ def test_profiles_with_a_geometry_of_the_whole_detector(reduced, tmp_path, rings
             BadInput, match="has 1536 rows; expected 1024, of modules 3, 9, or 8192, of the whole"
         ):
             photons.profiles(rings(3))
+
+
+def test_rings_from_lists_are_those_of_the_frames_and_of_the_table(speckles, tmp_path):
+    """Ring sums from lists, from the frames of the same run, and the columns of the table are one."""
+    from shotsieve.geometry import Geometry, PixelMap
+    from shotsieve.simulate.geometry import write_geometry
+
+    geometry = write_geometry(tmp_path / "agipd.geom", 8.0, 9.3)
+    out = {}
+    for content in ("photons", "photon_list"):
+        recipe = {
+            "detector": [{"name": "AGIPD1M", "geometry": str(geometry)}],
+            "calibrate": {},
+            "measure": {"lit": {}, "rings": {"number": 4, "unit": "r_mm"}},
+            "write": {"content": content},
+        }
+        given = {"constants": speckles.constants, "backend": "cpu"}
+        out[content] = shotsieve.reduce(speckles.raw, recipe, tmp_path / content, **given)
+    table = out["photon_list"].table
+    whole = Geometry.load(geometry, module_shape=(512, 128))
+    radius = PixelMap.from_geometry(whole, 8.0).radial("r_mm")
+    edges = np.linspace(radius.min(), np.nextafter(radius.max(), np.inf), 5)
+    ring = (np.digitize(radius, edges) - 1).reshape(16, 512, 128)
+    ai = shotsieve.AzimuthalIntegrator(geometry, npt=40, error_model="poisson", backend="cpu")
+    with shotsieve.PhotonLists(out["photon_list"].out) as photons:
+        sums, _ = photons.sums(ring[list(photons.modules)], 4)
+        profiles, present = photons.profiles(ai, batch=4), photons.present
+    frames = np.full((len(table), 16, 512, 128), np.nan, "f4")
+    for column, module in enumerate((3, 9)):
+        [file] = out["photons"].out.glob(f"*AGIPD{module:02d}*.h5")
+        with h5py.File(file) as written:
+            image = written[f"INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/{module}CH0:output/image"]
+            data, mask = image["data"][()], image["mask"][()]
+        frames[present[:, column], module] = np.where(mask == 0, data, np.float32(np.nan))
+    for number in range(4):
+        of_frames = np.nansum(np.where(ring == number, frames, 0), axis=(1, 2, 3))
+        np.testing.assert_array_equal(sums[:, number], of_frames)
+        by_module = table.measures[f"photons_ring_{number}"][:, [3, 9]]
+        np.testing.assert_array_equal(sums[:, number], np.where(present, by_module, 0).sum(axis=1))
+        other = out["photons"].table.measures[f"photons_ring_{number}"]
+        np.testing.assert_array_equal(table.measures[f"photons_ring_{number}"], other)
+    assert (sums.sum(axis=0) > 0).sum() >= 2
+    wanted = ai(frames)
+    for name in ("intensity", "sigma", "count", "sum_signal", "sum_normalization"):
+        mine, theirs = getattr(profiles, name), getattr(wanted, name)
+        np.testing.assert_array_equal(mine.view("u1"), theirs.view("u1"), err_msg=name)
