@@ -119,6 +119,26 @@ def test_frames_on_every_backend(pixels, mask, frames, native_backend, splitting
         np.testing.assert_array_equal(correlator.result().correlation, result.correlation)
 
 
+@pytest.mark.parametrize("options", [{}, {"normalise": "ratio_of_sums", "diagonal": True}])
+def test_frames_on_a_device_are_correlated_as_those_of_the_host(
+    pixels, mask, frames, make_on_device, options
+):
+    usual = {"npt": 6, "npt_chi": 12, **RANGE, **options}
+    want = shotsieve.xcca(frames, pixels, mask, backend="cpu", **usual)
+    for backend, upload in make_on_device:
+        there = upload(frames)
+        found = shotsieve.xcca(there, pixels, mask, backend=backend, **usual)
+        correlator = shotsieve.AngularCorrelator(pixels, mask, backend=backend, **usual)
+        for part in (there[:7], there[7:]):
+            correlator.add(part)
+        for one in (found, correlator.result()):
+            np.testing.assert_array_equal(one.correlation, want.correlation)
+            np.testing.assert_array_equal(one.pairs, want.pairs)
+            assert (one.n_frames, one.rings_left_out) == (want.n_frames, want.rings_left_out)
+        with pytest.raises(BadInput, match="on a GPU, and the backend is cpu"):
+            shotsieve.xcca(there, pixels, mask, backend="cpu", **usual)
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -303,19 +303,24 @@ def test_bins_of_a_geometry():
         shotsieve.correlation_bins(pixels, [0.2, 0.1])
 
 
+def upload(device, array):
+    """Copy an array to a device, and wait for it."""
+    pinned, stream = device.empty_pinned(array.shape, array.dtype), device.stream()
+    pinned[...] = array
+    there = device.twin(pinned)
+    device.to_device(there, pinned, stream)
+    device.wait(device.record(stream))
+    return there
+
+
 def test_frames_on_a_device_stay_there(device_name, photons):
     """Counts and values that are on the device already give what those of the host give."""
     from shotsieve import backend as backends
 
     backend = backends.get(device_name)
     device = backend.device
-    stream = device.stream()
     for given in (photons, photons.astype("f4")):
-        pinned = device.empty_pinned(given.shape, given.dtype)
-        pinned[...] = given
-        there = device.twin(pinned)
-        device.to_device(there, pinned, stream)
-        device.wait(device.record(stream))
+        there = upload(device, given)
         for stride in (0, 1):
             want = shotsieve.two_time(given, LABELS, stride=stride, backend="cpu")
             found = shotsieve.two_time(there, LABELS, stride=stride, backend=backend)
@@ -326,6 +331,34 @@ def test_frames_on_a_device_stay_there(device_name, photons):
     wrong = device.empty((2, 600), "u2")
     with pytest.raises(BadInput, match="expected uint8 counts or float32 values"):
         shotsieve.two_time(wrong, LABELS, backend=backend)
+
+
+@pytest.mark.parametrize("values", [False, True])
+@pytest.mark.parametrize(
+    ("measure", "options"),
+    [
+        ("g2", {}),
+        ("g2", {"how": "mean"}),
+        ("g2", {"stride": 1}),
+        ("g2", {"diagonal": "raw", "method": "matrix"}),
+        ("multitau", {}),
+        ("multitau", {"scheme": "doubling"}),
+    ],
+)
+def test_g2_and_multitau_of_frames_on_a_device_are_those_of_the_host(
+    device_name, photons, measure, options, values
+):
+    from shotsieve import backend as backends
+
+    backend, function = backends.get(device_name), getattr(shotsieve, measure)
+    given = photons + np.float32(0.25) if values else photons
+    there, good = upload(backend.device, given), np.arange(600) % 7 != 0
+    for valid in (None, good):
+        want = function(given, LABELS, valid=valid, backend="cpu", **options)
+        for frames in (given, there):
+            found = function(frames, LABELS, valid=valid, backend=backend, **options)
+            for name in ("lags", "pairs", "per_train", "intensity", "flags"):
+                np.testing.assert_array_equal(getattr(found, name), getattr(want, name), err_msg=name)
 
 
 @pytest.mark.parametrize("measure", ["two_time", "multitau"])
