@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import BadInput
+from .measure.correlation_lags import averaged
 from .measure.train_correlator import LEFT_OUT
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 PARAMETERS = ("baseline", "contrast", "rate", "stretch")
 GROUPS = 20
 """Of trains, each of which is left out once."""
+
+NEIGHBOURS = 2
+"""On either side of a lag, with which the variance that gives its weight is averaged."""
 
 
 def stretched(lag: np.ndarray, baseline: float, contrast: float, rate: float, stretch: float) -> np.ndarray:
@@ -56,8 +60,14 @@ def fit_g2(
     Notes
     -----
     Neighbouring lags share frames, so that errors of a single fit would be too small: these are of the
-    jackknife over groups of trains, 20 at most; NaN with fewer than two trains. Lag 0 of values, which holds
-    the noise, is left out.
+    jackknife over groups of trains, 20 at most; NaN with fewer than two trains, or where a fit without one
+    of them comes to no end. With n groups, deviations in these errors follow about Student's t with n - 1
+    degrees of freedom: of 12, 1.2 % are beyond 3.
+
+    Lags have weights from the spread over trains, which few trains tell badly: its square is averaged over
+    five neighbouring lags (lag 0, whose noise is another, is by itself), and found anew for each group that
+    is left out, so that errors hold what the weights add to them. Lag 0 of values, which holds the noise, is
+    left out.
 
     Examples
     --------
@@ -80,9 +90,12 @@ def fit_g2(
         use = np.isfinite(mean) & (np.arange(len(lag)) >= first) & (lag > 0 if first else lag >= 0)
         if use.sum() < sum(part is None for part in held) + 1:
             continue
-        sigma = sigma[use] if (sigma[use] > 0).all() else np.ones(use.sum())
-        values[:, b] = _fitted(lag[use], mean[use], sigma, held)
-        parts = [_fitted(lag[use], part[use], sigma, held) for part in _without_groups(one)]
+        whole = _weighting(sigma[use], lag[use], np.ones(use.sum()))
+        values[:, b] = _fitted(lag[use], mean[use], whole, held)
+        parts = [
+            _fitted(lag[use], part[use], _weighting(its_sigma[use], lag[use], whole), held)
+            for part, its_sigma in _without_groups(one)
+        ]
         if len(parts) > 1:
             n, parts = len(parts), np.array(parts)
             errors[:, b] = np.sqrt((n - 1) / n * ((parts - parts.mean(axis=0)) ** 2).sum(axis=0))
@@ -99,8 +112,18 @@ def _lags(found: xarray.Dataset) -> np.ndarray:
     return seconds if np.isfinite(seconds).all() else found["lag"].values.astype("f8")
 
 
-def _without_groups(one: xarray.Dataset) -> list[np.ndarray]:
-    """Return the average of a bin without each of some groups of trains."""
+def _weighting(sigma: np.ndarray, lag: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Return the errors by which lags are weighted; `otherwise` where not all are known."""
+    variance = np.square(sigma)
+    smooth = variance.copy()
+    first = int(lag[0] == 0)
+    for k in range(first, len(lag)):
+        smooth[k] = variance[max(first, k - NEIGHBOURS) : k + NEIGHBOURS + 1].mean()
+    return np.sqrt(smooth) if (smooth > 0).all() else otherwise
+
+
+def _without_groups(one: xarray.Dataset) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the average of a bin, and its error, without each of some groups of trains."""
     g2 = one["g2_of_train"].values
     there = np.isfinite(g2).any(axis=1) & ((one["flags"].values & LEFT_OUT) == 0)
     g2, weight = g2[there], one["intensity"].values[there]
@@ -109,10 +132,8 @@ def _without_groups(one: xarray.Dataset) -> list[np.ndarray]:
     groups = min(GROUPS, len(g2))
     if groups < 2:
         return []
-    w = weight[:, None] * np.isfinite(g2)
-    group, x = np.arange(len(g2)) % groups, np.nan_to_num(g2)
-    with np.errstate(invalid="ignore"):
-        return [(w * x)[group != k].sum(axis=0) / w[group != k].sum(axis=0) for k in range(groups)]
+    group = np.arange(len(g2)) % groups
+    return [averaged(g2[group != k], weight[group != k, None]) for k in range(groups)]
 
 
 def _fitted(lag: np.ndarray, g2: np.ndarray, sigma: np.ndarray, held: tuple[float | None, ...]) -> np.ndarray:

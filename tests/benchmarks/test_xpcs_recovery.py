@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
+pytest.importorskip("xarray")
 from xpcs_recovery_case import QUANTITIES, RATES, Size, bias, deviations, recover
 
 
 @pytest.fixture(scope="module")
-def runs():
-    return [recover(seed, Size(trains=10, frames=12, pixels=6000)) for seed in range(6)]
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return [recover(seed, Size(trains=10, frames=12, pixels=6000), folder) for seed in range(6)]
 
 
 def test_what_is_found_is_true_within_its_errors(runs):

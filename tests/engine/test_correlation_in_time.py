@@ -14,7 +14,10 @@ from shotsieve.errors import BadInput
 from shotsieve.geometry import Geometry, PixelMap
 from shotsieve.recipe import Recipe
 from shotsieve.simulate import XpcsParameters, simulate_xpcs
+from shotsieve.simulate.constants import constants_in_memory
 from shotsieve.simulate.geometry import write_geometry
+from shotsieve.simulate.kinds import model_of
+from shotsieve.simulate.memory import spi_source
 
 from .nexus_case import check_nexus
 
@@ -294,3 +297,24 @@ def test_it_needs_geometry_and_calibration(speckles, tmp_path):
     ):
         with pytest.raises(BadInput, match=text):
             shotsieve.reduce(speckles[0].raw, given, tmp_path / "r")
+
+
+def test_a_fit_of_a_reduced_run_finds_what_was_simulated(tmp_path):
+    """From raw words to the fit: contrast and relaxation of the simulation, within their errors."""
+    pytest.importorskip("scipy")
+    options = {"photons_per_pixel": 0.5, "contrast": 0.5, "relaxation_us": 4.0, "truth_stage": False}
+    p = XpcsParameters(n_trains=6, n_cells=13, modules=(3,), **options)
+    geometry = write_geometry(tmp_path / "agipd.geom", p.distance_m, p.photon_energy_kev)
+    source, _ = spi_source(p)
+    given = {"calibrate": {}, "measure": {"xpcs": {"q_edges": "0.005 0.06", "static_q": 4}}}
+    given["detector"] = [{"name": "AGIPD1M", "geometry": str(geometry)}]
+    constants = constants_in_memory(p, model_of(p))
+    result = shotsieve.reduce(source, given, tmp_path / "r", constants=constants, backend="cpu")
+    found = shotsieve.open_xpcs(result.out)
+    assert found.sizes["lag"] == 12
+    fits = shotsieve.fit_g2(found, stretch=1.0)
+    for name, true in (("contrast", 0.5), ("rate", 1 / 4.0e-6)):
+        value, error = float(fits[name][0]), float(fits[f"{name}_error"][0])
+        assert error < 0.05 * true
+        assert abs(value - true) < 4 * error, (name, value, error)
+    assert abs(found["baseline_1"][0] - 1) < 4 * found["baseline_1_errors"][0]

@@ -8,7 +8,7 @@ import pytest
 import shotsieve
 import xarray
 from shotsieve.errors import BadInput
-from shotsieve.xpcs_fit import stretched
+from shotsieve.xpcs_fit import _weighting, stretched
 
 RATES = np.array([2e4, 8e4])  # 1/s
 STEP = 1e-6
@@ -54,6 +54,33 @@ def test_a_fit_finds_what_was_put_in(found):
     free = shotsieve.fit_g2(found, baseline=None, stretch=1.3)
     assert (abs(free["baseline"] - 1) < 0.01).all()
     assert (free["stretch"] == 1.3).all()
+
+
+def test_errors_of_few_trains_hold_the_noise_of_the_weights(found):
+    """Eight trains tell badly how far a lag scatters; errors say what the weights made of it add."""
+    rng, true = np.random.default_rng(3), found["two_time"].values[:, 0, :16]
+    few = found.isel(lag=slice(16), train=slice(8), bin=[1, 1]).copy(deep=True)
+    off = []
+    for _ in range(20):
+        g2 = true[1] + rng.normal(0, 0.01, (8, 2, 16))
+        few["g2_of_train"][:] = g2
+        few["g2"][:], few["g2_errors"][:] = g2.mean(axis=0), g2.std(axis=0, ddof=1) / np.sqrt(8)
+        fits = shotsieve.fit_g2(few, stretch=1.3)
+        for name, value in (("contrast", 0.3), ("rate", RATES[1])):
+            off.extend(((fits[name] - value) / fits[f"{name}_error"]).values)
+    # Student's t with 7 degrees of freedom: 1.18.
+    assert 0.8 < np.std(off) < 1.3
+    assert np.mean(np.abs(off) > 3) <= 0.05
+
+
+def test_weights_are_of_neighbouring_lags_and_of_lag_0_by_itself():
+    lag, sigma = np.arange(6.0), np.array([9.0, 1, 2, 3, 2, 1])
+    found = _weighting(sigma, lag, np.ones(6)) ** 2
+    np.testing.assert_allclose(found, [81, 14 / 3, 18 / 4, 19 / 5, 18 / 4, 14 / 3])
+    later = _weighting(sigma, lag + 1, np.ones(6)) ** 2
+    assert later[1] == pytest.approx((81 + 1 + 4 + 9) / 4)
+    for unknown in (np.full(6, np.nan), np.zeros(6)):
+        np.testing.assert_array_equal(_weighting(unknown, lag, lag), lag)
 
 
 def test_lags_without_a_time_and_bins_without_values(found):
