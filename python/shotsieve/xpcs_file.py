@@ -29,7 +29,9 @@ def open_xpcs(path: str | os.PathLike[str]) -> xarray.Dataset:
         Of the average ``g2``, ``g2_errors`` (bin, lag) and ``trains`` (bin); ``g2_of_train`` (train, bin,
         lag), ``flags``, ``intensity``, ``pixels`` (train, bin); for each stride ``baseline_S``,
         ``baseline_S_errors`` (bin) and ``baseline_S_of_train`` (train, bin); where they were made
-        ``two_time`` and ``two_time_errors`` (bin, time_1, time_2). Coordinates: ``lag`` in frames,
+        ``two_time`` and ``two_time_errors`` (bin, time_1, time_2). How sums were made is told by ``method``,
+        ``two_time_method`` and ``baseline_S_method`` (train), str: events, matrix, lags, or empty where there
+        are none; files of an earlier version lack them. Coordinates: ``lag`` in frames,
         ``seconds`` (lag), ``train``, ``q`` and the edges of the bins. Attributes are the settings.
 
     Raises
@@ -57,6 +59,7 @@ def open_xpcs(path: str | os.PathLike[str]) -> xarray.Dataset:
             "g2_of_train": (("train", *curve), trains["g2"][()]),
         }
         found |= {name: (of_train, trains[name][()]) for name in ("flags", "intensity", "pixels")}
+        found |= {name: ("train", trains[name][()].astype("U")) for name in trains if name.endswith("method")}
         for name in entry:
             if name.startswith("baseline_"):
                 for end in ("", "_errors"):

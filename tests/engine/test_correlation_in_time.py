@@ -286,6 +286,8 @@ def test_it_is_read_as_xarray(plain):
     assert found.sizes == {"bin": 4, "lag": 4, "train": 3, "time_1": 4, "time_2": 4}
     assert found["seconds"][1] == pytest.approx(4 / 4.5139e6)
     assert found.attrs["xpcs.frames"] == 4
+    assert found["method"].values.tolist() == found["two_time_method"].values.tolist() == ["matrix"] * 3
+    assert found["baseline_2_method"].values.tolist() == ["", "", "matrix"]
     with pytest.raises(BadInput):
         shotsieve.open_xpcs(result.out / "shotsieve/table.h5")
 

@@ -36,6 +36,9 @@ class Correlation:
     flags : ndarray of uint8, shape (K, B)
         1: no pixel; 2: one pixel; 4: some frames without counts, or with one photon alone where the diagonal
         is corrected; 8: all without counts.
+    method : {"events", "matrix", "event_lags", "lags", "fft"} or None
+        How the sums were made: of every pair of frames, from lists of events or as a product of matrices;
+        lag by lag, from lists of events or from frames; from power spectra. None where nobody told.
 
     Examples
     --------
@@ -50,6 +53,7 @@ class Correlation:
     per_train: np.ndarray
     intensity: np.ndarray
     flags: np.ndarray
+    method: str | None = None
 
     def average(self, weights: Any = "intensity") -> tuple[np.ndarray, np.ndarray]:
         """Average over trains.
@@ -73,7 +77,7 @@ class Correlation:
         return averaged(self.per_train, self._weights(weights))
 
     def to_xarray(self, weights: Any = "intensity") -> xarray.Dataset:
-        """Return mean, error, pairs and flags with names; needs xarray.
+        """Return mean, error, pairs and flags with names, and `method` as an attribute; needs xarray.
 
         Examples
         --------
@@ -91,6 +95,7 @@ class Correlation:
                 "pairs": ("lag", self.pairs),
             },
             coords={"lag": self.lags},
+            attrs={} if self.method is None else {"method": self.method},
         )
 
     def _weights(self, given: Any) -> np.ndarray:

@@ -67,7 +67,8 @@ def lags_by_events(given: TrainFrames, diagonal: str | None, summer: PairSummer)
     with np.errstate(divide="ignore", invalid="ignore"):
         values = bins.over_static(bins.pixels[:, None] * products / norm)
     intensity = bins.total(of_frames.sum(axis=2))
-    return Correlation(lags, length - lags, values, intensity, flags_of(empty_pairs(of_frames), bins))
+    flags = flags_of(empty_pairs(of_frames), bins)
+    return Correlation(lags, length - lags, values, intensity, flags, "event_lags")
 
 
 def empty_pairs(of_frames: np.ndarray) -> np.ndarray:

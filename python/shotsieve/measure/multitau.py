@@ -180,7 +180,8 @@ def multitau(
     with np.errstate(divide="ignore", invalid="ignore"):
         each = products * pairs * pixels[:, None] / (early * late)
     values = given.bins.over_static(each)
-    return _correlation(own.lags, pairs, values, of_frames, of_frames == 0, given.bins)
+    method = "event_lags" if isinstance(given.frames, ListedTrains) else "lags"
+    return _correlation(own.lags, pairs, values, of_frames, of_frames == 0, given.bins, method)
 
 
 def _norms(of_frames: np.ndarray, scheme: LagScheme) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -206,10 +207,11 @@ def _correlation(
     of_frames: np.ndarray,
     empty: np.ndarray,
     bins: CorrelationBins,
+    method: str,
 ) -> Correlation:
     """Put with the values (K, B, L) what the sums of frames in static bins, (K, S, T), say of them."""
     intensity, flags = bins.total(of_frames.sum(axis=2)), flags_of(empty, bins)
-    return Correlation(lags, pairs, values, intensity, flags)
+    return Correlation(lags, pairs, values, intensity, flags, method)
 
 
 def g2(
@@ -296,7 +298,7 @@ def g2(
     lags = np.arange(read.length)
     values = read.bins.over_static(each)
     empty = empty_pairs(of_frames) if read.counts else of_frames == 0
-    return _correlation(lags, read.length - lags, values, of_frames, empty, read.bins)
+    return _correlation(lags, read.length - lags, values, of_frames, empty, read.bins, "fft")
 
 
 def _by_fft(frames: np.ndarray, bins: CorrelationBins) -> tuple[np.ndarray, np.ndarray]:

@@ -25,6 +25,9 @@ INCOMPLETE, OTHER_PULSES, LEFT_OUT = 16, 32, 64
 NOT_VALID = 255
 """Stands for a pixel without a value where there are counts."""
 
+METHODS = ("", "events", "matrix", "lags")
+"""How sums are made, by the number that `TrainCorrelator` keeps; "" where there are none."""
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -86,6 +89,9 @@ class TrainCorrelator:
     flags : ndarray of uint8, shape (K, B)
     baselines : ndarray of float64, shape (len(strides), K, B)
         Of each train with the one so many used trains before it, over all pairs of their frames.
+    methods : ndarray of uint8, shape (2 + len(strides), K)
+        How the sums of each train were made, as places in `METHODS`: of g2, of the two-time correlation, of
+        the baselines. See `shotsieve.Correlation`.
     average, two_time : RunningMean
         Of g2, shape (B, L), and of two-time correlations, shape (B, T, T).
     by_lag, baseline : list of RunningMean
@@ -115,6 +121,7 @@ class TrainCorrelator:
         self.intensity, self.pixels = np.zeros((trains, b)), np.zeros((trains, b), "i8")
         self.flags = np.repeat(flags[:, None], b, axis=1)
         self.baselines = np.full((len(options.strides), trains, b), np.nan)
+        self.methods = np.zeros((2 + len(options.strides), trains), "u1")
         self.average = RunningMean(self.g2.shape[1:])
         self.two_time = RunningMean((b, t, t) if options.two_time else (b, 0, 0))
         self.by_lag = [RunningMean((b, t)) for _ in options.strides]
@@ -209,6 +216,7 @@ class TrainCorrelator:
             given, self.bins, scheme=self.options.lags, **how
         )  # fmt: skip
         self.g2[train], self.intensity[train] = g2.per_train[0], g2.intensity[0]
+        self.methods[0, train] = METHODS.index(g2.method)
         left_out = self.flags[train] & LEFT_OUT
         self.flags[train] = g2.flags[0] | left_out
         of_pixel = bins.dynamic[bins.labels[bins.labels >= 0]]
@@ -221,6 +229,7 @@ class TrainCorrelator:
         self.average.add(g2.per_train[0], weight)
         if self.options.two_time:
             self.two_time.add(found.correlation()[0], weight)
+            self.methods[1, train] = METHODS.index(found.method)
         self._baselines(train, frames, weight)
         if self.options.strides:
             self._earlier.append(frames)
@@ -244,11 +253,12 @@ class TrainCorrelator:
             with np.errstate(divide="ignore", invalid="ignore"):
                 each = (found.pixels * found.sums).sum(axis=(2, 3)) / norm.sum(axis=(2, 3))
             self.baselines[s, train] = found.bins.over_static(each)[0]
+            self.methods[2 + s, train] = METHODS.index(found.method)
             self.by_lag[s].add(found.g2().per_train[0], weight)
             self.baseline[s].add(self.baselines[s, train, :, None], weight)
 
 
-_ARRAYS = ("g2", "intensity", "pixels", "flags", "baselines")
+_ARRAYS = ("g2", "intensity", "pixels", "flags", "baselines", "methods")
 
 
 def shot_measures(frames: np.ndarray, bins: CorrelationBins) -> tuple[np.ndarray, np.ndarray]:

@@ -147,7 +147,7 @@ class TwoTime:
             with np.errstate(divide="ignore", invalid="ignore"):
                 each = along(products, total=True) / along(self._norm(diagonal), total=True)
             values = self.bins.over_static(each)
-        return Correlation(lags, count - lags, values, self._of_trains(), self.flags)
+        return Correlation(lags, count - lags, values, self._of_trains(), self.flags, self.method)
 
     def _of_trains(self) -> np.ndarray:
         """Sum of all frames of each train in each dynamic bin."""

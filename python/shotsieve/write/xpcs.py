@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..measure.train_correlator import METHODS
 from .nxdata import NxFile
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ FILE_NAME = "xpcs.h5"
 _FLAGS = (
     "1 no pixel, 2 one pixel, 4 some frames without counts or with one photon, 8 all without, 16 frames are "
     "missing, 32 other pulses than most trains, 64 in no average by its column"
+)
+
+_METHOD = (
+    "how the sums of the train were made: events (lists of them, below 0.1 photons per pixel), matrix (a "
+    "product), lags (lag by lag, multi-tau); empty where there are none"
 )
 
 
@@ -76,6 +82,10 @@ def write_xpcs(
         file.put(data, "flags", trains.flags, "", _FLAGS)
         file.put(data, "intensity", trains.intensity, "", "sum of all frames of the train")
         file.put(data, "pixels", trains.pixels, "", "valid pixels of the train")
+        names = ["method", "two_time_method", *(f"baseline_{stride}_method" for stride in options.strides)]
+        for name, codes in zip(names, trains.methods, strict=True):
+            if name != "two_time_method" or options.two_time:
+                file.put(data, name, np.array(METHODS, "S")[codes], "", _METHOD)
         for s, stride in enumerate(options.strides):
             meaning = f"correlation with the train {stride} used trains before, over all pairs of frames"
             file.put(data, f"baseline_{stride}", trains.baselines[s], "", meaning)
