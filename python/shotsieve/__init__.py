@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .sources.run import open_run
     from .surveys import Survey, survey
     from .table import Table
+    from .xcca_file import open_xcca
     from .xpcs_file import open_xpcs
     from .xpcs_fit import fit_g2
 
@@ -93,6 +94,7 @@ __all__ = [
     "likelihood_map",
     "multitau",
     "open_run",
+    "open_xcca",
     "open_xpcs",
     "pack_corrected",
     "peakfinder8",
@@ -123,6 +125,7 @@ _LAZY = {
     "AngularCorrelator": "measure.xcca",
     "XccaResult": "measure.xcca",
     "xcca": "measure.xcca",
+    "open_xcca": "xcca_file",
     "open_xpcs": "xpcs_file",
     "fit_g2": "xpcs_fit",
     "Constants": "constants.container",

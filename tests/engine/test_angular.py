@@ -9,7 +9,7 @@ import shotsieve
 from shotsieve.check import check
 from shotsieve.engine import BLOCK_BYTES
 from shotsieve.engine.against import check_against
-from shotsieve.errors import BadInput
+from shotsieve.errors import BadInput, UnreadableData
 from shotsieve.geometry import Geometry
 from shotsieve.simulate.geometry import write_geometry
 
@@ -94,6 +94,44 @@ def test_it_is_resumed_and_checked(reduce, simulated, interrupt_after):
     with h5py.File(result.out / file) as found:
         assert found["entry/average/correlation"].shape == (5, 24)
         assert found["entry/average_by_cell"].attrs["axes"].tolist() == ["cell", "q", "delta"]
+
+
+@pytest.mark.parametrize("diagonal", [False, True])
+@pytest.mark.parametrize(
+    ("unit", "axis", "low", "high"), [("q_A^-1", "q", 0.02, 0.06), ("r_mm", "r", 20, 60)]
+)
+def test_it_is_read_as_xarray(reduce, diagonal, unit, axis, low, high):
+    pytest.importorskip("xarray")
+    given = {**XCCA, "unit": unit, "radial_min": low, "radial_max": high, "diagonal": diagonal}
+    result = reduce(xcca={**given, "average": "train"})
+    found = shotsieve.open_xcca(result.out)
+    rings = (axis,) if diagonal else (f"{axis}_1", f"{axis}_2")
+    assert found["correlation"].dims == found["pairs"].dims == (*rings, "delta")
+    assert found["correlation_by_train"].dims == ("train", *rings, "delta")
+    with h5py.File(result.out / "shotsieve/xcca.h5") as file:
+        average, trains = file["entry/average"], file["entry/average_by_train"]
+        for name in ("correlation", "pairs", "shots", *rings, "delta", f"{axis}_edges"):
+            np.testing.assert_array_equal(found[name], average[name], err_msg=name)
+        for name in ("correlation", "shots"):
+            np.testing.assert_array_equal(found[f"{name}_by_train"], trains[name], err_msg=name)
+        np.testing.assert_array_equal(found["train"], trains["train"])
+    assert found["shots"] == found["shots_by_train"].sum() == len(result.table)
+    assert found["shots_by_train"].sel(train=result.table.train_id[0]) > 0
+    assert {found[ring].attrs["units"] for ring in rings} == {unit}
+    assert found.attrs["xcca.normalise"] == "mean_of_ratios"
+    nearest = found["correlation"].sel(dict.fromkeys(rings, (low + high) / 2), method="nearest")
+    assert nearest.dims == ("delta",)
+
+
+def test_without_groups_there_are_none_and_other_files_are_refused(reduce):
+    pytest.importorskip("xarray")
+    result = reduce()
+    found = shotsieve.open_xcca(result.out / "shotsieve/xcca.h5")
+    assert set(found.data_vars) == {"correlation", "pairs", "shots"}
+    with pytest.raises(BadInput, match=r"is not a shotsieve angular correlation"):
+        shotsieve.open_xcca(result.out / "shotsieve/table.h5")
+    with pytest.raises(UnreadableData, match=r"the file of angular correlations .*nothing.*cannot be read"):
+        shotsieve.open_xcca(result.out / "nothing")
 
 
 @pytest.mark.parametrize(

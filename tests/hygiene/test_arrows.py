@@ -186,6 +186,7 @@ LAYERS = [
         "check_told",
         "photon_list_files",
         "photon_list_io",
+        "xcca_file",
         "xpcs_file",
         "xpcs_fit",
     ),
