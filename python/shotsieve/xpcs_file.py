@@ -30,8 +30,8 @@ def open_xpcs(path: str | os.PathLike[str]) -> xarray.Dataset:
         lag), ``flags``, ``intensity``, ``pixels`` (train, bin); for each stride ``baseline_S``,
         ``baseline_S_errors`` (bin) and ``baseline_S_of_train`` (train, bin); where they were made
         ``two_time`` and ``two_time_errors`` (bin, time_1, time_2). How sums were made is told by ``method``,
-        ``two_time_method`` and ``baseline_S_method`` (train), str: events, matrix, lags, or empty where there
-        are none; files of an earlier version lack them. Coordinates: ``lag`` in frames,
+        ``two_time_method`` and ``baseline_S_method`` (train), str: events, matrix, lags, event_lags, or
+        empty where there are none; files of an earlier version lack them. Coordinates: ``lag`` in frames,
         ``seconds`` (lag), ``train``, ``q`` and the edges of the bins. Attributes are the settings.
 
     Raises

@@ -7,7 +7,13 @@ import pytest
 import shotsieve
 from shotsieve.measure.correlation_lags import averaged
 from shotsieve.measure.running_mean import RunningMean
-from shotsieve.measure.train_correlator import NOT_VALID, TrainCorrelator, TrainOptions, shot_measures
+from shotsieve.measure.train_correlator import (
+    METHODS,
+    NOT_VALID,
+    TrainCorrelator,
+    TrainOptions,
+    shot_measures,
+)
 
 LABELS = np.repeat([0, 1, 2], [300, 299, 1])
 BINS = shotsieve.CorrelationBins.of(LABELS)
@@ -102,3 +108,27 @@ def test_contrast_of_single_shots_is_not_biased():
     error = np.nanstd(contrast) / np.sqrt(40000)
     assert abs(np.nanmean(contrast)) < 4 * error < 0.03
     assert fill.mean() == pytest.approx(1 - np.exp(-0.2), rel=0.01)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("long", [False, True])
+def test_every_lag_one_by_one_with_two_time_correlations_or_without(rng, monkeypatch, long, lost):
+    """The same bits; long trains of few photons are correlated without the sums of every pair of frames."""
+    monkeypatch.setattr("shotsieve.measure.event_lags.LONG", LENGTH if long else 512)
+    frames = rng.poisson(0.05, (TRAINS, LENGTH, 600)).astype("u1")
+    if lost:
+        frames[:, 1, 40:60] = NOT_VALID
+    one, other = new(two_time=False, strides=()), new(strides=())
+    for made in (one, other):
+        feed(made, frames, range(TRAINS * LENGTH))
+    np.testing.assert_array_equal(one.options.lag_frames, np.arange(LENGTH))
+    for name in ("g2", "intensity", "pixels", "flags"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+    np.testing.assert_array_equal(one.average.sums, other.average.sums)
+    labels = np.where((frames == NOT_VALID).any(axis=(0, 1)), -1, LABELS)
+    for train in range(TRAINS):
+        alone = shotsieve.g2(np.where(frames[train] == NOT_VALID, 0, frames[train]), labels, backend="cpu")
+        np.testing.assert_array_equal(one.g2[train], alone.per_train[0])
+    # Pixels that are lost are given as those of all frames, and so are in the way of no method.
+    assert {METHODS[code] for code in one.methods[0]} == {"event_lags" if long else "events"}
+    assert {METHODS[code] for code in other.methods[0]} == {"events"}

@@ -12,6 +12,7 @@ from .correlation_bins import CorrelationBins
 from .correlation_input import MOST_COUNT
 from .correlation_lags import ALL_EMPTY, NO_PIXELS, ONE_PIXEL
 from .multitau import LagScheme, multitau
+from .multitau import g2 as every_lag
 from .running_mean import RunningMean
 from .state import State, joined, under
 from .two_time import two_time
@@ -25,7 +26,7 @@ INCOMPLETE, OTHER_PULSES, LEFT_OUT = 16, 32, 64
 NOT_VALID = 255
 """Stands for a pixel without a value where there are counts."""
 
-METHODS = ("", "events", "matrix", "lags")
+METHODS = ("", "events", "matrix", "lags", "event_lags")
 """How sums are made, by the number that `TrainCorrelator` keeps; "" where there are none."""
 
 
@@ -42,6 +43,7 @@ class TrainOptions:
     each_pair : bool
         Each pair of frames has the pixels that are valid in both; else a train has those valid in all frames.
     lags : {"all", "lumma", "doubling"}
+        All is every lag, 0 to T - 1, one by one.
     two_time : bool
         Average two-time correlations.
     strides : tuple of int
@@ -211,10 +213,11 @@ class TrainCorrelator:
             self.flags[train] = (self.flags[train] & LEFT_OUT) | NO_PIXELS
             return
         how = {"valid": valid, "counts": self.options.counts, "backend": self.backend}
-        found = two_time(given, bins, **how) if self._needs_pairs else None
-        g2 = found.g2() if self.options.lags == "all" else multitau(
-            given, self.bins, scheme=self.options.lags, **how
-        )  # fmt: skip
+        found = two_time(given, bins, **how) if self.options.two_time else None
+        if self.options.lags != "all":
+            g2 = multitau(given, self.bins, scheme=self.options.lags, **how)
+        else:  # the same bits; without two-time correlations long trains need no sums of every pair of frames
+            g2 = every_lag(given, bins, **how) if found is None else found.g2()
         self.g2[train], self.intensity[train] = g2.per_train[0], g2.intensity[0]
         self.methods[0, train] = METHODS.index(g2.method)
         left_out = self.flags[train] & LEFT_OUT
@@ -233,10 +236,6 @@ class TrainCorrelator:
         self._baselines(train, frames, weight)
         if self.options.strides:
             self._earlier.append(frames)
-
-    @property
-    def _needs_pairs(self) -> bool:
-        return self.options.two_time or self.options.lags == "all"
 
     def _baselines(self, train: int, frames: np.ndarray, weight: np.ndarray) -> None:
         """Correlate a train with those before it."""

@@ -28,7 +28,7 @@ _FLAGS = (
 
 _METHOD = (
     "how the sums of the train were made: events (lists of them, below 0.1 photons per pixel), matrix (a "
-    "product), lags (lag by lag, multi-tau); empty where there are none"
+    "product), lags (lag by lag, multi-tau), event_lags (lag by lag, of lists); empty where there are none"
 )
 
 
