@@ -25,12 +25,15 @@ class UnfoldedResult(NamedTuple):
         Bits of the constants of that stage, and `found`.
     found : ndarray of uint32, shape (F, npix)
         Bits that the words and values themselves raise: 3, 11, 12, 21.
+    static : ndarray of uint32, shape (F, npix)
+        Bits of the constants of that stage; some may be those of `found`.
     """
 
     pixels: np.ndarray
     stage: np.ndarray
     mask: np.ndarray
     found: np.ndarray
+    static: np.ndarray
 
 
 def calibrate_unfolded(
@@ -129,7 +132,7 @@ def calibrate_unfolded(
     values = np.full((n_frames, n_pixels), np.nan)
     stages = np.zeros((n_frames, n_pixels), np.uint8)
     masks = np.full((n_frames, n_pixels), 1 << 3, np.uint32)
-    founds = masks.copy()
+    founds, statics = masks.copy(), np.zeros_like(masks)
     for frame, cell in enumerate(cell_row):
         if cell < 0:
             continue
@@ -228,5 +231,6 @@ def calibrate_unfolded(
         found[~np.isfinite(x)] |= 1 << 11
         found[np.isfinite(x) & (np.abs(x) > value_limit)] |= 1 << 12
         x[bad | (found != 0)] = np.nan
-        values[frame], stages[frame], masks[frame], founds[frame] = x, g, static | found, found
-    return UnfoldedResult(values, stages, masks, founds)
+        values[frame], stages[frame], masks[frame] = x, g, static | found
+        founds[frame], statics[frame] = found, static
+    return UnfoldedResult(values, stages, masks, founds, statics)
