@@ -29,6 +29,7 @@ using math::PixelResult;
 using math::PixelRules;
 
 constexpr std::int64_t kAhead = 4;  // spans from the one that is calibrated to the one that is fetched
+constexpr std::int64_t kPart = 32;  // pixels of a span that are calibrated alike
 
 // True when no digital level is above that of its pixel; 16 bits throughout, so that vectors hold the most.
 bool all_below_level(const std::uint16_t* __restrict digital, const std::uint16_t* __restrict level,
@@ -78,6 +79,18 @@ bool all_within_high(const Span& s, const PixelRules& rules) {
     left |= static_cast<float>(math::adc_of_word(adc[i], words)) > threshold[i] ? 1 : 0;
   }
   return left == 0 && seen >> words.adc_bits == 0;
+}
+
+// Bits of the parts of a span in which some pixel has left high gain.
+template <bool (*AllHigh)(const Span&, const PixelRules&)>
+std::uint32_t mixed_parts(const Span& s, const PixelRules& rules) {
+  std::uint32_t mixed = 0;
+  std::int64_t at = 0;
+  for (; at + kPart <= s.n; at += kPart) {
+    mixed |= (AllHigh(s.part(at, kPart), rules) ? 0u : 1u) << (at / kPart);
+  }
+  if (at < s.n) mixed |= (AllHigh(s.part(at, s.n - at), rules) ? 0u : 1u) << (at / kPart);
+  return mixed;
 }
 
 // Which stage all pixels of a span are in: a gain stage, or the only one of a table with one stage.
@@ -146,9 +159,9 @@ void calibrate_chosen(const ChosenSpan& s, const PixelRules& rules, FrameCounts&
 
 // How the spans of a call are calibrated, chosen once per call.
 struct Loops {
-  bool (*all_high_gain)(const Span&, const PixelRules&);  // null: every span is in the fixed stage
+  std::uint32_t (*mixed_parts)(const Span&, const PixelRules&);  // null: every span is in the fixed stage
   void (*uniform)(const Span&, const PixelRules&, FrameCounts&);
-  void (*choose)(const Span&, const PixelRules&, Chosen&);  // null where `all_high_gain` is
+  void (*choose)(const Span&, const PixelRules&, Chosen&);  // null where `mixed_parts` is
   void (*chosen)(const ChosenSpan&, const PixelRules&, FrameCounts&);
 };
 
@@ -160,15 +173,15 @@ Loops choose_loops(const CalibrateCall& c) {
     Loops loops{nullptr, calibrate_uniform<kHigh, Round, Photons, O>, cpu::choose<E, false>,
                 calibrate_chosen<Round, Photons, O>};
     if constexpr (E == Encoding::kWord || E == Encoding::kParallel) {
-      loops.all_high_gain = E == Encoding::kWord ? all_words_plain : all_within_high;
+      loops.mixed_parts = E == Encoding::kWord ? mixed_parts<all_words_plain> : mixed_parts<all_within_high>;
       return loops;
     } else {
       if (c.table_planes == math::kForcedPlanes) loops.choose = cpu::choose<E, true>;
       if (E == Encoding::kCode) {
-        loops.all_high_gain = all_codes_zero;
+        loops.mixed_parts = mixed_parts<all_codes_zero>;
         return loops;
       }
-      if (c.rules.fixed_stage < 0) loops.all_high_gain = all_below_threshold;
+      if (c.rules.fixed_stage < 0) loops.mixed_parts = mixed_parts<all_below_threshold>;
       if (c.rules.fixed_stage == 1) loops.uniform = calibrate_uniform<kMedium, Round, Photons, O>;
       if (c.rules.fixed_stage == 2) loops.uniform = calibrate_uniform<kLow, Round, Photons, O>;
       return loops;
@@ -209,9 +222,20 @@ Loops choose_loops(const CalibrateCall& c) {
   }
 }
 
-// Nearly every span is in high gain throughout and reads three planes of constants instead of eight. With
-// gain codes and a fixed lower stage no span is taken for granted, since a code 0 is then wrong.
-// `first` is the first pixel of the span in its frame.
+// Calls for each run of parts of a span of n pixels whose bits in `parts` are set.
+template <class Call>
+void for_runs(std::uint32_t parts, std::int64_t n, const Call& call) {
+  while (parts != 0) {
+    const int first = __builtin_ctz(parts);
+    const int count = __builtin_ctz(~(parts >> first));
+    parts &= ~(((1u << count) - 1) << first);
+    call(first * kPart, std::min(count * kPart, n - first * kPart));
+  }
+}
+
+// Nearly every span is in high gain throughout and reads three planes of constants instead of eight; where it
+// is not, most of its parts are. With gain codes and a fixed lower stage no part is taken for granted, since
+// a code 0 is then wrong. `first` is the first pixel of the span in its frame.
 void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& c,
                     const CellConstants& constants, std::int64_t frame, std::int64_t first) {
   FrameCounts& counts = c.counts[frame];
@@ -225,22 +249,29 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
     s.offsets = shifted;
     s.offset_step = kSpan;
   };
-  if (loops.all_high_gain == nullptr) {
+  if (loops.mixed_parts == nullptr) {
     const int stage = std::max(c.rules.fixed_stage, 0);  // a detector with one stage may be called adaptive
     shift(stage, stage);
     loops.uniform(s, c.rules, counts);
     return;
   }
-  if (c.rules.fixed_stage <= 0 && loops.all_high_gain(s, c.rules)) {
+  const std::uint32_t all = (1u << ((s.n + kPart - 1) / kPart)) - 1;
+  const std::uint32_t mixed = c.rules.fixed_stage <= 0 ? loops.mixed_parts(s, c.rules) : all;
+  if (mixed == 0) {
     shift(0, 0);
     loops.uniform(s, c.rules, counts);
     return;
   }
   constants.want_all(first % cpu::kTile, s.n);
   shift(0, 2);
-  Chosen chosen;
-  loops.choose(s, c.rules, chosen);
-  loops.chosen(chosen.span(s), c.rules, counts);
+  for_runs(all & ~mixed, s.n,
+           [&](std::int64_t at, std::int64_t n) { loops.uniform(s.part(at, n), c.rules, counts); });
+  for_runs(mixed, s.n, [&](std::int64_t at, std::int64_t n) {
+    const Span run = s.part(at, n);
+    Chosen chosen;
+    loops.choose(run, c.rules, chosen);
+    loops.chosen(chosen.span(run), c.rules, counts);
+  });
 }
 
 // The words of one tile of one frame, and its constants.

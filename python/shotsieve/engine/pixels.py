@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .blocks import Slot
     from .job import Job
 
-PASS_BYTES = 64_000_000
+PASS_BYTES = 1 << 26
 """Raw bytes of shots that are calibrated to pixels at once; bounds the memory of the pass."""
 
 

@@ -51,7 +51,7 @@ class RowDataset:
     Examples
     --------
     >>> data = RowDataset(group, "data", (512, 128), "<f4", compressed=False)    # doctest: +SKIP
-    >>> append_rows([(data, list(frames))])    # doctest: +SKIP
+    >>> append_rows([(data, list(frames))], pool)    # doctest: +SKIP
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class RowDataset:
         self.digests.append(digest)
 
 
-def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], threads: int | None = None) -> None:
+def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], pool: ThreadPoolExecutor) -> None:
     """Append the same number of rows to several datasets of one file.
 
     Compression and checksums run in threads. Chunks go to the file row by row, not dataset by dataset: so
@@ -155,8 +155,8 @@ def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], threads
     ----------
     jobs : list of (RowDataset, list of ndarray or bytes)
         Rows for each dataset; bytes were encoded before.
-    threads : int, optional
-        Number of threads; by default the cores this process may use.
+    pool : ThreadPoolExecutor
+        Of `encoders`; after an error it is shut down.
 
     Raises
     ------
@@ -169,13 +169,12 @@ def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], threads
 
     Examples
     --------
-    >>> append_rows([(mask, list(masks)), (gain, list(gains))])    # doctest: +SKIP
+    >>> with encoders() as pool:    # doctest: +SKIP
+    ...     append_rows([(mask, list(masks)), (gain, list(gains))], pool)
     """
-    if threads is None:
-        threads = usable_cpus()
     rows = list(zip(*(rows for _, rows in jobs), strict=True))
     # A hand-over between threads costs as much as a row; fewer rows than that leave threads idle.
-    run = min(ROWS_AT_ONCE, max(1, len(rows) // (2 * threads)))
+    run = min(ROWS_AT_ONCE, max(1, len(rows) // (2 * usable_cpus())))
 
     def encode(first: int) -> list[list[tuple[bytes | np.ndarray, bytes]]]:
         return [
@@ -183,14 +182,25 @@ def append_rows(jobs: list[tuple[RowDataset, list[np.ndarray | bytes]]], threads
             for of_all in rows[first : first + run]
         ]
 
-    # A pool per call costs well under a millisecond, and none is left standing to hang in a forked child.
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            encoded = chain.from_iterable(pool.map(encode, range(0, len(rows), run)))
-            starts = [d.grow(len(rows)) for d, _ in jobs]
-            for number, chunks in enumerate(encoded):
-                for (dataset, _), start, chunk in zip(jobs, starts, chunks, strict=True):
-                    dataset.store(start + number, *chunk)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    try:
+        encoded = chain.from_iterable(pool.map(encode, range(0, len(rows), run)))
+        starts = [d.grow(len(rows)) for d, _ in jobs]
+        for number, chunks in enumerate(encoded):
+            for (dataset, _), start, chunk in zip(jobs, starts, chunks, strict=True):
+                dataset.store(start + number, *chunk)
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+
+
+def encoders() -> ThreadPoolExecutor:
+    """Return threads for `append_rows`: one pool for the files of a call, since to start a thread takes a
+    millisecond where all cores are at work; none is left standing to hang in a forked child.
+
+    Examples
+    --------
+    >>> with encoders() as pool:
+    ...     pool.submit(len, "abc").result()
+    3
+    """
+    return ThreadPoolExecutor(usable_cpus(), thread_name_prefix="shotsieve-encode")

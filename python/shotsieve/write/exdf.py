@@ -17,7 +17,7 @@ from ..sources.parallel_gain import in_thirds
 from . import litpx, reduction
 from .carried import carry_frame_columns, carry_groups
 from .cell_rows import CellDataset, TrainCells
-from .chunks import RowDataset, append_rows
+from .chunks import RowDataset, append_rows, encoders
 from .content import check_content
 from .exdf_file import ExdfFile
 from .hdf5 import EarlySync, sync_all
@@ -220,18 +220,19 @@ class ReducedRunWriter:
     ) -> None:
         planes = planes_of(self.detector, frames)
         self._early.begin(file.path for file in self._files.values())
-        for m in self.modules:
-            rows = np.flatnonzero(present[:, m])
-            if self._whole_trains:
-                rows = rows.reshape(-1, self._cells)
-            elif m in self._places:
-                self._places[m].add(shots[rows])
-            if m in self._thirds:
-                trains = self.source.shots.train_id[shots[rows]]
-                self._append_thirds(m, self._thirds[m].add(trains, frames["raw"][rows, m]))
-                continue
-            jobs = [(self._data[m][n], self._rows(n, array, m, rows, encoded)) for n, array in planes.items()]
-            self._append(m, jobs)
+        with encoders() as pool:
+            for m in self.modules:
+                rows = np.flatnonzero(present[:, m])
+                if self._whole_trains:
+                    rows = rows.reshape(-1, self._cells)
+                elif m in self._places:
+                    self._places[m].add(shots[rows])
+                if m in self._thirds:
+                    trains = self.source.shots.train_id[shots[rows]]
+                    self._append_thirds(m, self._thirds[m].add(trains, frames["raw"][rows, m]), pool)
+                    continue
+                jobs = [(self._data[m][n], self._rows(n, a, m, rows, encoded)) for n, a in planes.items()]
+                self._append(m, jobs, pool)
 
     def finish(self, table: Table | None = None) -> list[Path]:
         """Write labels, index, measures of all shots and provenance; put every file on the disk.
@@ -268,7 +269,8 @@ class ReducedRunWriter:
         for m in self.modules:
             mine = self._kept.of_module(m)
             if m in self._thirds:
-                self._append_thirds(m, self._thirds[m].rest())
+                with encoders() as pool:
+                    self._append_thirds(m, self._thirds[m].rest(), pool)
             try:
                 self._finish_images(m, self._stored(m, self._images.of_module(m)))
                 self._finish_reduction(m, mine, table)
@@ -276,10 +278,9 @@ class ReducedRunWriter:
                     self._lists.finish(m, mine)
                 name, file = self.source_name(self.source.modules[m]), self._files[m]
                 if lit is not None:
-                    unit = str(self.params.get("intensity_unit", self.unit))
-                    by_train = self.detector.layout == "trains"
-                    cell_key, cells = self.detector.cell_key or litpx.CELL, self._cells if by_train else 0
-                    litpx.write(file, name, lit, m, cell_key, cells, unit)
+                    unit, key = str(self.params.get("intensity_unit", self.unit)), self.detector.cell_key
+                    cells = self._cells if self.detector.layout == "trains" else 0
+                    litpx.write(file, name, lit, m, key or litpx.CELL, cells, unit)
                 if self._others:
                     carry_groups(file, self.source, m, name, auxiliary=self.content == "raw")
                 if self._legacy_names:
@@ -348,16 +349,15 @@ class ReducedRunWriter:
 
     # ------------------------------------------------------------------ appending
 
-    def _append(self, m: int, jobs: list) -> None:
+    def _append(self, m: int, jobs: list, pool: Any) -> None:
         try:
-            append_rows(jobs)
+            append_rows(jobs, pool)
             self._files[m].check()
         except (OSError, RuntimeError) as err:
             raise OutputError(f"{self._files[m].path}: frames could not be written ({err})") from err
 
-    def _append_thirds(self, m: int, frames: Iterable[np.ndarray]) -> None:
-        (dataset,) = self._data[m].values()
-        self._append(m, [(dataset, list(frames))])
+    def _append_thirds(self, m: int, frames: Iterable[np.ndarray], pool: Any) -> None:
+        self._append(m, [(self._data[m][self.detector.planes[0]], list(frames))], pool)
 
     def _stored(self, m: int, kept: np.ndarray) -> np.ndarray:
         """Return the shot of every frame of the file."""
