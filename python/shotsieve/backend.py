@@ -135,7 +135,7 @@ def _make_cpu() -> Backend:
 
 
 class GpuNotUsable(BackendUnavailable):
-    """There is a GPU, and something else stands in the way."""
+    """There is a GPU, or may be one, and something else stands in the way."""
 
     def __init__(self, text: str, after_fork: bool = False) -> None:
         super().__init__(text)
@@ -153,15 +153,14 @@ def _make_cuda() -> Backend:
         raise BackendUnavailable(
             f"{_missing('_cuda', error)}. Install the CUDA toolkit and build with SHOTSIEVE_CUDA=ON."
         ) from error
+    from .device import AFTER_FORK, CupyDevice
+
     if _first_cuda_pid not in (None, os.getpid()):
-        raise GpuNotUsable(
-            "CUDA was used before this process was forked, and cannot be used after a fork. "
-            "Start worker processes with the 'spawn' method.",
-            after_fork=True,
-        )
+        raise GpuNotUsable(AFTER_FORK, after_fork=True)
     devices, name, reason = native.probe()
     if devices == 0:
-        raise BackendUnavailable(f"no usable GPU: {reason}")
+        error = BackendUnavailable if _no_gpu(reason) else GpuNotUsable
+        raise error(f"no usable GPU: {reason}")
     try:
         import cupy
     except ImportError as error:
@@ -171,10 +170,13 @@ def _make_cuda() -> Backend:
         ) from error
     if not cupy.cuda.is_available():
         raise GpuNotUsable("CuPy finds no usable GPU; see 'python -c \"import cupy; cupy.show_config()\"'.")
-    from .device import CupyDevice
-
     _first_cuda_pid = os.getpid()
     return Backend("cuda", native, CupyDevice(), name, usable_cpus())
+
+
+def _no_gpu(reason: str) -> bool:
+    """Whether what a probe says means that there is none, and nothing that anybody has to mend."""
+    return reason.startswith("cudaErrorNoDevice") or "driver API not found" in reason
 
 
 def _make_emu() -> Backend:
@@ -238,7 +240,7 @@ def _auto() -> Backend:
     except GpuNotUsable as error:
         if error.after_fork:
             raise
-        tell(f"there is a GPU, but it is not used: {error}", once=True)
+        tell(f"the GPU is not used: {error}", once=True)
     except BackendUnavailable:
         pass  # there is no GPU, or this build has no CUDA: `shotsieve info` says which
     return get("cpu")

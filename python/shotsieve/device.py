@@ -8,6 +8,7 @@ pipeline is written once and tested where there is no GPU.
 from __future__ import annotations
 
 import math
+import os
 import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
@@ -15,9 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .errors import NoRoom
+from .errors import BackendUnavailable, NoRoom
 
 CACHE_LINE = 64
+_NO_MEMORY = 2  # cudaErrorMemoryAllocation
+
+AFTER_FORK = (
+    "CUDA was used before this process was forked, and cannot be used after a fork. Start worker processes "
+    "with the 'spawn' method."
+)
 
 
 class Device(Protocol):
@@ -174,12 +181,18 @@ class CupyDevice:
         import cupyx
         import cupyx.profiler
 
-        self._cupy = cupy
+        self._cupy, self._pid = cupy, os.getpid()
         self._empty_pinned = cupyx.empty_pinned
         # Some builds of CuPy come without NVTX, and their ranges are an error.
         self._range = cupyx.profiler.time_range if cupy.cuda.nvtx.available else nullcontext
 
+    def _check_process(self) -> None:
+        """Refuse what was made before a fork: CUDA answers there with errors that name no cause, or hangs."""
+        if os.getpid() != self._pid:
+            raise BackendUnavailable(AFTER_FORK)
+
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Any:
+        self._check_process()
         try:
             array = self._cupy.empty(shape, dtype)
         except self._cupy.cuda.memory.OutOfMemoryError:
@@ -190,12 +203,20 @@ class CupyDevice:
         return array
 
     def empty_pinned(self, shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-        return self._empty_pinned(shape, dtype)
+        self._check_process()
+        try:
+            return self._empty_pinned(shape, dtype)
+        except self._cupy.cuda.runtime.CUDARuntimeError as error:
+            if error.status != _NO_MEMORY:
+                raise
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            raise NoRoom(f"the host has no room for another {size / 1e6:.1f} MB of pinned memory") from None
 
     def twin(self, pinned: np.ndarray) -> Any:
         return self.empty(pinned.shape, pinned.dtype)
 
     def stream(self) -> Any:
+        self._check_process()
         return self._cupy.cuda.Stream(non_blocking=True)
 
     def given_stream(self, stream: Any) -> Any:
@@ -209,6 +230,7 @@ class CupyDevice:
         return self._cupy.cuda.ExternalStream(stream)
 
     def handle(self, stream: Any) -> int:
+        self._check_process()  # every kernel asks for it
         return stream.ptr
 
     def to_device(self, target: Any, source: np.ndarray, stream: Any) -> None:
@@ -246,6 +268,7 @@ class CupyDevice:
         return self._range(f"shotsieve {name}")
 
     def record(self, stream: Any) -> Any:
+        self._check_process()
         event = self._cupy.cuda.Event(block=True, disable_timing=True)
         event.record(stream)
         return event

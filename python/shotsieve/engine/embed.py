@@ -29,6 +29,7 @@ from .pattern import check_run, family_of, mode_told, one_train, refuse_undeclar
 from .pending import Pending, without_frames
 from .ring import run_ring
 from .selection import selection_of
+from .settle import settle
 from .stream import Block, BlockResult, StreamRunner, blocks_of
 from .user import UserStage
 
@@ -213,7 +214,7 @@ class Engine(EngineSums):
             self._runner.fill(slot, block)
             self._runner.submit(slot, block)
         except BaseException:
-            self._settle()  # something of it may be queued
+            settle(self.backend.device, self._slots, failed=True)  # something of it may be queued
             raise
         self._free.popleft()
         self._flying.append((slot, block, pending))
@@ -258,7 +259,7 @@ class Engine(EngineSums):
         """
         self._check_open()
         self.flush()
-        self._running = True
+        self._running = failed = True
         try:
             runner = self._runner
             self._ring = run_ring(
@@ -267,10 +268,11 @@ class Engine(EngineSums):
             for result in self._ring:
                 self._tell(result)
                 yield result
+            failed = False
         finally:
             self._ring.close()
-            self._settle()
             self._running = False
+            settle(self.backend.device, self._slots, failed)
 
     # ------------------------------------------------------------------ end
 
@@ -292,7 +294,7 @@ class Engine(EngineSums):
             return
         if self._running:
             self._ring.close()
-        self._settle()
+        settle(self.backend.device, self._slots, failed=True)  # what is given up may have failed
         gone = BadInput("the engine was closed before this block was collected")
         for _, _, pending in self._flying:
             pending._answer = gone
@@ -337,7 +339,7 @@ class Engine(EngineSums):
             pending._answer = self._runner.collect(slot, block)
         except BaseException as error:
             pending._answer = error
-            self._settle()
+            settle(self.backend.device, self._slots, failed=True)
             if not isinstance(error, Exception):
                 raise
             # It is told to who asks for this block, not to who happens to collect it. Meanwhile it must not
@@ -355,11 +357,6 @@ class Engine(EngineSums):
     def _tell(self, result: BlockResult) -> None:
         if self._on_result is not None:
             self._on_result(result)
-
-    def _settle(self) -> None:
-        """Wait for all that is queued, so that no buffer is used again before."""
-        for slot in self._slots:
-            self.backend.device.wait(self.backend.device.record(slot.stream))
 
     def _blocks(self, source: Any) -> Iterator[Block]:
         if is_run(source):

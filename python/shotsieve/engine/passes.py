@@ -15,6 +15,7 @@ from ..write.part import Part
 from .blocks import BlockRunner, Slot
 from .parts import blocks_of
 from .ring import run_ring
+from .settle import settle
 from .slot_times import join
 from .state import put_rows, put_sums, rows_of, sums_of
 
@@ -121,7 +122,8 @@ class Pass:
                 if not self.slots:
                     raise NoRoom(
                         f"{lack}, and blocks of {size / 1e6:.1f} MB are the smallest that this run can be "
-                        "cut into: take fewer modules or cells ([select]), or a device with more memory"
+                        "cut into: take fewer modules or cells ([select]), packed constants ([calibrate] "
+                        "packed_constants = true), or a device with more memory"
                     )
                 break
             size, cut = size // 2, smaller
@@ -152,7 +154,7 @@ class Pass:
         measures : bool
             Something is measured on the way, which complete parts tell of.
         """
-        slots = self.slots
+        slots, failed = self.slots, True
         try:
             done = self._resume(measures)
             for part, blocks in self.parts[done:]:
@@ -160,10 +162,10 @@ class Pass:
             for name, seconds in self.runner.clock.seconds.items():
                 self.job.seconds[name] = self.job.seconds.get(name, 0.0) + seconds
             join(self.job.slot_times, [slot.times for slot in slots])
+            failed = False
         finally:
             # Work may still be queued after an error; its buffers must not be reused before it is done.
-            for slot in slots:
-                self.backend.device.wait(self.backend.device.record(slot.stream))
+            settle(self.backend.device, slots, failed)
 
     def _resume(self, measures: bool) -> int:
         """Take what complete parts tell; return their number."""
