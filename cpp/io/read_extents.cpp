@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstring>
 #include <mutex>
+#include <numeric>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -15,9 +16,11 @@
 namespace shotsieve::io {
 namespace {
 
-constexpr int kMaxPieces = 64;                 // pieces of one preadv; well below IOV_MAX (1024)
-constexpr std::int64_t kMaxBytes = 8LL << 20;  // of one preadv: large enough for GPFS blocks, small enough
-                                               // that a few hundred MB still spread evenly over threads
+constexpr int kMaxPieces = 64;  // pieces of one preadv; well below IOV_MAX (1024)
+// Of one preadv: large enough for the blocks of a parallel file system, and less where threads would be idle.
+constexpr std::int64_t kMaxBytes = 8LL << 20;
+constexpr std::int64_t kMinBytes = 1LL << 20;
+constexpr int kRunsPerThread = 2;  // so that a slow one does not keep all waiting
 
 // Extents [begin, end) that are consecutive in the file.
 struct Run {
@@ -36,12 +39,17 @@ void check(const Extents& e, std::int64_t dest_bytes) {
   }
 }
 
-std::vector<Run> merge(const Extents& e) {
+std::int64_t bytes_of_run(const Extents& e, int threads) {
+  const std::int64_t all = std::accumulate(e.nbytes, e.nbytes + e.count, std::int64_t{0});
+  return std::clamp(all / (std::int64_t{kRunsPerThread} * std::max(threads, 1)), kMinBytes, kMaxBytes);
+}
+
+std::vector<Run> merge(const Extents& e, std::int64_t most) {
   std::vector<Run> runs;
   std::int64_t bytes = 0;
   for (std::int64_t i = 0; i < e.count; ++i) {
     const bool joins = !runs.empty() && e.file_offset[i] == e.file_offset[i - 1] + e.nbytes[i - 1] &&
-                       i - runs.back().begin < kMaxPieces && bytes + e.nbytes[i] <= kMaxBytes;
+                       i - runs.back().begin < kMaxPieces && bytes + e.nbytes[i] <= most;
     if (joins) {
       runs.back().end = i + 1;
       bytes += e.nbytes[i];
@@ -92,7 +100,7 @@ void read_run(int fd, const std::string& name, const Extents& e, Run run, std::u
 void read_extents(int fd, const std::string& name, const Extents& extents, std::uint8_t* dest,
                   std::int64_t dest_bytes, int threads) {
   check(extents, dest_bytes);
-  const std::vector<Run> runs = merge(extents);
+  const std::vector<Run> runs = merge(extents, bytes_of_run(extents, threads));
   std::atomic<std::size_t> next{0};
   std::atomic<bool> failed{false};
   std::exception_ptr error;

@@ -51,6 +51,19 @@ def test_any_extents_arrive(blob, cuts, threads, order):
     assert (out == expected).all()
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3, 16])
+def test_a_long_row_of_frames_is_cut_for_every_number_of_threads(tmp_path, threads):
+    """Many megabytes that follow each other, and go apart from each other."""
+    frame, count = 262_144, 41
+    data = np.random.default_rng(8).integers(0, 256, frame * count).astype("u1")
+    (path := tmp_path / "frames.bin").write_bytes(data.tobytes())
+    order = np.random.default_rng(9).permutation(count)
+    out = np.zeros((count, frame), "u1")
+    at = np.arange(count) * frame
+    _io.read_extents(path, at, order * frame, np.full(count, frame), out, threads)
+    np.testing.assert_array_equal(out[order], data.reshape(count, frame))
+
+
 def test_path_text_and_descriptor(blob):
     path, data = blob
     fd = os.open(path, os.O_RDONLY)
