@@ -125,26 +125,6 @@ def test_words_in_lent_memory_are_not_copied(
     assert of_another.frames["data"].tobytes() == results[0].frames["data"].tobytes()
 
 
-def test_a_stage_of_ones_own(embedded, embedded_source, reduced, backend_name):
-    def brightest(frames):
-        assert frames.shape[1:] == (16, 512, 128)
-        flat = frames.reshape(len(frames), -1)
-        values = np.array([np.nanmax(np.asarray(frame)) for frame in getattr(flat, "get", lambda: flat)()])
-        return {"brightest": values}
-
-    sections = SECTIONS | {"keep": {"rule": "brightest > 50"}}
-    stage = UserStage("mine", brightest, {"brightest": "largest pixel"})
-    with make(embedded, embedded_source, backend_name, embedded.recipe(**sections), stages=[stage]) as engine:
-        results = list(engine.run(embedded_source))
-    values = np.concatenate([result.table.columns["brightest"] for result in results])
-    fates = np.concatenate([result.table.fate for result in results])
-    assert np.array_equal(fates == 0, values > 50)
-    assert 0 < (values > 50).sum() < len(values)
-    for result in results:
-        for k, row in enumerate(result.kept):
-            assert np.nanmax(result.frames["data"][k]) == np.float32(result.table.columns["brightest"][row])
-
-
 def test_columns_and_selection(embedded, embedded_source):
     sections = SECTIONS | {
         "select": {"rule": "pulse_energy > 1"},
