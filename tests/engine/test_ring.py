@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 
 import pytest
 import shotsieve
 from shotsieve import backend as backends
-from shotsieve.emulated import EmulatedDevice
 from shotsieve.engine.blocks import BlockRunner
 from shotsieve.engine.ring import run_ring
 from shotsieve.engine.writers import KeptWriters
@@ -17,6 +15,8 @@ from shotsieve.errors import BackendUnavailable
 from shotsieve.simulate import SpiParameters
 from shotsieve.simulate.constants import constants_in_memory
 from shotsieve.simulate.memory import build, spi_source
+
+from .waits import skip_waits_of
 
 
 class Steps:
@@ -216,22 +216,6 @@ def test_a_slow_disk_holds_reading_back(reduce_small, monkeypatch):
     assert told == {"filled": 6, "done": 6}
     assert ahead
     assert max(ahead) <= 2
-
-
-def skip_waits_of(monkeypatch: pytest.MonkeyPatch, caller: str) -> list[str]:
-    """Let waits that one function of the engine asks for do nothing; return where they are noted."""
-    skipped = []
-    wait = EmulatedDevice.wait
-
-    def maybe_wait(self: EmulatedDevice, event: int) -> None:
-        if sys._getframe(1).f_code.co_name != caller:
-            wait(self, event)
-            return
-        skipped.append(caller)
-        self._native.event_destroy(event)
-
-    monkeypatch.setattr(EmulatedDevice, "wait", maybe_wait)
-    return skipped
 
 
 def test_the_engine_is_right_in_any_order_that_waits_allow(backend_name, reduce_small):
