@@ -18,6 +18,7 @@ from .calibrate import (
     queue_calibration,
 )
 from .calibrated_frames import IMAGES, OUTPUTS, CalibratedFrames
+from .constants.conditions import check_told
 from .constants.container import Constants
 from .constants.steps import Steps
 from .errors import BadInput, nearest
@@ -75,20 +76,24 @@ class Calibrator:
     constants_cache : path-like or None
         Folder in which folded constants are kept; see `shotsieve.folded_cache`. None: what
         ``SHOTSIEVE_CONSTANTS_CACHE`` names, if anything.
+    force : bool
+        Accept constants whose conditions disagree with `gain_mode`, `parallel_gain` or `photon_energy_kev`;
+        what disagrees is then in `notes`.
 
     Attributes
     ----------
     modules : tuple of int
     unit : str
     notes : list of str
-        Steps that were switched off, since the constants do not have what they need.
+        Steps that were switched off, since the constants do not have what they need; conditions that disagree
+        and were forced.
     frame_shape : (int, int, int, int)
         (modules, planes, ss, fs) of the raw words of a shot; (modules, planes, strips) in one dimension.
 
     Raises
     ------
     BadInput
-        If constants, modules, units, steps or backend do not fit together.
+        If constants, their conditions, modules, units, steps or backend do not fit together.
 
     Examples
     --------
@@ -114,6 +119,7 @@ class Calibrator:
         backend: str | Backend = "auto",
         masks: StaticMask | None = None,
         constants_cache: str | os.PathLike[str] | None = None,
+        force: bool = False,
     ) -> None:
         family = None if detector is None else detectors.load(detector)
         if not isinstance(constants, Constants):
@@ -125,7 +131,12 @@ class Calibrator:
         self.modules = tuple(constants.modules if modules is None else (int(m) for m in modules))
         if not self.modules or len(set(self.modules)) < len(self.modules):
             raise BadInput(f"{WHO}: modules {self.modules}: expected different numbers, at least one")
+        self.detector.fixed_stage(gain_mode)  # refuses a mode that does not exist, before it is compared
         steps, self.notes = steps.for_constants(self.detector, constants)
+        told = {"parallel_gain": parallel_gain, "photon_energy_kev": photon_energy_kev}
+        if self.detector.stages > 1:  # else there is nothing to tell a mode of
+            told["gain_mode"] = gain_mode
+        self.notes += check_told(constants, told, force)
         self.unit = steps.unit(unit)
         cells = np.unique(np.asarray(constants.cell_ids if cells is None else cells, "i4"))
         self.tables = tables_of(

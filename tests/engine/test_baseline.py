@@ -53,7 +53,7 @@ def test_what_cannot_be_done_is_refused(frames):
     _, constants = frames
     steps = Steps(blc_noise=True)
     with pytest.raises(BadInput, match="looks at pixels in high gain"):
-        shotsieve.Calibrator(constants, [3], steps=steps, gain_mode="fixed_medium", backend="cpu")
+        shotsieve.Calibrator(constants, [3], steps=steps, gain_mode="fixed_medium", force=True, backend="cpu")
     names = ("offset", "thresholds", "relative_gain", "mg_baseline", "adu_per_kev")
     without = Constants.from_arrays("AGIPD1M", {n: {3: constants.load(n, 3)} for n in names})
     with pytest.raises(BadInput, match="needs the noise"):

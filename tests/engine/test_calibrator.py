@@ -192,6 +192,56 @@ def test_bad_input(frames, change, words):
         frames.calibrator(**options)(**call)
 
 
+@pytest.mark.parametrize(
+    ("known", "options", "words"),
+    [
+        ({"gain_mode": "fixed_medium"}, {}, "gain_mode: given is 'adaptive', .* taken with 'fixed_medium'"),
+        ({"gain_mode": "adaptive"}, {"gain_mode": "fixed_high"}, "given is 'fixed_high', .* 'adaptive'"),
+        (
+            {"gain_mode": ["fixed_medium", "fixed_low"]},
+            {"gain_mode": "fixed_high"},
+            "taken with 'fixed_medium' or 'fixed_low'",
+        ),
+        ({"photon_energy_kev": 12.0}, {}, "photon_energy_kev: given is 9.3, .* taken with 12"),
+    ],
+)
+def test_constants_of_other_conditions(frames, known, options, words):
+    """They are refused, as an engine refuses them; forced, they are told in the notes."""
+    arrays = {name: {m: frames.constants.load(name, m) for m in MODULES} for name in frames.constants.names}
+    family = frames.constants.detector
+    other = Constants.from_arrays(family, arrays, conditions=known)
+    options = {"modules": MODULES, "photon_energy_kev": 9.3, "backend": "cpu"} | options
+    with pytest.raises(BadInput, match=f"under other conditions than those given: .*{words}.*force=True"):
+        Calibrator(other, **options)
+    with pytest.raises(BadInput, match=words):
+        calibrate_frames(frames.raw[:1], frames.cells[:1], other, **options)
+    [note] = Calibrator(other, force=True, **options).notes
+    assert note.startswith("forced: the constants were taken under other conditions than those given: ")
+    # What either side does not know is not compared, and neither are conditions of a run.
+    unknown = Constants.from_arrays(family, arrays, conditions={"cells": 4, "rate_mhz": 0.5})
+    assert Calibrator(unknown, **options).notes == []
+
+
+def test_parallel_gain_of_constants_is_compared():
+    zeros = {0: np.zeros((3, 1, 256, 256), "f4")}
+    arrays = {"offset": zeros, "noise": zeros}
+    known = {"parallel_gain": 1}
+    constants = Constants.from_arrays("LPD1M", arrays, conditions=known)
+    steps = Steps(relative_gain=False, ff_map=False, gain_amp_map=False, xray_gain=False)
+    options = {"steps": steps, "backend": "cpu"}
+    assert Calibrator(constants, **options).frame_shape == (1, 3, 256, 256)
+    assert Calibrator(constants, parallel_gain=True, **options).notes == []
+    with pytest.raises(BadInput, match="parallel_gain: given is 0, the constants were taken with 1"):
+        Calibrator(constants, parallel_gain=False, **options)
+
+
+def test_one_gain_stage_has_no_mode_to_disagree():
+    offset = {0: np.zeros((1, 1, 704, 768), "f4")}
+    constants = Constants.from_arrays("EPIX100", {"offset": offset}, conditions={"gain_mode": "fixed_high"})
+    calibrate = Calibrator(constants, backend="cpu")
+    assert not any("forced" in note for note in calibrate.notes)
+
+
 def test_no_shots(frames):
     found = frames.calibrator()(np.zeros((0, 2, 2, 512, 128), "u2"), [], ALL)
     assert found.data.shape == (0, 2, 512, 128)

@@ -307,13 +307,15 @@ class Constants:
         if self.detector.name != detector.name:
             raise BadInput(f"The constants are of {self.detector.name}, but the detector is {detector.name}.")
 
-    def check_conditions(self, mode: object) -> list[str]:
+    def check_conditions(self, mode: object, who: str = "the run has") -> list[str]:
         """Return where the operating mode of a run disagrees with the conditions of the constants.
 
         Parameters
         ----------
         mode : OperatingMode
             Or anything with attributes named as the conditions; None and absent ones are not compared.
+        who : str
+            Who tells the mode, as the sentences say it.
 
         Returns
         -------
@@ -340,9 +342,7 @@ class Constants:
             else:
                 same = abs(float(value) - float(own)) <= _TOLERANCE.get(name, 0)
             if not same:
-                found.append(
-                    f"{name}: the run has {_shown(value)}, the constants were taken with {_shown(own)}"
-                )
+                found.append(f"{name}: {who} {_shown(value)}, the constants were taken with {_shown(own)}")
         return found
 
     def save(self, path: str | os.PathLike[str], *, compression: str | None = "gzip") -> Path:
