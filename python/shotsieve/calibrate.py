@@ -161,6 +161,8 @@ class Tables:
         Of packed constants: bound of what a value in high gain may be off, in the unit of the values.
     sha256 : str or None
         Of ``table``, where it is known already; see `shotsieve.folded_cache.constants_checksum`.
+    crossed : int
+        Pixels of all rows whose thresholds are out of order; see `shotsieve.constants.fold.FoldedModule`.
     """
 
     table: np.ndarray
@@ -172,6 +174,7 @@ class Tables:
     most_together: int = MAX_GROUP
     packed_error: float = 0.0
     sha256: str | None = None
+    crossed: int = 0
 
     @classmethod
     def of_corrected(cls, modules: int, pixels: int, cell_id: np.ndarray, bad_bits: int) -> Tables:
@@ -259,7 +262,7 @@ def make_tables(
     mask = np.empty((len(holders) * len(cells), detector.stages, detector.pixels), "u4")
     wanted, linear = steps.for_detector(detector).linearise, []
     limits = PackingLimits.of(detector, gain_mode, wanted, unit, photon_energy_kev)
-    used, error = 0, 0.0
+    used, error, crossed = 0, 0.0, 0
     for at in holders:
         folded = fold(
             constants,
@@ -286,10 +289,13 @@ def make_tables(
         if not every:
             mask[rows] = folded.mask[known]
         row_of[at, known] = rows
+        crossed += int(folded.crossed.sum())
         used += len(known)
         if wanted and known.size:
             linear.append(linear_rows(constants, detector, modules[at], cells[known]))
-    tables = Tables(table[:used], mask[:used], row_of, cells, steps.all_bad_bits(), packed_error=error)
+    tables = Tables(
+        *(table[:used], mask[:used], row_of, cells, steps.all_bad_bits()), packed_error=error, crossed=crossed
+    )
     return replace(tables, linear=np.concatenate(linear)) if wanted and used else tables
 
 
@@ -386,14 +392,7 @@ def queue_calibration(
     >>> queue_calibration(backend, raw, frames, groups, table, counts, params)  # doctest: +SKIP
     """
     backend.native.calibrate_count(
-        raw,
-        frames,
-        groups,
-        table,
-        counts,
-        pixels,
-        stage,
-        candidates,
+        *(raw, frames, groups, table, counts, pixels, stage, candidates),
         **backend.on(stream),
         **params.kernel_args(),
         **({} if shifts is None else shifts.kernel_args()),

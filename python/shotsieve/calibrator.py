@@ -20,6 +20,7 @@ from .calibrate import (
 from .calibrated_frames import IMAGES, OUTPUTS, CalibratedFrames
 from .constants.conditions import check_told
 from .constants.container import Constants
+from .constants.examine import told_crossed
 from .constants.steps import Steps
 from .errors import BadInput, nearest
 from .folded_cache import tables_of
@@ -86,7 +87,7 @@ class Calibrator:
     unit : str
     notes : list of str
         Steps that were switched off, since the constants do not have what they need; conditions that disagree
-        and were forced.
+        and were forced; pixels whose thresholds are out of order.
     frame_shape : (int, int, int, int)
         (modules, planes, ss, fs) of the raw words of a shot; (modules, planes, strips) in one dimension.
 
@@ -151,6 +152,7 @@ class Calibrator:
             masks,
             cache=constants_cache,
         )
+        self.notes += told_crossed(self.tables.crossed, steps.for_detector(self.detector))
         to_photon = photons_per_unit(self.unit, photon_energy_kev)
         self._threshold = self._lit(lit_threshold, photon_energy_kev, constants, gain_mode)
         self._high = float("nan")

@@ -75,11 +75,15 @@ class FoldedModule(NamedTuple):
         False for a cell without constants, or with none worth anything (all pixels without an offset or with
         the bit NO_DARK_DATA): NaN throughout, and the bit NO_DARK_DATA in the mask. Such a cell has no row
         for a kernel: counting its frames would say 0 where nothing is known.
+    crossed : ndarray of int64, shape (C,)
+        Pixels of a known cell whose threshold to low gain is below the one to medium gain, though no bit of
+        the mask took them out already.
     """
 
     table: np.ndarray
     mask: np.ndarray
     known: np.ndarray
+    crossed: np.ndarray
 
 
 def table_planes(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> int:
@@ -242,6 +246,7 @@ def fold(
     known &= all(constants.has(name, module) for name in names)
     rows = np.flatnonzero(known)
     mask[~known] = 0
+    crossed = np.zeros(len(cell_ids), np.int64)
     # Whole modules are loaded at once, since the facility's files hold the cells of a pixel side by side.
     loaded = {}
     if rows.size:
@@ -264,6 +269,8 @@ def fold(
         bits = bits | np.where(wide_pixels, np.uint32(BadPixels.NON_STANDARD_SIZE), np.uint32(0))
         if masks is not None:
             bits = bits | masks.of(module, cell_ids[part])
+        if "thresholds" in arrays:
+            bits, crossed[part] = _flag_crossed(*arrays["thresholds"], bits, steps)
         if steps.mask_noisy_adc:
             block = parse_block(steps.noisy_adc_block, detector.shape)
             bits = flag_noisy(bits, detector.shape, block, steps.noisy_adc_threshold, steps.bad_bits)
@@ -271,13 +278,31 @@ def fold(
         _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, detector.adc_max)
         mask[part] = bits.swapaxes(0, 1)
         known[part] = _worth(wide.get("offset"), bits, detector.fixed_stage(gain_mode))
+        crossed[part] *= known[part]
 
     with ThreadPoolExecutor(usable_cpus()) as pool:
         for _ in pool.map(fold_some, range(0, rows.size, step)):
             pass
     table[~known] = NAN
     mask[~known] |= np.uint32(BadPixels.NO_DARK_DATA)
-    return FoldedModule(table, mask, known)
+    return FoldedModule(table, mask, known, crossed)
+
+
+def _flag_crossed(
+    low: np.ndarray, high: np.ndarray, bits: np.ndarray, steps: Steps
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bits with those of crossed thresholds, and how many pixels of each cell no bit told before.
+
+    With the rule of the gap they stay in use up to medium gain, as at the facility. Without it they would go
+    from high to low gain at once, whatever the pixel did: its levels are not told apart.
+    """
+    crossed = high < low
+    reached = 1 if steps.low_medium_gap else 2  # the stage that comes after high gain
+    untold = crossed & (bits[reached] & np.uint32(steps.all_bad_bits()) == 0)
+    if not steps.low_medium_gap:
+        bits = bits.copy()
+        bits[1:] |= np.where(crossed, np.uint32(BadPixels.GAIN_THRESHOLDING_ERROR), np.uint32(0))
+    return bits, untold.sum(axis=-1)
 
 
 def _worth(offset: np.ndarray | None, bits: np.ndarray, fixed_stage: int) -> np.ndarray:

@@ -78,7 +78,7 @@ def _fold(job: Job, constants: Constants, force: bool) -> Steps:
             f"within {job.tables.packed_error:.2g} {job.unit} of those with exact constants"
         )
     note_unknown(job, constants)
-    note_odd_constants(job)
+    note_odd_constants(job, steps)
     return steps
 
 

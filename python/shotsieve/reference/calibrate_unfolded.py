@@ -110,7 +110,8 @@ def calibrate_unfolded(
     signed_gain : bool
         Whether gains may be negative. If not, a gain of zero or below is broken, like one that is not finite.
     low_medium_gap, force_mg_if_below, force_hg_if_below, force_hg_reference
-        As in `shotsieve.constants.steps.Steps`; forcing is for adaptive gain only.
+        As in `shotsieve.constants.steps.Steps`; forcing is for adaptive gain only. Without the rule of the
+        gap, a pixel whose thresholds are out of order has bit 13 in medium and low gain.
     photon_energy_kev : float or None
         Given, the values are photons.
     bad_bits : int
@@ -148,6 +149,7 @@ def calibrate_unfolded(
             return None if constant is None else np.asarray(constant)[:, cell].astype(np.float64)
 
         # Steps 1-3: the stage.
+        crossed = np.zeros(n_pixels, bool)  # thresholds out of order, and no rule for them
         found = np.zeros(n_pixels, np.uint32)  # bits that the words and values themselves raise
         if encoding in (1, 2):
             g = np.where(word == medium_code, 1, np.where(word == low_code, 2, 0))
@@ -168,6 +170,7 @@ def calibrate_unfolded(
             g = np.full(n_pixels, fixed_stage)
         else:
             t0, t1 = of_cell(thresholds)
+            crossed = (t1 < t0) & (not low_medium_gap)
             if low_medium_gap:
                 t1 = np.where(t1 <= 1.05 * t0, 65535.0, t1)
             g = np.zeros(n_pixels, np.int64)
@@ -187,6 +190,7 @@ def calibrate_unfolded(
         static = np.zeros(n_pixels, np.uint32)
         if bad_pixels is not None:
             static = np.asarray(bad_pixels)[:, cell].astype(np.uint32)[g, pixel]
+        static[crossed & (g > 0)] |= 1 << 13
         x = adc.astype(np.float64)
         with np.errstate(all="ignore"):
             # Step 6: offset.
