@@ -55,6 +55,22 @@ def test_medians_are_subtracted_twice(native_backend, rng, wanted):
         run(native_backend, raw, np.zeros((5, 1), "i4"), table, BankModeParams(64, 12, 16, 9, passes=3))
 
 
+def test_what_the_medians_leave_of_injected_modes(rng):
+    """The numbers of docs/calibration.md, of four banks of ePix100 in the reference."""
+    high, wide, sigma = 352, 96, 4.0
+    banks = [rng.normal(0, 8) + rng.normal(0, 8, (high, 1)) + rng.normal(0, 8, (1, wide)) for _ in range(4)]
+    modes = np.concatenate(banks, axis=1)
+    values = np.rint(256 * (modes + rng.normal(0, sigma, modes.shape))).astype("f4")
+    left = []
+    for passes in (1, 2, 3):
+        found = bank_shifts(values, np.ones(values.shape, bool), (high, wide), 1 << 30, passes=passes)
+        left.append(np.sqrt(np.mean(np.square(found / 256 - modes))))
+    assert left[0] == pytest.approx(0.77, abs=0.03)
+    assert left[1] == pytest.approx(0.57, abs=0.02)
+    assert left[1] == pytest.approx(1.25 * sigma * np.sqrt(1 / wide + 1 / high), rel=0.05)
+    assert left[2] == pytest.approx(left[1], abs=0.01)
+
+
 WANTED = [(True, True, True), (True, False, False), (False, True, False), (False, False, True), (False,) * 3]
 
 
