@@ -22,11 +22,12 @@ class CalibratedFrames:
     Attributes
     ----------
     data : float32 (n, M, ss, fs)
-        NaN where a pixel is masked. Where the raw words were on a GPU this and `gain` are CuPy arrays.
+        NaN where a pixel is masked. Where the raw words were on a GPU this, `gain` and `mask` are arrays
+        there (of CuPy); all others are in host memory.
     gain : uint8 (n, M, ss, fs)
         0 high, 1 medium, 2 low.
     mask : uint32 (n, M, ss, fs)
-        The facility's bits.
+        The facility's bits. They are put together on the host, in any case.
     sparse_mask : SparseMasks
         The same masks as a static one per module and cell, and a list of what changed; n * M frames.
     lit_pixels, lit_pixels_high, unmasked_pixels, intensity, photons : ndarray (n, M)
@@ -37,7 +38,7 @@ class CalibratedFrames:
 
     data: Any = None
     gain: Any = None
-    mask: np.ndarray | None = None
+    mask: Any = None
     sparse_mask: SparseMasks | None = None
     lit_pixels: np.ndarray | None = None
     lit_pixels_high: np.ndarray | None = None

@@ -26,7 +26,7 @@ from .errors import BadInput, nearest
 from .folded_cache import tables_of
 from .frame_masks import make_masks, sparse_masks
 from .linearise import Lineariser
-from .measure.arrays import check_raw, chosen_backend
+from .measure.arrays import cells_on_host, check_raw, chosen_backend
 from .measure.lit import just_above, lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
 from .shift_finder import make_finder, mode_of
@@ -134,9 +134,8 @@ class Calibrator:
             raise BadInput(f"{WHO}: modules {self.modules}: expected different numbers, at least one")
         self.detector.fixed_stage(gain_mode)  # refuses a mode that does not exist, before it is compared
         steps, self.notes = steps.for_constants(self.detector, constants)
-        told = {"parallel_gain": parallel_gain, "photon_energy_kev": photon_energy_kev}
-        if self.detector.stages > 1:  # else there is nothing to tell a mode of
-            told["gain_mode"] = gain_mode
+        mode = gain_mode if self.detector.stages > 1 else None  # one stage has no mode
+        told = {"gain_mode": mode, "parallel_gain": parallel_gain, "photon_energy_kev": photon_energy_kev}
         self.notes += check_told(constants, told, force)
         self.unit = steps.unit(unit)
         cells = np.unique(np.asarray(constants.cell_ids if cells is None else cells, "i4"))
@@ -202,7 +201,7 @@ class Calibrator:
         raw : array of uint16, shape (n, M, planes, ss, fs)
             Without M where there is one module. In host memory, or C-contiguous on the GPU of the backend.
         cell_ids : array of int, shape (n,)
-            Memory cell of every shot.
+            Memory cell of every shot. In host memory, or on the GPU of the backend, from where it is copied.
         outputs : sequence of str
             Some of `OUTPUTS`. Only what is asked for is made.
         stream : stream, int or None
@@ -218,7 +217,7 @@ class Calibrator:
             If shapes or dtypes are wrong, an output is unknown, or its threshold or energy is missing.
         """
         outputs = self._checked(outputs)
-        cell_ids = np.asarray(cell_ids)
+        cell_ids = cells_on_host(cell_ids, self.backend, WHO, stream)
         if cell_ids.ndim != 1:
             raise BadInput(
                 f"{WHO}: cell_ids has shape {cell_ids.shape}; expected (n,), one number for every shot: "
@@ -228,8 +227,6 @@ class Calibrator:
         if len(self.modules) == 1:
             shapes.append((len(cell_ids), *self.frame_shape[1:]))
         on_device = check_raw(raw, shapes, "cell_ids", self.backend, WHO)
-        if on_device and {"mask", "sparse_mask"} & set(outputs):
-            raise BadInput(f"{WHO}: masks are put together on the host: give raw there, or leave mask out")
         rows = self.tables.rows(cell_ids.astype("i4"))
         return self._on_device(raw, rows, outputs, stream) if on_device else self._on_host(raw, rows, outputs)
 
@@ -281,7 +278,7 @@ class Calibrator:
     def _on_device(
         self, raw: Any, rows: np.ndarray, outputs: tuple[str, ...], stream: Any
     ) -> CalibratedFrames:
-        """Calibrate words that are on the device; images stay there."""
+        """Calibrate words that are on the device; images stay there, and masks, made here, follow."""
         device, n = self.backend.device, len(rows)
         given = raw.__cuda_array_interface__.get("stream") if stream is None else stream
         stream = device.given_stream(given)
@@ -290,9 +287,17 @@ class Calibrator:
         numbers = device.twin(counts)
         used = self._queue(device.own(raw), rows, found, numbers, stream)
         device.to_host(counts, numbers, stream)
+        if {"mask", "sparse_mask"} & set(outputs):
+            found["on_host"] = np.empty(found["stage"].shape, "u1")
+            device.to_host(found["on_host"], found["stage"], stream)
         device.wait(device.record(stream))
         del used
-        return self._answer(rows, outputs, found, np.array(counts))
+        answer = self._answer(rows, outputs, found, np.array(counts))
+        if (made := answer.mask) is None:
+            return answer
+        device.to_device(mask := device.twin(made), made, stream)
+        device.wait(device.record(stream))
+        return replace(answer, mask=mask)
 
     def _images(self, n: int, outputs: tuple[str, ...], empty: Any) -> dict[str, Any]:
         """Make room for pixels and stages, where an image is asked for: the kernel writes both or none."""
@@ -337,18 +342,17 @@ class Calibrator:
     def _answer(
         self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray
     ) -> CalibratedFrames:
-        known, told = rows >= 0, {}
+        known, told, stage = rows >= 0, {}, found.get("on_host", found.get("stage"))
         shape = (*rows.shape, *self.detector.frame_shape)
         if "data" in outputs:
             told["data"] = found["pixels"].reshape(*shape)
         if "mask" in outputs:
-            told["mask"] = make_masks(found["stage"], rows, self.tables).reshape(shape)
+            told["mask"] = make_masks(stage, rows, self.tables).reshape(shape)
         if "sparse_mask" in outputs:
             usual = max(self.params.fixed_stage, 0)
-            told["sparse_mask"] = sparse_masks(found["stage"], rows, self.tables, usual)
+            told["sparse_mask"] = sparse_masks(stage, rows, self.tables, usual)
         if "gain" in outputs:
-            stage = found["stage"].reshape(*shape)
-            told["gain"] = stage & np.uint8(STAGE_BITS)
+            told["gain"] = found["stage"].reshape(*shape) & np.uint8(STAGE_BITS)
         numbers = lit_measures(counts.reshape(*rows.shape, COUNTS), bool(self.params.to_photon), True)
         for name in set(outputs) & numbers.keys():
             nothing = np.nan if name == "intensity" else -1
@@ -388,5 +392,7 @@ def calibrate_frames(
     """
     # A threshold in sigma is of all cells, whichever come.
     in_sigma = any("sigma" in str(options.get(name, "")) for name in ("lit_threshold", "high_threshold"))
+    options["backend"] = backend = chosen_backend(options.get("backend", "auto"))
+    cell_ids = cells_on_host(cell_ids, backend, WHO)
     cells = None if in_sigma else np.unique(np.asarray(cell_ids, "i4"))
     return Calibrator(constants, modules, cells, **options)(raw, cell_ids, outputs)

@@ -104,7 +104,9 @@ def sparse_masks(stage: np.ndarray, rows: np.ndarray, tables: Tables, usual_stag
     static[used >= 0] = tables.mask[used[used >= 0], usual_stage]
     at, values = [np.empty(0, "i8")], [np.empty(0, "u4")]
     first = np.zeros(rows.size + 1, "i8")
-    for number, (found, row) in enumerate(zip(stage.reshape(rows.size, -1), rows.flat, strict=True)):
+    for number, (found, row) in enumerate(
+        zip(stage.reshape(rows.size, stage.shape[-1]), rows.flat, strict=True)
+    ):
         first[number + 1] = first[number]
         if row < 0:
             continue

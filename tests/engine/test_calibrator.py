@@ -110,19 +110,62 @@ def test_a_cell_without_constants_is_unknown_and_never_zero(frames, backend_name
     assert (none.lit_pixels == -1).all()
 
 
-def test_words_on_the_device(frames, device_name):
+def on_the_device(device, array, stream):
+    there = device.empty(array.shape, array.dtype)
+    device.to_device(there, np.ascontiguousarray(array), stream)
+    device.wait(device.record(stream))
+    return there
+
+
+def back(device, array, stream):
+    host = device.empty_pinned(array.shape, array.dtype)
+    device.to_host(host, array, stream)
+    device.wait(device.record(stream))
+    return host
+
+
+@pytest.mark.parametrize("cells_there", [False, True])
+def test_words_on_the_device(frames, device_name, cells_there):
     calibrate, device = frames.calibrator(device_name), backends.get(device_name).device
-    stream, raw = device.stream(), device.empty(frames.raw.shape, "u2")
-    device.to_device(raw, frames.raw, stream)
-    device.wait(device.record(stream))
-    found = calibrate(raw, frames.cells, ("data", "lit_pixels"), stream=stream)
-    host = device.empty_pinned(found.data.shape, "f4")
-    device.to_host(host, found.data, stream)
-    device.wait(device.record(stream))
-    assert np.array_equal(host, frames.images["data"], equal_nan=True)
+    stream = device.stream()
+    raw = on_the_device(device, frames.raw, stream)
+    cells = on_the_device(device, frames.cells, stream) if cells_there else frames.cells
+    found = calibrate(raw, cells, ("data", "lit_pixels"), stream=stream)
+    assert found.mask is None
+    assert np.array_equal(back(device, found.data, stream), frames.images["data"], equal_nan=True)
     assert np.array_equal(found.lit_pixels, frames.numbers["lit_pixels"])
-    with pytest.raises(BadInput, match="masks are put together on the host"):
-        calibrate(raw, frames.cells, "mask")
+
+
+def test_masks_of_words_on_the_device(frames, device_name):
+    """Full masks lie beside the data; sparse ones are in host memory."""
+    calibrate, device = frames.calibrator(device_name), backends.get(device_name).device
+    stream = device.stream()
+    cells = np.array(frames.cells)
+    cells[1] = 351  # without constants
+    expected = frames.calibrator("cpu")(frames.raw, cells, ("mask", "sparse_mask"))
+    raw = on_the_device(device, frames.raw, stream)
+    found = calibrate(raw, cells, ("data", "mask", "sparse_mask"), stream=stream)
+    assert type(found.mask) is type(found.data) is type(raw)
+    assert found.mask.shape == found.data.shape
+    np.testing.assert_array_equal(back(device, found.mask, stream), expected.mask)
+    for name in ("static", "group", "first", "pixel", "value"):
+        one, other = (getattr(each.sparse_mask, name) for each in (found, expected))
+        np.testing.assert_array_equal(one, other)
+    alone = calibrate(raw, cells, "sparse_mask", stream=stream)
+    assert alone.mask is None
+    np.testing.assert_array_equal(alone.sparse_mask.restore(), found.sparse_mask.restore())
+    none = calibrate(on_the_device(device, frames.raw[:0], stream), [], ("mask", "sparse_mask"))
+    assert none.mask.shape == (0, 2, 512, 128)
+    assert len(none.sparse_mask) == 0
+
+
+def test_cells_on_the_device_beside_words_on_the_host(frames, device_name):
+    device = backends.get(device_name).device
+    cells = on_the_device(device, frames.cells[:2].astype("u2"), device.stream())
+    options = {"photon_energy_kev": frames.energy, "backend": device_name}
+    found = calibrate_frames(frames.raw[:2], cells, frames.constants, MODULES, ("data", "mask"), **options)
+    np.testing.assert_array_equal(found.data, frames.images["data"][:2])
+    np.testing.assert_array_equal(found.mask, frames.images["mask"][:2])
 
 
 def test_at_once(frames, tmp_path):
@@ -243,6 +286,7 @@ def test_one_gain_stage_has_no_mode_to_disagree():
 
 
 def test_no_shots(frames):
-    found = frames.calibrator()(np.zeros((0, 2, 2, 512, 128), "u2"), [], ALL)
+    found = frames.calibrator()(np.zeros((0, 2, 2, 512, 128), "u2"), [], (*ALL, "sparse_mask"))
     assert found.data.shape == (0, 2, 512, 128)
+    assert found.sparse_mask.restore().shape == (0, 65536)
     assert found.lit_pixels.shape == (0, 2)

@@ -179,6 +179,46 @@ def on_host(array: Any, what: str) -> Any:
     return cupy.asnumpy(cupy.asarray(array) if there else cupy.from_dlpack(array))
 
 
+def cells_on_host(cell_ids: Any, backend: Backend, who: str, stream: Any = None) -> np.ndarray:
+    """Return memory cells, which a table is searched for on the host, copied there from a GPU.
+
+    Parameters
+    ----------
+    cell_ids : array-like of int
+        In host memory, or on the backend's GPU.
+    backend : Backend
+    who : str
+        Begins the error's text.
+    stream : stream, int or None
+        On which they are; None takes what the array names, else the current one.
+
+    Returns
+    -------
+    ndarray
+
+    Raises
+    ------
+    BadInput
+        If they are on a GPU which neither the backend nor CuPy reaches.
+
+    Examples
+    --------
+    >>> from shotsieve import backend
+    >>> cells_on_host([0, 1], backend.get("cpu"), "f").tolist()
+    [0, 1]
+    """
+    if backend.name == "cpu" or not hasattr(cell_ids, "__cuda_array_interface__"):
+        return np.asarray(on_host(cell_ids, f"{who}: cell_ids"))
+    device = backend.device
+    named = cell_ids.__cuda_array_interface__.get("stream")
+    stream = device.given_stream(named if stream is None else stream)
+    shape, dtype = shape_and_dtype(cell_ids)
+    found = np.empty(shape, dtype)
+    device.to_host(found, device.own(cell_ids), stream)
+    device.wait(device.record(stream))
+    return found
+
+
 def is_frame(shape: tuple[int, ...], slab: tuple[int, int]) -> bool:
     """Return whether a shape is that of one frame, (rows, columns) or (modules, ss, fs).
 
