@@ -51,6 +51,13 @@ def random_constants(detector, rng, cells, broken=0.1):
         arrays["ff_map"] = draw("relative_gain", 0.5, 2, rng.choice([1, 3]))
         arrays["gain_amp_map"] = draw("relative_gain", 0.5, 2, rng.choice([1, 3]))
         arrays["noise"] = draw("noise", 0.5, 30, 3)
+    if "linearise" in detector.steps:  # a curve of each strip, and entries that are anything
+        entries = 1 << detector.adc_bits
+        slope = rng.uniform(0.8, 1.2, (1, cells, *detector.shape)).astype("f4")
+        curve = (np.arange(entries, dtype="f4")[:, None, None, None] * slope).astype("u2")
+        hurt = rng.integers(0, curve.size, curve.size // 100)
+        curve.reshape(-1)[hurt] = rng.integers(0, 65536, len(hurt))
+        arrays["linearisation"] = curve
     return Constants.from_arrays(detector, {k: v[None] for k, v in arrays.items()}, modules=[0])
 
 

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from shotsieve import detectors
-from shotsieve.calibrate import CalibrateParams
+from shotsieve.calibrate import CalibrateParams, list_frames
 from shotsieve.constants import Constants, Steps, fold
 from shotsieve.constants.fold import gain_planes
+from shotsieve.linearise import linear_rows
 from shotsieve.reference.calibrate import calibrate_count_folded, calibrate_unfolded
+from shotsieve.reference.linearise import linearise
 
 MODES = ("adaptive", "fixed_high", "fixed_medium", "fixed_low")
 COUNTING = ("lit_threshold", "to_photon", "candidate_threshold", "mask_bad")
@@ -46,6 +48,7 @@ def calibrations(draw):
         xray_gain=offset and draw(st.booleans()),
         ff_map=offset and draw(st.booleans()),
         gain_amp_map=offset and draw(st.booleans()),
+        linearise=draw(st.booleans()),
         parallel_sigma_high=draw(st.sampled_from([5.0, 0.0, 20.0])),
         value_limit=draw(st.sampled_from([1e7, 1000.0])),
         bad_bits=draw(st.sampled_from([0xFFFFFFFF, 0, 0x0000FFFF])),
@@ -61,7 +64,12 @@ def both(detector, constants, words, cells, steps, mode, energy):
     folded = fold(constants, detector, 0, np.arange(CELLS), steps, unit, energy, gain_mode=mode)
     common = CalibrateParams.from_steps(steps, detector, mode).kernel_args()
     common = {key: value for key, value in common.items() if key not in COUNTING}
-    result = calibrate_count_folded(words, cells, folded.table, **common)
+    given = words
+    if steps.linearise:
+        frames, groups = list_frames(np.ones((len(cells), 1), bool), cells[:, None])
+        linear, given = linear_rows(constants, detector, 0, np.arange(CELLS)), np.zeros_like(words)
+        linearise(words, frames, groups, linear, given)
+    result = calibrate_count_folded(given, cells, folded.table, **common)
 
     def constant(name, used=True):
         there = used and constants.has(name)
@@ -87,6 +95,7 @@ def both(detector, constants, words, cells, steps, mode, energy):
         adu_per_kev=constant("adu_per_kev", steps.xray_gain and steps.adu_per_photon is None),
         adu_per_photon=steps.adu_per_photon,
         bad_pixels=constant("bad_pixels"),
+        linearisation=constant("linearisation", steps.linearise),
         signed_gain=detector.signed_gain,
         low_medium_gap=steps.low_medium_gap,
         photon_energy_kev=energy,
@@ -99,7 +108,7 @@ def both(detector, constants, words, cells, steps, mode, energy):
     gains = gain_planes(rows.shape[1])
     offset = np.take_along_axis(rows[:, gains.start - detector.stages : gains.start], stage, 1)[:, 0]
     gain = np.take_along_axis(rows[:, gains], stage, 1)[:, 0].astype(np.float64)
-    signal = np.maximum(words.max(axis=1), common["zero_adc"])  # a stored 0 is as large as what it stands for
+    signal = np.maximum(given.max(axis=1), common["zero_adc"])  # a stored 0 is as large as what it stands for
     bound = 2.0**-20 * np.maximum(signal, np.abs(offset.astype(np.float64))) * np.abs(gain)
     return result, oracle, bound
 
@@ -125,7 +134,10 @@ def check(result, oracle, bound, steps):
     assert (flags & 0x90 != 0)[marked].all()
 
 
-@pytest.mark.parametrize("name", ["agipd", "jungfrau", "word", "plain", "lpd", "parallel", "dssc"])
+DETECTORS = ["agipd", "jungfrau", "word", "plain", "lpd", "parallel", "dssc", "epix100", "gotthard2"]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
 @QUIET
 @given(calibration=calibrations())
 @example(
@@ -134,11 +146,11 @@ def check(result, oracle, bound, steps):
 def test_folded_agrees_with_unfolded(request, make_constants, make_words, name, calibration):
     detector = request.getfixturevalue(name)
     steps, mode, energy, seed = calibration
-    if name in ("plain", "dssc"):
+    if name in ("plain", "dssc", "epix100"):
         mode = "fixed_high"
     elif name == "parallel":
         mode = "adaptive"
-    if energy and seed % 2 and name in ("lpd", "dssc"):
+    if energy and seed % 2 and name in ("lpd", "dssc", "epix100"):
         steps = dataclasses.replace(steps, adu_per_photon=14.25)
     rng = np.random.default_rng(seed)
     constants = make_constants(detector, rng, CELLS)

@@ -52,6 +52,7 @@ def calibrate_unfolded(
     noise=None,
     parallel_sigma=(5.0, 100.0),
     bad_pixels=None,
+    linearisation=None,
     encoding=0,
     fixed_stage=-1,
     signed_gain=False,
@@ -103,6 +104,8 @@ def calibrate_unfolded(
     parallel_sigma : (float, float)
         For ``encoding=4``: high and medium gain count up to so many sigma below the largest signal.
     bad_pixels : ndarray of uint32, shape (3, C, npix), or None
+    linearisation : ndarray of uint16, shape (entries, C, npix), or None
+        What stands for each word of plane 0, before anything else; its lowest bits count.
     encoding, fixed_stage, set_min, round_photons, rounding_threshold, value_limit
         As for `calibrate_count_folded`.
     medium_code, low_code, lost_adc, saturated_adc, adc_bits, zero_adc
@@ -138,6 +141,9 @@ def calibrate_unfolded(
         if cell < 0:
             continue
         words = raw[frame].astype(np.int64)
+        if linearisation is not None:
+            table = np.asarray(linearisation)[:, cell].astype(np.int64)
+            words[0] = table[words[0] % len(table), np.arange(n_pixels)]
         adc, word = words[0], words[-1]
         if encoding in (2, 4):
             words, code = words % 2**adc_bits, words // 2**adc_bits % 4
