@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import detectors
-from .calibrate import (
-    COUNTS,
-    STAGE_BITS,
-    CalibrateParams,
-    list_frames,
-    queue_calibration,
-)
+from .calibrate import COUNTS, STAGE_BITS, CalibrateParams, list_frames, queue_calibration
 from .calibrated_frames import IMAGES, OUTPUTS, CalibratedFrames
 from .constants.conditions import check_told
 from .constants.container import Constants
@@ -29,6 +23,7 @@ from .linearise import Lineariser
 from .measure.arrays import cells_on_host, check_raw, chosen_backend
 from .measure.lit import just_above, lit_measures, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
+from .nine_bits import refuse_nine_bits
 from .shift_finder import make_finder, mode_of
 from .units import parse_quantity
 
@@ -214,7 +209,8 @@ class Calibrator:
         Raises
         ------
         BadInput
-            If shapes or dtypes are wrong, an output is unknown, or its threshold or energy is missing.
+            If shapes or dtypes are wrong, an output is unknown, or its threshold or energy is missing; if
+            words in host memory have nine bits and the steps have `wrap256`.
         """
         outputs = self._checked(outputs)
         cell_ids = cells_on_host(cell_ids, self.backend, WHO, stream)
@@ -254,6 +250,7 @@ class Calibrator:
         found = self._images(n, outputs, np.empty)
         counts = np.empty((n * pixels[0], COUNTS), "i8")
         raw = np.ascontiguousarray(raw).reshape(n, *self.frame_shape)
+        refuse_nine_bits(raw, self.params.zero_adc, WHO, "Give steps=Steps(wrap256=False)")
         shot_bytes = 2 * int(np.prod(self.frame_shape))
         batch = n if self.backend.name == "cpu" else max(1, BATCH_BYTES // shot_bytes)
         stream = device.stream()

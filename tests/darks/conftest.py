@@ -17,6 +17,7 @@ from shotsieve.sources.memory import MemorySource
 
 SHAPE, ASIC = (32, 64), (16, 32)
 SMALL_OFFSETS = (250, 1500, 2000)  # of words with few bits
+EIGHT_BITS = 120  # far from both ends, since a stored 0 is 256
 OFFSETS, NOISE, LEVELS = (5000, 8000, 8600), (7.0, 5.0, 5.0), (5000, 6600, 7800)
 
 
@@ -33,14 +34,13 @@ def dark_words(
     shape = (trains * len(cells), modules, *SHAPE)
     raw = np.empty((*shape[:2], detector.plane_count, *SHAPE), "u2")
     offset = SMALL_OFFSETS[stage] if detector.adc_max < 10000 else OFFSETS[stage]
+    offset = EIGHT_BITS if "wrap256" in detector.steps else offset
     raw[:, :, 0] = np.rint(offset + NOISE[stage] * rng.standard_normal(shape))
-    if detector.encoding == "plain":
-        raw[raw == 256] = 0  # what eight bits make of it
-    elif detector.encoding == "word":
+    if detector.encoding == "word":
         raw |= np.uint16(detector.codes[stage] << detector.adc_bits)
     elif detector.encoding == "threshold":
         raw[:, :, 1] = np.rint(LEVELS[stage] + 25 * rng.standard_normal(shape))
-    else:
+    elif detector.encoding == "code":
         raw[:, :, 1] = detector.codes[stage]
     return raw
 

@@ -32,7 +32,7 @@ def spoil(detector, stage, order=None):
         more[..., kind == NOISY] = np.rint(
             rng.normal(0, sqrt(8) * NOISE[stage], more[..., kind == NOISY].shape)
         )
-        words += np.where(words == 0, 0, more)  # a stored 0 of DSSC is 256
+        words += more
         words[..., kind == DEAD] = words[0, 0][kind == DEAD]
         if detector.encoding == "word":
             other = detector.codes[(stage + 1) % 3] << detector.adc_bits

@@ -149,6 +149,7 @@ LAYERS = [
     ("sources", "constants", "reference"),
     (
         "linearise",
+        "nine_bits",
         "calibrate",
         "frame_masks",
         "bank_mode",

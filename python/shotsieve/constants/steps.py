@@ -84,7 +84,7 @@ class Steps:
         A larger absolute value is out of range.
     wrap256 : bool
         Of detectors with eight bits: a stored 0 is 256, which did not fit. To be switched off for the mode
-        with nine bits.
+        with nine bits: a word above 256 proves them, and is refused.
     double_pixels : {"keep", "mark", "mask"}
         Whether pixels that are larger than the others, at the edges of chips, count. They have the bit
         NON_STANDARD_SIZE in any case, or (AGIPD) where it is not ``"keep"``.

@@ -44,7 +44,7 @@ class DarkOptions:
     min_frames : int
         Frames that every memory cell of a run must have.
     wrap256 : bool
-        A stored 0 stands for 256, where the detector's calibration has that step.
+        A stored 0 stands for 256, where the detector's calibration has that step; a word above is refused.
     parallel_gain : bool or None
         Whether trains hold frames of all stages, one after the other; None asks the run.
     gain_from : path-like, Constants or None

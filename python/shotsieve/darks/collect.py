@@ -12,6 +12,7 @@ from ..engine.ring import run_ring
 from ..errors import BadInput
 from ..linearise import Lineariser
 from ..measure.darks import DarkSums, DarkWords, Lists
+from ..nine_bits import refuse_nine_bits
 from ..sources.base import Source
 from .linear import LinearWords, looked_up
 from .runs import DarkRun
@@ -131,7 +132,8 @@ def collect(run: DarkRun, modules: Sequence[int], cell_ids: np.ndarray, how: How
     Raises
     ------
     BadInput
-        If the accumulators do not fit, or a sum could overflow.
+        If the accumulators do not fit, or a sum could overflow; if a stored 0 is taken for 256, and a word is
+        above.
     UnreadableData
         If a file is damaged.
     """
@@ -155,7 +157,12 @@ def collect(run: DarkRun, modules: Sequence[int], cell_ids: np.ndarray, how: How
     def fill(slot: _Slot, block: tuple[int, int]) -> None:
         start, stop = block
         shape = (stop - start, len(modules), detector.plane_count, *detector.frame_shape)
-        source.read(start, stop, slot.raw[: stop - start].reshape(shape))
+        raw = slot.raw[: stop - start].reshape(shape)
+        source.read(start, stop, raw)
+        at = source.readable[start:stop]
+        remedy = "Say --no-wrap256 (from Python: wrap256=False in DarkOptions)"
+        where = (shots.present[at], modules, shots.train_id[at])
+        refuse_nine_bits(raw, words.zero_as, run.label, remedy, *where)
 
     def submit(slot: _Slot, block: tuple[int, int]) -> None:
         index = source.readable[slice(*block)]

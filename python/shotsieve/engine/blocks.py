@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibrate import (
-    CANDIDATES,
-    COUNTS,
-    STAGE_BITS,
-    list_frames,
-    queue_calibration,
-)
+from ..calibrate import CANDIDATES, COUNTS, STAGE_BITS, list_frames, queue_calibration
 from ..constants.bad_pixels import BadPixels
 from ..frame_masks import flag_masks
 from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
+from ..nine_bits import refuse_nine_bits
 from ..shift_finder import make_finder
 from ..sources.base import lost_of
 from ..sources.corrected import planes_in, without_data
@@ -189,7 +184,7 @@ class BlockRunner:
         with self.clock.step(READ), slot.times.host(READ):
             source.read(start, stop, out)
         slot.lose(lost_of(source, slot.shots_in))
-        self.leave_out(slot, out)
+        self.look_at(slot, out)
 
     def describe(self, slot: Slot, train_id: np.ndarray, cell_id: np.ndarray) -> None:
         """Note what the shots in a slot are, and which constants they have."""
@@ -277,8 +272,11 @@ class BlockRunner:
             return np.full((len(cell_id), self.modules), -1, "i4")
         return self.job.tables.rows(cell_id)
 
-    def leave_out(self, slot: Slot, raw: np.ndarray) -> None:
-        """Take frames that had no constants when they were calibrated for what they are: unknown."""
+    def look_at(self, slot: Slot, raw: np.ndarray) -> None:
+        """Refuse words that the recipe misreads; frames that had no constants when calibrated are unknown."""
+        if self.on_device:
+            what = (self.job.params.zero_adc, self.job.source.name, "Set [calibrate] wrap256 = false")
+            refuse_nine_bits(raw, *what, slot.present, self.job.source.modules, slot.train_id)
         if self.corrected and self.job.tables.bad_bits & BadPixels.NO_DARK_DATA:
             slot.rows[without_data(raw, slot.present)] = -1
 

@@ -322,7 +322,7 @@ class StreamRunner(BlockRunner):
                     block.read(slot.shots_in, out)
             if isinstance(block, _Read):
                 slot.lose(block.lost(slot.shots_in))
-            self.leave_out(slot, out)
+            self.look_at(slot, out)
 
     def _table_of(self, block: Block) -> Table:
         """Return an empty table for the shots of a block."""
