@@ -3,6 +3,7 @@
 import json
 
 import click
+import h5py
 import numpy as np
 import pytest
 import shotsieve
@@ -12,6 +13,7 @@ from shotsieve import cli
 from shotsieve.cli_compare import compare_command
 from shotsieve.compare import DEFAULT_SAMPLE, compare_runs
 from shotsieve.compare.spread import EDGES, binned, quantiles
+from shotsieve.compare.told import as_dict
 from shotsieve.constants import BadPixels, Constants
 from shotsieve.simulate import SpiParameters, simulate_spi
 from shotsieve.simulate.receiver import simulate_receiver
@@ -136,20 +138,85 @@ def test_jungfrau(two_trains, tmp_path, wrong):
     assert (one.kind, one.told["pixels"], one.told["modules"]) == ("gain", 10 * 1024, [1])
 
 
-@pytest.mark.parametrize("name", ["LPD1M", "EPIX100", "GOTTHARD2"])
-def test_other_layouts(tmp_path, name):
-    """One plane without memory cells, rows that are cut off, one dimension: what was reduced is there."""
+SPI = {"n_trains": 2, "n_cells": 2, "modules": (3,), "hit_rate": 1.0, "truth_stage": False}
+LAYOUTS = {
+    "LPD1M": {},
+    "LPD1M, parallel gain": {"parallel_gain": True, "photons_per_hit": (1e7, 1e8)},
+    "DSSC1M": {"photons_per_hit": (1e6, 1e7)},
+}
+
+
+def corrected_by_us(folder, name):
+    """A simulated run, the recipe, and what it gives of that run."""
     recipe = {"calibrate": {}, "write": {"content": "corrected"}}
-    if name == "LPD1M":
-        made = simulate_spi(tmp_path, SpiParameters(detector=name, n_trains=1, n_cells=2, modules=(3,)))
+    if name in LAYOUTS:
+        made = simulate_spi(folder, SpiParameters(detector=name.split(",")[0], **SPI, **LAYOUTS[name]))
         recipe["calibrate"]["xray_gain"] = False
     else:
-        made = simulate_receiver(tmp_path, ReceiverParameters(name, n_trains=1, modules=(1,)))
-    out = tmp_path / "out"
+        made = simulate_receiver(folder, ReceiverParameters(name, n_trains=1, modules=(1,)))
+    out = folder / "out"
     shotsieve.reduce(made.raw, recipe, out, constants=made.constants, backend="cpu")
+    return made, recipe, out
+
+
+def words_of(raw):
+    """Words of module 3 in all frames of a run."""
+    source = open_run(raw)
+    d = source.detector
+    words = np.empty((len(source.readable), len(source.modules), d.plane_count, *d.frame_shape), "u2")
+    source.read(0, len(words), words)
+    return words[:, source.modules.index(3)]
+
+
+@pytest.mark.parametrize("name", [*LAYOUTS, "EPIX100", "GOTTHARD2"])
+def test_other_layouts(tmp_path, name):
+    """One plane without memory cells, rows that are cut off, one dimension: what was reduced is there.
+
+    In parallel gain three words of a pixel are one value; of DSSC a stored 0 is 256.
+    """
+    made, recipe, out = corrected_by_us(tmp_path, name)
+    if name == "DSSC1M":
+        assert (words_of(made.raw) == 0).any()
     found = compare_runs(made.raw, out, made.constants, recipe, backend="cpu")
     assert found.findings == []
     assert found.shots > 0
+    assert found.statistics.equal.sum() == found.statistics.moments[..., 0].sum() > 0
+    if "parallel" in name:
+        assert (found.statistics.moments[..., 0].sum(axis=(0, 1)) > 1000)[:3].all()
+
+
+def test_a_stored_0_that_is_taken_for_0_is_found(tmp_path):
+    made, recipe, out = corrected_by_us(tmp_path, "DSSC1M")
+    stored = np.count_nonzero(words_of(made.raw) == 0)
+    recipe["calibrate"]["wrap256"] = False
+    found = compare_runs(made.raw, out, made.constants, recipe, backend="cpu")
+    beyond = sum(one["beyond"] for one in as_dict(found)["stages"])
+    assert 0.9 * stored < beyond <= stored  # all but those of bad pixels
+    assert np.abs(found.statistics.largest).max() == 256
+
+
+def test_parallel_gain_that_only_the_recipe_tells(tmp_path):
+    made, recipe, out = corrected_by_us(tmp_path, "LPD1M, parallel gain")
+    [path] = made.raw.glob("*CTRL*.h5")
+    with h5py.File(path, "r+") as file:
+        for root in ("CONTROL", "RUN"):
+            del file[f"{root}/FXE_DET_LPD1M-1/COMP/FEM_MDL_COMP/femAsicGainOverride"]
+    recipe["calibrate"]["parallel_gain"] = True
+    found = compare_runs(made.raw, out, made.constants, recipe, backend="cpu")
+    assert (found.findings, found.shots) == ([], 4)
+
+
+def test_corrected_trains_that_are_shorter(tmp_path):
+    """As the facility drops the last frame of a train in parallel gain: what is there is compared."""
+    made, recipe, out = corrected_by_us(tmp_path, "LPD1M, parallel gain")
+    [path] = out.glob("CORR-*.h5")
+    with h5py.File(path, "r+") as file:
+        file["INDEX/FXE_DET_LPD1M-1/CORR/3CH0:output/image/count"][:] = 1
+    found = compare_runs(made.raw, out, made.constants, recipe, backend="cpu")
+    [one] = found.findings
+    assert (one.kind, one.told["module"], one.told["frames"]) == ("shots", 3, 2)
+    assert "module 3: 2 frames" in one.text
+    assert found.shots == 2
     assert found.statistics.equal.sum() == found.statistics.moments[..., 0].sum() > 0
 
 

@@ -155,8 +155,9 @@ def compare_runs(
     from ..sources.run import open_run
 
     recipe = _calibration_alone({"calibrate": {}} if recipe is None else recipe)
-    place = recipe.detector
-    source = raw if isinstance(raw, Source) else open_run(raw, place.name, place.source)
+    place, source = recipe.detector, raw
+    if not isinstance(raw, Source):
+        source = open_run(raw, place.name, place.source, parallel_gain=recipe.calibrate.parallel_gain)
     there = CorrectedRun(corrected, source.detector, source.name)
     both = [m for m in source.modules if m in there.modules and m in source.raw_names]
     wanted = tuple(both if modules is None else modules)
