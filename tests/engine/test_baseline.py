@@ -13,6 +13,7 @@ from shotsieve.errors import BadInput
 from shotsieve.simulate import SpiParameters
 from shotsieve.simulate.constants import constants_in_memory
 from shotsieve.simulate.memory import build, spi_source
+from shotsieve.sources.memory import MemorySource
 
 
 @pytest.fixture(scope="module")
@@ -91,3 +92,47 @@ def test_a_reduction_gives_what_a_calibrator_does(frames, tmp_path, backend_name
     with h5py.File(result.files[0]) as file:
         data = file["INSTRUMENT/SPB_DET_AGIPD1M-1/CORR/3CH0:output/image/data"][()]
     np.testing.assert_array_equal(data.view("u4"), wanted[2:].reshape(data.shape).view("u4"))
+
+
+@pytest.mark.parametrize("content", ["corrected", "photons", "rounded", "photon_list"])
+def test_reducing_and_calibrating_commute(frames, content, tmp_path):
+    """calibrate(reduce(raw)) is reduce(calibrate(raw)), bit for bit: a frame's shift is its own."""
+    raw, constants = frames
+    sunk = np.concatenate([lowered(raw[k : k + 1], 90 * k) for k in range(4)])
+    name = {"modules": [3], "name": "SPB_DET_AGIPD1M-1"}
+    source = MemorySource(constants.detector, sunk, [7] * 4, range(4), range(4), **name)
+    how = {"blc_noise": True, "unit": "photon", "gain_mode": "adaptive", "photon_energy": "9.3 keV"}
+    recipe = {
+        "calibrate": how,
+        "measure": {"lit": {}},
+        "keep": {"rule": "cell_id >= 2"},
+        "write": {"content": content} | ({"rounding_relative": 0.01} if content == "rounded" else {}),
+    }
+
+    def reduced(run, name, **changes):
+        out = tmp_path / name
+        return shotsieve.reduce(run, {**recipe, **changes}, out, constants=constants, backend="cpu")
+
+    once = reduced(source, "once")
+    words = reduced(source, "raw", write={"content": "raw"})
+    later = reduced(words.out, "later", keep={"rule": "n_modules >= 0"})
+    without = reduced(source, "without", calibrate={**how, "blc_noise": False})
+    for name, values in once.table.measures.items():
+        np.testing.assert_array_equal(values[2:], later.table.measures[name][:, [3]])  # of 16 in files
+    mine, theirs, unshifted = (planes_of(one.out, content) for one in (once, later, without))
+    assert len(mine) == len(theirs)
+    for one, other in zip(mine, theirs, strict=True):
+        assert one.tobytes() == other.tobytes()
+    assert mine[0].size
+    assert mine[0].tobytes() != unshifted[0].tobytes()
+
+
+def planes_of(out, content):
+    """What was written of kept shots: images, gains and masks, or lists."""
+    if content == "photon_list":
+        with shotsieve.PhotonLists(out) as lists:
+            return [*lists.frames(), lists.train_id, lists.pulse_id, lists.present]
+    [path] = out.glob("CORR-*.h5")
+    with h5py.File(path) as file:
+        [group] = file["INSTRUMENT"].values()
+        return [group[f"CORR/3CH0:output/image/{key}"][()] for key in ("data", "gain", "mask", "cellId")]

@@ -81,7 +81,7 @@ def test_calibrating_what_was_reduced_is_reducing_what_is_calibrated(name, reduc
                 np.testing.assert_array_equal(bits(values), bits(theirs[key]), err_msg=f"{module} {key}")
 
 
-@pytest.mark.parametrize("name", ["agipd500k", "parallel", "dssc"])
+@pytest.mark.parametrize("name", NAMES)
 def test_photon_lists_of_what_was_reduced_are_the_same(name, reduced, recipe_of, tmp_path):
     again = shotsieve.reduce(
         reduced(name, "raw").out, recipe_of(name, "photon_list", keep=False), tmp_path / "a", backend="cpu"

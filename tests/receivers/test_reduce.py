@@ -103,9 +103,7 @@ def test_reducing_and_calibrating_commute(run, tmp_path, content):
         assert first.tobytes() == second.tobytes()
 
 
-@pytest.mark.parametrize("name", ["GOTTHARD2", "EPIX100"])
-def test_photon_lists_of_what_was_reduced_are_the_same(simulated, name, tmp_path):
-    run = simulated(name)
+def test_photon_lists_of_what_was_reduced_are_the_same(run, tmp_path):
     at_once = reduced(run, tmp_path / "once", write={"content": "photon_list"})
     raw = reduced(run, tmp_path / "raw", write={"content": "raw"})
     again = recipe_of(run, write={"content": "photon_list"}, **ALL)
