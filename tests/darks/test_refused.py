@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import h5py
 import numpy as np
@@ -167,6 +168,33 @@ def test_different_conditions(dark_run, tmp_path):
     runs[0].mode = OperatingMode(integration_time=20.0)
     with pytest.raises(BadInput, match="integration_time is 20 in S0 and 15 in S2"):
         make(runs, tmp_path)
+
+
+def test_mixed_gain_settings(dark_run, tmp_path):
+    """Whichever run it is, and also where the first does not say it."""
+    for settings, text in {
+        (0, 0, 1): "gain_setting is 0 in S0 and 1 in S2",
+        (1, 0, 1): "gain_setting is 1 in S0 and 0 in S1",
+        (None, 0, 1): "gain_setting is 0 in S1 and 1 in S2",
+    }.items():
+        runs = three(dark_run, "JUNGFRAU")
+        for run, setting in zip(runs, settings, strict=True):
+            run.mode = OperatingMode(gain_setting=setting)
+        with pytest.raises(BadInput, match=text):
+            make(runs, tmp_path)
+
+
+def test_gain_settings_that_the_files_say(jungfrau, tmp_path):
+    runs = [shutil.copytree(run, tmp_path / run.name) for run in jungfrau.darks.runs]
+    [control] = runs[2].glob("*DA01*.h5")
+    with h5py.File(control, "r+") as f:
+        [told] = (f"RUN/{name}/DET/CONTROL/settings/value" for name in f["RUN"])
+        assert f[told][0] == b"gain0"
+        f[told][0] = "highgain0"
+    with pytest.raises(BadInput, match="gain_setting is 0 in r0001 and 1 in r0003"):
+        make(runs, tmp_path)
+    made = make(jungfrau.darks.runs, tmp_path)
+    assert Constants.open(made.path).conditions["gain_setting"] == 0
 
 
 def test_different_detectors(dark_run, tmp_path):

@@ -147,6 +147,7 @@ def test_unknown_detector_names_the_nearest():
         ("max_cells = 352", "", "'max_cells' is missing"),
         ('layout = "frames"', 'layout = "rows"', "layout = 'rows'; it must be one of frames, trains"),
         ('0 = "adaptive"', '0 = "auto"', "names 'auto'; it must be one of adaptive"),
+        ("[gain_modes]", '[gain_settings]\nhigh = "1"\n[gain_modes]', "names '1'; it must be a whole number"),
         ("[[control.cells]]", "[[control.cell]]", "Did you mean 'cells'"),
         ('encoding = "threshold"', 'encoding = "code"', "three codes"),
         ("(?P<module>", "(?P<modul>", "needs the named groups"),

@@ -117,6 +117,44 @@ def test_jungfrau(mode_of):
     assert mode.integration_time == pytest.approx(10.0)
 
 
+JF = "SPB_IRDA_JF4M/DET/CONTROL"
+
+
+@pytest.mark.parametrize(
+    ("keys", "gain_mode", "setting"),
+    [
+        ({"settings": b"gain0", "gainMode": b"dynamic"}, "adaptive", 0),
+        ({"settings": b"highgain0", "gainMode": b"dynamic"}, "adaptive", 1),
+        ({"settings": b"highgain0", "gainMode": b"fixg1"}, "fixed_medium", 1),
+        ({"settings": b"dynamicgain"}, "adaptive", 0),  # before 2022 one word tells both
+        ({"settings": b"dynamichg0"}, "adaptive", 1),
+        ({"settings": b"fixgain1"}, "fixed_medium", 0),
+        ({"settings": b"forceswitchg2"}, None, 0),
+        ({"gainMode": b"dynamic"}, "adaptive", None),
+        ({}, None, None),
+    ],
+)
+def test_gain_setting_of_jungfrau(mode_of, keys, gain_mode, setting):
+    mode, notes = mode_of({JF: {key: steady(word) for key, word in keys.items()}}, "JUNGFRAU")
+    assert (mode.gain_mode, mode.gain_setting) == (gain_mode, setting)
+    assert mode.origin.get("gain_setting") == (None if setting is None else f"{JF}.settings")
+    assert not any("gain_setting" in n for n in notes)
+
+
+@pytest.mark.parametrize("word", [b"highgain", np.int32(1)])
+def test_a_gain_setting_that_nobody_knows(mode_of, word):
+    mode, notes = mode_of({JF: {"settings": steady(word), "gainMode": steady(b"dynamic")}}, "JUNGFRAU")
+    assert mode.gain_setting is None
+    assert any("is not a gain_setting that is known for JUNGFRAU" in n for n in notes)
+
+
+def test_a_gain_setting_that_changes_during_the_run_is_noted_once(mode_of):
+    words = np.array([b"dynamicgain", b"dynamichg0"])
+    mode, notes = mode_of({JF: {"settings": (words, words[:1])}}, "JUNGFRAU")
+    assert (mode.gain_mode, mode.gain_setting) == ("adaptive", 0)
+    assert sum("settings changes during the run (dynamicgain, dynamichg0)" in n for n in notes) == 1
+
+
 def store(path, source, **values):
     with h5py.File(path, "r+") as f:
         for key, value in values.items():

@@ -121,7 +121,7 @@ def open_dark_runs(
     for one in found:
         one.good, one.trains, one.dropped = choose_trains(one.source)
     first = found[0]
-    for other in found[1:]:
+    for number, other in enumerate(found[1:], 1):
         if other.source.detector.name != first.source.detector.name:
             raise BadInput(
                 f"{first.label} is a run of {first.source.detector.name}, {other.label} of "
@@ -133,7 +133,8 @@ def open_dark_runs(
                 f"{other.source.name}: say with "
                 "--source which detector is meant"
             )
-        _check_alike(first, other)
+        for one in found[:number]:  # a value that the first does not say may still differ between others
+            _check_alike(one, other)
     for number, one in enumerate(found):
         for other in found[:number]:
             if set(one.source.paths) & set(other.source.paths):

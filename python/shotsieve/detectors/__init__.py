@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import BadInput, nearest
 from .check import ENCODINGS, GAIN_MODES
-from .control import CONTROL_FIELDS, ControlKey
+from .control import CONTROL_FIELDS, ControlKey, as_key
 from .descriptor import Detector
 from .reader import read
 
@@ -25,6 +25,7 @@ __all__ = [
     "ControlKey",
     "Detector",
     "Found",
+    "as_key",
     "load",
     "match",
     "names",

@@ -60,6 +60,10 @@ def check(detector: Detector, path: Path) -> None:
         raise BadInput(
             f"{path}: [dark_modes] names the stage {odd[0]!r}; it must be below {detector.stages}."
         )
+    if odd := [number for number in detector.gain_settings.values() if type(number) is not int]:
+        raise BadInput(f"{path}: [gain_settings] names {odd[0]!r}; it must be a whole number.")
+    if detector.gain_settings and "gain_setting" not in detector.control:
+        raise BadInput(f"{path}: [gain_settings] needs [[control.gain_setting]], where the run says it.")
     if detector.dimensions not in (1, 2) or (detector.dimensions == 1 and detector.shape[0] != 1):
         raise BadInput(
             f"{path}: dimensions = {detector.dimensions} with shape {detector.shape}; it must be 2, or 1 "

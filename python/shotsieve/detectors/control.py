@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..units import convert
 
 CONTROL_FIELDS = {
@@ -88,3 +90,27 @@ class ControlKey:
         number = float(value) * self.factor + self.add
         own = CONTROL_FIELDS[field_name]
         return convert(number, self.unit, own, option=self.key) if self.unit and own else number
+
+
+def as_key(value: object) -> str:
+    """Return a value of the run as the keys of ``[gain_modes]`` and its like are written.
+
+    Parameters
+    ----------
+    value : int, float, str or bytes
+        As the run's control source gives it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> as_key(b"fixg1"), as_key(1.0)
+    ('fixg1', '1')
+    """
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        value = int(value)
+    return str(value)

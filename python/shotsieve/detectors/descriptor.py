@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BadInput, nearest
 from .check import CORRECTED, GAIN_MODES
-from .control import ControlKey
+from .control import ControlKey, as_key
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,9 @@ class Detector:
     dark_modes : dict
         What the run says of its gain mode (as a string) -> gain stage of a dark run taken so; a mode that
         leaves it open is not there.
+    gain_settings : dict
+        What the run says of its gain setting (as a string) -> its number as a condition of the constants;
+        empty where the run says the number itself.
     facility_constants : dict
         Type in the facility's constant store -> name in `shotsieve.constants.Constants`.
     facility_repeat_last : tuple of str
@@ -131,6 +134,7 @@ class Detector:
     hexagonal: bool = False
     optional_constants: tuple[str, ...] = ()
     dark_modes: dict[str, int] = field(default_factory=dict)
+    gain_settings: dict[str, int] = field(default_factory=dict)
     # Not shown: it would make every error text with a detector in it a page long.
     control: dict[str, tuple[ControlKey, ...]] = field(default_factory=dict, repr=False)
 
@@ -313,7 +317,7 @@ class Detector:
         >>> detectors.load("JUNGFRAU").gain_mode_name(b"fixg1")
         'fixed_medium'
         """
-        return self.gain_modes.get(_as_key(value))
+        return self.gain_modes.get(as_key(value))
 
     def dark_stage(self, value: object) -> int | None:
         """Return the gain stage of a dark run taken in a gain mode, or None where the mode leaves it open.
@@ -333,7 +337,7 @@ class Detector:
         >>> detectors.load("JUNGFRAU").dark_stage("forceswitchg2")
         2
         """
-        return self.dark_modes.get(_as_key(value))
+        return self.dark_modes.get(as_key(value))
 
     def fixed_stage(self, gain_mode: str) -> int:
         """Return the gain stage of a fixed gain mode, or -1 for ``"adaptive"``.
@@ -387,12 +391,3 @@ class Detector:
         if count == 1 and self.single_cell >= 0:
             return np.array([self.single_cell], np.int32)
         return np.arange(count, dtype=np.int32)
-
-
-def _as_key(value: object) -> str:
-    """Return a value of the run as the keys of ``[gain_modes]`` and ``[dark_modes]`` are written."""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        value = int(value)
-    return str(value)

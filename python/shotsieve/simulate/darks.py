@@ -170,6 +170,7 @@ def dark_source(p: DarkParameters, stage: int, model: DarkModel | None = None) -
             cells=p.n_cells,
             rate_mhz=None if p.is_receiver else p.rate_mhz,
             integration_time=float(p.exposure),
+            gain_setting=0 if d.gain_settings else None,
             bias_voltage=p.bias_voltage,
         ),
         name=f"SIMULATED_{STAGES[stage]}",
@@ -256,6 +257,7 @@ def _write_receiver(folder: Path, p: DarkParameters, model: DarkModel, stage: in
     mode = next((m for m, of in d.dark_modes.items() if of == stage and ("fix" in m) == p.fixed), None)
     told = {
         "gain_mode": mode,
+        "gain_setting": next((word for word, of in d.gain_settings.items() if of == 0), None),
         "cells": frames,
         "integration_time": float(p.exposure),
         "bias_voltage": p.bias_voltage,

@@ -167,6 +167,7 @@ def receiver_constants(p: ReceiverParameters, models: dict[int, ReceiverModule] 
         **({"gain_mode": p.gain_mode} if detector.stages > 1 else {}),
         "bias_voltage": BIAS_VOLTAGE,
         "integration_time": INTEGRATION_TIME,
+        **({"gain_setting": 0} if detector.gain_settings else {}),
     }
     told = {"simulation": {"seed": p.seed}}
     ids = np.array(cells, np.int32)
@@ -348,6 +349,7 @@ def _control_file(folder: Path, p: ReceiverParameters) -> Path:
     family, values = p.family, {}
     told = {
         "gain_mode": next((k for k, mode in family.gain_modes.items() if mode == p.gain_mode), None),
+        "gain_setting": next((word for word, of in family.gain_settings.items() if of == 0), None),
         "cells": p.n_frames,
         "integration_time": INTEGRATION_TIME,
         "bias_voltage": BIAS_VOLTAGE,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import h5py
 import numpy as np
 
-from ..detectors import CONTROL_FIELDS, GAIN_MODES, ControlKey, Detector
+from ..detectors import CONTROL_FIELDS, GAIN_MODES, ControlKey, Detector, as_key
 from ..errors import UnreadableData
 from .base import OperatingMode
 from .exdf import DAMAGE, RunFile, opened, reason
@@ -79,7 +79,8 @@ def read_mode(
     _add_stored(values, origin, files, sources, notes)
     if detector.stages == 1 and "gain_mode" not in values:
         values["gain_mode"], origin["gain_mode"] = "fixed_high", f"{detector.name} has one gain stage"
-    return OperatingMode(**values, origin=origin), notes
+    # One key may tell several fields, and changes for all of them.
+    return OperatingMode(**values, origin=origin), list(dict.fromkeys(notes))
 
 
 def read_dark_mode(files: Sequence[RunFile], detector: Detector, name: str) -> str | float | None:
@@ -174,8 +175,11 @@ def _stored(file: RunFile, group: str, fields: Sequence[str]) -> dict[str, objec
 
 
 def _convert(detector: Detector, candidate: ControlKey, field: str, raw):
+    word = raw.item() if isinstance(raw, np.generic) else raw
     if field == "gain_mode":
-        return detector.gain_mode_name(raw.item() if isinstance(raw, np.generic) else raw)
+        return detector.gain_mode_name(word)
+    if field == "gain_setting" and detector.gain_settings:
+        return detector.gain_settings.get(as_key(word))
     try:
         value = np.asarray(raw, np.float64)
     except (TypeError, ValueError):
