@@ -1,6 +1,7 @@
 """Detectors are files: what the shipped ones say, and that a new one needs nothing but a file."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,42 @@ def test_shipped_detectors():
     assert jungfrau.default_cell_ids(16).tolist() == list(range(16))
 
 
-@pytest.mark.parametrize("name", ["AGIPD1M", "AGIPD500K", "LPD1M", "DSSC1M", "JUNGFRAU"])
+@pytest.mark.parametrize("name", ["AGIPD1M", "AGIPD500K", "LPD1M", "DSSC1M"])
 def test_modules_and_names_are_those_of_extra_data(name):
     components = pytest.importorskip("extra_data.components")
     theirs, detector = getattr(components, name), detectors.load(name)
     assert (detector.name_pattern, detector.shape) == (theirs._det_name_pat, theirs.module_shape)
     assert detector.module_count == theirs.n_modules
+
+
+def test_jungfrau_goes_by_every_name_that_extra_data_knows():
+    theirs, detector = pytest.importorskip("extra_data.components").JUNGFRAU, detectors.load("JUNGFRAU")
+    assert detector.shape == theirs.module_shape
+    for name in KNOWN:
+        assert re.fullmatch(theirs._det_name_pat, name)
+        assert re.fullmatch(detector.name_pattern, name)
+
+
+KNOWN = ("SPB_IRDA_JNGFR", "MID_EXP_JUNGF", "HED_EXP_JF", "FXE_XAD_JF1M", "SPB_IRDA_JF4M", "FXE_XAD_JF500K",
+         "HED_IA1_JF500K1")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [*KNOWN, "SPB_CFEL_JF2M", "SPB_IRDA_JF9M", "SPB_IRDA_JF16M", "HED_IA1_JF500K10", "HED_IA1_JF4M2"]
+)
+def test_names_of_jungfrau_of_any_size(name):
+    for part, module, raw in (("DET", "JNGFR12", True), ("CORR", "MODULE_12", False)):
+        (found,) = detectors.match([f"{name}/{part}/{module}:daqOutput"])
+        assert (found.detector.name, found.name, found.modules.keys(), found.raw) == (
+            "JUNGFRAU", name, {12}, raw,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["SPB_IRDA_JFM", "SPB_IRDA_JF4", "SPB_IRDA_JF4MX", "SPB_IRDAJF4M", "SPB_IRDA_JF4M-1"]
+)
+def test_other_names_are_not_jungfrau(name):
+    assert detectors.match([f"{name}/DET/JNGFR01:daqOutput"]) == []
 
 
 @pytest.mark.parametrize("name", ["AGIPD1M", "AGIPD500K", "LPD1M", "LPDMINI", "DSSC1M", "JUNGFRAU"])

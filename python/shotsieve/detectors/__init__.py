@@ -109,7 +109,9 @@ def names(*, extra_paths: Iterable[str | Path] = ()) -> list[str]:
     return list(_all(extra_paths))
 
 
-def match(sources: Iterable[str], *, extra_paths: Iterable[str | Path] = ()) -> list[Found]:
+def match(
+    sources: Iterable[str], *, extra_paths: Iterable[str | Path] = (), only: Detector | None = None
+) -> list[Found]:
     """Find the detectors among the sources of a run.
 
     Parameters
@@ -118,6 +120,8 @@ def match(sources: Iterable[str], *, extra_paths: Iterable[str | Path] = ()) -> 
         Names of instrument sources, e.g. ``"SPB_DET_AGIPD1M-1/DET/3CH0:xtdf"``.
     extra_paths : iterable of str or Path
         As for `load`.
+    only : Detector or None
+        Look for this one, by its own patterns, and for no other.
 
     Returns
     -------
@@ -131,7 +135,7 @@ def match(sources: Iterable[str], *, extra_paths: Iterable[str | Path] = ()) -> 
     """
     sources = sorted(set(sources))
     found: dict[tuple[str, bool, str], dict[int, str]] = {}
-    known = _all(extra_paths)
+    known = _all(extra_paths) if only is None else {only.name: only}
     for detector in known.values():
         for raw, text in ((True, detector.raw_source_pattern), (False, detector.corrected_source_pattern)):
             pattern = re.compile(text)

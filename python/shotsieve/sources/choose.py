@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from .. import detectors
 from ..errors import BadInput, UnreadableData, nearest
@@ -21,14 +22,10 @@ def choose(inputs: Inputs, detector, source: str | None, data: str | None = None
         names = [s for s in names if s in inputs.sources]
     elif inputs.detector_files is not None:
         names = sorted({s for f in inputs.files if f.path in inputs.detector_files for s in f.instrument})
-    found = detectors.match(names)
-    if detector is not None:
-        wanted = detectors.load(detector) if isinstance(detector, str) else detector
-        found = [replace(f, detector=wanted) for f in found if f.detector.name == wanted.name]
-        if not found:
-            raise BadInput(
-                f"{inputs.label} holds no data of a {wanted.name}. {_what_is_there(names, inputs)}"
-            )
+    wanted = detectors.load(detector) if isinstance(detector, str | Path) else detector
+    found = detectors.match(names, only=wanted)
+    if wanted is not None and not found:
+        raise BadInput(f"{inputs.label} holds no data of a {wanted.name}. {_what_is_there(names, inputs)}")
     if source is not None:
         there = sorted({f.name for f in found})
         found = [f for f in found if f.name == source]

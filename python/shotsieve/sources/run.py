@@ -58,8 +58,8 @@ def open_run(
     run : path-like, sequence of path-like, DataCollection or detector component
         The folder of a run, files of it, or an object of EXtra-data, whose selection of trains (and for a
         component of modules) is respected.
-    detector : str or Detector, optional
-        Detector family, e.g. ``"AGIPD1M"``; found by itself.
+    detector : str, Path or Detector, optional
+        Detector family, e.g. ``"AGIPD1M"``, or the TOML file of one; found by itself.
     source : str, optional
         Name of the detector, e.g. ``"SPB_DET_AGIPD1M-1"``; needed where a run holds several.
     data : {"raw", "corrected"}, optional
