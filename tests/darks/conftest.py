@@ -16,14 +16,20 @@ from shotsieve.simulate.darks import DarkParameters, SimulatedDarks, simulate_da
 from shotsieve.sources.memory import MemorySource
 
 SHAPE, ASIC = (32, 64), (16, 32)
+PIXELS = SHAPE[0] * SHAPE[1]
 SMALL_OFFSETS = (250, 1500, 2000)  # of words with few bits
 EIGHT_BITS = 120  # far from both ends, since a stored 0 is 256
 OFFSETS, NOISE, LEVELS = (5000, 8000, 8600), (7.0, 5.0, 5.0), (5000, 6600, 7800)
 
 
 def small(name: str) -> Detector:
-    """A detector with the words of another one, and few pixels."""
-    return dataclasses.replace(detectors.load(name), shape=SHAPE, asic=ASIC)
+    """A detector with the words of another one, and few pixels; "LPD1M in parallel gain" is one too."""
+    name, _, mode = name.partition(" in ")
+    detector = detectors.load(name)
+    detector = detector.in_parallel_gain() if mode == "parallel gain" else detector
+    if detector.dimensions == 1:
+        return dataclasses.replace(detector, shape=(1, PIXELS))
+    return dataclasses.replace(detector, shape=SHAPE, asic=ASIC)
 
 
 def dark_words(
@@ -31,12 +37,16 @@ def dark_words(
 ) -> np.ndarray:
     """Raw words of a dark run, uint16 (trains * cells, modules, planes, ss, fs)."""
     rng = np.random.default_rng([seed, stage])
-    shape = (trains * len(cells), modules, *SHAPE)
-    raw = np.empty((*shape[:2], detector.plane_count, *SHAPE), "u2")
-    offset = SMALL_OFFSETS[stage] if detector.adc_max < 10000 else OFFSETS[stage]
-    offset = EIGHT_BITS if "wrap256" in detector.steps else offset
+    shape = (trains * len(cells), modules, *detector.frame_shape)
+    raw = np.empty((*shape[:2], detector.plane_count, *detector.frame_shape), "u2")
+    offsets = SMALL_OFFSETS if detector.adc_max < 10000 else OFFSETS
+    offset = EIGHT_BITS if "wrap256" in detector.steps else offsets[stage]
     raw[:, :, 0] = np.rint(offset + NOISE[stage] * rng.standard_normal(shape))
-    if detector.encoding == "word":
+    if detector.encoding == "parallel":  # a stage in each plane, whatever the run is of
+        for g in range(3):
+            raw[:, :, g] = np.rint(offsets[g] + NOISE[g] * rng.standard_normal(shape))
+            raw[:, :, g] |= np.uint16(g << detector.adc_bits)
+    elif detector.encoding == "word":
         raw |= np.uint16(detector.codes[stage] << detector.adc_bits)
     elif detector.encoding == "threshold":
         raw[:, :, 1] = np.rint(LEVELS[stage] + 25 * rng.standard_normal(shape))

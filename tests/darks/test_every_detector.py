@@ -9,24 +9,24 @@ import pytest
 from shotsieve.constants import BadPixels, Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
 
-NAMES = ("AGIPD1M", "LPD1M", "DSSC1M", "JUNGFRAU", "EPIX100")
+NAMES = ("AGIPD1M", "LPD1M", "LPD1M in parallel gain", "DSSC1M", "JUNGFRAU", "EPIX100", "GOTTHARD2")
 NOISE = (7.0, 5.0, 5.0)
 TRAINS, CELLS = 60, 2
 DEAD, HOT, NOISY, STUCK = range(1, 5)
 
 
-def kinds():
-    """What is wrong with each pixel, (ss, fs): one in a hundred of each kind."""
-    return np.random.default_rng(4).choice(5, (32, 64), p=[0.96, 0.01, 0.01, 0.01, 0.01])
+def kinds(detector):
+    """What is wrong with each pixel, as a frame has them: one in a hundred of each kind."""
+    shape = detector.frame_shape
+    return np.random.default_rng(4).choice(5, shape, p=[0.96, 0.01, 0.01, 0.01, 0.01])
 
 
 def spoil(detector, stage, order=None):
     """Return what puts bad pixels into the words of a run, and its trains into another order."""
-    kind = kinds()
+    kind = kinds(detector)
 
-    def change(raw):
-        rng = np.random.default_rng([9, stage])
-        words = raw[:, :, 0].astype("i4")
+    def wrong(rng, words, stage):
+        words = words.astype("i4")
         more = np.zeros_like(words)
         more[..., kind == HOT] = round(10 * NOISE[stage])
         more[..., kind == NOISY] = np.rint(
@@ -34,6 +34,11 @@ def spoil(detector, stage, order=None):
         )
         words += more
         words[..., kind == DEAD] = words[0, 0][kind == DEAD]
+        return words
+
+    def change(raw):
+        rng = np.random.default_rng([9, stage])
+        words = wrong(rng, raw[:, :, 0], stage)
         if detector.encoding == "word":
             other = detector.codes[(stage + 1) % 3] << detector.adc_bits
             words[..., kind == STUCK] = words[..., kind == STUCK] & (1 << detector.adc_bits) - 1 | other
@@ -41,6 +46,9 @@ def spoil(detector, stage, order=None):
             raw[:, :, 1][..., kind == STUCK] = detector.codes[(stage + 1) % 3]
         elif detector.encoding == "threshold":
             raw[:, :, 1][..., kind == STUCK] = 5000
+        elif detector.encoding == "parallel":
+            for g in (1, 2):
+                raw[:, :, g] = wrong(rng, raw[:, :, g], g)
         raw[:, :, 0] = words
         if order is not None:
             raw[:] = raw.reshape(TRAINS, CELLS, *raw.shape[1:])[order].reshape(raw.shape)
@@ -52,7 +60,7 @@ def runs_of(dark_run, name, order=None):
     detector = dark_run(name, trains=1, modules=(1,)).detector
     made = [
         dark_run(name, stage=g, trains=TRAINS, change=spoil(detector, g, order))
-        for g in range(detector.stages)
+        for g in range(1 if detector.encoding == "parallel" else detector.stages)
     ]
     return detector, made
 
@@ -76,9 +84,9 @@ def made_once(dark_run, tmp_path_factory):
 @pytest.mark.parametrize("name", NAMES)
 def test_injected_pixels_are_found_and_good_ones_left_alone(made_once, name):
     detector, _, path = made_once(name)
-    constants, kind = Constants.open(path, detector), kinds()
+    constants, kind = Constants.open(path, detector), kinds(detector)
     bad = np.stack([constants.load("bad_pixels", module) for module in (1, 2)])
-    stuck = {"threshold": BadPixels.GAIN_THRESHOLDING_ERROR, "plain": 0}
+    stuck = {"threshold": BadPixels.GAIN_THRESHOLDING_ERROR, "plain": 0, "parallel": 0}
     told = {
         DEAD: BadPixels.DATA_STD_IS_ZERO,
         HOT: BadPixels.OFFSET_OUT_OF_THRESHOLD,
