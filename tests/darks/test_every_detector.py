@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from shotsieve.constants import BadPixels, Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
+from shotsieve.darks.collect import Gate
 
 NAMES = ("AGIPD1M", "LPD1M", "LPD1M in parallel gain", "DSSC1M", "JUNGFRAU", "EPIX100", "GOTTHARD2")
 NOISE = (7.0, 5.0, 5.0)
 TRAINS, CELLS = 60, 2
+# Follows from the first trains, and cuts normal samples off, so that it is not without effect.
+GATES = {"no gate": None, "gate": Gate(frames=20, low=0.1, high=0.9, widen=0.0)}
 DEAD, HOT, NOISY, STUCK = range(1, 5)
 
 
@@ -67,23 +70,24 @@ def runs_of(dark_run, name, order=None):
 
 @pytest.fixture(scope="module")
 def made_once(dark_run, tmp_path_factory):
-    """Detector, runs and constants of a detector's dark runs."""
+    """Detector and constants of a detector's dark runs, without and with a gate."""
     kept = {}
 
-    def make(name):
-        if name not in kept:
+    def make(name, gate=None):
+        if (name, gate) not in kept:
             detector, runs = runs_of(dark_run, name)
             out = tmp_path_factory.mktemp("every") / "c.h5"
-            options = DarkOptions(min_frames=TRAINS)
-            kept[name] = detector, runs, make_dark_constants(runs, out, options, backend="cpu").path
-        return kept[name]
+            options = DarkOptions(min_frames=TRAINS, gate=gate)
+            made = make_dark_constants(runs, out, options, backend="cpu")
+            kept[name, gate] = detector, made.path
+        return kept[name, gate]
 
     return make
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_injected_pixels_are_found_and_good_ones_left_alone(made_once, name):
-    detector, _, path = made_once(name)
+    detector, path = made_once(name)
     constants, kind = Constants.open(path, detector), kinds(detector)
     bad = np.stack([constants.load("bad_pixels", module) for module in (1, 2)])
     stuck = {"threshold": BadPixels.GAIN_THRESHOLDING_ERROR, "plain": 0, "parallel": 0}
@@ -100,19 +104,34 @@ def test_injected_pixels_are_found_and_good_ones_left_alone(made_once, name):
     assert (bad[..., good] != 0).mean() < 1e-3 + 2 * erfc(5 / sqrt(2))
 
 
+@pytest.mark.parametrize("gate", GATES.values(), ids=GATES)
 @pytest.mark.parametrize("name", NAMES)
 def test_same_bytes_on_every_backend_and_in_any_order_of_trains(
-    made_once, dark_run, native_backend, tmp_path, name
+    made_once, dark_run, native_backend, tmp_path, name, gate
 ):
-    detector, _, path = made_once(name)
-    order = np.random.default_rng(7).permutation(TRAINS)
+    """Where there is a gate, in any order of the trains that it follows from, and of those behind them."""
+    detector, path = made_once(name, gate)
+    rng = np.random.default_rng(7)
+    first = gate.frames if gate else 0
+    order = np.concatenate([rng.permutation(first), first + rng.permutation(TRAINS - first)])
     _, runs = runs_of(dark_run, name, order)
     frame = 2 * detector.plane_count * detector.pixels
     out = make_dark_constants(
         runs,
         tmp_path / "c.h5",
-        DarkOptions(min_frames=TRAINS),
+        DarkOptions(min_frames=TRAINS, gate=gate),
         backend=native_backend,
         block_bytes=13 * frame,
     ).path
     assert out.read_bytes() == path.read_bytes()
+
+
+def test_the_gate_has_an_effect(made_once):
+    """Else the tests with it would say nothing."""
+    for name in NAMES:
+        noise = [
+            Constants.open(made_once(name, gate)[1], made_once(name)[0]).load("noise", 1)
+            for gate in GATES.values()
+        ]
+        # Pixels stuck in another stage have no sample, and so no noise.
+        assert np.nanmedian(noise[1]) < 0.9 * np.nanmedian(noise[0]), name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from math import erfc, sqrt
 from pathlib import Path
@@ -15,18 +16,23 @@ from shotsieve.darks.rules import preset
 from shotsieve.sources.run import open_run
 
 OPTIONS = DarkOptions(min_frames=30)
+GATED = dataclasses.replace(OPTIONS, gate=Gate(frames=20, low=0.1, high=0.9, widen=0.0))
+
+
+both = pytest.mark.parametrize("options", [OPTIONS, GATED], ids=["no gate", "gate"])
 
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory):
-    """Constants of a set of runs with the usual options, made once."""
-    kept: dict[Path, Path] = {}
+    """Constants of a set of runs with the usual or other options, made once."""
+    kept: dict[tuple[Path, bool], Path] = {}
 
-    def make(darks) -> Path:
-        if darks.truth_file not in kept:
+    def make(darks, options=OPTIONS) -> Path:
+        key = darks.truth_file, options is GATED
+        if key not in kept:
             out = tmp_path_factory.mktemp("constants") / "constants.h5"
-            kept[darks.truth_file] = make_dark_constants(darks.runs, out, OPTIONS, backend="cpu").path
-        return kept[darks.truth_file]
+            kept[key] = make_dark_constants(darks.runs, out, options, backend="cpu").path
+        return kept[key]
 
     return make
 
@@ -95,15 +101,19 @@ def test_false_alarms_are_those_of_the_rule(agipd, tmp_path, name):
         assert (bad[:, :, kind == number] != 0).mean() >= 0.999, number
 
 
-def test_same_bytes_on_every_backend_and_in_any_blocks(simulated, made_once, native_backend, tmp_path):
+@both
+def test_same_bytes_on_every_backend_and_in_any_blocks(
+    simulated, made_once, native_backend, tmp_path, options
+):
     frame = 4 * simulated.parameters.family.pixels
     out = make_dark_constants(
-        simulated.darks.runs, tmp_path / "c.h5", OPTIONS, backend=native_backend, block_bytes=17 * frame
+        simulated.darks.runs, tmp_path / "c.h5", options, backend=native_backend, block_bytes=17 * frame
     ).path
-    assert out.read_bytes() == made_once(simulated.darks).read_bytes()
+    assert out.read_bytes() == made_once(simulated.darks, options).read_bytes()
 
 
-def test_same_constants_for_any_order_and_names_of_the_files(agipd, made_once, tmp_path):
+@both
+def test_same_constants_for_any_order_and_names_of_the_files(agipd, made_once, tmp_path, options):
     """Sequences that change their numbers, and so the order in which the files are met."""
     runs = []
     for run in agipd.darks.runs:
@@ -113,8 +123,8 @@ def test_same_constants_for_any_order_and_names_of_the_files(agipd, made_once, t
             shutil.copy(file, folder / file.name.replace("-S00000", "-S9").replace("-S00001", "-S00000"))
         names = sorted(folder.iterdir(), reverse=True)
         runs.append(open_run(names))
-    found = Constants.open(make_dark_constants(runs, tmp_path / "c.h5", OPTIONS, backend="cpu").path)
-    want = Constants.open(made_once(agipd.darks))
+    found = Constants.open(make_dark_constants(runs, tmp_path / "c.h5", options, backend="cpu").path)
+    want = Constants.open(made_once(agipd.darks, options))
     for name in want.names:
         np.testing.assert_array_equal(found.load(name, 3), want.load(name, 3), name)
 
