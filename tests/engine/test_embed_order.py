@@ -135,6 +135,38 @@ def test_a_stream_that_pauses_holds_nothing_back(embedded, embedded_source):
         assert len(list(results)) == 3
 
 
+def test_a_silent_stream_does_not_hold_up_the_end(embedded, embedded_source):
+    """Neither the end of a run nor that of the engine waits for a block; one that comes later is dropped."""
+    given = blocks(embedded_source, 4)
+    silent, go_on, over = (threading.Event() for _ in range(3))
+
+    def stream():
+        yield given[0]
+        silent.set()
+        go_on.wait(60)
+        over.set()
+        yield given[1]
+
+    with make(embedded, embedded_source, slots=3) as engine:
+        results = engine.run(stream())
+        first = next(results).table
+        assert silent.wait(60)
+        results.close()
+        assert not over.is_set(), "closing waits for the stream"
+        assert engine.submit(given[0]).result().table == first
+        silent.clear()
+        left = engine.run(stream())
+        next(left)
+        assert silent.wait(60)
+    assert not over.is_set(), "the engine waits for the stream"
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("shotsieve-read"):
+            thread.join(60)
+            assert not thread.is_alive()
+    assert list(left) == []
+
+
 def test_what_came_before_an_error_is_yielded(embedded, embedded_source):
     def stream():
         yield from blocks(embedded_source, 4)[:3]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
+import weakref
 
 import pytest
 import shotsieve
@@ -140,6 +145,123 @@ def test_what_a_step_raises_comes_out_and_nothing_follows(step, block, slots, rn
     assert not [t for t in threading.enumerate() if t.name.startswith("shotsieve-read")]
     time.sleep(2e-3)
     assert steps.log == settled
+
+
+class Silent:
+    """A stream of one block, and then of none for long; what it gives later is dropped."""
+
+    def __init__(self, then=lambda: None) -> None:
+        self.silent, self.go_on, self.over, self.then = (*(threading.Event() for _ in range(3)), then)
+
+    def __iter__(self):
+        yield 0
+        self.silent.set()
+        self.then()
+        self.go_on.wait(60)  # where nobody ends the ring, it comes to that
+        self.over.set()
+        yield 1
+
+    def end(self) -> None:
+        """Let the late block come, and see that its thread ends."""
+        self.go_on.set()
+        for thread in threading.enumerate():
+            if thread.name.startswith("shotsieve-read"):
+                thread.join(60)
+                assert not thread.is_alive()
+
+
+class Room:
+    """A slot that can be watched."""
+
+
+def test_closing_does_not_wait_for_a_silent_stream():
+    stream, slots, filled = Silent(), [Room() for _ in range(3)], []
+
+    def fill(slot, block):
+        filled.append(block)
+
+    watched = [weakref.ref(one) for one in (*slots, fill)]
+    results = run_ring(slots, stream, fill, lambda *_: None, lambda slot, block: block)
+    assert next(results) == 0
+    assert stream.silent.wait(60)
+    results.close()
+    assert not stream.over.is_set(), "closing waits for the stream"
+    del slots, fill, results
+    assert not any(one() is not None for one in watched), "the waiting thread holds what it must not"
+    stream.end()
+    assert filled == [0], "a slot is filled after the end"
+
+
+@pytest.mark.parametrize("step", ["submit", "collect"])
+def test_an_error_does_not_wait_for_a_silent_stream(step):
+    stream = Silent()
+
+    def fail(slot, block):
+        assert stream.silent.wait(60)
+        raise RuntimeError("mine")
+
+    steps = {"submit": lambda *_: None, "collect": lambda *_: None} | {step: fail}
+    with pytest.raises(RuntimeError, match="mine"):
+        next(run_ring("ab", stream, lambda *_: None, **steps))
+    assert not stream.over.is_set()
+    stream.end()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals for a thread")
+def test_an_interrupt_does_not_wait_for_a_silent_stream():
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("only the main thread is interrupted")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    stream = Silent(lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(run_ring("ab", stream, lambda *_: None, lambda *_: None, lambda *_: None))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not stream.over.is_set()
+    stream.end()
+
+
+def test_closing_waits_for_the_slot_that_is_being_filled():
+    filling, go_on, filled = threading.Event(), threading.Event(), []
+
+    def fill(slot, block):
+        if block == 1:
+            filling.set()
+            assert go_on.wait(60)
+        filled.append(block)
+
+    results = run_ring("ab", range(9), fill, lambda *_: None, lambda slot, block: block)
+    assert next(results) == 0
+    assert filling.wait(60)
+    closing = threading.Thread(target=results.close)
+    closing.start()
+    closing.join(0.05)
+    assert closing.is_alive(), "its buffers would be freed"
+    go_on.set()
+    closing.join(60)
+    assert not closing.is_alive()
+    assert filled == [0, 1]
+
+
+def test_a_silent_stream_does_not_keep_the_interpreter():
+    program = (
+        "import threading\n"
+        "from shotsieve.engine.ring import run_ring\n"
+        "def stream():\n"
+        "    yield 0\n"
+        "    threading.Event().wait(600)\n"
+        "def nothing(*_): pass\n"
+        "results = run_ring('ab', stream(), nothing, nothing, nothing)\n"
+        "next(results)\n"
+    )
+    path = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, **path}, check=True, timeout=120)
+
+
+def test_a_ring_without_slots_is_refused():
+    with pytest.raises(ValueError, match="0 slots"):
+        next(run_ring("", [0], lambda *_: None, lambda *_: None, lambda *_: None))
 
 
 # ------------------------------------------------------------------ waits of the engine

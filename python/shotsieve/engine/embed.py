@@ -237,9 +237,9 @@ class Engine(EngineSums):
     def run(self, source: Source | Iterable[Block] | str | os.PathLike[str]) -> Iterator[BlockResult]:
         """Pass a whole run through, and yield the results in order.
 
-        Whoever stops asking for results stops the reading; closing the iterator ends it within a block. An
-        iterable is advanced in a thread of its own. If it or the reading fails, what came before is yielded
-        first.
+        Whoever stops asking for results stops the reading; closing the iterator ends it within a block, also
+        while an iterable is silent: it is advanced in a thread of its own, and a block that it gives later is
+        dropped. If it or the reading fails, what came before is yielded first.
 
         Parameters
         ----------
@@ -259,12 +259,16 @@ class Engine(EngineSums):
         """
         self._check_open()
         self.flush()
+        runner, own = self._runner, is_run(source) or isinstance(source, Source)
+        if not own and not isinstance(source, Iterable):
+            raise BadInput(
+                f"a source is a run, its folder or any iterable of Block, not {type(source).__name__}: hand "
+                "a single block to submit()"
+            )
+        blocks, fill = (self._blocks(source), runner.fill) if own else (source, self._check_and_fill)
         self._running = failed = True
         try:
-            runner = self._runner
-            self._ring = run_ring(
-                self._slots, self._blocks(source), runner.fill, runner.submit, runner.collect
-            )
+            self._ring = run_ring(self._slots, blocks, fill, runner.submit, runner.collect)
             for result in self._ring:
                 self._tell(result)
                 yield result
@@ -358,6 +362,11 @@ class Engine(EngineSums):
         if self._on_result is not None:
             self._on_result(result)
 
+    def _check_and_fill(self, slot: Any, block: Any) -> None:
+        """Fill a slot with a block of a stream; not asked any more for what comes after the end of a run."""
+        self._torn.check(check_block(block, self._runner, self.columns))
+        self._runner.fill(slot, block)
+
     def _blocks(self, source: Any) -> Iterator[Block]:
         if is_run(source):
             from ..sources.run import open_run
@@ -370,21 +379,10 @@ class Engine(EngineSums):
                 data=asked.data,
                 parallel_gain=family.encoding == "parallel",
             )
-        if isinstance(source, Source):
-            runner, columns = self._runner, self._columns_of(source)
-            if runner.planes < source.detector.plane_count and hasattr(source, "without_gain_plane"):
-                source = source.without_gain_plane()
-            whole = runner.job.keeper.whole == "train"
-            yield from blocks_of(source, runner.block_shots, columns, whole)
-            return
-        if not isinstance(source, Iterable):
-            raise BadInput(
-                f"a source is a run, its folder or any iterable of Block, not {type(source).__name__}: hand "
-                "a single block to submit()"
-            )
-        for block in source:
-            self._torn.check(check_block(block, self._runner, self.columns))
-            yield block
+        runner, columns = self._runner, self._columns_of(source)
+        if runner.planes < source.detector.plane_count and hasattr(source, "without_gain_plane"):
+            source = source.without_gain_plane()
+        yield from blocks_of(source, runner.block_shots, columns, runner.job.keeper.whole == "train")
 
     def _columns_of(self, source: Source) -> dict[str, np.ndarray]:
         """Return the columns of a run that the engine was told of, after a look at what run it is."""
