@@ -145,8 +145,8 @@ def reduce(
         job = branch.job
         branch.parts = cut_parts(job.source, job.recipe.write.trains_per_file if job.recipe.write else TRAINS)
         others_of(job)
-        if (told := room_for_averages(job, chosen)) is not None:
-            tell(told)
+    if (told := room_for_averages([branch.job for branch in branches], chosen)) is not None:
+        tell(told)
     with folder:
         folder.journal.begin(plan_of(branches, chosen, force))
         prepared = time.perf_counter()

@@ -17,7 +17,7 @@ from ..write.averages import FILE_NAME, Groups, write_averages
 from .grouping import Grouping, make_grouping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ..backend import Backend
     from ..table import Table
@@ -46,28 +46,9 @@ class FrameGroups:
         """Bytes of the accumulators."""
         return accumulator_bytes(self.n_groups, int(np.prod(self.shape)))
 
-    def check_room(self, backend: Backend) -> None:
-        """Refuse accumulators that do not fit.
-
-        Raises
-        ------
-        BadInput
-            The text gives their size, and what there is.
-        """
-        room = {"half of this machine's memory": half_of_memory()}
-        if (free := backend.device.free_bytes()) is not None:
-            room["what is free on the device"] = free
-        for what, most in room.items():
-            if self.n_bytes > most:
-                pixels = int(np.prod(self.shape))
-                raise BadInput(
-                    f"averages of frames: statistics of {self.n_groups} groups of {pixels} pixels take "
-                    f"{self.n_bytes / 1e9:.2f} GB; {what} is {most / 1e9:.2f} GB: take fewer groups"
-                )
-
     def stage(self, backend: Backend, shots: int) -> FrameGroups:
         """Make the accumulators; this is the measure itself."""
-        self.check_room(backend)
+        check_room([self], backend)
         self.sums = FrameSums(backend, self.n_groups, int(np.prod(self.shape)), shots)
         self._added = np.zeros((2, self.n_groups))
         return self
@@ -193,7 +174,7 @@ class AverageJob:
                 self.grouping.edges,
                 self.frames.shots(),
             ),
-            self.frames.result(),
+            self.frames.sums.each(),
             self.frames.shape,
             self.unit,
         )
@@ -252,22 +233,53 @@ def make_average_job(job: Job, beforehand: Iterable[str]) -> AverageJob:
     return AverageJob(frames, grouping, job.table, job.unit, section.bins)
 
 
-def room_for_averages(job: Job, backend: Backend) -> str | None:
-    """Say what memory the averages of frames of a job take, before it begins; None where it has none.
+def check_room(frames: Sequence[FrameGroups], backend: Backend) -> None:
+    """Refuse accumulators that do not fit together.
+
+    Raises
+    ------
+    BadInput
+        The text gives their size, and what there is.
+    """
+    room = {"half of this machine's memory": half_of_memory()}
+    if (free := backend.device.free_bytes()) is not None:
+        room["what is free on the device"] = free
+    needed = sum(one.n_bytes for one in frames)
+    for what, most in room.items():
+        if needed > most:
+            of = " and of ".join(
+                f"{one.n_groups} groups of {int(np.prod(one.shape))} pixels" for one in frames
+            )
+            raise BadInput(
+                f"averages of frames: statistics of {of} take {needed / 1e9:.2f} GB; {what} is "
+                f"{most / 1e9:.2f} GB: take fewer groups"
+            )
+
+
+def room_for_averages(jobs: Iterable[Job], backend: Backend) -> str | None:
+    """Say what memory the averages of frames of a run take, before it begins; None where it has none.
+
+    Parameters
+    ----------
+    jobs : iterable of Job
+        Of all detectors: their accumulators are there at the same time.
+    backend : Backend
 
     Raises
     ------
     BadInput
         If they do not fit; the text gives the sizes.
     """
-    told = []
-    for one in job.pixel_jobs:
-        if isinstance(one, AverageJob):
-            one.frames.check_room(backend)
-            told.append(one.plan())
-    if job.pump is not None and job.pump.frames is not None:
-        job.pump.frames.check_room(backend)
-        told.append(f"differences of frames take {job.pump.frames.n_bytes / 1e9:.2f} GB of memory")
+    told, frames = [], []
+    for job in jobs:
+        for one in job.pixel_jobs:
+            if isinstance(one, AverageJob):
+                frames.append(one.frames)
+                told.append(one.plan())
+        if job.pump is not None and job.pump.frames is not None:
+            frames.append(job.pump.frames)
+            told.append(f"differences of frames take {job.pump.frames.n_bytes / 1e9:.2f} GB of memory")
+    check_room(frames, backend)
     return "; ".join(told) or None
 
 
@@ -290,19 +302,24 @@ def pump_probe_frames(pump: PumpProbeJob, job: Job) -> KnownGroups:
     return KnownGroups(2 * delays + 1, _shape(job), group=group, scale=scale)
 
 
-def frames_difference(pump: PumpProbeJob, frames: FrameGroups) -> Difference:
-    """Turn the statistics of the groups into the difference of frames."""
-    found, delays = frames.result(), len(pump.delays)
-    mean, errors = found.mean, found.errors
-    if pump.section.subtract_dark:
-        dark, dark_errors = mean[-1], errors[-1]
-        for row in range(2 * delays):
-            factor = frames.mean_scale(row)
-            mean[row] = mean[row] - factor * dark
-            errors[row] = np.hypot(errors[row], factor * dark_errors)
-    on, off = mean[:delays], mean[delays : 2 * delays]
-    shots = found.count[:delays], found.count[delays : 2 * delays]
-    if pump.reference is not None:
-        off = np.broadcast_to(pump.reference.reshape(-1).astype("f8"), on.shape)
-        errors[delays : 2 * delays] = 0.0
-    return Difference.of(on, off, errors[:delays], errors[delays : 2 * delays], *shots)
+def frames_differences(pump: PumpProbeJob, frames: FrameGroups) -> Iterator[Difference]:
+    """Turn the statistics of the groups into differences of frames, one delay after the other."""
+    sums, delays = frames.sums, len(pump.delays)
+    if not delays:  # nobody knows the delay of any shot: arrays of no delay
+        yield Difference.of(*np.zeros((6, 0, sums.n_pixels)))
+        return
+    dark = sums.of(2 * delays) if pump.section.subtract_dark else None
+
+    def average(row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        found = sums.of(row)
+        if dark is None:
+            return found.mean, found.errors, found.count
+        factor = frames.mean_scale(row)
+        return found.mean - factor * dark.mean, np.hypot(found.errors, factor * dark.errors), found.count
+
+    for delay in range(delays):
+        (on, on_errors, on_shots), (off, off_errors, off_shots) = average(delay), average(delays + delay)
+        if pump.reference is not None:
+            off, off_errors = pump.reference.reshape(-1).astype("f8"), np.zeros(len(on))
+        parts = (on, off, on_errors, off_errors, on_shots, off_shots)
+        yield Difference.of(*(part[None] for part in parts))

@@ -150,7 +150,7 @@ class Engine(EngineSums):
         if family.is_corrected:
             source.corrected = CorrectedForm(job.unit)  # what a run that passes through has to agree with
         self.notes = job.notes
-        if (told := room_for_averages(job, self.backend)) is not None:
+        if (told := room_for_averages([job], self.backend)) is not None:
             self.notes.append(told)
         selection = None if recipe.select is None else selection_of(recipe, job.table, family)
         refuse_undeclared(job, selection, self.columns)

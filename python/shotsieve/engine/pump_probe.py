@@ -15,7 +15,7 @@ from ..measure.value_bins import edges_of
 from ..table import FATES
 from ..write.checksums import sha256_of
 from ..write.pump_probe import FILE_NAME, PumpProbeFile
-from .averages import KnownGroups, frames_difference, pump_probe_frames
+from .averages import KnownGroups, frames_differences, pump_probe_frames
 from .grouping import check_column
 
 if TYPE_CHECKING:
@@ -113,9 +113,9 @@ class PumpProbeJob:
         with PumpProbeFile(folder / FILE_NAME, self.settings(self.unit)) as file:
             for name, part in self._parts.items():
                 axis, values, axis_unit, unit = part.axis
-                file.put_difference(name, axis, values, axis_unit, unit, self.delays, part.sums.result())
+                file.put_difference(name, axis, values, axis_unit, unit, self.delays, [part.sums.result()])
             if self.frames is not None and self.frames.sums is not None:
-                found, shape = frames_difference(self, self.frames), self.frames.shape
+                found, shape = frames_differences(self, self.frames), self.frames.shape
                 unit = f"{self.unit} / {self.section.normalise}" if self.section.normalise else self.unit
                 file.put_difference("frames", "", np.zeros(0), "", unit, self.delays, found, shape)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ BYTES_PER_PIXEL = sum(np.dtype(dtype).itemsize for dtype in KINDS.values())
 
 @dataclass(frozen=True)
 class FrameStats:
-    """Statistics of the frames of G groups; arrays of shape (G, n_pixels).
+    """Statistics of the frames of G groups, arrays of shape (G, n_pixels); of one group (n_pixels,).
 
     Attributes
     ----------
@@ -72,7 +73,9 @@ class FrameSums:
         self.backend = backend
         device = backend.device
         self._stream = device.stream()
+        self.groups, self.n_pixels = groups, n_pixels
         self._sums = {}
+        self._rows: dict[str, np.ndarray] = {}  # where a group of the device's comes to
         for name, dtype in KINDS.items():
             start = (
                 np.zeros((groups, n_pixels), dtype)
@@ -115,34 +118,112 @@ class FrameSums:
         device.wait(device.record(stream))
 
     def snapshot(self) -> State:
-        """Return the accumulators on the host; `restore` goes on from them."""
-        device, host = self.backend.device, {}
-        for name, array in self._sums.items():
-            pinned = device.empty_pinned(array.shape, KINDS[name])
-            device.to_host(pinned, array, self._stream)
-            device.wait(device.record(self._stream))
-            host[name] = pinned
-        return host
+        """Return the accumulators; `restore` goes on from them.
+
+        They may take most of the memory, so they are not copied: these are the accumulators themselves, or
+        what becomes an array of their values when NumPy asks for it. Store them before the next `add`.
+        """
+        return {
+            name: array if isinstance(array, np.ndarray) else _Fetched(self, name)
+            for name, array in self._sums.items()
+        }
 
     def restore(self, state: State) -> None:
         """Take what `snapshot` returned."""
         for name, values in state.items():
-            self._put(name, values)
+            self._put(name, np.asarray(values))
 
     def _put(self, name: str, values: np.ndarray) -> None:
         device = self.backend.device
         device.to_device(self._sums[name], values, self._stream)
         device.wait(device.record(self._stream))
 
-    def result(self) -> FrameStats:
-        """Return the statistics of all frames that were added."""
-        host = self.snapshot()
-        n = host["count"]
+    def row(self, name: str, group: int) -> np.ndarray:
+        """Return an accumulator of one group on the host; it is not copied where it lies there already.
+
+        Parameters
+        ----------
+        name : str
+            See `KINDS`.
+        group : int
+
+        Returns
+        -------
+        ndarray of shape (n_pixels,)
+            Only to be read, before the next call.
+
+        Examples
+        --------
+        >>> from shotsieve import backend
+        >>> FrameSums(backend.get("cpu"), groups=1, n_pixels=2, frames=2).row("count", 0).tolist()
+        [0, 0]
+        """
+        device, array = self.backend.device, self._sums[name][group : group + 1]
+        if isinstance(array, np.ndarray):
+            return array[0]
+        if name not in self._rows:
+            self._rows[name] = device.empty_pinned(array.shape, KINDS[name])
+        device.to_host(self._rows[name], array, self._stream)
+        device.wait(device.record(self._stream))
+        return self._rows[name][0]
+
+    def each(self) -> Iterator[FrameStats]:
+        """Yield the statistics of one group after the other, which takes little memory.
+
+        Yields
+        ------
+        FrameStats
+            Of one group, arrays of shape (n_pixels,).
+
+        Examples
+        --------
+        >>> from shotsieve import backend
+        >>> sums = FrameSums(backend.get("cpu"), groups=3, n_pixels=2, frames=2)
+        >>> [found.count.tolist() for found in sums.each()]
+        [[0, 0], [0, 0], [0, 0]]
+        """
+        for group in range(self.groups):
+            yield self.of(group)
+
+    def of(self, group: int) -> FrameStats:
+        """Return the statistics of one group, arrays of shape (n_pixels,).
+
+        Examples
+        --------
+        >>> from shotsieve import backend
+        >>> FrameSums(backend.get("cpu"), groups=1, n_pixels=2, frames=2).of(0).mean.tolist()
+        [nan, nan]
+        """
+        host = {name: self.row(name, group) for name in KINDS}
+        n = host["count"].copy()
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = np.where(n > 0, host["shift"] + host["sum"] / n, np.nan)
             spread = np.maximum(host["squares"] - host["sum"] ** 2 / n, 0.0)
             variance = np.where(n > 1, spread / (n - 1), np.nan)
         return FrameStats(mean, variance, np.where(n > 0, host["maximum"], np.float32(np.nan)), n)
+
+    def result(self) -> FrameStats:
+        """Return the statistics of all frames that were added; `each` takes less memory."""
+        shape = (self.groups, self.n_pixels)
+        found = FrameStats(np.empty(shape), np.empty(shape), np.empty(shape, "f4"), np.empty(shape, "i4"))
+        for group, of_group in enumerate(self.each()):
+            for name, values in vars(of_group).items():
+                getattr(found, name)[group] = values
+        return found
+
+
+class _Fetched:
+    """An accumulator in the device's memory, which is copied to the host when NumPy asks for an array."""
+
+    def __init__(self, sums: FrameSums, name: str) -> None:
+        self._sums, self._name = sums, name
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        sums = self._sums
+        values = np.empty((sums.groups, sums.n_pixels), KINDS[self._name])
+        for group in range(sums.groups):
+            values[group] = sums.row(self._name, group)
+        return values if dtype is None else values.astype(dtype, copy=False)
 
 
 def accumulator_bytes(groups: int, n_pixels: int) -> int:

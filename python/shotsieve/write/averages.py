@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def write_averages(
     path: Path,
     settings: Mapping[str, object],
     groups: Groups,
-    found: FrameStats,
+    found: Iterable[FrameStats],
     shape: tuple[int, ...],
     unit: str,
 ) -> None:
@@ -59,8 +59,8 @@ def write_averages(
     settings : mapping of str to str, int, float or bool
         Attributes of the entry.
     groups : Groups
-    found : FrameStats
-        Of shape (G, n_pixels).
+    found : iterable of FrameStats
+        One group after the other, of shape (n_pixels,): all of them may take more memory than there is.
     shape : tuple of int
         (modules, ss, fs).
     unit : str
@@ -83,11 +83,16 @@ def write_averages(
         if groups.edges is not None:
             file.put(group, "edges", np.asarray(groups.edges), "", f"edges of the bins of {by}")
         file.put(group, "shots", groups.shots, "", "shots of the group")
-        for name, of_unit, dtype, meaning in (
-            ("mean", unit, "f4", "mean of the valid values"),
-            ("variance", f"{unit}^2", "f4", "variance of the valid values, over count - 1"),
-            ("maximum", unit, "f4", "largest valid value"),
-            ("count", "", "i4", "valid values"),
-        ):
-            of_groups = getattr(found, name).reshape(-1, *shape).astype(dtype)
-            file.put(group, name, of_groups, of_unit, meaning)
+        datasets = {
+            name: file.room(group, name, (len(groups.values), *shape), dtype, of_unit, meaning)
+            for name, of_unit, dtype, meaning in (
+                ("mean", unit, "f4", "mean of the valid values"),
+                ("variance", f"{unit}^2", "f4", "variance of the valid values, over count - 1"),
+                ("maximum", unit, "f4", "largest valid value"),
+                ("count", "", "i4", "valid values"),
+            )
+        }
+        for row, of_group in enumerate(found):
+            for name, dataset in datasets.items():
+                dataset[row] = getattr(of_group, name).reshape(shape).astype(dataset.dtype)
+            file.check()

@@ -14,6 +14,7 @@ from ..side_file import created
 
 if TYPE_CHECKING:
     import h5py
+    from numpy.typing import DTypeLike
 
 KEYS = {"trainId": "u8", "pulseId": "u8", "cellId": "i4"}
 """What every row says of its shot."""
@@ -77,6 +78,14 @@ class NxFile:
         """Write a whole dataset."""
         self._describe(group.create_dataset(name, data=values, track_times=False), unit, meaning)
 
+    def room(
+        self, group: h5py.Group, name: str, shape: tuple[int, ...], dtype: DTypeLike, unit: str, meaning: str
+    ) -> h5py.Dataset:
+        """Make a dataset that is filled later, piece by piece, and return it."""
+        dataset = group.create_dataset(name, shape, dtype, track_times=False)
+        self._describe(dataset, unit, meaning)
+        return dataset
+
     def grow(self, group: h5py.Group, name: str, length: int, dtype: str, unit: str, meaning: str) -> None:
         """Make a dataset without rows yet, of so many values each; 0 is one value without an axis."""
         tail = (length,) if length else ()
@@ -97,6 +106,10 @@ class NxFile:
             start = len(dataset)
             dataset.resize(start + len(rows), axis=0)
             dataset[start:] = rows
+        self._out.check()
+
+    def check(self) -> None:
+        """Raise what the disk refused so far, for those who fill for long."""
         self._out.check()
 
     @contextmanager

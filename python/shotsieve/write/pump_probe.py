@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ class PumpProbeFile(NxFile):
     Examples
     --------
     >>> with PumpProbeFile(path, {}) as file:    # doctest: +SKIP
-    ...     file.put_difference("profile", "q", q, "1/A", "keV", delays, found)
+    ...     file.put_difference("profile", "q", q, "1/A", "keV", delays, [found])
     """
 
     def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
@@ -48,7 +48,7 @@ class PumpProbeFile(NxFile):
         axis_unit: str,
         unit: str,
         delays: np.ndarray,
-        found: Difference,
+        found: Iterable[Difference],
         shape: tuple[int, ...] = (),
     ) -> None:
         """Write averages and differences.
@@ -63,7 +63,8 @@ class PumpProbeFile(NxFile):
         axis_unit, unit : str
         delays : ndarray of float64, shape (D,)
             Bins of the delay; a single NaN where there is none, and the arrays then have no such axis.
-        found : Difference
+        found : iterable of Difference
+            Of all delays, in parts: those of frames may take more memory than there is.
         shape : tuple of int
             What the n values are, where that is more than one axis.
         """
@@ -77,11 +78,21 @@ class PumpProbeFile(NxFile):
         if not shape:
             stored = values.astype(object) if values.dtype.kind == "U" else values
             self.put(group, axis, stored, axis_unit, f"{axis} of the values")
+        told = {}
         for word, meaning in _WORDS.items():
             own = "" if word == "relative" else unit
-            for suffix, more in (("", ""), ("_errors", "standard error of: ")):
-                array = getattr(found, word + suffix).reshape(len(delays), *tail)
-                self.put(group, word + suffix, array[0] if single else array, own, more + meaning)
-        for word in ("on_shots", "off_shots"):
-            array = getattr(found, word).reshape(len(delays), *tail)
-            self.put(group, word, array[0] if single else array, "", "shots that were averaged")
+            told |= {word: (own, meaning), f"{word}_errors": (own, f"standard error of: {meaning}")}
+        told |= dict.fromkeys(("on_shots", "off_shots"), ("", "shots that were averaged"))
+        datasets, first = {}, 0
+        for part in found:
+            for word, how in told.items():
+                array = getattr(part, word)
+                if word not in datasets:
+                    whole = tail if single else (len(delays), *tail)
+                    datasets[word] = self.room(group, word, whole, array.dtype, *how)
+                rows = array.reshape(len(array), *tail)
+                datasets[word][... if single else slice(first, first + len(rows))] = (
+                    rows[0] if single else rows
+                )
+            first += len(array)
+            self.check()
