@@ -247,6 +247,18 @@ def test_the_size_is_told_and_refused_before_the_start(run, tmp_path, capsys, mo
     assert not (tmp_path / "s").exists()
 
 
+def test_what_is_there_at_the_same_time_has_to_fit_together(run, tmp_path, monkeypatch):
+    """Averages and differences of frames, each of which would fit."""
+    cells = CELLS * len(MODULES) * 64 * 128 * 32
+    pump = {"pump_probe": {"mode": "even_train_on", "frames": True}}
+    recipe = {"measure": {**RECIPE["measure"], **pump}}
+    monkeypatch.setattr(averages, "half_of_memory", lambda: cells + 1_000_000)
+    with pytest.raises(BadInput, match="32 groups of 16384 pixels and of 3 groups of 16384 pixels take 0"):
+        reduce(run, tmp_path / "r", {"by": "cell"}, recipe=recipe)
+    monkeypatch.setattr(averages, "half_of_memory", lambda: cells * 35 // 32)
+    reduce(run, tmp_path / "r", {"by": "cell"}, recipe=recipe)
+
+
 def test_a_small_card_is_asked_too(run, tmp_path, monkeypatch):
     try:
         emu = backends.get("emu")

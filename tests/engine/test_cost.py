@@ -35,7 +35,7 @@ MEMORY = """
     from shotsieve.simulate.memory import build, spi_source
     from shotsieve.sources.memory import MemorySource
 
-    name, block, trains, cells = sys.argv[1], *map(int, sys.argv[2:])
+    name, block, trains, cells, by = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
     # As it is beside the blocks of 256 MB that are the default.
     shotsieve.engine.pixels.PASS_BYTES = block // 4
     p = SpiParameters(n_trains=1, n_cells=cells, modules=(3,), seed=1)
@@ -53,7 +53,7 @@ MEMORY = """
     source = MemorySource(detector, frames, train, pulse, pulse, modules=(3,), mode=simulated.mode)
     recipe = {
         "calibrate": {},
-        "measure": {"lit": {"threshold": "0.7 photon"}, "average": {"by": "cell"}},
+        "measure": {"lit": {"threshold": "0.7 photon"}, "average": {"by": by}},
         "keep": {"rule": "cell_id < 1"},
         "write": {"content": "corrected"},
     }
@@ -74,16 +74,13 @@ MEMORY = """
 """
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
-@pytest.mark.parametrize("name", ["cpu", "emu"])
-def test_memory_is_that_of_the_slots(name):
-    """A run ten times the size of the slots: at most 1.5 times the slots, constants and accumulators more."""
+def check_memory(name: str, block: int, trains: int, by: str, groups: int) -> None:
+    """Reduce; beside idle, at most 1.5 times the slots, constants and accumulators may be needed."""
     if name not in [status.name for status in backends.describe() if status.available]:
         pytest.skip(f"{name} is not there")
-    slots = SLOTS * BLOCK[name] * COPIES[name]
-    trains = 10 * slots // (FRAME * CELLS)
+    arguments = [name, *(str(number) for number in (block, trains, CELLS)), by]
     answer = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(MEMORY), name, str(BLOCK[name]), str(trains), str(CELLS)],
+        [sys.executable, "-c", textwrap.dedent(MEMORY), *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -91,8 +88,25 @@ def test_memory_is_that_of_the_slots(name):
     )
     assert answer.returncode == 0, answer.stderr
     idle, peak = json.loads(answer.stdout)
-    most = 1.5 * slots + CONSTANTS + accumulator_bytes(CELLS, 65536)
+    most = 1.5 * SLOTS * block * COPIES[name] + CONSTANTS + accumulator_bytes(groups, 65536)
     assert peak - idle < most, f"{(peak - idle) / 1e6:.0f} MB more than idle; at most {most / 1e6:.0f}"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
+@pytest.mark.parametrize("name", ["cpu", "emu"])
+def test_memory_is_that_of_the_slots(name):
+    """A run ten times the size of the slots."""
+    trains = 10 * SLOTS * BLOCK[name] * COPIES[name] // (FRAME * CELLS)
+    check_memory(name, BLOCK[name], trains, "cell", CELLS)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="needs Linux")
+@pytest.mark.parametrize("name", ["cpu", "emu"])
+def test_memory_is_that_of_the_accumulators(name):
+    """Averages of every train, which take more than twice what the slots do: nowhere are they copied."""
+    block, trains = {"cpu": (32_000_000, 150), "emu": (16_000_000, 100)}[name]
+    assert accumulator_bytes(trains, 65536) > 2 * SLOTS * block * COPIES[name]
+    check_memory(name, block, trains, "train", trains)
 
 
 def reading(call):

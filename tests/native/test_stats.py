@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kernels import download, upload
+from shotsieve.measure import frame_stats
 from shotsieve.measure.frame_stats import KINDS, FrameSums
 from shotsieve.reference import stats as reference
 
@@ -76,6 +77,30 @@ def test_means_and_variances_are_those_of_numpy(native_backend, rng):
         assert np.isnan(found.mean[g, ~some]).all()
         assert np.isnan(found.variance[g, ~two]).all()
         assert np.isnan(found.maximum[g, ~some]).all()
+
+
+def test_a_pause_and_one_group_at_a_time_change_nothing(native_backend, tmp_path, rng, monkeypatch):
+    """The sums are put away in pieces, and the statistics of a group are those of all."""
+    monkeypatch.setattr(frame_stats, "PIECE_BYTES", 2 * 8 * 1500)
+    values = make_frames(rng)
+    group, scale = rng.integers(-1, 5, len(values)), rng.uniform(0.5, 2, len(values))
+    _, want = run(native_backend, values, group, scale, 5, [])
+    stream = native_backend.device.stream()
+    first, second = (FrameSums(native_backend, 5, values.shape[1], len(values)) for _ in range(2))
+    first.add(upload(native_backend, values[:9], stream), group[:9], stream, scale[:9])
+    np.savez(tmp_path / "sums", **first.snapshot())
+    with np.load(tmp_path / "sums.npz") as stored:
+        assert len(stored) == 3 * len(KINDS)
+        second.restore(dict(stored))
+    second.add(upload(native_backend, values[9:], stream), group[9:], stream, scale[9:])
+    found, each = second.result(), list(second.each())
+    for name in vars(want):
+        np.testing.assert_array_equal(getattr(found, name), getattr(want, name), name)
+        one_by_one = np.stack([getattr(one, name) for one in each])
+        np.testing.assert_array_equal(one_by_one, getattr(want, name), name)
+    before = found.count.copy()
+    second.add(upload(native_backend, values, stream), group, stream, scale)
+    np.testing.assert_array_equal(found.count, before)
 
 
 def test_large_offsets_do_not_cancel(native_backend, rng):

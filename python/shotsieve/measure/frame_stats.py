@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 KINDS = {"shift": "f8", "sum": "f8", "squares": "f8", "count": "i4", "maximum": "f4"}
 LISTS = {"frames": "i4", "group": "i4", "scale": "f8"}
+PIECE_BYTES = 4_000_000
+"""About how much of the sums is copied at a time when they are put away."""
+
 BYTES_PER_PIXEL = sum(np.dtype(dtype).itemsize for dtype in KINDS.values())
 
 
@@ -83,7 +86,7 @@ class FrameSums:
                 else np.full((groups, n_pixels), -np.inf, "f4")
             )
             self._sums[name] = device.twin(start)
-            self._put(name, start)
+            self._put(self._sums[name], start)
         self._lists = {name: device.empty_pinned((frames,), dtype) for name, dtype in LISTS.items()}
         self._device_lists = {name: device.twin(array) for name, array in self._lists.items()}
 
@@ -118,24 +121,29 @@ class FrameSums:
         device.wait(device.record(stream))
 
     def snapshot(self) -> State:
-        """Return the accumulators; `restore` goes on from them.
+        """Return the accumulators in pieces of some groups; `restore` goes on from them.
 
         They may take most of the memory, so they are not copied: these are the accumulators themselves, or
         what becomes an array of their values when NumPy asks for it. Store them before the next `add`.
         """
-        return {
-            name: array if isinstance(array, np.ndarray) else _Fetched(self, name)
-            for name, array in self._sums.items()
-        }
+        rows = max(1, PIECE_BYTES // max(1, 8 * self.n_pixels))
+        pieces: State = {}
+        for name, array in self._sums.items():
+            for first in range(0, self.groups, rows):
+                last = min(first + rows, self.groups)
+                here = isinstance(array, np.ndarray)
+                pieces[f"{name}/{first}"] = array[first:last] if here else _Fetched(self, name, first, last)
+        return pieces
 
     def restore(self, state: State) -> None:
         """Take what `snapshot` returned."""
-        for name, values in state.items():
-            self._put(name, np.asarray(values))
+        for piece, values in state.items():
+            name, first = piece.split("/")
+            self._put(self._sums[name][int(first) : int(first) + len(values)], np.asarray(values))
 
-    def _put(self, name: str, values: np.ndarray) -> None:
+    def _put(self, target: Any, values: np.ndarray) -> None:
         device = self.backend.device
-        device.to_device(self._sums[name], values, self._stream)
+        device.to_device(target, values, self._stream)
         device.wait(device.record(self._stream))
 
     def row(self, name: str, group: int) -> np.ndarray:
@@ -213,16 +221,18 @@ class FrameSums:
 
 
 class _Fetched:
-    """An accumulator in the device's memory, which is copied to the host when NumPy asks for an array."""
+    """Accumulators of some groups on a device, which are copied to the host when NumPy asks for an array."""
 
-    def __init__(self, sums: FrameSums, name: str) -> None:
-        self._sums, self._name = sums, name
+    def __init__(self, sums: FrameSums, name: str, first: int, last: int) -> None:
+        self._sums, self._name, self._groups = sums, name, range(first, last)
+
+    def __len__(self) -> int:
+        return len(self._groups)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        sums = self._sums
-        values = np.empty((sums.groups, sums.n_pixels), KINDS[self._name])
-        for group in range(sums.groups):
-            values[group] = sums.row(self._name, group)
+        values = np.empty((len(self), self._sums.n_pixels), KINDS[self._name])
+        for at, group in enumerate(self._groups):
+            values[at] = self._sums.row(self._name, group)
         return values if dtype is None else values.astype(dtype, copy=False)
 
 
