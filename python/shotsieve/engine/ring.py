@@ -30,7 +30,7 @@ def run_ring(
     Parameters
     ----------
     slots : iterable
-        Whatever owns the buffers of one block; at least one.
+        Whatever owns the buffers of one block; at least one, unless there are no blocks.
     blocks : iterable
         Whatever says what a block is; may be endless, or silent for hours. It is advanced in the thread that
         fills, which does not keep the interpreter from exiting.
@@ -49,14 +49,16 @@ def run_ring(
     Raises
     ------
     ValueError
-        If there are no slots.
+        If there are blocks and no slots.
     BaseException
         Whatever a step raised, once no slot is being filled; what `blocks` or `fill` raised, once all
         earlier blocks were collected.
     """
     slots = list(slots)
     if not slots:
-        raise ValueError("a ring of 0 slots: expected at least 1, through which blocks can pass")
+        for _ in blocks:
+            raise ValueError("a ring of 0 slots: expected at least 1, through which blocks can pass")
+        return
     computing, ended, failed = deque(), False, None
     reader = Reader(blocks, fill)
     try:
