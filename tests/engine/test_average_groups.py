@@ -247,6 +247,13 @@ def test_the_size_is_told_and_refused_before_the_start(run, tmp_path, capsys, mo
     assert not (tmp_path / "s").exists()
 
 
+def test_a_run_of_which_nothing_is_read(run, tmp_path):
+    reduce(run, tmp_path / "r", {"by": "cell"}, recipe={"select": {"rule": "cell_id > 50"}})
+    read = averages_of(tmp_path / "r")
+    assert not read["count"].any()
+    assert np.isnan(read["mean"]).all()
+
+
 def test_what_is_there_at_the_same_time_has_to_fit_together(run, tmp_path, monkeypatch):
     """Averages and differences of frames, each of which would fit."""
     cells = CELLS * len(MODULES) * 64 * 128 * 32
