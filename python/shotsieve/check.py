@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,7 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-def check(out: Path, digest: str | None = None) -> Report:
+def check(out: str | os.PathLike[str], digest: str | None = None) -> Report:
     """Check a reduced run with nothing but itself.
 
     Promise: a bit that changed in any listed file, a frame or train that is gone, and numbers that disagree
@@ -87,7 +88,7 @@ def check(out: Path, digest: str | None = None) -> Report:
 
     Parameters
     ----------
-    out : Path
+    out : path
         The reduced run.
     digest : str, optional
         What `reduce` printed.
@@ -103,9 +104,10 @@ def check(out: Path, digest: str | None = None) -> Report:
 
     Examples
     --------
-    >>> check(Path("red/r0001")).ok    # doctest: +SKIP
+    >>> check("red/r0001").ok    # doctest: +SKIP
     True
     """
+    out = Path(out)
     report = Report(out)
     path = out / SIDE / FILE_NAME
     if not path.is_file():

@@ -47,7 +47,8 @@ def test_an_engine_for_corrected_frames(whole, make_recipe, backend_name, tmp_pa
     cells = np.unique(source.shots.cell_id)
     data, mask, gain = (planes_of(whole(), 3, name)[:, None] for name in ("data", "mask", "gain"))
     shots = source.shots
-    with shotsieve.Engine(recipe, cells=cells, backend=backend_name, block_shots=12) as engine:
+    # Without `cells` frames may be of any.
+    with shotsieve.Engine(recipe, backend=backend_name, block_shots=12) as engine:
         results = list(engine.run(whole()))
         lit = np.concatenate([result.table.measures["lit_pixels"] for result in results])
         assert np.array_equal(lit, one.table.measures["lit_pixels"])
@@ -58,6 +59,8 @@ def test_an_engine_for_corrected_frames(whole, make_recipe, backend_name, tmp_pa
         result = engine.submit(shotsieve.Block(raw, shots.train_id, shots.pulse_id, shots.cell_id)).result()
         assert np.array_equal(result.table.measures["lit_pixels"], one.table.measures["lit_pixels"][:, [3]])
         assert result.frames["mask"][:, 0].tobytes() == planes_of(one.out, 3, "mask").tobytes()
+        odd = engine.submit(shotsieve.Block(raw, shots.train_id, shots.pulse_id, shots.cell_id + 99)).result()
+        assert (odd.table.module_status == 2).all()  # not among those that were named
 
 
 def test_an_engine_for_other_frames(simulated, whole, make_recipe):

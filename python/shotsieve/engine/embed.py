@@ -21,6 +21,7 @@ from ..sources.inputs import is_run
 from .averages import room_for_averages
 from .block_check import check_block
 from .cell_rows import TornRows
+from .corrected import AnyCell
 from .embed_sums import EngineSums
 from .flow import open_constants
 from .job import make_job
@@ -65,7 +66,8 @@ class Engine(EngineSums):
     modules : sequence of int or None
         The modules of every block, ascending; None: all of the detector.
     cells : sequence of int or None
-        Memory cells that may come; None: those of the constants. Frames of others stay unknown.
+        Memory cells that may come; None: those of the constants, and every cell where frames are calibrated
+        already. Frames of others stay unknown.
     mode : OperatingMode, mapping or None
         How the detector is driven, where the recipe does not say: gain mode, photon energy ...
     columns : sequence of str
@@ -134,6 +136,7 @@ class Engine(EngineSums):
         mode = mode_told(mode)
         family = family_of(name, recipe, mode)
         constants = open_constants(recipe, constants, family)
+        any_cell = cells is None and family.is_corrected
         if cells is None:
             cells = [0] if constants is None else constants.cell_ids
         cells = np.unique(np.asarray(cells, "i4"))
@@ -147,6 +150,8 @@ class Engine(EngineSums):
         job = make_job(
             source, dataclasses.replace(recipe, select=None), constants, force, stages=tuple(stages)
         )
+        if any_cell:
+            job.tables = AnyCell(**vars(job.tables))
         if family.is_corrected:
             source.corrected = CorrectedForm(job.unit)  # what a run that passes through has to agree with
         self.notes = job.notes
