@@ -149,9 +149,13 @@ def test_every_shot_has_fill_factor_and_contrast_of_its_valid_pixels(plain, spec
         assert contrast == pytest.approx((n[n > 0] * each).sum() / n.sum() - 1)
 
 
-def test_it_is_resumed_and_checked(reduce, speckles, interrupt_after, tmp_path):
+@pytest.mark.parametrize("column", ["pulse_energy", "xpcs_fill"])
+def test_it_is_resumed_and_checked(reduce, plain, speckles, interrupt_after, tmp_path, column):
+    """Also where trains are chosen by what is measured, the first of them before the interruption."""
+    values = plain.table.columns[column].reshape(3, 5)[:, 1:].mean(axis=1)
+    least = 0.0 if column == "pulse_energy" else float(values[0])
     parts = {"write": {"content": "photons", "trains_per_file": 1}}
-    parts["xpcs"] = {**XPCS, "lags": "lumma", "column": "pulse_energy", "least": 0.0}
+    parts["xpcs"] = {**XPCS, "lags": "lumma", "column": column, "least": least}
     expected = reduce(**parts).out / FILE
     with interrupt_after("reduce", 1):
         reduce(out=tmp_path / "r", **parts)
@@ -161,6 +165,8 @@ def test_it_is_resumed_and_checked(reduce, speckles, interrupt_after, tmp_path):
     report = check_against(check(result.out), run.raw, constants=run.constants, backend="cpu")
     assert report.ok, report.summary()
     assert any("3 of 3 trains of 4 frames" in note for note in result.accounts.notes)
+    if left_out := int((values <= least).sum()):
+        assert any(f"{left_out} trains in no average" in note for note in result.accounts.notes)
 
 
 def test_values_are_correlated_where_they_are_asked_for(reduce):
@@ -172,6 +178,31 @@ def test_values_are_correlated_where_they_are_asked_for(reduce):
         # The noise of the detector stays on the diagonal.
         assert (file["entry/average/g2"][:, 0] > 2).all()
     assert "xpcs_fill" not in result.table.columns
+
+
+@pytest.mark.parametrize("column", ["lit_pixels[3]", "roi_spot_mean", "lit_pixels"])
+def test_trains_are_left_out_by_what_is_measured_on_them(reduce, backend_name, column):
+    """As if trains were chosen afterwards. Of all modules together nothing is known, since most lack."""
+    spot = {"kind": "rectangle", "module": 3, "ss_start": 0, "ss_stop": 512, "fs_start": 0, "fs_stop": 128}
+    measure = {"lit": {"threshold": "0.7 photon"}, "roi": {"spot": spot}}
+    whole = reduce(backend_name, measure={**measure, "xpcs": {**XPCS, "strides": "1"}})
+    low, high = (values.reshape(3, 5)[:, 1:].mean(axis=1) for values in whole.table.bounds(column))
+    least = float(np.sort(low)[0])
+    chosen = (low > least) & (low == high)
+    assert chosen.sum() == (0 if column == "lit_pixels" else 2)
+    with shotsieve.open_xpcs(whole.out / FILE) as found:
+        expected, weight = found["g2_of_train"].values[chosen], found["intensity"].values[chosen]
+    xpcs = {**XPCS, "strides": "1", "column": column, "least": least}
+    for block_bytes in (BLOCK_BYTES, 1):
+        result = reduce(backend_name, block_bytes, measure={**measure, "xpcs": xpcs})
+        with shotsieve.open_xpcs(result.out / FILE) as found:
+            left_out = (found["flags"].values & 64) != 0
+            assert left_out.all(axis=1).tolist() == left_out.any(axis=1).tolist() == (~chosen).tolist()
+            with np.errstate(invalid="ignore"):  # without any train
+                g2 = np.nansum(expected * weight[..., None], axis=0) / weight.sum(axis=0)[:, None]
+            np.testing.assert_allclose(found["g2"].values, g2, rtol=1e-12)
+        told = f"; {(~chosen).sum()} trains in no average, since {column} is not above"
+        assert any(told in note for note in result.accounts.notes)
 
 
 def test_trains_are_left_out_by_a_column(reduce, plain):
@@ -225,6 +256,7 @@ def test_a_train_with_other_pulses_and_a_bin_without_pixels_are_flagged(tmp_path
         ({**XPCS, "static_q": 0}, "expected 1 or more"),
         ({**XPCS, "column": "pulse_energi", "least": 1.0}, "no such column"),
         ({**XPCS, "column": "pulse_energy"}, "belong together"),
+        ({**XPCS, "column": "lit_pixels", "least": 1.0}, "no such column"),
         ({**XPCS, "column": "pulse_energy", "least": 1e9}, "no train has a mean"),
         ({**XPCS, "lags": "lumma", "pixels": "each_pair"}, "multi-tau averages frames"),
         ({**XPCS, "strides": "10000000"}, "GB may be used"),
@@ -234,6 +266,12 @@ def test_a_train_with_other_pulses_and_a_bin_without_pixels_are_flagged(tmp_path
 def test_what_does_not_fit_is_refused(reduce, xpcs, text):
     with pytest.raises(BadInput, match=text):
         reduce(xpcs=xpcs)
+
+
+def test_trains_cannot_be_chosen_by_what_the_whole_run_says(reduce):
+    derive = {"threshold": {"kind": "adaptive", "of": "xpcs_fill", "k": 1.0}}
+    with pytest.raises(BadInput, match="known only once the whole run was measured"):
+        reduce(xpcs={**XPCS, "column": "threshold", "least": 0.0}, derive=derive)
 
 
 def test_frames_have_to_be_equally_spaced_photons_of_a_train(reduce):

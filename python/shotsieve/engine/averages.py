@@ -148,6 +148,11 @@ class AverageJob:
         self.frames.stage(backend, shots)
         return self
 
+    @property
+    def asks_for_measures(self) -> bool:
+        """Whether groups follow from what was measured on the same shots."""
+        return self.grouping.of_measures
+
     def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
         """Add some shots, and wait."""
         self.frames.add(pixels, self.grouping.of(self.table, shots), np.ones(len(shots)), stream)

@@ -121,12 +121,12 @@ def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:
         job.pixel_jobs.append(make_profile_job(job, sigma))
     if job.recipe.measure.xcca is not None:
         job.pixel_jobs.append(make_angular_job(job))
-    if job.recipe.measure.xpcs is not None:
-        job.pixel_jobs.append(make_correlation_job(job))
     if job.recipe.measure.roi is not None:
         job.pixel_jobs.append(make_region_job(job))
     if wants_scores(job):
         job.pixel_jobs.append(make_score_job(job))
+    if job.recipe.measure.xpcs is not None:  # after all that may choose its trains
+        job.pixel_jobs.append(make_correlation_job(job))
     params = CalibrateParams.from_steps(steps, detector, gain_mode, threshold, to_photon)
     job.params = dataclasses.replace(params, candidate_threshold=candidate)
     if not detector.is_corrected:

@@ -15,7 +15,6 @@ from ..measure.lit import photons_per_unit
 from ..measure.state import State, joined, under
 from ..measure.train_correlator import (
     INCOMPLETE,
-    LEFT_OUT,
     NOT_VALID,
     OTHER_PULSES,
     TrainCorrelator,
@@ -27,9 +26,11 @@ from ..memory import half_of_memory
 from ..write.photons import PhotonCounts
 from ..write.xpcs import FILE_NAME, write_xpcs
 from .place import geometry_of, good_pixels_of, pixels_of
-from .trains import TrainPlaces, places_of
+from .trains import TrainPlaces, known_before, places_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..backend import Backend
     from ..recipe import Xpcs as Section
     from ..table import Table
@@ -58,7 +59,7 @@ class CorrelationJob:
     places : TrainPlaces
     options : TrainOptions
     use : ndarray of bool, shape (K,)
-        Trains that averages take.
+        Trains that averages take; see `choose_trains`.
     photons : PhotonCounts or None
         None correlates values.
     table : Table
@@ -68,6 +69,8 @@ class CorrelationJob:
         sha256 of the geometry file and of the mask, since both are part of the result.
     too_bright : int
         Values so far of more photons than a byte of the kernels holds: they are not valid.
+    asks_for_measures : bool
+        Whether trains are chosen by what was measured on their shots.
     """
 
     section: Section
@@ -81,12 +84,27 @@ class CorrelationJob:
     unit: str
     files: dict[str, str]
     too_bright: int = 0
+    asks_for_measures: bool = False
     correlator: TrainCorrelator = field(init=False)
     _folder: Path | None = None
 
     def __post_init__(self) -> None:
-        flags = np.where(self.places.same, INCOMPLETE, OTHER_PULSES) | np.where(self.use, 0, LEFT_OUT)
+        flags = np.where(self.places.same, INCOMPLETE, OTHER_PULSES)
         self.correlator = TrainCorrelator(self.bins, self.options, self.use, flags.astype("u1"), "auto")
+
+    def choose_trains(self, job: Job, beforehand: Iterable[str]) -> None:
+        """Decide which trains averages take, now or, by what is measured, once each is complete.
+
+        Raises
+        ------
+        BadInput
+            If there is no such column, it is known too late, or no train is left.
+        """
+        self.asks_for_measures = not known_before(job, self.section.column, beforehand)
+        if self.asks_for_measures:
+            self.correlator.decides = lambda train: self.places.uses(self.table, self.section, train)
+        else:
+            self.correlator.leave_out(~self.places.use(self.table, self.section))
 
     def declare(self) -> None:
         """Make room in the table: every value is unknown until it is measured."""
@@ -201,6 +219,7 @@ class CorrelationStage:
 
     def __init__(self, job: CorrelationJob, backend: Backend, shots: int) -> None:
         self.job, self.backend, self._shots = job, backend, shots
+        self.asks_for_measures = job.asks_for_measures
         self._host: np.ndarray | None = None  # made with the first block that is on a device
 
     def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
@@ -269,7 +288,7 @@ def make_correlation_job(job: Job) -> CorrelationJob:
             f"take {needed / 1e9:.1f} GB, and {most / 1e9:.1f} GB may be used: take fewer bins or pixels, "
             "shorter strides, or two_time = false"
         )
-    use = places.use(job.table, section)
+    use = np.ones(len(places.train_id), bool)
     made = CorrelationJob(section, bins, pixels, places, options, use, photons, job.table, job.unit, files)
     made.declare()
     return made

@@ -293,6 +293,9 @@ def make_job(
         job.keeper = _keeper(job)
         job.notes.insert(0, f"kept where {recipe.keep.rule}; undecided shots: {recipe.keep.undecided}")
         job.keeper.prepare(table)
+    for one in job.pixel_jobs:
+        if isinstance(one, CorrelationJob):
+            one.choose_trains(job, beforehand)
     if recipe.measure.average is not None:
         # The last: its groups may follow from all that is measured before.
         job.pixel_jobs.append(make_average_job(job, beforehand))

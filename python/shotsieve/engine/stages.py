@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..measure.peak_finder import PeakFinder, Peaks
-from .averages import AverageJob
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -19,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class PixelStage(Protocol):
-    """A measure that looks at the pixels of every shot."""
+    """A measure that looks at the pixels of every shot.
+
+    One with a true attribute `asks_for_measures` finds in the table what was measured on the same shots.
+    """
 
     def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
         """Measure some shots, and wait for the result.
@@ -54,8 +56,6 @@ class PixelStages:
         if job.peaks is not None:
             self.finder = PeakFinder(backend, job.peaks.plan, second.shots)
         self.stages: list[PixelStage] = [part.stage(backend, second.shots) for part in job.pixel_jobs]
-        averages = [part for part in job.pixel_jobs if isinstance(part, AverageJob)]
-        self.groups_by_measures = averages[0] if averages and averages[0].grouping.of_measures else None
         if job.pump is not None and job.pump.frames is not None:
             self.stages.append(job.pump.frames.stage(backend, second.shots))
         self.records: dict[int, np.ndarray] = {}
@@ -108,10 +108,12 @@ class PixelStages:
                 found = self.finder.find(pixels, self.second.candidates[:k], stream)
                 self._store(shots[part], found)
                 self.records |= zip(shots[part].tolist(), found, strict=True)
+            told = False
             for stage in self.stages:
-                if stage is self.groups_by_measures:
+                if getattr(stage, "asks_for_measures", False) and not told:
                     device.wait(device.record(stream))
                     counted(part)
+                    told = True
                 stage.measure(pixels, shots[part], stream)
 
     def _store(self, shots: np.ndarray, found: Peaks) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..derive import WHOLE_TABLE
 from ..errors import BadInput, nearest
 from ..sources.exposure import SLOT_MHZ
+from ..table_columns import KEYS, KNOWN_COLUMNS, known_exactly
+from .grouping import GROUPS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..table import Table
     from .job import Job
 
@@ -47,18 +53,13 @@ class TrainPlaces:
         Raises
         ------
         BadInput
-            If there is no such column, or no train is left.
+            If no train is left.
         """
         name = section.column
         if name is None:
             return np.ones(len(self.train_id), bool)
-        if name not in table.columns:
-            raise BadInput(
-                f'[measure.xpcs] column = "{name}": the run has no such column.'
-                f"{nearest(name, list(table.columns))} There are {', '.join(table.columns)}"
-            )
         shots = np.flatnonzero(self.train >= 0)
-        total = np.bincount(self.train[shots], table.columns[name][shots], len(self.train_id))
+        total = np.bincount(self.train[shots], _known(table, name)[shots], len(self.train_id))
         with np.errstate(invalid="ignore"):
             use = total / np.bincount(self.train[shots], minlength=len(self.train_id)) > section.least
         if not use.any():
@@ -67,6 +68,55 @@ class TrainPlaces:
                 "or the column is unknown in one of its frames"
             )
         return use
+
+    def uses(self, table: Table, section: Any, train: int) -> bool:
+        """Return whether one train, all of whose shots were measured, has such a mean."""
+        first, last = np.searchsorted(self.train[self._order], [train, train + 1])
+        return bool(_known(table.part(self._order[first:last]), section.column).mean() > section.least)
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        """Shots of the first train, of the second ..."""
+        return np.argsort(self.train, kind="stable")
+
+
+def _known(table: Table, name: str) -> np.ndarray:
+    """Return a column of every shot, NaN where it is not known."""
+    return known_exactly(*table.bounds(GROUPS.get(name, name)))
+
+
+def known_before(job: Job, name: str | None, beforehand: Iterable[str]) -> bool:
+    """Return whether the column by which trains are chosen is known before the first shot is measured.
+
+    Parameters
+    ----------
+    job : Job
+        With all that will be measured declared in its table.
+    name : str or None
+    beforehand : iterable of str
+        Columns that are.
+
+    Raises
+    ------
+    BadInput
+        If there is no such column, or it is known only once the whole run was measured.
+    """
+    if name is None:
+        return True
+    table = job.table
+    names = [one for one in table.names() if one not in KNOWN_COLUMNS or one in table.columns]
+    if GROUPS.get(name, name) not in names:
+        shown = [*GROUPS, *(one for one in names if "[" not in one)]
+        raise BadInput(
+            f'[measure.xpcs] column = "{name}": the run has no such column.{nearest(name, shown)} There are '
+            f"{', '.join(shown)}"
+        )
+    if name in {one for one, section in job.recipe.derive.items() if section.kind in WHOLE_TABLE}:
+        raise BadInput(
+            f'[measure.xpcs] column = "{name}" is known only once the whole run was measured: take what it '
+            "is derived from, or choose trains afterwards, from xpcs.h5, which has all of them"
+        )
+    return GROUPS.get(name, name) in {*KEYS, *beforehand}
 
 
 def places_of(job: Job) -> TrainPlaces:

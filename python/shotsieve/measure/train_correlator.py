@@ -18,6 +18,8 @@ from .state import State, joined, under
 from .two_time import two_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..backend import Backend
 
 INCOMPLETE, OTHER_PULSES, LEFT_OUT = 16, 32, 64
@@ -94,6 +96,8 @@ class TrainCorrelator:
     methods : ndarray of uint8, shape (2 + len(strides), K)
         How the sums of each train were made, as places in `METHODS`: of g2, of the two-time correlation, of
         the baselines. See `shotsieve.Correlation`.
+    decides : callable or None
+        Asked for each train, once all its frames are there, whether averages take it.
     average, two_time : RunningMean
         Of g2, shape (B, L), and of two-time correlations, shape (B, T, T).
     by_lag, baseline : list of RunningMean
@@ -129,6 +133,7 @@ class TrainCorrelator:
         self.by_lag = [RunningMean((b, t)) for _ in options.strides]
         self.baseline = [RunningMean((b, 1)) for _ in options.strides]
         self.correlated = 0
+        self.decides: Callable[[int], bool] | None = None
         self._earlier: deque[np.ndarray] = deque(maxlen=max(options.strides, default=0))
         self._begin(-1)
 
@@ -173,6 +178,7 @@ class TrainCorrelator:
         """Take what `snapshot` returned."""
         for name in _ARRAYS:
             getattr(self, name)[...] = state[name]
+        self.use[...] = (self.flags[:, 0] & LEFT_OUT) == 0
         for name, mean in self._means().items():
             mean.restore(under(state, name))
         train, self.correlated = state["numbers"].tolist()
@@ -207,7 +213,14 @@ class TrainCorrelator:
         bins = self.bins.without(~(valid.any(axis=of_frames) if self.options.each_pair else valid))
         return np.where(valid, frames, frames.dtype.type(0)), valid, bins
 
+    def leave_out(self, train: int | np.ndarray) -> None:
+        """Let averages not take some trains."""
+        self.use[train] = False
+        self.flags[train] |= LEFT_OUT
+
     def _correlate(self, train: int, frames: np.ndarray) -> None:
+        if self.decides is not None and not self.decides(train):
+            self.leave_out(train)
         given, valid, bins = self._given(frames)
         if valid is not None and not valid.any():
             self.flags[train] = (self.flags[train] & LEFT_OUT) | NO_PIXELS
