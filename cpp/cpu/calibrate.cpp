@@ -30,6 +30,7 @@ using math::PixelRules;
 
 constexpr std::int64_t kAhead = 4;  // spans from the one that is calibrated to the one that is fetched
 constexpr std::int64_t kPart = 32;  // pixels of a span that are calibrated alike
+static_assert(kSpan / kPart < 32, "a bit for each part");
 
 // True when no digital level is above that of its pixel; 16 bits throughout, so that vectors hold the most.
 bool all_below_level(const std::uint16_t* __restrict digital, const std::uint16_t* __restrict level,

@@ -293,9 +293,8 @@ def make_tables(
         used += len(known)
         if wanted and known.size:
             linear.append(linear_rows(constants, detector, modules[at], cells[known]))
-    tables = Tables(
-        *(table[:used], mask[:used], row_of, cells, steps.all_bad_bits()), packed_error=error, crossed=crossed
-    )
+    bad_bits = steps.all_bad_bits()
+    tables = Tables(table[:used], mask[:used], row_of, cells, bad_bits, packed_error=error, crossed=crossed)
     return replace(tables, linear=np.concatenate(linear)) if wanted and used else tables
 
 
@@ -391,9 +390,5 @@ def queue_calibration(
     --------
     >>> queue_calibration(backend, raw, frames, groups, table, counts, params)  # doctest: +SKIP
     """
-    backend.native.calibrate_count(
-        *(raw, frames, groups, table, counts, pixels, stage, candidates),
-        **backend.on(stream),
-        **params.kernel_args(),
-        **({} if shifts is None else shifts.kernel_args()),
-    )
+    how = backend.on(stream) | params.kernel_args() | ({} if shifts is None else shifts.kernel_args())
+    backend.native.calibrate_count(raw, frames, groups, table, counts, pixels, stage, candidates, **how)

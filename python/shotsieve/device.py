@@ -210,7 +210,10 @@ class CupyDevice:
             if error.status != _NO_MEMORY:
                 raise
             size = math.prod(shape) * np.dtype(dtype).itemsize
-            raise NoRoom(f"the host has no room for another {size / 1e6:.1f} MB of pinned memory") from None
+            raise NoRoom(
+                f"the host has no room for another {size / 1e6:.1f} MB of pinned memory: "
+                "take smaller blocks, or fewer in flight"
+            ) from None
 
     def twin(self, pinned: np.ndarray) -> Any:
         return self.empty(pinned.shape, pinned.dtype)

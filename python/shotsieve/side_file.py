@@ -17,6 +17,8 @@ from .errors import BadInput, OutputError, ShotsieveError, UnreadableData
 from .steady_file import SteadyHdf5
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     import h5py
 
 FOLDER = "shotsieve"
@@ -52,6 +54,21 @@ def created(path: str | os.PathLike[str], form: str, version: int, what: str) ->
             yield out
     except OSError as err:
         raise OutputError(f"{what} {path} cannot be written: {err}") from err
+
+
+def xarray_for(who: str) -> ModuleType:
+    """Import xarray, which is optional.
+
+    Raises
+    ------
+    BadInput
+        If it is not installed; the text begins with who asks.
+    """
+    try:
+        import xarray
+    except ImportError:
+        raise BadInput(f"{who} needs xarray, which is not installed: pip install xarray") from None
+    return xarray
 
 
 def put(group: h5py.Group, name: str, values: np.ndarray, unit: str, meaning: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .errors import BadInput
-from .side_file import opened
+from .side_file import opened, xarray_for
 from .write.xcca import FILE_NAME, FORMAT, VERSION
 
 if TYPE_CHECKING:
@@ -47,10 +46,7 @@ def open_xcca(path: str | os.PathLike[str]) -> xarray.Dataset:
     --------
     >>> shotsieve.open_xcca("OUT")["correlation"].isel(q_1=40, q_2=40).plot()    # doctest: +SKIP
     """
-    try:
-        import xarray
-    except ImportError:
-        raise BadInput("open_xcca needs xarray, which is not installed: pip install xarray") from None
+    xr = xarray_for("open_xcca")
     with opened(path, FILE_NAME, FORMAT, VERSION, "the file of angular correlations") as file:
         entry = file["entry"]
         average = entry["average"]
@@ -66,4 +62,4 @@ def open_xcca(path: str | os.PathLike[str]) -> xarray.Dataset:
                 coords[by] = group[by][()]
                 found[f"correlation_by_{by}"] = ([by, *axes], group["correlation"][()])
                 found[f"shots_by_{by}"] = (by, group["shots"][()])
-        return xarray.Dataset(found, coords, dict(entry.attrs))
+        return xr.Dataset(found, coords, dict(entry.attrs))

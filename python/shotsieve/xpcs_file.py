@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from .errors import BadInput
-from .side_file import opened
+from .side_file import opened, xarray_for
 from .write.xpcs import FILE_NAME, FORMAT, VERSION
 
 if TYPE_CHECKING:
@@ -45,10 +44,7 @@ def open_xpcs(path: str | os.PathLike[str]) -> xarray.Dataset:
     --------
     >>> shotsieve.open_xpcs("OUT")["g2"].isel(bin=0).plot()    # doctest: +SKIP
     """
-    try:
-        import xarray
-    except ImportError:
-        raise BadInput("open_xpcs needs xarray, which is not installed: pip install xarray") from None
+    xr = xarray_for("open_xpcs")
     with opened(path, FILE_NAME, FORMAT, VERSION, "the file of correlations over time") as file:
         entry = file["entry"]
         average, trains = entry["average"], entry["trains"]
@@ -72,4 +68,4 @@ def open_xpcs(path: str | os.PathLike[str]) -> xarray.Dataset:
             data, square = entry["two_time"], ("bin", "time_1", "time_2")
             found |= {f"two_time{end}": (square, data[f"correlation{end}"][()]) for end in ("", "_errors")}
             coords |= {axis: data[axis][()] for axis in square[1:]}
-        return xarray.Dataset(found, coords, dict(entry.attrs))
+        return xr.Dataset(found, coords, dict(entry.attrs))

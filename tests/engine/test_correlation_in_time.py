@@ -272,6 +272,9 @@ def test_trains_cannot_be_chosen_by_what_the_whole_run_says(reduce):
     derive = {"threshold": {"kind": "adaptive", "of": "xpcs_fill", "k": 1.0}}
     with pytest.raises(BadInput, match="known only once the whole run was measured"):
         reduce(xpcs={**XPCS, "column": "threshold", "least": 0.0}, derive=derive)
+    keep = {"rule": "xpcs_fill > 0", "misses": 0.5}  # how likely a miss is kept follows from the verdict
+    with pytest.raises(BadInput, match="no such column"):
+        reduce(xpcs={**XPCS, "column": "keep_probability", "least": 0.0}, keep=keep)
 
 
 def test_frames_have_to_be_equally_spaced_photons_of_a_train(reduce):

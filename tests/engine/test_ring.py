@@ -210,7 +210,7 @@ def test_an_error_does_not_wait_for_a_silent_stream(step):
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs signals for a thread")
 def test_an_interrupt_does_not_wait_for_a_silent_stream():
     if threading.current_thread() is not threading.main_thread():
-        pytest.skip("only the main thread is interrupted")
+        pytest.skip("tests run beside the main thread here, and Python interrupts no other")
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     stream = Silent(lambda: signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
     try:

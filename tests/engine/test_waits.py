@@ -25,7 +25,7 @@ def emu():
     try:
         return backends.get("emu").native
     except BackendUnavailable as error:
-        pytest.skip(str(error))
+        pytest.skip(f"only the emulator runs work as late as it may: {error}")
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def make_grouping(job: Job, by: str | None, bins: str | None, beforehand: Iterab
     """
     if by is None:
         return Grouping(None, np.full(1, np.nan))
-    late = {name for name, section in job.recipe.derive.items() if section.kind in WHOLE_TABLE}
+    late = known_at_end(job)
     if by == VERDICT:
         rule = job.keeper.rule
         if rule is None:
@@ -131,7 +131,7 @@ def make_grouping(job: Job, by: str | None, bins: str | None, beforehand: Iterab
             by, np.array(VERDICTS), rule=rule, of_measures=True, at_end=not late.isdisjoint(rule.names)
         )
     table, column = job.table, GROUPS.get(by, by)
-    _check_name(table, by, column)
+    check_name(table, "by", by, more=(VERDICT,))
     of_measures = column not in {*KEYS, *beforehand}
     if bins is not None:
         edges = edges_of(bins, "bins")
@@ -184,12 +184,35 @@ def column_of(table: Table, by: str) -> np.ndarray:
     return getattr(table, GROUPS[by]).astype("f8") if by in GROUPS else table.columns[by]
 
 
-def _check_name(table: Table, by: str, column: str) -> None:
+def known_at_end(job: Job) -> set[str]:
+    """Return the columns that are known only once all shots were measured."""
+    return {name for name, section in job.recipe.derive.items() if section.kind in WHOLE_TABLE}
+
+
+def check_name(table: Table, option: str, by: str, more: Iterable[str] = ()) -> None:
+    """Refuse what is neither a key of `GROUPS` nor a column of the table, measured ones among them.
+
+    Parameters
+    ----------
+    table : Table
+        In which all that will be measured is declared.
+    option : str
+        What asks for it, for the error text.
+    by : str
+    more : iterable of str
+        What else might have been meant.
+
+    Raises
+    ------
+    BadInput
+        The text gives what there is.
+    """
     names = [name for name in table.names() if name not in KNOWN_COLUMNS or name in table.columns]
     names = [name for name in names if name != PROBABILITY]
-    if column in names:
+    if GROUPS.get(by, by) in names:
         return
-    known = [*GROUPS, VERDICT, *(name for name in names if "[" not in name)]
+    known = [*GROUPS, *more, *(name for name in names if "[" not in name)]
     raise BadInput(
-        f'by = "{by}": the run has no such column.{nearest(by, known)} Expected one of {", ".join(known)}'
+        f'{option} = "{by}": the run has no such column.{nearest(by, known)} Expected one of '
+        f"{', '.join(known)}"
     )

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..derive import WHOLE_TABLE
-from ..errors import BadInput, nearest
+from ..errors import BadInput
 from ..sources.exposure import SLOT_MHZ
-from ..table_columns import KEYS, KNOWN_COLUMNS, known_exactly
-from .grouping import GROUPS
+from ..table_columns import KEYS, known_exactly
+from .grouping import GROUPS, check_name, known_at_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,13 +70,14 @@ class TrainPlaces:
 
     def uses(self, table: Table, section: Any, train: int) -> bool:
         """Return whether one train, all of whose shots were measured, has such a mean."""
-        first, last = np.searchsorted(self.train[self._order], [train, train + 1])
-        return bool(_known(table.part(self._order[first:last]), section.column).mean() > section.least)
+        return bool(_known(table.part(self._shots[train]), section.column).mean() > section.least)
 
     @cached_property
-    def _order(self) -> np.ndarray:
-        """Shots of the first train, of the second ..."""
-        return np.argsort(self.train, kind="stable")
+    def _shots(self) -> list[np.ndarray]:
+        """Shots of every train."""
+        order = np.argsort(self.train, kind="stable")
+        starts = np.searchsorted(self.train[order], np.arange(len(self.train_id)))
+        return np.split(order, starts)[1:]
 
 
 def _known(table: Table, name: str) -> np.ndarray:
@@ -103,15 +103,8 @@ def known_before(job: Job, name: str | None, beforehand: Iterable[str]) -> bool:
     """
     if name is None:
         return True
-    table = job.table
-    names = [one for one in table.names() if one not in KNOWN_COLUMNS or one in table.columns]
-    if GROUPS.get(name, name) not in names:
-        shown = [*GROUPS, *(one for one in names if "[" not in one)]
-        raise BadInput(
-            f'[measure.xpcs] column = "{name}": the run has no such column.{nearest(name, shown)} There are '
-            f"{', '.join(shown)}"
-        )
-    if name in {one for one, section in job.recipe.derive.items() if section.kind in WHOLE_TABLE}:
+    check_name(job.table, "[measure.xpcs] column", name)
+    if name in known_at_end(job):
         raise BadInput(
             f'[measure.xpcs] column = "{name}" is known only once the whole run was measured: take what it '
             "is derived from, or choose trains afterwards, from xpcs.h5, which has all of them"
