@@ -111,6 +111,11 @@ __device__ inline void results_without_constants(math::PixelResult (&results)[kP
   }
 }
 
+// Where what comes of a listed frame goes.
+__device__ inline std::int64_t place_of_listed(const CalibrateCall& c, std::int64_t k) {
+  return c.places != nullptr ? c.places[k] : c.frames[k];
+}
+
 // What a thread leaves of its pixels, where they are wanted; `at` is the first of them.
 template <bool Write>
 __device__ inline void finish_pixels(const CalibrateCall& c, std::int64_t at,
@@ -229,17 +234,17 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
       } else {
         results_without_constants(results, stages);
       }
-      finish_pixels<Write>(c, frame * n + at.pixel, results, stages, sums);
+      finish_pixels<Write>(c, place_of_listed(c, k) * n + at.pixel, results, stages, sums);
     }
-    add_to_frame(sums, shared, c.counts + frame);
+    add_to_frame(sums, shared, c.counts + place_of_listed(c, k));
   }
 }
 
 // Counts are added up by many blocks, so they start from 0.
-__global__ void clear_counts_kernel(const std::int32_t* __restrict__ frames, std::int64_t n_listed,
+__global__ void clear_counts_kernel(const std::int32_t* __restrict__ places, std::int64_t n_listed,
                                     FrameCounts* __restrict__ counts) {
   const std::int64_t k = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (k < n_listed) counts[frames[k]] = FrameCounts{};
+  if (k < n_listed) counts[places[k]] = FrameCounts{};
 }
 
 }  // namespace shotsieve::device

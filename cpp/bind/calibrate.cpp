@@ -26,18 +26,21 @@ frames : int32 (L,)
     Indices into raw of the frames to work on; the frames of one memory cell of one module in a row.
 groups : int32 (G, 3)
     start, stop into frames, and the row of table for them; row -1 means that there are no constants.
+places : int32 (L,) or None
+    Indices into counts, pixels, stage and candidates, which then have P frames, each of them once at most; None
+    is as in frames, and P is F.
 table : float32 (R, 8 or 10, n_pixels), or (R, 2, n_pixels) for encoding 3
     Folded constants: two thresholds, three offsets, three gains and, if stages are forced, two levels; of a
     detector with one gain stage its offset and gain. Or packed, uint16 (R, P, 8 + n_pixels): of each plane base,
     step and last as three float32, two words that are not used, then a code per pixel: the constant is
     base + step * code, and last where the code is 65535.
-counts : int64 (F, 5)
+counts : int64 (P, 5)
     Written for listed frames: lit pixels, unmasked pixels, intensity in 1/128, photons, candidates of peaks.
-pixels : float32 (F, n_pixels) or None
+pixels : float32 (P, n_pixels) or None
     Calibrated values, NaN where a pixel does not count.
-stage : uint8 (F, n_pixels) or None
+stage : uint8 (P, n_pixels) or None
     Gain stage in bits 0-1; 0x10 not finite, 0x20 out of range, 0x40 wrong gain, 0x80 no constants.
-candidates : uint32 (F, n_pixels // 32) or None
+candidates : uint32 (P, n_pixels // 32) or None
     Bit p % 32 of word p // 32 is set where pixel p is a candidate of a peak; only together with pixels, and
     n_pixels is then a multiple of 32. Listed frames are written whole, with 0 where there are no constants.
 encoding : int
@@ -106,11 +109,12 @@ void check_planes(const CalibrateCall& c, int fixed_stage) {
 
 void calibrate_count_py(const py::object& raw, const py::object& frames, const py::object& groups,
                         const py::object& table, const py::object& counts, const py::object& pixels,
-                        const py::object& stage, const py::object& candidates, int encoding, int fixed_stage,
-                        bool set_min, bool round_photons, float rounding_threshold, float value_limit,
-                        float lit_threshold, float to_photon, float candidate_threshold, int medium_code,
-                        int low_code, int lost_adc, int saturated_adc, int adc_bits, int zero_adc,
-                        std::uint32_t mask_bad, const py::object& shift, const py::object& pixel_shift,
+                        const py::object& stage, const py::object& candidates, const py::object& places,
+                        int encoding, int fixed_stage, bool set_min, bool round_photons,
+                        float rounding_threshold, float value_limit, float lit_threshold, float to_photon,
+                        float candidate_threshold, int medium_code, int low_code, int lost_adc,
+                        int saturated_adc, int adc_bits, int zero_adc, std::uint32_t mask_bad,
+                        const py::object& shift, const py::object& pixel_shift,
                         const py::object& pixel_shift_row, int tile_rows, int tile_columns, int row_pixels,
                         std::uintptr_t stream, int threads) {
   const ArrayView raw_view = view_array(raw, "raw", "<u2", {kAny, kAny, kAny}, false);
@@ -119,7 +123,9 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   const ArrayView frames_view = view_array(frames, "frames", "<i4", {kAny}, false);
   const ArrayView groups_view = view_array(groups, "groups", "<i4", {kAny, 3}, false);
   const TableView table_view = view_table(table, n_pixels);
-  const ArrayView counts_view = view_array(counts, "counts", "<i8", {n_frames, 5}, true);
+  const ArrayView counts_view =
+      view_array(counts, "counts", "<i8", {places.is_none() ? n_frames : kAny, 5}, true);
+  const std::int64_t n_places = counts_view.shape[0];
 
   CalibrateCall call{};
   call.raw = raw_view.as<const std::uint16_t>();
@@ -130,8 +136,8 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.counts = counts_view.as<FrameCounts>();
   check_that(pixels.is_none() == stage.is_none(), "pixels, stage", "both arrays or both None");
   if (!pixels.is_none()) {
-    call.pixels = view_array(pixels, "pixels", "<f4", {n_frames, n_pixels}, true).as<float>();
-    call.stage = view_array(stage, "stage", "<u1", {n_frames, n_pixels}, true).as<std::uint8_t>();
+    call.pixels = view_array(pixels, "pixels", "<f4", {n_places, n_pixels}, true).as<float>();
+    call.stage = view_array(stage, "stage", "<u1", {n_places, n_pixels}, true).as<std::uint8_t>();
   }
   if (!candidates.is_none()) {
     check_that(!pixels.is_none(), "candidates",
@@ -140,11 +146,15 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
     check_that(n_pixels % 32 == 0, "candidates",
                "a multiple of 32 pixels in a frame, got " + std::to_string(n_pixels) +
                    "; pad the frames, or pass candidates=None");
-    const ArrayView view = view_array(candidates, "candidates", "<u4", {n_frames, n_pixels / 32}, true);
+    const ArrayView view = view_array(candidates, "candidates", "<u4", {n_places, n_pixels / 32}, true);
     call.candidates = view.as<std::uint32_t>();
   }
   call.n_frames = n_frames;
+  call.n_places = n_places;
   call.n_listed = frames_view.shape[0];
+  if (!places.is_none()) {
+    call.places = view_array(places, "places", "<i4", {call.n_listed}, false).as<const std::int32_t>();
+  }
   call.n_groups = groups_view.shape[0];
   call.n_rows = table_view.rows;
   call.n_pixels = n_pixels;
@@ -179,6 +189,7 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
                             n_frames, n_pixels);
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
   check_lists(call.groups, call.n_groups, call.frames, call.n_listed, n_frames, call.n_rows, call.shifts);
+  check_places(call.places, call.n_listed, call.n_places);
 #endif
 
   // Safe without the GIL: the caller holds references to every array for the length of the call.
@@ -191,9 +202,9 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
 void bind_calibrate(py::module_& m) {
   m.def("calibrate_count", &calibrate_count_py, kCalibrateDoc, py::arg("raw"), py::arg("frames"),
         py::arg("groups"), py::arg("table"), py::arg("counts"), py::arg("pixels") = py::none(),
-        py::arg("stage") = py::none(), py::arg("candidates") = py::none(), py::kw_only(), py::arg("encoding"),
-        py::arg("fixed_stage") = -1, py::arg("set_min") = false, py::arg("round_photons") = false,
-        py::arg("rounding_threshold") = 0.5f, py::arg("value_limit") = 1e7f,
+        py::arg("stage") = py::none(), py::arg("candidates") = py::none(), py::arg("places") = py::none(),
+        py::kw_only(), py::arg("encoding"), py::arg("fixed_stage") = -1, py::arg("set_min") = false,
+        py::arg("round_photons") = false, py::arg("rounding_threshold") = 0.5f, py::arg("value_limit") = 1e7f,
         py::arg("lit_threshold") = std::numeric_limits<float>::quiet_NaN(), py::arg("to_photon") = 0.0f,
         py::arg("candidate_threshold") = std::numeric_limits<float>::quiet_NaN(), py::arg("medium_code") = 1,
         py::arg("low_code") = 3, py::arg("lost_adc") = 0x3FFF, py::arg("saturated_adc") = 0,

@@ -2,6 +2,9 @@
 // error and not a crash.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "../core/calibrate.hpp"
 #include "shift.hpp"
 
@@ -23,6 +26,17 @@ inline void check_lists(const FrameGroup* groups, std::int64_t n_groups, const s
     if (shifts.pixel == nullptr) continue;
     const std::int32_t row = shifts.pixel_row[frames[k]];
     check_that(-1 <= row && row < shifts.n_rows, "pixel_shift_row", "a row of pixel_shift or -1");
+  }
+}
+
+inline void check_places(const std::int32_t* places, std::int64_t n_listed, std::int64_t n_places) {
+  if (places == nullptr) return;
+  std::vector<bool> taken(static_cast<std::size_t>(n_places));
+  for (std::int64_t k = 0; k < n_listed; ++k) {
+    const bool inside = 0 <= places[k] && places[k] < n_places;
+    check_that(inside && !taken[static_cast<std::size_t>(places[k])], "places",
+               "indices into counts, none of them twice, at position " + std::to_string(k));
+    taken[static_cast<std::size_t>(places[k])] = true;
   }
 }
 

@@ -38,15 +38,16 @@ struct FrameCounts {
 struct CalibrateCall {
   const std::uint16_t* raw;     // (n_frames, planes, n_pixels)
   const std::int32_t* frames;   // (n_listed,) indices into raw
+  const std::int32_t* places;   // (n_listed,) indices into what is written, or null: as in raw
   const FrameGroup* groups;     // (n_groups,)
   const float* table;           // (n_rows, table_planes, n_pixels), or null where constants are packed
   const std::uint16_t* packed;  // (n_rows, table_planes, math::kPackedHead + n_pixels) or null
-  FrameCounts* counts;          // (n_frames,), overwritten for every listed frame
-  float* pixels;                // (n_frames, n_pixels) or null
-  std::uint8_t* stage;          // (n_frames, n_pixels) or null, null exactly when pixels is
+  FrameCounts* counts;          // (n_places,), overwritten for every listed frame
+  float* pixels;                // (n_places, n_pixels) or null
+  std::uint8_t* stage;          // (n_places, n_pixels) or null, null exactly when pixels is
   std::uint32_t*
-      candidates;  // (n_frames, n_pixels / 32) or null, null where pixels is; bit p % 32 is pixel p
-  std::int64_t n_frames, n_listed, n_groups, n_rows, n_pixels;
+      candidates;  // (n_places, n_pixels / 32) or null, null where pixels is; bit p % 32 is pixel p
+  std::int64_t n_frames, n_places, n_listed, n_groups, n_rows, n_pixels;
   int planes, table_planes;
   Encoding encoding;
   bool round_photons;

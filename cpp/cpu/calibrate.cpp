@@ -21,6 +21,7 @@ using cpu::Chosen;
 using cpu::ChosenSpan;
 using cpu::in_halves;
 using cpu::kSpan;
+using cpu::Listed;
 using cpu::Output;
 using cpu::Span;
 using cpu::SpanSums;
@@ -238,14 +239,14 @@ void for_runs(std::uint32_t parts, std::int64_t n, const Call& call) {
 // is not, most of its parts are. With gain codes and a fixed lower stage no part is taken for granted, since
 // a code 0 is then wrong. `first` is the first pixel of the span in its frame.
 void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& c,
-                    const CellConstants& constants, std::int64_t frame, std::int64_t first) {
-  FrameCounts& counts = c.counts[frame];
+                    const CellConstants& constants, const Listed& at, std::int64_t first) {
+  FrameCounts& counts = c.counts[at.place];
   alignas(64) float shifted[3 * kSpan];
   Span s = plain;
   const auto shift = [&](int first_stage, int last_stage) {
     if (!c.shifts.any()) return;
     for (int g = first_stage; g <= last_stage; ++g) {
-      cpu::shifted_offsets(c.shifts, frame, c.n_pixels, first, s.n, plain.offset(g), shifted + g * kSpan);
+      cpu::shifted_offsets(c.shifts, at.frame, c.n_pixels, first, s.n, plain.offset(g), shifted + g * kSpan);
     }
     s.offsets = shifted;
     s.offset_step = kSpan;
@@ -266,9 +267,9 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
   constants.want_all(first % cpu::kTile, s.n);
   shift(0, 2);
   for_runs(all & ~mixed, s.n,
-           [&](std::int64_t at, std::int64_t n) { loops.uniform(s.part(at, n), c.rules, counts); });
-  for_runs(mixed, s.n, [&](std::int64_t at, std::int64_t n) {
-    const Span run = s.part(at, n);
+           [&](std::int64_t start, std::int64_t n) { loops.uniform(s.part(start, n), c.rules, counts); });
+  for_runs(mixed, s.n, [&](std::int64_t start, std::int64_t n) {
+    const Span run = s.part(start, n);
     Chosen chosen;
     loops.choose(run, c.rules, chosen);
     loops.chosen(chosen.span(run), c.rules, counts);
@@ -276,8 +277,8 @@ void calibrate_span(const Span& plain, const Loops& loops, const CalibrateCall& 
 }
 
 // The words of one tile of one frame, and its constants.
-Span tile_of(const CalibrateCall& c, const CellConstants& constants, std::int64_t frame, std::int64_t first) {
-  const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels + first;
+Span tile_of(const CalibrateCall& c, const CellConstants& constants, const Listed& at, std::int64_t first) {
+  const std::uint16_t* raw = c.raw + at.frame * c.planes * c.n_pixels + first;
   const float* table = constants.planes(first, 0);
   const std::int64_t step = constants.plane_step();
   const int offsets = c.table_planes == math::kSinglePlanes ? int{math::kSingleOffset} : int{math::kOffset};
@@ -288,8 +289,8 @@ Span tile_of(const CalibrateCall& c, const CellConstants& constants, std::int64_
           step,
           table + offsets * step,
           step,
-          c.pixels != nullptr ? c.pixels + frame * c.n_pixels + first : nullptr,
-          c.stage != nullptr ? c.stage + frame * c.n_pixels + first : nullptr,
+          c.pixels != nullptr ? c.pixels + at.place * c.n_pixels + first : nullptr,
+          c.stage != nullptr ? c.stage + at.place * c.n_pixels + first : nullptr,
           std::min(cpu::kTile, c.n_pixels - first),
           constants.levels(first)};
 }
@@ -297,10 +298,17 @@ Span tile_of(const CalibrateCall& c, const CellConstants& constants, std::int64_
 // A tile of one frame, and what comes after it. Constants are new to the cache in the first frame of a cell
 // alone.
 struct Step {
+  Listed listed;
   Span tile;
   std::int64_t first;  // pixel in the frame
   bool new_constants;
 };
+
+Step step_of(const CalibrateCall& c, const CellConstants& constants, std::int64_t k, std::int64_t first,
+             bool new_constants) {
+  const Listed at = cpu::listed(c, k);
+  return {at, tile_of(c, constants, at, first), first, new_constants};
+}
 
 // Asks for what a span in high gain reads.
 [[gnu::always_inline]] inline void prefetch(const Step& step, std::int64_t at, const CellConstants& constants,
@@ -315,7 +323,7 @@ struct Step {
 // The next frame of a cell lies megabytes away, where no hardware prefetcher follows; and those that follow
 // within a tile start too late.
 void calibrate_tile(const CalibrateCall& c, const Loops& loops, const CellConstants& constants,
-                    std::int64_t frame, const Step& here, const Step& next) {
+                    const Step& here, const Step& next) {
   const bool mark = cpu::marks_candidates(c);
   const bool last_words = cpu::reads_last_words(c);
   const Span& tile = here.tile;
@@ -328,8 +336,8 @@ void calibrate_tile(const CalibrateCall& c, const Loops& loops, const CellConsta
     Span span = tile.part(at, std::min(kSpan, tile.n - at));
     constants.want_usual(at, span.n);
     span.set_table(constants.planes(here.first, at));
-    calibrate_span(span, loops, c, constants, frame, here.first + at);
-    if (mark) cpu::mark_candidates(c, span.pixels, span.n, c.counts[frame]);
+    calibrate_span(span, loops, c, constants, here.listed, here.first + at);
+    if (mark) cpu::mark_candidates(c, span.pixels, span.n, c.counts[here.listed.place]);
   }
 }
 
@@ -337,9 +345,9 @@ void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGrou
                      UnpackedTile& unpacked) {
   for (std::int32_t k = group.start; k < group.stop; ++k) {
     if (group.table_row < 0) {
-      cpu::mark_no_constants(c, c.frames[k]);
+      cpu::mark_no_constants(c, cpu::listed(c, k).place);
     } else {
-      c.counts[c.frames[k]] = FrameCounts{};
+      c.counts[cpu::listed(c, k).place] = FrameCounts{};
     }
   }
   if (group.table_row < 0 || group.start == group.stop) return;
@@ -350,10 +358,9 @@ void calibrate_group(const CalibrateCall& c, const Loops& loops, const FrameGrou
       // After the last frame comes the next tile of the first one.
       const bool last = k + 1 == group.stop;
       const std::int64_t next_first = last ? std::min(first + cpu::kTile, c.n_pixels) : first;
-      const Step here{tile_of(c, constants, c.frames[k], first), first, k == group.start};
-      const Step next{tile_of(c, constants, c.frames[last ? group.start : k + 1], next_first), next_first,
-                      last};
-      calibrate_tile(c, loops, constants, c.frames[k], here, next);
+      const Step here = step_of(c, constants, k, first, k == group.start);
+      const Step next = step_of(c, constants, last ? group.start : k + 1, next_first, last);
+      calibrate_tile(c, loops, constants, here, next);
     }
   }
 }

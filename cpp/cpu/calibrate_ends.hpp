@@ -13,6 +13,15 @@ namespace shotsieve::cpu {
 
 constexpr std::int64_t kSpan = 256;  // calibrated while the same pixels of the next frame are fetched
 
+// A listed frame: where it lies in raw, and where what comes of it goes.
+struct Listed {
+  std::int64_t frame, place;
+};
+
+inline Listed listed(const CalibrateCall& c, std::int64_t k) {
+  return {c.frames[k], c.places != nullptr ? c.places[k] : c.frames[k]};
+}
+
 // Whether candidates are looked for among the pixels that are written.
 inline bool marks_candidates(const CalibrateCall& c) {
   return c.candidates != nullptr || (c.pixels != nullptr && !std::isnan(c.rules.candidate_threshold));
@@ -36,13 +45,13 @@ inline void mark_candidates(const CalibrateCall& c, const float* pixels, std::in
   counts.candidates += found;
 }
 
-inline void mark_no_constants(const CalibrateCall& c, std::int64_t frame) {
-  c.counts[frame] = FrameCounts{};
+inline void mark_no_constants(const CalibrateCall& c, std::int64_t place) {
+  c.counts[place] = FrameCounts{};
   if (c.pixels == nullptr) return;
-  std::fill_n(c.pixels + frame * c.n_pixels, c.n_pixels, std::numeric_limits<float>::quiet_NaN());
-  std::fill_n(c.stage + frame * c.n_pixels, c.n_pixels, static_cast<std::uint8_t>(math::kNoConstants));
+  std::fill_n(c.pixels + place * c.n_pixels, c.n_pixels, std::numeric_limits<float>::quiet_NaN());
+  std::fill_n(c.stage + place * c.n_pixels, c.n_pixels, static_cast<std::uint8_t>(math::kNoConstants));
   if (c.candidates == nullptr) return;
-  std::fill_n(c.candidates + frame * (c.n_pixels / 32), c.n_pixels / 32, std::uint32_t{0});
+  std::fill_n(c.candidates + place * (c.n_pixels / 32), c.n_pixels / 32, std::uint32_t{0});
 }
 
 }  // namespace shotsieve::cpu

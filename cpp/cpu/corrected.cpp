@@ -33,13 +33,13 @@ struct CorrectedSpan {
   }
 };
 
-CorrectedSpan span_of(const CalibrateCall& c, std::int64_t frame) {
-  const std::uint16_t* raw = c.raw + frame * c.planes * c.n_pixels;
+CorrectedSpan span_of(const CalibrateCall& c, const Listed& at) {
+  const std::uint16_t* raw = c.raw + at.frame * c.planes * c.n_pixels;
   return {reinterpret_cast<const float*>(raw + math::kCorrectedValue * c.n_pixels),
           reinterpret_cast<const std::uint32_t*>(raw + math::kCorrectedMask * c.n_pixels),
           reinterpret_cast<const std::uint8_t*>(raw + math::kCorrectedGain * c.n_pixels),
-          c.pixels != nullptr ? c.pixels + frame * c.n_pixels : nullptr,
-          c.stage != nullptr ? c.stage + frame * c.n_pixels : nullptr,
+          c.pixels != nullptr ? c.pixels + at.place * c.n_pixels : nullptr,
+          c.stage != nullptr ? c.stage + at.place * c.n_pixels : nullptr,
           c.n_pixels};
 }
 
@@ -94,19 +94,19 @@ void count_corrected(const CalibrateCall& c, const Where& where) {
   parallel_for(c.n_groups, where.threads, [&](std::int64_t g) {
     const FrameGroup& group = c.groups[g];
     for (std::int32_t k = group.start; k < group.stop; ++k) {
-      const std::int64_t frame = c.frames[k];
+      const Listed here = listed(c, k);
       if (group.table_row < 0) {
-        mark_no_constants(c, frame);
+        mark_no_constants(c, here.place);
         continue;
       }
-      const CorrectedSpan whole = span_of(c, frame);
+      const CorrectedSpan whole = span_of(c, here);
       FrameCounts counts{};
       for (std::int64_t at = 0; at < c.n_pixels; at += kSpan) {
         const CorrectedSpan span = whole.part(at, std::min(kSpan, c.n_pixels - at));
         loop(span, c.rules, counts);
         if (mark) mark_candidates(c, span.pixels, span.n, counts);
       }
-      c.counts[frame] = counts;
+      c.counts[here.place] = counts;
     }
   });
 }

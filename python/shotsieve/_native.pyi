@@ -15,6 +15,7 @@ def calibrate_count(
     pixels: Any = None,
     stage: Any = None,
     candidates: Any = None,
+    places: Any = None,
     *,
     encoding: int,
     fixed_stage: int = -1,

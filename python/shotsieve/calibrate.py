@@ -350,6 +350,7 @@ def queue_calibration(
     pixels: Any = None,
     stage: Any = None,
     candidates: Any = None,
+    places: Any = None,
     shifts: Shifts | None = None,
     stream: Any = None,
 ) -> None:
@@ -366,16 +367,19 @@ def queue_calibration(
         From `list_frames`.
     table : float32 (R, 8, 10 or 2, n_pixels), or packed
         From `make_tables`.
-    counts : int64 (F, 5)
+    counts : int64 (P, 5)
         Receives lit pixels, unmasked pixels, intensity in 1/128 of the unit, photons and candidates of peaks;
         of listed frames only.
     params : CalibrateParams
-    pixels, stage : float32 (F, n_pixels) and uint8 (F, n_pixels), or None
+    pixels, stage : float32 (P, n_pixels) and uint8 (P, n_pixels), or None
         Receive the calibrated values, NaN where a pixel does not count, and the stage byte.
-    candidates : uint32 (F, n_pixels // 32), or None
+    candidates : uint32 (P, n_pixels // 32), or None
         Receives one bit per pixel: bit p % 32 of word p // 32 is set where pixel p counts and its value is at
         least ``params.candidate_threshold``. Only together with ``pixels``, and n_pixels is then a multiple
         of 32.
+    places : int32 (L,), or None
+        Where the results of each listed frame go, each place once at most; None: where it is in ``raw``, and
+        P is F.
     shifts : Shifts or None
         Added to the offsets of the F frames: baselines and common mode.
     stream : object
@@ -391,4 +395,6 @@ def queue_calibration(
     >>> queue_calibration(backend, raw, frames, groups, table, counts, params)  # doctest: +SKIP
     """
     how = backend.on(stream) | params.kernel_args() | ({} if shifts is None else shifts.kernel_args())
-    backend.native.calibrate_count(raw, frames, groups, table, counts, pixels, stage, candidates, **how)
+    backend.native.calibrate_count(
+        raw, frames, groups, table, counts, pixels, stage, candidates, places, **how
+    )

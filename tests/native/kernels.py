@@ -49,9 +49,10 @@ def download(backend: Backend, array: Any, stream: Any) -> np.ndarray:
     return target
 
 
-def poisoned(case: Case, pixels: bool = True) -> dict[str, np.ndarray]:
+def poisoned(case: Case, pixels: bool = True, room: int | None = None) -> dict[str, np.ndarray]:
     """Return arrays for the results, with bits of candidates where the frames are whole words of them."""
     n_frames, _, n_pixels = case.flat_raw().shape
+    n_frames = n_frames if room is None else room
     out = {"counts": np.full((n_frames, COUNTS), POISON["counts"], "i8")}
     if pixels:
         out["pixels"] = np.full((n_frames, n_pixels), POISON["pixels"], "f4")
@@ -61,12 +62,21 @@ def poisoned(case: Case, pixels: bool = True) -> dict[str, np.ndarray]:
     return out
 
 
-def calibrate(backend: Backend, case: Case, pixels: bool = True) -> dict[str, np.ndarray]:
-    """Run `calibrate_count`; results start out poisoned, so that what is not written shows."""
+def calibrate(
+    backend: Backend,
+    case: Case,
+    pixels: bool = True,
+    places: np.ndarray | None = None,
+    room: int | None = None,
+) -> dict[str, np.ndarray]:
+    """Run `calibrate_count`; results start out poisoned, so that what is not written shows.
+
+    `places` says of every frame of raw where its results go, in arrays with `room` for so many.
+    """
     stream = backend.device.stream()
     raw = case.flat_raw()
     frames, groups = case.lists()
-    out = poisoned(case, pixels)
+    out = poisoned(case, pixels, room)
     on_device = {name: upload(backend, array, stream) for name, array in out.items()}
     inputs = [upload(backend, array, stream) for array in (raw, frames, groups, case.table)]
     shifts = {name: upload(backend, array, stream) for name, array in case.shifts.items()}
@@ -78,6 +88,7 @@ def calibrate(backend: Backend, case: Case, pixels: bool = True) -> dict[str, np
         pixels=on_device.get("pixels"),
         stage=on_device.get("stage"),
         candidates=on_device.get("candidates"),
+        places=None if places is None else upload(backend, places[frames].astype("i4"), stream),
         shifts=Shifts(**shifts, tiles=case.tiles) if shifts else None,
         stream=stream,
     )

@@ -65,7 +65,7 @@ def test_what_the_medians_leave_of_injected_modes(rng):
     for passes in (1, 2, 3):
         found = bank_shifts(values, np.ones(values.shape, bool), (high, wide), 1 << 30, passes=passes)
         left.append(np.sqrt(np.mean(np.square(found / 256 - modes))))
-    # From one set of modes to the next they vary by 0.017 and 0.010, the last two together: bounds of six of these.
+    # From one set of modes to the next they vary by 0.017 and 0.010: bounds of six of these.
     assert left[0] == pytest.approx(0.77, abs=0.10)
     assert left[1] == pytest.approx(0.57, abs=0.06)
     assert left[1] == pytest.approx(1.25 * sigma * np.sqrt(1 / wide + 1 / high), abs=0.06)

@@ -68,6 +68,18 @@ def test_bits_equal_reference(native_backend, switches, rng):
     assert_same_bits(calibrate(native_backend, case), expected(case))
 
 
+@pytest.mark.parametrize("name", ["forced", "code", "word", "plain", "parallel"])
+def test_results_go_where_they_are_asked_for(native_backend, name, rng):
+    case = random_case(rng, **SWITCHES[name])
+    number = case.present.size
+    places = rng.permutation(number + 3)[:number]
+    found = calibrate(native_backend, case, places=places, room=number + 3)
+    wanted, listed = poisoned(case, room=number + 3), np.flatnonzero(case.present)
+    for key, values in expected(case).items():
+        wanted[key][places[listed]] = values[listed]
+    assert_same_bits(found, wanted)
+
+
 def test_counts_do_not_depend_on_whether_pixels_are_written(native_backend, rng):
     case = random_case(rng, encoding=0, lit_threshold=0.7, to_photon=0.1)
     found = calibrate(native_backend, case, pixels=False)
@@ -294,6 +306,23 @@ BAD_CALLS = {
     "order": (lambda a: a.update(raw=np.asfortranarray(np.zeros((2, 2, 16), "u2"))), "C-contiguous"),
     "not an array": (lambda a: a.update(raw=[1, 2, 3]), "expected a NumPy array"),
     "frame": (lambda a: a.update(frames=np.array([5], "i4")), "indices into raw"),
+    "place": (lambda a: a.update(places=np.array([1], "i4")), "indices into counts"),
+    "places": (lambda a: a.update(places=np.zeros(2, "i4")), "places: expected dtype <i4 and shape"),
+    "one place twice": (
+        lambda a: a.update(
+            frames=np.zeros(2, "i4"), groups=np.array([[0, 2, 0]], "i4"), places=np.zeros(2, "i4")
+        ),
+        "none of them twice, at position 1",
+    ),
+    "pixels of fewer places": (
+        lambda a: a.update(
+            places=np.array([1], "i4"),
+            counts=np.zeros((2, 5), "i8"),
+            pixels=np.zeros((1, 16), "f4"),
+            stage=np.zeros((1, 16), "u1"),
+        ),
+        "pixels: expected dtype <f4 and shape",
+    ),
     "group": (lambda a: a.update(groups=np.array([[0, 4, 0]], "i4")), "start and stop within frames"),
     "row": (lambda a: a.update(groups=np.array([[0, 1, 7]], "i4")), "a row of table or -1"),
     "limit": (lambda a: a.update(value_limit=1e9), "value_limit"),

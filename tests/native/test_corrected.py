@@ -77,6 +77,16 @@ def test_the_reference_on_every_backend(native_backend, rng, setting, pixels):
         assert found[name].tobytes() == wanted[name].tobytes(), name
 
 
+def test_results_go_where_they_are_asked_for(native_backend, rng):
+    case = case_of(rng, 2048 + 64, **SETTINGS["candidates"])
+    places = rng.permutation(9)[: case.present.size]
+    found, here = calibrate(native_backend, case, places=places, room=9), expected(case)
+    wanted, listed = poisoned(case, room=9), np.flatnonzero(case.present)
+    for name in wanted:
+        wanted[name][places[listed]] = here[name][listed]
+        assert found[name].tobytes() == wanted[name].tobytes(), name
+
+
 def test_what_the_reference_counts():
     data = np.array([[1.0, 2.0, 30.0, np.nan, -4.0, 5.0, 6.0, 2e7]], "f4")
     mask = np.array([[0, 1, 0, 0, 1 << 16, 1 << 22, 2, 0]], "u4")

@@ -152,7 +152,7 @@ class BlockRunner:
     def make_slot(self) -> Slot:
         """Return the buffers of one more block in flight."""
         slot = Slot(self.backend, self.block_shots, self.modules, self.planes, self.pixels)
-        if self.on_device and self.job.counts_frames and not (self.counts_late and self.by_noise is None):
+        if self.on_device:
             slot.words = self.lineariser.buffer(slot.raw.shape)
         if self.by_noise is not None:
             self.by_noise.prepare(slot)

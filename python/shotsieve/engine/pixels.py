@@ -1,4 +1,4 @@
-"""The second pass: some shots of a block gathered on the device and calibrated to pixels."""
+"""The second pass: some shots of a block calibrated to pixels, which then stand together on the device."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibrate import COUNTS, list_frames, queue_calibration
-from ..compact import queue_compaction
 from ..frame_masks import make_masks
-from ..shifts import Shifts
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -58,27 +56,16 @@ class PixelPass:
         wanted = max(PASS_BYTES // self.shot_bytes, backend.threads)
         self.shots = max(together, min(block_shots, wanted))
         frames = self.shots * self.modules
-        self._keep = device.empty_pinned((block_shots,), "u1")
         self._frames = device.empty_pinned((frames,), "i4")
+        self._places = device.empty_pinned((frames,), "i4")
         self._groups = device.empty_pinned((frames, 3), "i4")
         self._pinned: dict[str, np.ndarray] = {}
         self._masks: np.ndarray | None = None
-        self._device_keep = device.twin(self._keep)
         self._device_frames = device.twin(self._frames)
+        self._device_places = device.twin(self._places)
         self._device_groups = device.twin(self._groups)
-        self._device_index = device.empty((block_shots,), "i4")
-        self._device_count = device.empty((1,), "i4")
-        self._device_raw = device.empty((self.shots, self.modules, self.planes, self.n_pixels), "u2")
-        self._words = lineariser.buffer((self.shots, self.modules, self.planes, self.n_pixels))
         self._counts = device.empty_pinned((frames, COUNTS), "i8")
         self._device_counts = device.twin(self._counts)
-        self._tile = self._row = self._device_row = None
-        if job.common_mode is not None:
-            tiles = job.common_mode.tiles
-            if tiles is not None:
-                self._tile = device.empty((self.shots, self.modules * tiles.count(self.n_pixels)), "i4")
-            self._row = device.empty_pinned((frames,), "i4")
-            self._device_row = device.twin(self._row)
         self.pixels = device.empty((self.shots, self.modules, self.n_pixels), "f4")
         self.stage = device.empty((self.shots, self.modules, self.n_pixels), "u1")
         self.candidates = None
@@ -86,27 +73,23 @@ class PixelPass:
             self.candidates = device.empty((self.shots, self.modules * self.n_pixels // 32), "u4")
 
     def queue(self, slot: Slot, at: np.ndarray, present: np.ndarray, rows: np.ndarray) -> None:
-        """Queue the gathering and calibration of some shots of a slot on its stream.
+        """Queue the calibration of some shots of a slot on its stream.
 
         Parameters
         ----------
         slot : Slot
         at : ndarray of int, shape (k,)
-            Positions of the shots in the block, ascending.
+            Positions of the shots in the block; their pixels stand in this order.
         present : ndarray of bool, shape (k, M)
         rows : ndarray of int32, shape (k, M)
             Rows of the table, -1 without constants.
         """
         k, device, stream = len(at), self.backend.device, slot.stream
-        if at[-1] - at[0] == k - 1:
-            raw = slot.device_raw[int(at[0]) : int(at[0]) + k]  # they stand together already
-        else:
-            self._gather(slot, at)
-            raw = self._device_raw[:k]
         most = self.job.tables.most_together
         # Frames that were not recorded are listed too, without constants: their pixels become NaN.
-        frames, groups = list_frames(np.ones_like(present), np.where(present, rows, np.int32(-1)), most)
-        for name, values in (("frames", frames), ("groups", groups)):
+        places, groups = list_frames(np.ones_like(present), np.where(present, rows, np.int32(-1)), most)
+        frames = at[places // self.modules] * self.modules + places % self.modules
+        for name, values in (("frames", frames), ("places", places), ("groups", groups)):
             pinned, target = getattr(self, f"_{name}"), getattr(self, f"_device_{name}")
             pinned[: len(values)] = values
             device.to_device(target[: len(values)], pinned[: len(values)], stream)
@@ -115,10 +98,11 @@ class PixelPass:
         if self.candidates is not None:
             candidates = self.candidates[:k].reshape(flat, self.n_pixels // 32)
         lists = self._device_frames[: len(frames)], self._device_groups[: len(groups)]
-        raw = raw.reshape(flat, self.planes, self.n_pixels)
+        of_block = len(slot.shots_in)
+        raw = slot.device_raw[:of_block].reshape(of_block * self.modules, self.planes, self.n_pixels)
         queue_calibration(
             self.backend,
-            self._lineariser.queue(raw, *lists, self._words, stream),
+            self._lineariser.queue(raw, *lists, slot.words, stream),
             *lists,
             self.table,
             self._device_counts[:flat],
@@ -126,51 +110,16 @@ class PixelPass:
             pixels=self.pixels[:k].reshape(flat, self.n_pixels),
             stage=self.stage[:k].reshape(flat, self.n_pixels),
             candidates=candidates,
-            shifts=self._shifts(slot, at),
+            places=self._device_places[:flat],
+            shifts=slot.shifts,
             stream=stream,
-        )
-
-    def _shifts(self, slot: Slot, at: np.ndarray) -> Shifts | None:
-        """Return the shifts of some shots of a slot, gathered where they do not stand together."""
-        if slot.shifts is None:
-            return None
-        k, found, device = len(at), slot.shifts, self.backend.device
-        tile = None
-        if found.tile is not None:
-            tiles = found.tiles.count(self.n_pixels)
-            source = found.tile.reshape(len(slot.shots_in), self.modules * tiles)
-            for first in np.split(np.arange(k), np.flatnonzero(np.diff(at) != 1) + 1):
-                start, stop = int(at[first[0]]), int(at[first[-1]]) + 1
-                device.copy(self._tile[int(first[0]) : int(first[-1]) + 1], source[start:stop], slot.stream)
-            tile = self._tile[:k].reshape(k * self.modules, tiles)
-        if found.pixel is None:
-            return Shifts(tile, found.tiles)
-        number = k * self.modules
-        self._row[:number] = slot.finder.of_frame.reshape(-1, self.modules)[at].reshape(-1)
-        device.to_device(self._device_row[:number], self._row[:number], slot.stream)
-        return Shifts(tile, found.tiles, found.pixel, self._device_row[:number])
-
-    def _gather(self, slot: Slot, at: np.ndarray) -> None:
-        """Queue the gathering of the raw words of some shots."""
-        device, stream = self.backend.device, slot.stream
-        self._keep[:] = 0
-        self._keep[at] = 1
-        device.to_device(self._device_keep, self._keep, stream)
-        queue_compaction(
-            self.backend,
-            slot.device_raw.reshape(self.block_shots, self.shot_bytes // 2).view("u1"),
-            self._device_keep,
-            self._device_index,
-            self._device_count,
-            self._device_raw.reshape(self.shots, self.shot_bytes // 2).view("u1"),
-            stream,
         )
 
     def queue_counts(self, slot: Slot, at: np.ndarray) -> None:
         """Queue the copy of what the pass counted into the counts of a slot; `at` as in `queue`."""
-        counted = slice(int(at[0]) * self.modules, (int(at[-1]) + 1) * self.modules)
         device, k = self.backend.device, len(at)
-        if at[-1] - at[0] == k - 1:
+        if np.array_equal(at, np.arange(at[0], at[0] + k)):
+            counted = slice(int(at[0]) * self.modules, (int(at[0]) + k) * self.modules)
             device.to_host(slot.counts[counted], self._device_counts[: k * self.modules], slot.stream)
             return
         device.to_host(self._counts[: k * self.modules], self._device_counts[: k * self.modules], slot.stream)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import BadInput
 from ..measure.average import GroupedAverages, ProfileAverage
-from ..measure.azint import AzintPlan
+from ..measure.azint import AzintPlan, AzintResult
 from ..measure.azint_params import AzintParams
 from ..measure.azint_summer import AzintSummer
 from ..measure.state import State, joined, under
@@ -18,7 +18,7 @@ from ..measure.threshold import threshold_in_unit
 from ..write.profiles import FILE_NAME, ProfileFile
 from .grouping import GROUPS, check_column, column_of
 from .place import geometry_of, good_pixels_of, pixels_of
-from .stages import shot_keys
+from .stages import in_order, shot_keys
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -164,12 +164,21 @@ class ProfileJob:
 class ProfileStage:
     """Integrates the shots of a block; see `shotsieve.engine.stages.PixelStage`."""
 
+    any_order = True
+
     def __init__(self, job: ProfileJob, summer: AzintSummer) -> None:
         self.job, self.summer = job, summer
+        self._found: list[tuple[np.ndarray, AzintResult]] = []
 
     def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
         """Measure some shots, and wait for the result."""
-        self.job.store(shots, self.summer.integrate(pixels, stream))
+        self._found.append((shots, self.summer.integrate(pixels, stream)))
+
+    def deliver(self) -> None:
+        """Hand over what was measured, in the order of the run."""
+        if self._found:
+            self.job.store(*in_order(self._found, AzintResult.PER_FRAME))
+            self._found = []
 
 
 def make_profile_job(job: Job, sigma: float) -> ProfileJob:

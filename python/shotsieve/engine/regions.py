@@ -17,7 +17,7 @@ from ..table import ModuleStatus, Table
 from ..write.checksums import sha256_of
 from ..write.projections import FILE_NAME, ProjectionFile
 from .place import geometry_of, geometry_sha256, mask_of, pixels_of
-from .stages import shot_keys
+from .stages import in_order, shot_keys
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -164,11 +164,14 @@ class Projection:
 class RegionStage:
     """Sums the shots of a block; see `shotsieve.engine.stages.PixelStage`."""
 
+    any_order = True
+
     def __init__(self, job: RegionJob, backend: Backend, shots: int) -> None:
         self.job = job
         self.summer = None if job.plan is None else job.plan.summer(backend, shots)
         self.projections = {name: one.plan.summer(backend, shots) for name, one in job.projections.items()}
-
+        self._found: list[tuple[np.ndarray, RoiResult]] = []
+        self._projected: dict[str, list[tuple[np.ndarray, RoiResult]]] = {n: [] for n in self.projections}
         pump = job.pump
         if pump is not None and pump.reference is not None:
             frame, stream = pump.on_device(backend)
@@ -180,10 +183,20 @@ class RegionStage:
     def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
         """Measure some shots, and wait for the result."""
         if self.summer is not None:
-            self.job.store(shots, self.job.plan.result(self.summer.sum(pixels, stream)))
+            self._found.append((shots, self.job.plan.result(self.summer.sum(pixels, stream))))
         for name, summer in self.projections.items():
             found = self.job.projections[name].plan.result(summer.sum(pixels, stream))
-            self.job.append(name, shots, found)
+            self._projected[name].append((shots, found))
+
+    def deliver(self) -> None:
+        """Hand over what was measured, in the order of the run."""
+        if self._found:
+            self.job.store(*in_order(self._found, RoiResult.PER_FRAME))
+            self._found = []
+        for name, found in self._projected.items():
+            if found:
+                self.job.append(name, *in_order(found, RoiResult.PER_FRAME))
+                self._projected[name] = []
 
 
 def make_region_job(job: Job) -> RegionJob:

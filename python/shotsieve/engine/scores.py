@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -111,6 +111,7 @@ class ScoreJob:
 class ScoreStage:
     """Scores the shots of a block; see `shotsieve.engine.stages.PixelStage`."""
 
+    any_order: ClassVar[bool] = True
     job: ScoreJob
     summer: ScoreSummer
 
@@ -118,6 +119,9 @@ class ScoreStage:
         """Measure some shots, and wait for the result."""
         for name, values in self.job.measures(self.summer.sum(pixels, stream)).items():
             self.job.table.set_measure(name, shots, values)
+
+    def deliver(self) -> None:
+        """Do nothing: the table takes shots in any order."""
 
 
 def wants_scores(job: Job) -> bool:

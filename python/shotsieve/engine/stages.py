@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
     from .pixels import PixelPass
 
 
+T = TypeVar("T")
+
+
 class PixelStage(Protocol):
     """A measure that looks at the pixels of every shot.
 
-    One with a true attribute `asks_for_measures` finds in the table what was measured on the same shots.
+    One with a true attribute `asks_for_measures` finds in the table what was measured on the same shots. One
+    with a true attribute `any_order` may get some shots of a block after later ones; it keeps what it found
+    until it is told to `deliver` that, in the order of the shots.
     """
 
     def measure(self, pixels: Any, shots: np.ndarray, stream: Any) -> None:
@@ -98,7 +104,11 @@ class PixelStages:
         if self.finder is not None:
             without = shots[known & ~looked_at]
             self._store(without, Peaks.empty(len(without), len(self.job.peaks.module_of_panel)))
-        for part in cut(np.flatnonzero(looked_at), self.second.shots):
+        wanted, held = np.flatnonzero(looked_at), [stage for stage in self.stages if _any_order(stage)]
+        by_cell = len(held) == len(self.stages)
+        if by_cell:  # so that the constants of a cell are read once for all of its trains
+            wanted = wanted[np.argsort(slot.cell_id[wanted], kind="stable")]
+        for part in map(np.sort, cut(wanted, self.second.shots)):
             self.second.queue(slot, part, present[part], rows[part])
             if self.looks_at_all:
                 self.second.queue_counts(slot, part)
@@ -115,9 +125,44 @@ class PixelStages:
                     counted(part)
                     told = True
                 stage.measure(pixels, shots[part], stream)
+                if _any_order(stage) and not by_cell:
+                    stage.deliver()
+        if by_cell:
+            for stage in held:
+                stage.deliver()
 
     def _store(self, shots: np.ndarray, found: Peaks) -> None:
         self.job.table.set_measure("n_peaks", shots, self.job.peaks.store(shots, found))
+
+
+def _any_order(stage: PixelStage) -> bool:
+    return getattr(stage, "any_order", False)
+
+
+def in_order(found: list[tuple[np.ndarray, T]], per_shot: Iterable[str]) -> tuple[np.ndarray, T]:
+    """Join what was found of some shots at a time, and sort it by shots.
+
+    Parameters
+    ----------
+    found : list of (ndarray of int, shape (k,), dataclass)
+        Shots, and what was found of them.
+    per_shot : iterable of str
+        Attributes that are arrays with an entry for every shot, or None; the others are the same in all.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> one = Peaks.empty(1, 2)
+    >>> in_order([(np.array([7]), one), (np.array([3]), one)], ["panel_counts"])[0].tolist()
+    [3, 7]
+    """
+    shots = np.concatenate([shots for shots, _ in found])
+    order = np.argsort(shots)
+    first, joined = found[0][1], {}
+    for name in per_shot:
+        if getattr(first, name) is not None:
+            joined[name] = np.concatenate([getattr(one, name) for _, one in found])[order]
+    return shots[order], replace(first, **joined)
 
 
 def shot_keys(table: Table, shots: np.ndarray) -> dict[str, np.ndarray]:

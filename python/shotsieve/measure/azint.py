@@ -8,7 +8,7 @@ where S = sum c s, W = sum c w, W2 = sum c^2 w^2, V = sum c^2 v.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -65,6 +65,11 @@ class AzintResult:
     sem: np.ndarray | None = None
     chi: np.ndarray | None = None
     chi_edges: np.ndarray | None = None
+
+    PER_FRAME: ClassVar[tuple[str, ...]] = (
+        *("intensity", "sum_signal", "sum_normalization", "sum_normalization2", "count"),
+        *("sum_variance", "sigma", "std", "sem"),
+    )
 
     def _repr_html_(self) -> str:
         return shown.curves(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class RoiResult:
     sum_squares: np.ndarray
     count: np.ndarray
     max: np.ndarray
+
+    PER_FRAME: ClassVar[tuple[str, ...]] = ("sum", "sum_squares", "count", "max")
 
     @property
     def mean(self) -> np.ndarray:
