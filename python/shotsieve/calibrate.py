@@ -18,6 +18,7 @@ import numpy as np
 from .constants.bad_pixels import ALL_BITS
 from .constants.fold import fold, table_planes
 from .constants.packed import PackingLimits, is_packed, pack, packed_shape, unpack
+from .constants.pieces import close_up, pieces_of_cells
 from .detectors import ENCODINGS
 from .linearise import linear_rows
 
@@ -257,42 +258,40 @@ def make_tables(
     shape = (len(holders) * len(cells), table_planes(detector, steps, gain_mode), detector.pixels)
     packed = steps.packed_constants
     table = np.empty(packed_shape(*shape), "u2") if packed else np.empty(shape, "f4")
-    # Of one module at a time, where that is not yet what the kernel reads.
-    exact = np.empty((len(cells), *shape[1:]), "f4") if packed else None
     mask = np.empty((len(holders) * len(cells), detector.stages, detector.pixels), "u4")
     wanted, linear = steps.for_detector(detector).linearise, []
     limits = PackingLimits.of(detector, gain_mode, wanted, unit, photon_energy_kev)
     used, error, crossed = 0, 0.0, 0
-    for at in holders:
+    pieces = [
+        (at, some) for at in holders for some in pieces_of_cells(constants, detector, modules[at], cells)
+    ]
+    for at, some in pieces:
+        # Where they are packed, the folded ones are not yet what the kernel reads.
+        exact = np.empty((len(some), *shape[1:]), "f4") if packed else table[used : used + len(some)]
         folded = fold(
             constants,
             detector,
             modules[at],
-            cells,
+            some,
             steps,
             unit,
             photon_energy_kev,
             gain_mode=gain_mode,
             masks=masks,
-            into=(exact if packed else table[used : used + len(cells)], mask[used : used + len(cells)]),
+            into=(exact, mask[used : used + len(some)]),
         )
-        known = np.flatnonzero(folded.known)
-        rows = np.arange(used, used + len(known))
-        every = len(known) == len(cells)
+        known = some[folded.known]
+        rows = slice(used, used + len(known))
+        close_up(folded.mask, folded.known)
+        close_up(exact, folded.known)
         if packed:
-            planes = exact if every else exact[known]
-            into = table[used : used + len(known)]
-            made = pack(planes, detector, modules[at], cells[known], limits, into=into)
+            made = pack(exact[: len(known)], detector, modules[at], known, limits, into=table[rows])
             error = max(error, made.high_gain_error)
-        elif not every:
-            table[rows] = folded.table[known]
-        if not every:
-            mask[rows] = folded.mask[known]
-        row_of[at, known] = rows
+        row_of[at, np.searchsorted(cells, known)] = np.arange(rows.start, rows.stop)
         crossed += int(folded.crossed.sum())
-        used += len(known)
+        used = rows.stop
         if wanted and known.size:
-            linear.append(linear_rows(constants, detector, modules[at], cells[known]))
+            linear.append(linear_rows(constants, detector, modules[at], known))
     bad_bits = steps.all_bad_bits()
     tables = Tables(table[:used], mask[:used], row_of, cells, bad_bits, packed_error=error, crossed=crossed)
     return replace(tables, linear=np.concatenate(linear)) if wanted and used else tables

@@ -13,24 +13,12 @@ from .. import detectors, shown
 from ..detectors import Detector
 from ..errors import BadInput
 from .layout import DTYPES, GAIN_AXIS, Store, as_words, check_name, check_shape
+from .memory_store import MemoryStore
 
 __all__ = ["Constants"]
 
 # How much two values of one condition may differ: rates are given as 2.2 and as 2.25 for the same setting.
 _TOLERANCE = {"rate_mhz": 0.06, "integration_time": 1e-3, "bias_voltage": 1.0, "photon_energy_kev": 0.05}
-
-
-class _Memory:
-    """Arrays in memory, (gain, cell, ss, fs) for each name and module."""
-
-    def __init__(self, arrays: dict[tuple[str, int], np.ndarray]):
-        self.arrays = arrays
-
-    def modules(self, name: str) -> tuple[int, ...]:
-        return tuple(sorted(module for key, module in self.arrays if key == name))
-
-    def load(self, name: str, module: int, rows: np.ndarray) -> np.ndarray:
-        return self.arrays[name, module][:, rows]
 
 
 class Constants:
@@ -203,7 +191,7 @@ class Constants:
         elif len(cell_ids) != cells:
             raise BadInput(f"cell_ids has {len(cell_ids)} entries for {cells} cells of the constants.")
         modules = modules or tuple(sorted({module for _, module in parts}))
-        return cls(detector, modules, np.asarray(cell_ids), _Memory(parts), conditions, provenance)
+        return cls(detector, modules, np.asarray(cell_ids), MemoryStore(parts), conditions, provenance)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -76,6 +76,10 @@ class _Folder:
         ]
         return files, [use, self._ff_gain, self._divide]
 
+    def cells_apart(self, module: int) -> bool:
+        parts = (part for (_, one), found in self._parts.items() if one == module for part in found)
+        return all(part.cells_apart() for part in parts)
+
     def load(self, name: str, module: int, rows: np.ndarray) -> np.ndarray:
         shape = (len(rows), *self._detector.shape)
         parts = self._parts[name, module]
@@ -91,7 +95,9 @@ class _Folder:
         elif name == "linearisation":
             return as_words(array, f"{parts[0].path}: {parts[0].dataset}")
         elif name in ("relative_gain", "mg_baseline") and len(array) >= 10:
-            relative, baseline = _slopes(array.astype(np.float64), self._detector.medium_low_ratio)
+            relative, baseline = _slopes(
+                array[[0, 1, 3, 4]].astype(np.float64), self._detector.medium_low_ratio
+            )
             array = relative if name == "relative_gain" else baseline
         elif name == "adu_per_kev" and self._ff_gain != 1:
             array = array.astype(np.float64) / self._ff_gain
@@ -119,11 +125,11 @@ class _Folder:
 
 
 def _slopes(planes: np.ndarray, medium_low_ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return relative gain (3, ...) and medium-gain baseline (1, ...) from the planes of SlopesPC.
+    """Return relative gain (3, ...) and medium-gain baseline (1, ...) from four planes of SlopesPC.
 
-    Planes 0, 1: slope and intercept in high gain; 3, 4: in medium gain. Unverified.
+    Slope and intercept in high gain (0, 1 in the file), and in medium gain (3, 4). Unverified.
     """
-    high, high_start, medium, medium_start = planes[[0, 1, 3, 4]]
+    high, high_start, medium, medium_start = planes
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = high / medium
         relative = np.stack([np.ones_like(ratio), ratio, medium_low_ratio * ratio])

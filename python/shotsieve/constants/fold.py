@@ -44,7 +44,7 @@ THRESHOLDS, OFFSETS, GAINS, FORCE = slice(0, 2), slice(2, 5), slice(5, 8), slice
 SINGLE_OFFSET, SINGLE_GAIN = slice(0, 1), slice(1, 2)
 NEVER = 65535.0  # no digital level is above it
 
-_BYTES = 1 << 21  # of a constant in float64 that a thread folds at once: it stays in its cache
+_BYTES = 1 << 19  # of a constant in float64 that a thread folds at once: it stays in its cache
 _SWITCH = {
     "linearisation": "linearise = false",
     "offset": "offset = false",
@@ -247,7 +247,6 @@ def fold(
     rows = np.flatnonzero(known)
     mask[~known] = 0
     crossed = np.zeros(len(cell_ids), np.int64)
-    # Whole modules are loaded at once, since the facility's files hold the cells of a pixel side by side.
     loaded = {}
     if rows.size:
         loaded = {
@@ -258,6 +257,7 @@ def fold(
     marked = detector.wide_marked or steps.double_pixels != "keep"
     wide_pixels = detector.wide_pixels() & marked
     step = max(1, _BYTES // (8 * detector.stages * detector.pixels))
+    span = max(1, _BYTES // (8 * detector.stages))
 
     def fold_some(start: int) -> None:
         part = rows[start : start + step]
@@ -274,10 +274,13 @@ def fold(
         if steps.mask_noisy_adc:
             block = parse_block(steps.noisy_adc_block, detector.shape)
             bits = flag_noisy(bits, detector.shape, block, steps.noisy_adc_threshold, steps.bad_bits)
-        wide = {name: array.astype(np.float64) for name, array in arrays.items()}
-        _fold_cells(table, part, wide, bits, steps, energy, detector.signed_gain, detector.adc_max)
+        for at in range(0, detector.pixels, span):
+            pixels = slice(at, at + span)
+            wide = {name: array[..., pixels].astype(np.float64) for name, array in arrays.items()}
+            some = table[..., pixels], part, wide, bits[..., pixels]
+            _fold_cells(*some, steps, energy, detector.signed_gain, detector.adc_max)
         mask[part] = bits.swapaxes(0, 1)
-        known[part] = _worth(wide.get("offset"), bits, detector.fixed_stage(gain_mode))
+        known[part] = _worth(arrays.get("offset"), bits, detector.fixed_stage(gain_mode))
         crossed[part] *= known[part]
 
     with ThreadPoolExecutor(usable_cpus()) as pool:

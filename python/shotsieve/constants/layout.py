@@ -93,7 +93,9 @@ class Store(Protocol):
     """Where the arrays of a container lie: memory, our own file, a folder in the facility's layout.
 
     One whose arrays are in files that it does not change may have a method ``origin``, which returns these
-    files, and how they are used (of what JSON knows): see `shotsieve.constants.origin`.
+    files, and how they are used (of what JSON knows): see `shotsieve.constants.origin`. One that loads a few
+    cells of a module without reading the others says so by a method ``cells_apart(module)``; without it, all
+    cells of a module are loaded at once.
     """
 
     def modules(self, name: str) -> tuple[int, ...]:

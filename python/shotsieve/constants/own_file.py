@@ -50,6 +50,9 @@ class _File:
     def origin(self) -> tuple[tuple[Path, ...], None]:
         return (self.path,), None
 
+    def cells_apart(self, module: int) -> bool:
+        return True
+
     def load(self, name: str, module: int, rows: np.ndarray) -> np.ndarray:
         try:
             with h5py.File(self.path, "r") as file:

@@ -43,6 +43,15 @@ class StoredConstant:
         """Length of the cell axis."""
         return self.shape[self.axes.index("cell")]
 
+    def cells_apart(self) -> bool:
+        """Return whether `read` reads no more than the cells that are wanted; False for a damaged file."""
+        try:
+            with h5py.File(self.path, "r") as file:
+                chunks = file[self.dataset].chunks
+        except (OSError, KeyError):
+            return False  # what is wrong is said where it is read
+        return chunks is not None and chunks[self.axes.index("cell")] == 1
+
     def read(self, rows: np.ndarray, dtype: np.dtype | None = None) -> np.ndarray:
         """Return (plane, len(rows), ss, fs), by default in its own dtype; no plane axis counts as one."""
         order = [self.axes.index(axis) for axis in ("plane", "cell", "ss", "fs") if axis in self.axes]
