@@ -16,6 +16,7 @@ from .constants.conditions import check_told
 from .constants.container import Constants
 from .constants.examine import told_crossed
 from .constants.steps import Steps
+from .device import upload
 from .errors import BadInput, nearest
 from .folded_cache import tables_of
 from .frame_masks import make_masks, sparse_masks
@@ -169,9 +170,7 @@ class Calibrator:
         if len(table) == 0:
             table = np.zeros((1, *table.shape[1:]), table.dtype)  # a row that no frame has
         self._lineariser = Lineariser(self.backend, self.tables.linear)
-        self._table, stream = device.twin(table), device.stream()
-        device.to_device(self._table, table, stream)
-        device.wait(device.record(stream))
+        self._table = upload(device, table)
 
     def _lit(self, given: str | float, energy: float | None, constants: Constants, gain_mode: str) -> float:
         """Return the threshold in the unit; NaN, where it is not known, is refused once it is needed."""

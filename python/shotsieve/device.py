@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike
 from .errors import BackendUnavailable, NoRoom
 
 CACHE_LINE = 64
+UPLOAD_BYTES = 1 << 22
 _NO_MEMORY = 2  # cudaErrorMemoryAllocation
 
 AFTER_FORK = (
@@ -114,6 +115,29 @@ def no_room(shape: tuple[int, ...], dtype: DTypeLike, free: int, total: int) -> 
         f"the device has no room for another {size / 1e6:.1f} MB: {free / 1e6:.1f} MB of its "
         f"{total / 1e6:.1f} MB are free"
     )
+
+
+def upload(device: Device, array: np.ndarray) -> Any:
+    """Return an array of the device's memory with the content of one of the host's, which may go away then.
+
+    Parameters
+    ----------
+    device : Device
+    array : ndarray
+        C-contiguous.
+
+    Examples
+    --------
+    >>> upload(HostDevice(), np.arange(3))
+    array([0, 1, 2])
+    """
+    target, stream = device.twin(array), device.stream()
+    # In pieces: what is not pinned may be copied once more on its way.
+    rows = max(1, UPLOAD_BYTES * len(array) // max(array.nbytes, 1))
+    for start in range(0, len(array), rows):
+        device.to_device(target[start : start + rows], array[start : start + rows], stream)
+        device.wait(device.record(stream))
+    return target
 
 
 class HostDevice:

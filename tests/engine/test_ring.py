@@ -350,7 +350,7 @@ def test_the_engine_is_right_in_any_order_that_waits_allow(backend_name, reduce_
         assert reduce_small("emu", seed, slots) == wanted, f"seed {seed}, {slots} slots"
 
 
-# The wait of `_upload` is left out: some seeds run that copy in time by themselves.
+# The wait of `upload` is left out: some seeds run that copy in time by themselves.
 @pytest.mark.parametrize("caller", ["collect", "fetch"])
 def test_a_missing_wait_is_noticed(backend_name, reduce_small, monkeypatch, caller):
     """Without a wait of the engine the result is wrong, or there is none, on every seed."""

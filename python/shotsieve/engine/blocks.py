@@ -10,6 +10,7 @@ import numpy as np
 
 from ..calibrate import CANDIDATES, COUNTS, STAGE_BITS, list_frames, queue_calibration
 from ..constants.bad_pixels import BadPixels
+from ..device import upload
 from ..frame_masks import flag_masks
 from ..linearise import Lineariser
 from ..measure.lit import lit_measures
@@ -162,14 +163,10 @@ class BlockRunner:
         return slot
 
     def _upload(self, array: np.ndarray) -> Any:
-        """Copy an array to the device once, and wait: the host copy may go away."""
+        """Copy an array to the device, or make one of a row that no frame has."""
         if len(array) == 0:
             return self.device.empty((1, *array.shape[1:]), array.dtype)
-        target = self.device.twin(array)
-        stream = self.device.stream()
-        self.device.to_device(target, array, stream)
-        self.device.wait(self.device.record(stream))
-        return target
+        return upload(self.device, array)
 
     # ------------------------------------------------------------------ the steps of the ring
 

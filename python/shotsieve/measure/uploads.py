@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from ..device import upload
+
 _UPLOADED: WeakKeyDictionary[Any, dict[int, tuple[Any, dict[str, Any]]]] = WeakKeyDictionary()
 
 
@@ -27,11 +29,5 @@ def uploaded(plan: Any, arrays: Mapping[str, np.ndarray], device: Any) -> dict[s
     """
     known = _UPLOADED.setdefault(plan, {})
     if id(device) not in known:
-        stream = device.stream()
-        there = {}
-        for name, array in arrays.items():
-            there[name] = device.twin(array)
-            device.to_device(there[name], array, stream)
-        device.wait(device.record(stream))
-        known[id(device)] = (device, there)
+        known[id(device)] = (device, {name: upload(device, array) for name, array in arrays.items()})
     return known[id(device)][1]
