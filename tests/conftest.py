@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import platform
@@ -196,3 +197,55 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set SHOTSIEVE_DATA")
     return folder
+
+
+class Disk:
+    """Stands between the reader of plain frames and the files, and refuses bytes as a broken disk does.
+
+    Attributes
+    ----------
+    bad : dict
+        Of each file and byte the number of readings over it that are refused; infinite by default.
+    before : callable
+        Called once, before the next reading.
+    frames : int
+        Frames that were asked for so far.
+    """
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled, self.frames = compiled, 0
+        self.bad: dict[tuple[str, int], float] = {}
+        self.before: Callable[[], None] | None = None
+
+    def refuse(
+        self, path: Path, dataset: str, frame: int, times: float = float("inf"), lead: int = 1
+    ) -> None:
+        """Refuse a byte in the middle of a frame."""
+        from shotsieve.sources.extents import map_frames
+
+        where = map_frames(path, dataset, lead)
+        for piece in where.pieces:  # of a virtual dataset that shows the whole of one other
+            where = piece.where
+        at = int(where.offsets(np.array([frame]))[0]) + where.frame_bytes // 2
+        self.bad[str(where.path), at] = times
+
+    def read_extents(self, path: str, offset: Any, to: Any, size: Any, *rest: Any) -> None:
+        before, self.before = self.before, None
+        if before is not None:
+            before()
+        self.frames += len(offset)
+        for (name, at), times in self.bad.items():
+            if name == path and times > 0 and ((offset <= at) & (at < offset + size)).any():
+                self.bad[name, at] = times - 1
+                raise OSError(errno.EIO, f"{path}: reading at offset {at} failed: {os.strerror(errno.EIO)}")
+        self._compiled.read_extents(path, offset, to, size, *rest)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    """A disk that refuses what it is told to, of frames that are stored as they are."""
+    from shotsieve.sources import extents
+
+    one = Disk(extents.native())
+    monkeypatch.setattr(extents, "native", lambda: one)
+    return one

@@ -26,6 +26,13 @@ class UnreadableData(ShotsieveError, OSError):
     """A file exists but its data cannot be read; the text names the file and the trains it affects."""
 
 
+class LateLoss(UnreadableData):
+    """A module cannot be read in a train of which frames were given out before: what came of them is wrong.
+
+    Whoever then reads the run from its begin, with the same source, is given none of that module and train.
+    """
+
+
 class OutputError(ShotsieveError, OSError):
     """The output could not be written; nothing stands under its final names."""
 

@@ -16,7 +16,7 @@ from .. import backend as backends
 from .._version import __version__
 from ..accounts import Accounts
 from ..constants.container import Constants
-from ..errors import BadInput
+from ..errors import BadInput, LateLoss
 from ..recipe import Recipe
 from ..table import FATES, Table
 from ..telling import tell
@@ -26,7 +26,7 @@ from .averages import room_for_averages
 from .branches import Branch, add_views, belongs, open_branches, run_branches
 from .clock import profile_text
 from .facility import facility_files
-from .flow import BLOCK_BYTES, Plan, adopt, refuse_changes, write_measures
+from .flow import BLOCK_BYTES, Plan, adopt, begins_anew, refuse_changes, write_measures
 from .job import Job
 from .parts import TRAINS, cut_parts
 from .passes import SLOTS
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Result", "profile_text", "reduce"]
 
 
+@begins_anew
 def reduce(
     run: Any,
     recipe: Recipe | dict[str, Any] | str | os.PathLike[str],
@@ -158,9 +159,10 @@ def reduce(
             run_branches(branches, chosen, plans)
             for branch in branches:
                 refuse_changes(branch.job.source)
-        except BaseException:
-            if any(branch.job.source.changed() for branch in branches):
-                folder.journal.remove()  # complete parts are of files that are gone
+        except BaseException as error:
+            # Complete parts are of files that are gone, or of a train that has lost a module since.
+            if isinstance(error, LateLoss) or any(branch.job.source.changed() for branch in branches):
+                folder.journal.remove()
             raise
         files = _finish(branches, folder)
         run_s = time.perf_counter() - prepared

@@ -18,7 +18,7 @@ from ..errors import BadInput
 from ..keep import chosen, unread
 from ..recipe import Recipe
 from ..sources.base import Source
-from ..table import FATES, Table
+from ..table import FATES, ModuleStatus, Table
 from ..write.checksums import sha256_of, sha256_of_all
 from ..write.journal import Journal
 from ..write.ledger import Ledger, names_in, told_checksums
@@ -28,7 +28,7 @@ from ..write.part import Part
 from .against_frames import FrameComparer
 from .against_told import other_accounts, other_trains
 from .branches import Branch, add_views, open_branches, run_branches
-from .flow import BLOCK_BYTES, FROM_TABLE, Plan, same_shots, write_measures
+from .flow import BLOCK_BYTES, FROM_TABLE, Plan, begins_anew, same_shots, write_measures
 from .job import Job
 from .settings import TOLERANT
 from .views import Views
@@ -36,6 +36,7 @@ from .views import Views
 _SHOWN = 5  # faults of a kind that are named one by one
 
 
+@begins_anew
 def check_against(
     report: Report,
     run: Any,
@@ -175,6 +176,10 @@ class _Compared:
         lost = stored.fate == FATES.index("unreadable")
         again = self.asked & _sampled(job, stored, sample, seed)
         job.source = job.source.selected(self.kept | lost | again)
+        if (losses := getattr(job.source, "losses", None)) is not None:
+            # Of a module that lost one frame the others could be read, and these alone may be asked for.
+            partly = (stored.module_status == ModuleStatus.UNREADABLE).any(axis=1)
+            losses.doubt(stored.train_id[partly])
 
     def plan(self, made: Path, journal: Journal, progress: Any, block_bytes: int) -> Plan:
         """Say where what is made again goes: measures into a folder, frames into a comparison."""

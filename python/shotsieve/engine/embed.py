@@ -15,7 +15,7 @@ from .. import backend as backends
 from ..constants.container import Constants
 from ..errors import BadInput
 from ..recipe import Recipe
-from ..sources.base import OperatingMode, Source
+from ..sources.base import OperatingMode, Source, begin
 from ..sources.corrected import CorrectedForm
 from ..sources.inputs import is_run
 from .averages import room_for_averages
@@ -384,6 +384,7 @@ class Engine(EngineSums):
                 data=asked.data,
                 parallel_gain=family.encoding == "parallel",
             )
+        begin(source)
         runner, columns = self._runner, self._columns_of(source)
         if runner.planes < source.detector.plane_count and hasattr(source, "without_gain_plane"):
             source = source.without_gain_plane()

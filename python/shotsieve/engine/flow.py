@@ -7,19 +7,22 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from ..constants import Constants
 from ..derive import fill
-from ..errors import BadInput, UnreadableData
+from ..errors import BadInput, LateLoss, UnreadableData
 from ..folded_cache import constants_checksum
 from ..keep import PROBABILITY
 from ..recipe import Measure, Recipe
-from ..sources.base import Source
-from ..table import Table
+from ..sources.base import Source, begin
+from ..table import ModuleStatus, Table
+from ..telling import tell
 from ..write.journal import Journal
 from ..write.output import SIDE
 from ..write.part import Part
@@ -32,6 +35,11 @@ if TYPE_CHECKING:
     from ..backend import Backend
     from ..detectors import Detector
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_OPENED: ContextVar[dict[str, Source] | None] = ContextVar("opened", default=None)
+
 FROM_TABLE = "table_sha256"
 """Setting of an output whose measures were taken from a table that was given."""
 
@@ -39,18 +47,53 @@ BLOCK_BYTES = 256_000_000
 
 
 def open_source(run: Any, recipe: Recipe, tolerant: bool = False) -> Source:
-    """Return the source itself, or open what was given as a run."""
+    """Return the source itself, or open what was given as a run; either will be read from its begin."""
+    opened = _OPENED.get()
     if isinstance(run, Source):
         if tolerant and getattr(run, "losses", None) is None:
             raise BadInput(
                 "tolerant=True goes with a run that is opened here: give its folder, or open it with "
                 "open_run(..., tolerant=True)"
             )
+        begin(run)
         return run
     from ..sources.run import open_run
 
     asked, parallel = recipe.detector, recipe.calibrate.parallel_gain if recipe.calibrate else None
-    return open_run(run, asked.name, asked.source, data=asked.data, parallel_gain=parallel, tolerant=tolerant)
+    key = repr((asked, parallel))
+    if opened is None or key not in opened:
+        source = open_run(
+            run, asked.name, asked.source, data=asked.data, parallel_gain=parallel, tolerant=tolerant
+        )
+        if opened is None:
+            return source
+        opened[key] = source
+    begin(opened[key])
+    return opened[key]
+
+
+def begins_anew(do: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that reads a run begin again where it meets a loss too late for what it has done.
+
+    Detectors that it opens by `open_source` are opened once, so that what was met is known from the begin.
+    Every time at least one more module of a train is known to be lost: it comes to an end.
+    """
+
+    @wraps(do)
+    def go(*args: P.args, **kwargs: P.kwargs) -> T:
+        outer = _OPENED.set({})
+        try:
+            while True:
+                try:
+                    return do(*args, **kwargs)
+                except LateLoss as late:
+                    told = str(late)
+                # The error is gone by now, and with it the buffers that its frames have held.
+                tell(f"{told.partition(': begin')[0]}: everything is begun anew")
+        finally:
+            _OPENED.reset(outer)
+
+    return go
 
 
 def open_constants(recipe: Recipe, given: Any, detector: Detector) -> Constants | None:
@@ -248,7 +291,10 @@ def hand_over(job: Job, backend: Backend, plan: Plan) -> int:
     """
     fill(job.table, job.recipe.derive)
     refuse_changes(job.source)
-    readable = job.source.readable
+    readable, losses = job.source.readable, getattr(job.source, "losses", None)
+    if losses is not None:
+        # An earlier process, or the table that was given, may know of losses that this one has not met.
+        losses.take(job.table.module_status == ModuleStatus.UNREADABLE)
     keep = np.zeros(len(job.table), bool)
     keep[readable] = job.keeper.decide(job.table, readable)
     at_end = job.measured_at_end

@@ -251,6 +251,12 @@ def lost_of(source: Any, rows: np.ndarray) -> np.ndarray | None:
     return None if losses is None else losses.frames[rows]
 
 
+def begin(source: Any) -> None:
+    """Tell a source that it is read from its begin: what it gave out before is not used any more."""
+    if (losses := getattr(source, "losses", None)) is not None:
+        losses.begin()
+
+
 def cut_ranges(
     train_id: np.ndarray, row: np.ndarray, shot_bytes: int, max_bytes: int
 ) -> list[tuple[int, int]]:

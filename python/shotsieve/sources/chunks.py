@@ -38,6 +38,7 @@ class Loss(IntEnum):
     NEVER_WRITTEN = 1
     UNREADABLE = 2
     DAMAGED = 3
+    UNSTEADY = 4
 
 
 def read_chunks(

@@ -86,19 +86,22 @@ def read_frames(
     return _read_direct(where, frames, offsets, out, at, threads, lost)
 
 
-def find_losses(where: FrameMap, frames: np.ndarray, threads: int | None = None) -> np.ndarray:
+def find_losses(
+    where: FrameMap, frames: np.ndarray, threads: int | None = None, reading: bool = False
+) -> np.ndarray:
     """Find out which frames can be read.
 
     Parameters
     ----------
     where, frames, threads
         As for `read_frames`.
+    reading : bool
+        Read those too that are stored as they are; otherwise it is looked whether the file has their bytes.
 
     Returns
     -------
     ndarray of uint8, shape (n,)
-        `Loss` of each. Of frames that are stored as they are it is looked whether the file has their bytes;
-        others are unpacked.
+        `Loss` of each. Frames that are compressed are always read, and unpacked.
 
     Examples
     --------
@@ -106,7 +109,7 @@ def find_losses(where: FrameMap, frames: np.ndarray, threads: int | None = None)
     [0, 0, 3]
     """
     frames, lost = np.asarray(frames, np.int64), np.zeros(len(frames), np.uint8)
-    if not where.pieces and not where.why_h5py and where.unpacker is None:
+    if not reading and not where.pieces and not where.why_h5py and where.unpacker is None:
         offsets = where.offsets(frames)
         lost[offsets + where.read_bytes > where.path.stat().st_size] = Loss.UNREADABLE
         lost[offsets < 0] = Loss.NEVER_WRITTEN

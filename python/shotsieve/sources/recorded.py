@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..detectors import Detector
@@ -15,6 +17,29 @@ NO_CELL = 255
 
 DROPPED = "REDUCTION/SHOTSIEVE/{}/checksum/slot"
 """What files say the places of stored frames in, where cells of their trains were dropped."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One module's data in one file.
+
+    Attributes
+    ----------
+    file : RunFile
+    group : str
+        Of the datasets.
+    frames : int
+    form : PartForm or None
+        Of corrected frames.
+    step : ndarray of int64, shape (frames,), or None
+        In parallel gain: from a frame to that of the next stage.
+    """
+
+    file: RunFile
+    group: str
+    frames: int
+    form: PartForm | None
+    step: np.ndarray | None
 
 
 def read_part(

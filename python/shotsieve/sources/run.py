@@ -7,7 +7,6 @@ import dataclasses
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -20,7 +19,6 @@ from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_
 from .beside import Beside
 from .choose import choose
 from .corrected import check_exact, corrected_targets, form_of
-from .corrected_files import PartForm
 from .exdf import RunFile, train_text
 from .extents import FrameMap, map_frames, read_frames
 from .frame_status import odd_frames
@@ -32,7 +30,7 @@ from .mode import read_dark_mode, read_mode
 from .parallel_gain import first_thirds
 from .plan import Part, Plan, build_plan
 from .pulses import PulseReader, Unknown
-from .recorded import read_part
+from .recorded import Recorded, read_part
 from .said import module_notes, reject_parts_of_trains, train_notes
 
 EDGES = "rows of calibration at the edges of the recorded frames are not read, nor written"
@@ -103,17 +101,6 @@ def open_run(
     return RunSource(inputs, found, threads or usable_cpus(), parallel_gain, tolerant)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """One module's data in one file, as `RunSource.read` needs it."""
-
-    file: RunFile
-    group: str
-    frames: int
-    form: PartForm | None
-    step: np.ndarray | None  # in parallel gain: from a frame to that of the next stage
-
-
 class RunSource:
     """The shots of one detector in a run; made by `open_run`. See `Source` for what it offers."""
 
@@ -147,7 +134,7 @@ class RunSource:
                 f"{found.modules[strange[0]]}: {d.name} has modules {self.modules[0]} to {self.modules[-1]}"
             )
         parts: list[Part] = []
-        self._pieces: list[list[_Piece]] = [[] for _ in self.modules]
+        self._pieces: list[list[Recorded]] = [[] for _ in self.modules]
         used: list[RunFile] = []
         for module, name in found.modules.items():
             at = self.modules.index(module)
@@ -167,7 +154,7 @@ class RunSource:
                         part, step = first_thirds(part, self.notes, file.path)
                     parts.append(part)
                     group = f"INSTRUMENT/{name}/{d.group}"
-                    self._pieces[at].append(_Piece(file, group, part.frames, form, step))
+                    self._pieces[at].append(Recorded(file, group, part.frames, form, step))
                     used.append(file)
         if not used:
             raise UnreadableData(
@@ -310,22 +297,28 @@ class RunSource:
         Raises
         ------
         UnreadableData
-            Names file, dataset and trains; what `out` holds then is undefined.
+            Names file, dataset and trains; what `out` holds then is undefined. Of a run that was opened as
+            tolerant only where it is a `LateLoss`.
         """
         index = self.readable[start:stop]
         d = self.detector
         check_out(out, (len(index), len(self.modules), d.plane_count, *d.frame_shape))
         lost = None if self.losses is None else self.losses.look(index, self._every_frame)
         for module, piece, shots, frames in self._frames_of(index, lost):
+            read = partial(self._read_some, piece, frames, out, shots * len(self.modules) + module)
             try:
-                self._read_piece(piece, frames, out, shots * len(self.modules) + module)
+                read(slice(None))
             except UnreadableData as e:
-                trains = train_text(self.shots.train_id[index[shots]])
-                raise UnreadableData(f"{e}; this affects trains {trains}") from e
+                trains = self.shots.train_id[index[shots]]
+                if self.losses is None:
+                    raise UnreadableData(f"{e}; this affects trains {train_text(trains)}") from e
+                self.losses.read_again(module, trains, read, self._every_frame, e)
+        if self.losses is not None:
+            self.losses.give(index)
 
     def _frames_of(
         self, index: np.ndarray, lost: np.ndarray | None
-    ) -> Iterator[tuple[int, _Piece, np.ndarray, np.ndarray]]:
+    ) -> Iterator[tuple[int, Recorded, np.ndarray, np.ndarray]]:
         """Yield module, file, positions in `index` and frames of the file, of what some shots have."""
         for module, (pieces, base) in enumerate(zip(self._pieces, self._plan.base, strict=True)):
             where = self._plan.where[index, module].astype(np.int64)
@@ -344,11 +337,11 @@ class RunSource:
             for _, key, which in self._planes(piece, frames):
                 if key not in lacking:
                     name = f"{piece.file.path.name}: {self.detector.group}.{key}"
-                    yield Frames(module, name, which, partial(self._map, piece, key, lead))
+                    yield Frames(module, piece.file.path, name, which, partial(self._map, piece, key, lead))
 
-    def _read_piece(self, piece: _Piece, frames: np.ndarray, out: np.ndarray, at: np.ndarray) -> None:
-        """Read frames of a file into the frames `at` of a buffer."""
-        d = self.detector
+    def _read_some(self, piece: Recorded, frames: np.ndarray, out: np.ndarray, at: np.ndarray, which) -> None:
+        """Read some of the frames of a file, those at `which`, into the frames `at` of a buffer."""
+        d, frames, at = self.detector, frames[which], at[which]
         if piece.form is None:
             # Several datasets fill one plane each; a single one fills all planes of a frame at once.
             step = d.pixels if len(d.planes) > 1 or d.encoding == "parallel" else 0
@@ -371,7 +364,7 @@ class RunSource:
         """Axes of raw words that count frames."""
         return 1 if self.detector.layout == "frames" else 2
 
-    def _planes(self, piece: _Piece, frames: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
+    def _planes(self, piece: Recorded, frames: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
         """Yield number and dataset of each reading of some frames, and what is read there."""
         if piece.step is None:
             yield from ((plane, key, frames) for plane, key in enumerate(self.detector.planes))
@@ -379,7 +372,7 @@ class RunSource:
             step = piece.step[frames]
             yield from ((plane, self.detector.planes[0], frames + plane * step) for plane in range(3))
 
-    def _map(self, piece: _Piece, key: str, lead: int) -> FrameMap:
+    def _map(self, piece: Recorded, key: str, lead: int) -> FrameMap:
         """Layout of a dataset, asked of HDF5 once."""
         name = (str(piece.file.path), f"{piece.group}/{key}")
         with self._lock:

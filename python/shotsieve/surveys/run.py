@@ -15,7 +15,7 @@ from .. import backend as backends
 from ..constants.container import Constants
 from ..derive import listed
 from ..engine.content import form_of
-from ..engine.flow import BLOCK_BYTES, open_constants, open_source, prepare, refuse_changes
+from ..engine.flow import BLOCK_BYTES, begins_anew, open_constants, open_source, prepare, refuse_changes
 from ..engine.passes import Pass
 from ..engine.selection import whole_of
 from ..errors import BadInput, OutputError
@@ -103,6 +103,7 @@ class Survey:
         raise KeyError(f"{key} = {asked}")
 
 
+@begins_anew
 def survey(
     run: Any,
     recipe: Recipe | Mapping[str, Any] | str | os.PathLike[str],
