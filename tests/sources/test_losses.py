@@ -5,7 +5,7 @@ import os
 import h5py
 import numpy as np
 import pytest
-from shotsieve.errors import UnreadableData
+from shotsieve.errors import LateLoss, UnreadableData
 
 P = [0, 2, 4, 6, 8]
 IMAGE = "INSTRUMENT/SPB_DET_AGIPD1M-1/DET/{}CH0:xtdf/image"
@@ -48,6 +48,20 @@ def test_for_every_size_of_blocks(maker, opened, read_all, truth):
             "in trains 10"
         ]
         assert source.losses.notes(source.trains.train_id[1:]) == []
+
+
+def test_damage_that_is_met_too_late(maker, opened, read_all):
+    """Frames that an earlier process has measured."""
+    path = maker.module(0, [(10, P), (11, P)], layout="gzip")
+    hurt(path, f"{IMAGE.format(0)}/data", 7)
+    source = opened(tolerant=True)
+    source.losses.take(np.arange(10)[:, None] == np.arange(16), np.arange(10))
+    with pytest.raises(LateLoss, match=r"1 frame damaged \(7\).* trains 11, of which frames were given out"):
+        read_all(source)
+    source.losses.begin()
+    read_all(source)
+    assert source.losses.frames[:, 0].tolist() == [True] + [False] * 4 + [True] * 5
+    assert source.losses.frames[1, 1]
 
 
 def test_for_every_selection(maker, opened):

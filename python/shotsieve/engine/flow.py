@@ -293,8 +293,10 @@ def hand_over(job: Job, backend: Backend, plan: Plan) -> int:
     refuse_changes(job.source)
     readable, losses = job.source.readable, getattr(job.source, "losses", None)
     if losses is not None:
-        # An earlier process, or the table that was given, may know of losses that this one has not met.
-        losses.take(job.table.module_status == ModuleStatus.UNREADABLE)
+        # An earlier process, or the table that was given, may know of losses that this one has not met. Where
+        # a table was given nothing is measured, and so nothing of what may still be found to be lost.
+        measured = readable[:0] if plan.measured else readable
+        losses.take(job.table.module_status == ModuleStatus.UNREADABLE, measured)
     keep = np.zeros(len(job.table), bool)
     keep[readable] = job.keeper.decide(job.table, readable)
     at_end = job.measured_at_end

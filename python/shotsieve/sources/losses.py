@@ -97,10 +97,11 @@ class Losses:
             if self._doubted:
                 self._seen.clear()
 
-    def take(self, lost: np.ndarray) -> None:
-        """Count as lost, too, what an earlier reader could not read, bool (S, M)."""
+    def take(self, lost: np.ndarray, given: np.ndarray) -> None:
+        """Take over from an earlier reader what it could not read, bool (S, M), and gave out, int64 (n,)."""
         with self._lock:
             self.frames |= lost
+        self.give(given)
 
     def doubt(self, trains: np.ndarray) -> None:
         """Read every frame of some trains, uint64 (T,), before one of them is given out."""
@@ -114,13 +115,21 @@ class Losses:
         ----------
         rows : ndarray of int64, shape (n,)
         frames_of : FramesOf
+
+        Raises
+        ------
+        LateLoss
+            If something of a train is lost of which frames were given out before.
         """
         with self._lock:
             for train in np.unique(self.shots.train_id[rows]).tolist():
                 if train not in self._seen:
                     self._seen.add(train)
+                    before = self.frames[self._rows(train)]
                     for one in frames_of(self._rows(train)):
                         self._look_at(train, one, not self._doubted.isdisjoint((train, one.path)))
+                    if train in self._given and (self.frames[self._rows(train)] != before).any():
+                        raise _late("; ".join(self._texts({train})))
         return self.frames[rows]
 
     def give(self, rows: np.ndarray) -> None:
@@ -166,10 +175,7 @@ class Losses:
         if not lost:
             tell(f"{error}; it was read again, and then all could be read", once=True)
         if late:
-            raise LateLoss(
-                f"{error}; this affects trains {train_text(np.array(late, 'u8'))}, of which frames were "
-                "given out before: begin the run anew, with the same source"
-            ) from error
+            raise _late(f"{error}; this affects trains {train_text(np.array(late, 'u8'))}") from error
 
     def _lose(self, train: int, module: int, frames_of: FramesOf) -> bool:
         """Count a module of a train as lost; return whether frames of the train were given out before."""
@@ -201,7 +207,9 @@ class Losses:
 
     def notes(self, trains: np.ndarray) -> list[str]:
         """Say what is lost of some trains, uint64 (T,), by file and reason."""
-        here = set(trains.tolist())
+        return self._texts(set(trains.tolist()))
+
+    def _texts(self, here: set[int]) -> list[str]:
         by_file: dict[tuple[str, Loss], list[tuple[int, np.ndarray]]] = {}
         for (train, name, why), frames in self._met.items():
             if train in here:
@@ -211,6 +219,12 @@ class Losses:
             f"counts as unreadable in trains {train_text(np.array([train for train, _ in met], 'u8'))}"
             for (name, why), met in sorted(by_file.items())
         ]
+
+
+def _late(told: str) -> LateLoss:
+    return LateLoss(
+        f"{told}, of which frames were given out before: begin the run anew, with the same source"
+    )
 
 
 def _frames_text(frames: np.ndarray, said: str) -> str:
