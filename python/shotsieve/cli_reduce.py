@@ -72,7 +72,8 @@ if TYPE_CHECKING:
 @click.option(
     "--tolerant",
     is_flag=True,
-    help="Count what of RUN cannot be read (damaged, cut off, never written) instead of giving up.",
+    help="Count what of RUN cannot be read (damaged, cut off, never written, refused by the disk) instead of "
+    "giving up.",
 )
 @json_option
 def reduce_command(

@@ -85,9 +85,9 @@ def reduce(
     force : bool
         Accept constants whose conditions disagree with the run; recorded in the output.
     tolerant : bool
-        What of the run cannot be read (frames that are damaged, cut off or were never written, and files) is
-        counted and no error; recorded in the output. A shot without any frame that can be read is
-        *unreadable*.
+        What of the run cannot be read (frames that are damaged, cut off, were never written or that the disk
+        refuses, and files) is counted and no error; recorded in the output. A shot without any frame that can
+        be read is *unreadable*. What is found too late for what was done already begins the reduction anew.
     table : Table, path or None
         Of an earlier reduction of the run: nothing is measured, the rule is asked of this table, and only
         kept shots are read.

@@ -260,7 +260,7 @@ class Engine(EngineSums):
         BadInput
             If source or block do not fit the engine.
         UnreadableData
-            If data cannot be read.
+            If data cannot be read; a `LateLoss` if results of that train were given out before.
         """
         self._check_open()
         self.flush()

@@ -69,7 +69,8 @@ def open_run(
         what a component of EXtra-data, or the run, says.
     tolerant : bool
         What cannot be read is no error but a loss: files are left out, with a note, and a module of which a
-        frame of a train is damaged, cut off or was never written has no data in that train (`losses`).
+        frame of a train is damaged, cut off, refused or was never written has no data in that train
+        (`losses`).
 
     Returns
     -------
