@@ -56,7 +56,7 @@ _SHOTS = 500  # as SHOTS of surveys.run, which is not imported for --help
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of shots.")
 @click.option("--force", is_flag=True, help="Go on though constants and run disagree on their conditions.")
-@click.option("--tolerant", is_flag=True, help="Pass over what cannot be read.")
+@click.option("--tolerant", is_flag=True, help="Pass over what cannot be read, and name it.")
 @backend_option
 @json_option
 def survey_command(

@@ -12,7 +12,7 @@ from shotsieve.errors import BadInput
 from shotsieve.table import Table
 from shotsieve.write.ledger import Ledger
 
-from .conftest import bytes_of, changed
+from .conftest import JF, bytes_of, changed
 
 
 def in_parts(**more):
@@ -94,3 +94,20 @@ def test_accounts_of_the_second_have_to_add_up(run, places):
     path.write_text(json.dumps({**told, "kept": told["kept"] - 1}))
     faults = check(result.out).faults
     assert any(fault.startswith("jf: the accounts do not add up") for fault in faults)
+
+
+def test_a_disk_that_refuses_the_second_one_when_it_is_read_once_more(run, places, disk, capsys):
+    """The columns of the rule are measured anew, and all is as if the loss had been known before."""
+    (path,) = run.raw.glob("*JNGFR01*")
+
+    def refuse(done, total, _):
+        if done == total:
+            disk.refuse(path, f"INSTRUMENT/{JF}/DET/JNGFR01:daqOutput/data/adc", 1, lead=2)
+
+    late = run.reduce(places / "late", tolerant=True, progress=refuse)
+    assert "JNGFR01" in capsys.readouterr().err
+    known = run.reduce(places / "known", tolerant=True)
+    assert capsys.readouterr().err == ""
+    assert late.others["jf"].accounts.modules["1"]["unreadable"] > 0
+    assert bytes_of(late.out) == bytes_of(known.out)
+    run.check(late)
