@@ -153,3 +153,16 @@ def test_trains_that_are_doubted_are_read_before_they_are_given_out(made, opened
     some.losses.doubt(np.array([11], "u8"))
     some.read(0, 2, np.zeros((2, 16, 2, *maker.shape), "u2"))
     assert source.losses.frames[:, 0].tolist() == (source.shots.train_id == 11).tolist()
+
+
+def test_what_was_given_out_before_the_begin_does_not_count(made, opened, read_all, disk, right):
+    path = made()
+    source = opened(tolerant=True)
+    read_all(source)
+    disk.refuse(path, IMAGE.format(0), 7)
+    with pytest.raises(LateLoss):
+        read_all(source)
+    source = opened(tolerant=True)
+    read_all(source)
+    source.losses.begin()
+    right(source, read_all(source), [11])
