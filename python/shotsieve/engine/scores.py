@@ -12,9 +12,9 @@ from ..constants.mask_file import read_array
 from ..errors import BadInput
 from ..measure.lit import photons_per_unit
 from ..measure.scores import ScorePlan, ScoreSummer, SpiResult
-from ..measure.state import State
 from ..write.checksums import sha256_of
 from .place import geometry_of, geometry_sha256, pixels_of
+from .stages import InTable
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ScoreJob:
+class ScoreJob(InTable):
     """The scores of a run, decided in all their parts.
 
     Attributes
@@ -67,29 +67,6 @@ class ScoreJob:
     def stage(self, backend: Backend, shots: int) -> ScoreStage:
         """Return the measure with buffers for so many shots."""
         return ScoreStage(self, ScoreSummer(backend, self.plan, shots))
-
-    def open(self, folder: Path) -> None:
-        """Do nothing: all that is known stands in the table."""
-
-    def rows_go_to(self, sink: Any) -> None:
-        """Do nothing, likewise."""
-
-    def begin(self, table: Table) -> None:
-        """Take the table of the next block, which has the measures."""
-        self.table = table
-
-    def close(self, complete: bool = True) -> None:
-        """Do nothing, as `open`."""
-
-    def take(self, folder: Path) -> None:
-        """Do nothing, as `open`."""
-
-    def snapshot(self) -> State:
-        """Return nothing, as `open`."""
-        return {}
-
-    def restore(self, state: State) -> None:
-        """Take what `snapshot` returned."""
 
     def settings(self, unit: str) -> dict[str, Any]:
         """Return what the output says of the scores."""

@@ -11,7 +11,10 @@ import numpy as np
 from ..measure.peak_finder import PeakFinder, Peaks
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..backend import Backend
+    from ..measure.state import State
     from ..table import Table
     from .blocks import Slot
     from .job import Job
@@ -39,6 +42,35 @@ class PixelStage(Protocol):
             Rows of the table.
         stream : stream of the device
         """
+
+
+class InTable:
+    """A measure of which all that is known stands in the table: no file is its own, and no sum goes on."""
+
+    table: Table
+
+    def open(self, folder: Path) -> None:
+        """Do nothing."""
+
+    def rows_go_to(self, sink: Any) -> None:
+        """Do nothing."""
+
+    def begin(self, table: Table) -> None:
+        """Take the table of the next block, which has the columns."""
+        self.table = table
+
+    def close(self, complete: bool = True) -> None:
+        """Do nothing."""
+
+    def take(self, folder: Path) -> None:
+        """Do nothing."""
+
+    def snapshot(self) -> State:
+        """Return nothing."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Take what `snapshot` returned."""
 
 
 class PixelStages:
