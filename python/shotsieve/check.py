@@ -13,12 +13,13 @@ import numpy as np
 
 from . import detectors
 from .check_frames import check_frames
-from .check_told import RECORDED, Told, wrong_accounts, wrong_numbers, wrong_settings
+from .check_told import RECORDED, Told, lacking_columns, wrong_accounts, wrong_numbers, wrong_settings
 from .cpus import usable_cpus
 from .detectors import Detector
 from .errors import BadInput
 from .recipe import Recipe
 from .sources.exdf import DAMAGE
+from .stage_settings import stages_in
 from .table import FATES, ModuleStatus, Table
 from .write.checksums import sha256_of
 from .write.ledger import FILE_NAME, Ledger, counted, names_in, told_checksums
@@ -164,6 +165,12 @@ def _check_detector(out: Path, side: Path, label: str, ledger: Ledger, report: R
                 f"accounts: bytes_out is {accounts.get('bytes_out')}, the ledger gives {size}"
             )
     _check_making(side, recipe, settings, ledger, report)
+    report.faults += lacking_columns(settings, table)
+    report.notes += [
+        f"columns of the stage {name} ({', '.join(columns) or 'none'}) are of a function of a user's own: "
+        "without it they are covered by the checksum of the table alone"
+        for name, columns in stages_in(settings).items()
+    ]
     if recipe.write is not None:
         every = {"version": ledger.made_by.rpartition(" ")[2], "content": recipe.write.content}
         making, parts = (settings, every), {}

@@ -11,6 +11,7 @@ import numpy as np
 
 from .accounts import Accounts, Split, counts_of
 from .detectors import Detector
+from .stage_settings import stages_in
 from .table import FATES, ModuleStatus, Table
 from .write import litpx
 from .write.hdf5 import storable
@@ -74,6 +75,16 @@ def wrong_accounts(told: Mapping[str, Any], table: Table) -> list[str]:
         if again.get(name) != told.get(name):
             faults.append(f"accounts: {name} is {told.get(name)}, its parts give {again.get(name)}")
     return faults
+
+
+def lacking_columns(settings: Mapping[str, Any], table: Table) -> list[str]:
+    """Name the columns of a user's stages that settings tell of, and that the table has not."""
+    return [
+        f"the table has no column {column} of the stage {name}, which settings.json tells of"
+        for name, columns in stages_in(settings).items()
+        for column in columns
+        if column not in table.columns
+    ]
 
 
 def wrong_settings(

@@ -40,7 +40,9 @@ def speckles(tmp_path_factory):
 def reduce(speckles, tmp_path_factory):
     run, geometry = speckles
 
-    def reduce(backend="cpu", block_bytes=BLOCK_BYTES, out=None, resume=False, xpcs=XPCS, **sections):
+    def reduce(
+        backend="cpu", block_bytes=BLOCK_BYTES, out=None, resume=False, xpcs=XPCS, stages=(), **sections
+    ):
         given = {"calibrate": {}, "measure": {"xpcs": xpcs}, **sections}
         given["detector"] = [{"name": "AGIPD1M", "geometry": str(geometry)}]
         options = {
@@ -48,6 +50,7 @@ def reduce(speckles, tmp_path_factory):
             "backend": backend,
             "block_bytes": block_bytes,
             "resume": resume,
+            "stages": stages,
         }
         return shotsieve.reduce(run.raw, given, out or tmp_path_factory.mktemp("r") / "r", **options)
 
@@ -203,6 +206,21 @@ def test_trains_are_left_out_by_what_is_measured_on_them(reduce, backend_name, c
             np.testing.assert_allclose(found["g2"].values, g2, rtol=1e-12)
         told = f"; {(~chosen).sum()} trains in no average, since {column} is not above"
         assert any(told in note for note in result.accounts.notes)
+
+
+def test_trains_are_left_out_by_a_stage_of_ones_own(reduce, backend_name):
+    def total(frames):
+        return {"own": np.nansum(getattr(frames, "get", lambda: frames)(), axis=(1, 2, 3), dtype="f8")}
+
+    stages, xpcs = [shotsieve.UserStage("mine", total, {"own": "sum"})], {**XPCS, "strides": "1"}
+    own = (
+        reduce(backend_name, xpcs=xpcs, stages=stages).table.columns["own"].reshape(3, 5)[:, 1:].mean(axis=1)
+    )
+    xpcs |= {"column": "own", "least": float(np.sort(own)[0])}
+    result = reduce(backend_name, 1, xpcs=xpcs, stages=stages)
+    with shotsieve.open_xpcs(result.out / FILE) as found:
+        left_out = ((found["flags"].values & 64) != 0).all(axis=1)
+    assert np.flatnonzero(left_out).tolist() == [np.argmin(own)]
 
 
 def test_trains_are_left_out_by_a_column(reduce, plain):

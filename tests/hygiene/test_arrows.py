@@ -140,6 +140,7 @@ LAYERS = [
         "pages",
         "robust",
         "shown",
+        "stage_settings",
         "steady_file",
         "toml_text",
         "filters",

@@ -36,6 +36,7 @@ from .writers import KeptWriters, finish_run, others_of
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from .user import UserStage
 
 __all__ = ["Result", "profile_text", "reduce"]
 
@@ -53,6 +54,7 @@ def reduce(
     force: bool = False,
     tolerant: bool = False,
     table: Table | str | os.PathLike[str] | None = None,
+    stages: Sequence[UserStage] | Mapping[str, Sequence[UserStage]] = (),
     progress: Callable[[int, int, int], None] | None = None,
     block_bytes: int = BLOCK_BYTES,
     slots: int = SLOTS,
@@ -61,7 +63,7 @@ def reduce(
 
     Promise: exact. The same run, recipe, constants and version give the same bytes on every backend, with
     any block size and any number of threads; what depends on the machine goes to ``shotsieve/machine.json``
-    alone.
+    alone. With `stages` this holds as far as it does for what their functions return.
 
     Parameters
     ----------
@@ -81,7 +83,8 @@ def reduce(
     resume : bool
         Go on where an interrupted reduction of the same run, recipe and constants has stopped: parts that are
         complete are not read again. The result has the same bytes as one that was not interrupted. Without
-        anything to resume it begins anew; a complete output is returned as it is.
+        anything to resume it begins anew; a complete output is returned as it is. `stages` have to be those
+        that it was begun with, by name and columns.
     force : bool
         Accept constants whose conditions disagree with the run; recorded in the output.
     tolerant : bool
@@ -90,7 +93,10 @@ def reduce(
         be read is *unreadable*. What is found too late for what was done already begins the reduction anew.
     table : Table, path or None
         Of an earlier reduction of the run: nothing is measured, the rule is asked of this table, and only
-        kept shots are read.
+        kept shots are read. Functions of `stages` are not asked then: their columns are the table's.
+    stages : sequence of UserStage, or mapping of these
+        Measures of your own on calibrated frames: their columns go to the table, and rules may ask for them.
+        Where the recipe has several detectors these are for the leading one; a mapping has them by label.
     progress : callable or None
         ``progress(done_shots, all_shots, bytes_read)`` after each block.
     block_bytes : int
@@ -114,12 +120,23 @@ def reduce(
         stay for `resume`.
     BackendUnavailable
         If the backend asked for does not exist here.
+    Exception
+        Whatever a function of `stages` raises goes through, with a note that names the stage and the shots;
+        parts that are complete stay for `resume`.
 
     Examples
     --------
     >>> import shotsieve
     >>> result = shotsieve.reduce("raw/r0001", "recipe.toml", "red/r0001")  # doctest: +SKIP
     >>> print(result.accounts.summary())  # doctest: +SKIP
+
+    A measure of your own, which the recipe's rule asks for (``rule = "brightest > 50"``):
+
+    >>> def brightest(frames):  # float32 (k, modules, ss, fs), NaN where masked
+    ...     return {"brightest": np.nanmax(frames, axis=(1, 2, 3))}
+    >>> stage = shotsieve.UserStage("brightest", brightest, {"brightest": "largest pixel of the shot"})
+    >>> result = shotsieve.reduce("raw/r0001", "recipe.toml", "red/r0001", stages=[stage])  # doctest: +SKIP
+    >>> result.table.columns["brightest"]  # doctest: +SKIP
     """
     began = time.perf_counter()
     if block_bytes < 1 or slots < 1:
@@ -133,7 +150,14 @@ def reduce(
             "and what is kept of one follows from another; leave it out"
         )
     branches = open_branches(
-        run, recipe, constants, chosen, force=force, block_bytes=block_bytes, tolerant=tolerant
+        run,
+        recipe,
+        constants,
+        chosen,
+        force=force,
+        block_bytes=block_bytes,
+        tolerant=tolerant,
+        stages=stages,
     )
     lead = branches[0]
     if table is not None:

@@ -26,6 +26,7 @@ from ..write.output import SIDE
 from ..write.overview import FILE_NAME as OVERVIEW
 from ..write.part import Part
 from .against_frames import FrameComparer
+from .against_stages import stages_of_output, take_stored
 from .against_told import other_accounts, other_trains
 from .branches import Branch, add_views, open_branches, run_branches
 from .flow import BLOCK_BYTES, FROM_TABLE, Plan, begins_anew, same_shots, write_measures
@@ -48,6 +49,7 @@ def check_against(
     seed: int = 0,
     progress: Callable[[int, int, int], None] | None = None,
     block_bytes: int = BLOCK_BYTES,
+    stages: Any = (),
 ) -> Report:
     """Compare a reduced run with its raw run.
 
@@ -59,7 +61,7 @@ def check_against(
     ----------
     report : Report
         Of `shotsieve.check.check`; faults and notes are added.
-    run, constants, backend, progress, block_bytes
+    run, constants, backend, progress, block_bytes, stages
         As for `shotsieve.reduce`.
     recipe_folder : Path
         What relative paths in the recipe are relative to.
@@ -90,6 +92,7 @@ def check_against(
         force=True,
         block_bytes=block_bytes,
         tolerant=bool(told.get(TOLERANT)) and not isinstance(run, Source),
+        stages=stages_of_output(side, recipe, stages),
     )
     add_views(branches)
     if sample < 1 and (branches[0].job.asks_all_shots or len(branches) > 1):
@@ -172,6 +175,7 @@ class _Compared:
         """Read kept shots, those that are said to be unreadable, and a share of the dropped ones alone."""
         if self.of_other_shots:
             return
+        self.report.notes += take_stored(self.branch.job, self.stored)
         job, stored = self.branch.job, self.stored
         lost = stored.fate == FATES.index("unreadable")
         again = self.asked & _sampled(job, stored, sample, seed)

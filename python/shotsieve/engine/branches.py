@@ -18,6 +18,7 @@ from ..write.part import Part
 from .flow import Plan, hand_over, measure, open_constants, open_source, prepare, run_job
 from .job import leave_out_gain
 from .matching import Match, MatchKeeper
+from .user import stages_given
 from .views import Views
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def open_branches(
     force: bool,
     block_bytes: int,
     tolerant: bool = False,
+    stages: Any = (),
 ) -> list[Branch]:
     """Open all detectors of a recipe and decide everything about their reduction.
 
@@ -110,6 +112,8 @@ def open_branches(
         As for `shotsieve.reduce`.
     constants
         The same; a mapping has those of several detectors by label, of the leading one without label by "".
+    stages
+        Measures of the user's own, likewise.
 
     Returns
     -------
@@ -126,8 +130,9 @@ def open_branches(
             f"the recipe has {1 + len(recipe.others)} sections [[detector]], and what was given is one "
             "detector that was opened already: give the folder of the run"
         )
+    own_stages = {label: stages_given(one) for label, one in by_label(stages, recipe, "stages").items()}
     source = open_source(run, recipe, tolerant)
-    given = _by_label(constants, recipe)
+    given = by_label(constants, recipe, "constants")
     branches: list[Branch] = []
     for label, other in recipe.others.items():
         its = open_source(run, other.recipe, tolerant)
@@ -139,13 +144,28 @@ def open_branches(
                 )
         with _told_of(label):
             own = open_constants(other.recipe, given.get(label), its.detector)
-            job, looked_at = prepare(its, other.recipe, own, backend, force=force, block_bytes=block_bytes)
+            job, looked_at = prepare(
+                its,
+                other.recipe,
+                own,
+                backend,
+                force=force,
+                block_bytes=block_bytes,
+                stages=own_stages.get(label, ()),
+            )
         branches.append(Branch(job, looked_at, label, other.keep))
     tables = {branch.label: branch.job.table for branch in branches}
     with _told_of(recipe.detector.label or source.name if recipe.others else ""):
         own = open_constants(recipe, given.get(""), source.detector)
         job, looked_at = prepare(
-            source, recipe, own, backend, force=force, block_bytes=block_bytes, others=tables
+            source,
+            recipe,
+            own,
+            backend,
+            force=force,
+            block_bytes=block_bytes,
+            others=tables,
+            stages=own_stages.get("", ()),
         )
     for branch in branches:
         _join(branch, job)
@@ -167,18 +187,32 @@ def _told_of(label: str) -> Iterator[None]:
         raise BadInput(f"[[detector]] {label}: {error}") from error
 
 
-def _by_label(constants: Any, recipe: Recipe) -> dict[str, Any]:
-    """Return the constants that were given for each detector, by label, of the leading one by ""."""
-    if not isinstance(constants, Mapping):
-        return {"": constants}
+def by_label(given: Any, recipe: Recipe, what: str) -> dict[str, Any]:
+    """Return what was given for each detector, by label, for the leading one by "".
+
+    Parameters
+    ----------
+    given
+        A mapping of labels, or what is for the leading detector.
+    recipe : Recipe
+    what : str
+        For the error text.
+
+    Raises
+    ------
+    BadInput
+        If there is no detector with such a label.
+    """
+    if not isinstance(given, Mapping):
+        return {"": given}
     lead = recipe.detector.label or ""
     known = [lead, *recipe.others]
-    if strange := [label for label in constants if label not in known]:
+    if strange := [label for label in given if label not in known]:
         raise BadInput(
-            f"constants for {strange[0]!r}: the recipe has no detector with that label; it has "
+            f"{what} for {strange[0]!r}: the recipe has no detector with that label; it has "
             f"{', '.join(map(repr, known))}"
         )
-    return {"" if label == lead else label: value for label, value in constants.items()}
+    return {"" if label == lead else label: value for label, value in given.items()}
 
 
 def _join(branch: Branch, lead: Job) -> None:

@@ -32,7 +32,7 @@ from .ring import run_ring
 from .selection import selection_of
 from .settle import settle
 from .stream import Block, BlockResult, StreamRunner, blocks_of
-from .user import UserStage
+from .user import UserStage, stages_given
 
 FAILED_KEPT = 100
 """Failed blocks that `Engine.flush` may tell of where nobody asks: a stream may have no end of them."""
@@ -148,7 +148,7 @@ class Engine(EngineSums):
         self.columns, self._on_result = tuple(columns), on_result
         source = one_train(family, modules, cells, mode, self.columns)
         job = make_job(
-            source, dataclasses.replace(recipe, select=None), constants, force, stages=tuple(stages)
+            source, dataclasses.replace(recipe, select=None), constants, force, stages=stages_given(stages)
         )
         if any_cell:
             job.tables = AnyCell(**vars(job.tables))

@@ -30,6 +30,7 @@ from .job import Job, make_job
 from .lit_cells import columns_from_images
 from .passes import SLOTS, Pass, Sinks, write_sums
 from .settings import differences
+from .user import UserJob, UserStage
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -126,6 +127,7 @@ def prepare(
     force: bool,
     block_bytes: int,
     others: Mapping[str, Table] | None = None,
+    stages: tuple[UserStage, ...] = (),
 ) -> tuple[Job, int]:
     """Decide everything about a reduction, with a look at some frames where the recipe asks for it.
 
@@ -135,6 +137,8 @@ def prepare(
         As for `shotsieve.reduce`, opened.
     others : mapping of str to Table, optional
         Of detectors whose columns the rule sees, by label.
+    stages : tuple of UserStage
+        Measures of the user's own.
 
     Returns
     -------
@@ -153,7 +157,7 @@ def prepare(
 
         columns, note = columns_from_images(source, recipe, constants, force, look)
         notes.append(note)
-    job = make_job(source, recipe, constants, force, columns, others=others)
+    job = make_job(source, recipe, constants, force, columns, stages, others)
     job.notes += notes
     if job.tables is not None and not source.detector.is_corrected:
         job.settings["constants.folded_sha256"] = job.tables.sha256 or constants_checksum(job.tables.table)
@@ -172,7 +176,8 @@ def adopt(job: Job, table: Table | str | os.PathLike[str]) -> None:
     Raises
     ------
     BadInput
-        If the table is of other shots, or a CXI file is asked for, whose peaks are in no table.
+        If the table is of other shots, lacks a column of the user's own, or a CXI file is asked for, whose
+        peaks are in no table.
     """
     if job.recipe.write is not None and job.recipe.write.cxi:
         raise BadInput("[write] cxi needs peaks, which are searched anew: it does not go with a table")
@@ -182,14 +187,20 @@ def adopt(job: Job, table: Table | str | os.PathLike[str]) -> None:
             f"the table is of another run: it has {len(told)} shots of modules {told.modules}, the run has "
             f"{len(mine)} of {mine.modules}"
         )
+    for part in job.pixel_jobs:
+        if isinstance(part, UserJob) and (lacking := part.asked.columns.keys() - told.columns.keys()):
+            raise BadInput(
+                f"the table has no column {sorted(lacking)[0]!r} of the stage {part.asked.name}, and where a "
+                "table is given nothing is measured: give one that was made with this stage, or none"
+            )
     mine.module_status[:] = told.module_status
     mine.measures |= {name: values.copy() for name, values in told.measures.items()}
-    for name, values in told.columns.items():
-        if name not in job.recipe.derive and name != PROBABILITY:
-            mine.columns[name], mine.meanings[name] = values.copy(), told.meanings[name]
+    columns = [name for name in told.columns if name not in job.recipe.derive and name != PROBABILITY]
+    for name in columns:
+        mine.columns[name], mine.meanings[name] = told.columns[name].copy(), told.meanings[name]
     job.peaks, job.pixel_jobs, job.pump = None, [], None
     job.settings[FROM_TABLE] = hashlib.sha256(
-        b"".join(map(np.ndarray.tobytes, told.measures.values()))
+        b"".join(map(np.ndarray.tobytes, (*told.measures.values(), *map(told.columns.get, columns))))
     ).hexdigest()
     job.notes.append("nothing was measured: measures are those of the table that was given")
     if not isinstance(table, Table) and (changed := _made_otherwise(Path(table), job)):

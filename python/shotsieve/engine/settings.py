@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..write.checksums import sha256_of
 from ..write.modules import WITH_PIXELS
+from .user import settings_of_stages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,9 +67,10 @@ def describe(job: Job, constants: Constants | None, with_pixels: Sequence[int]) 
         settings["intensity_unit"] = job.unit
     for part in job.parts():
         settings |= part.settings(job.unit)
+    settings |= settings_of_stages(job)
 
 
-_BESIDE_RECIPE = ("calibrate.", "mode.", "constants.folded")
+_BESIDE_RECIPE = ("calibrate.", "mode.", "constants.folded", "stage.")
 
 
 def differences(told: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
