@@ -17,6 +17,7 @@ import numpy as np
 
 from .errors import BackendUnavailable
 from .filters import register_plugins
+from .telling import tell
 
 DEFLATE, SHUFFLE, BITSHUFFLE = 1, 2, 32008
 # What the bitshuffle filter's fifth number says of the compressor.
@@ -155,7 +156,8 @@ def inflate_functions() -> tuple[int, int, int] | None:
     """Return where libdeflate has what makes, ends and uses a decompressor, for `_io.inflate_frames`.
 
     The package `deflate` lets its library be seen, but does not promise to: None where it does not, or is
-    not installed, and `inflate` is what is left.
+    not installed, and `inflate` is what is left. That gives the same bytes and takes longer, so it is told
+    once, on standard error: the accounts of a run are the same on every machine.
 
     Returns
     -------
@@ -173,9 +175,22 @@ def inflate_functions() -> tuple[int, int, int] | None:
         library = ctypes.CDLL(compiled.__file__)
         names = ("alloc_decompressor", "free_decompressor", "zlib_decompress")
         found = [ctypes.cast(library[f"libdeflate_{name}"], ctypes.c_void_p).value or 0 for name in names]
-    except (ImportError, OSError, AttributeError):
+    except ImportError:
+        _tell_slower("the package deflate is not installed (pip install 'shotsieve[fast]')", "ISA-L")
         return None
-    return (found[0], found[1], found[2]) if all(found) else None
+    except (OSError, AttributeError):
+        found = [0]
+    if not all(found):
+        _tell_slower("this build of the package deflate does not let its library be called", "it")
+        return None
+    return (found[0], found[1], found[2])
+
+
+def _tell_slower(why: str, what: str) -> None:
+    """Say once that compiled code has no library to call, and what takes its place."""
+    tell(
+        f"{why}: deflated frames are unpacked with {what} from threads of Python, which is slower", once=True
+    )
 
 
 @cache

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import h5py
 import numpy as np
 import pytest
 import shotsieve
+from shotsieve import telling, unpack
 from shotsieve.errors import BadInput, UnreadableData
 from shotsieve.sources.run import open_run
 from shotsieve.zero_std import find_zero_std
@@ -30,6 +32,26 @@ def test_raw_and_corrected_in_one_folder(simulated, whole, make_recipe, link_run
     assert contents(raw) == contents(found)
     with pytest.raises(BadInput, match="corrected data is asked for"):
         shotsieve.reduce(sim.raw, recipe, tmp_path / "none", backend="cpu")
+
+
+def test_an_output_does_not_tell_what_inflated_its_masks(whole, make_recipe, tmp_path, capsys, monkeypatch):
+    """It is the same on every machine; whoever waits is told, once for all modules."""
+    recipe = make_recipe(keep=KEEP)
+    first = shotsieve.reduce(whole(), recipe, tmp_path / "first", backend="cpu")
+    monkeypatch.setattr(telling, "_said", set())
+    monkeypatch.setitem(sys.modules, "deflate", None)
+    monkeypatch.delitem(sys.modules, "deflate._deflate", raising=False)
+    for function in (unpack._deflate, unpack.inflate_functions):
+        function.cache_clear()
+    capsys.readouterr()
+    try:
+        second = shotsieve.reduce(whole(), recipe, tmp_path / "second", backend="cpu")
+    finally:
+        for function in (unpack._deflate, unpack.inflate_functions):
+            function.cache_clear()
+    assert capsys.readouterr().err.count("the package deflate is not installed") == 1
+    assert second.digest == first.digest
+    assert second.accounts.notes == first.accounts.notes
 
 
 def test_links_under_the_raw_names(whole, make_recipe, tmp_path):

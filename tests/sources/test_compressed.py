@@ -1,7 +1,6 @@
 """Frames of compressed and virtual datasets: what h5py reads, to the bit, or an error or a counted loss."""
 
 import os
-import sys
 import tracemalloc
 import zlib
 from dataclasses import replace
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shotsieve import unpack
 from shotsieve.errors import UnreadableData
 from shotsieve.sources import chunks
 from shotsieve.sources.extents import Loss, find_losses, map_frames, read_frames
@@ -114,24 +112,6 @@ def test_filters_that_a_chunk_was_stored_without(tmp_path):
     with h5py.File(path) as f:
         assert (f["d"][...] == data).all()
     assert (read(path, range(4)) == data).all()
-
-
-def test_without_libdeflate(tmp_path, monkeypatch):
-    data = words((4, *FRAME), "u4")
-    path = store(tmp_path / "x.h5", data, (2, *FRAME), IN_THREADS["shuffled gzip"])
-    unpack._deflate.cache_clear()
-    unpack.inflate_functions.cache_clear()
-    monkeypatch.setitem(sys.modules, "deflate", None)
-    monkeypatch.delitem(sys.modules, "deflate._deflate", raising=False)
-    try:
-        assert unpack.inflate_functions() is None
-        assert (read(path, range(4)) == data).all()
-        damage(path, 1)
-        with pytest.raises(UnreadableData, match="is damaged: deflate: "):
-            read(path, range(4))
-    finally:
-        unpack._deflate.cache_clear()
-        unpack.inflate_functions.cache_clear()
 
 
 def damage(path, number, how=b"\x55"):

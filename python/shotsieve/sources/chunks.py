@@ -124,10 +124,10 @@ class _Work:
     def compiled(self, threads: int) -> None:
         """Have compiled code read and inflate what it can; all that is odd or damaged is left."""
         unpacker = self.where.unpacker
-        functions = inflate_functions() if unpacker.inflate is inflate and self.same else None
+        functions = inflate_functions() if unpacker.inflate is inflate else None
         # A damaged index may tell any length: nothing is made room for that the file does not have.
         sound = (self.skipped == 0) & (self.stored <= self.file_bytes - self.offset)
-        if functions is None or not sound.any():
+        if functions is None or not (self.same and sound.any()):
             return
         bounds, inner, at = self.bounds, self.inner, self.at
         if not sound.all():
