@@ -220,23 +220,42 @@ def test_what_was_complete_stays_when_a_stage_fails(usual, digest, late, backend
 @pytest.mark.parametrize(
     ("stages", "words"),
     [
-        ((UserStage("other", brightest, MEANINGS),), "stage.mine, stage.other, stages"),
-        ((STAGE, UserStage("more", lambda frames: {}, {})), "stage.more, stages"),
-        ((UserStage("mine", brightest, {"good": ""}),), "stage.mine"),
+        ((), "no stage of a user's own"),
+        ((UserStage("other", brightest, MEANINGS),), r"stage other \(brightest, good\)"),
+        (
+            (STAGE, UserStage("more", lambda frames: {}, {})),
+            r"stage mine \(brightest, good\), stage more \(no columns\)",
+        ),
+        ((UserStage("mine", brightest, {"good": ""}),), r"stage mine \(good\)"),
     ],
-    ids=["another name", "one more", "other columns"],
+    ids=["none", "another name", "one more", "other columns"],
 )
 def test_other_stages_are_not_resumed(usual, interrupt_after, stages, words):
-    sections = {"write": IN_PARTS, "keep": None}
+    """Though the rule of the recipe asks for their columns."""
+    begun = r"it was begun with stage mine \(brightest, good\), and what is given now is "
     with interrupt_after("reduce", 0):
-        usual(**sections)
-    with pytest.raises(BadInput, match=f"cannot be resumed, since this has changed: {words}\\."):
-        usual(stages=stages, options={"resume": True}, **sections)
-    with pytest.raises(BadInput, match=r"changed: .*stage\.mine, stages"):
-        usual(stages=(), options={"resume": True}, **sections)
-    usual(options={"resume": True}, **sections)
-    with pytest.raises(BadInput, match=f"is complete, and of another reduction: it differs in {words};"):
-        usual(stages=stages, options={"resume": True}, **sections)
+        usual(write=IN_PARTS)
+    with pytest.raises(BadInput, match=f"out cannot be resumed: {begun}{words}\\. Give the same"):
+        usual(stages=stages, options={"resume": True}, write=IN_PARTS)
+    usual(options={"resume": True}, write=IN_PARTS)
+    with pytest.raises(BadInput, match=f"{begun}{words}"):
+        usual(stages=stages, options={"resume": True}, write=IN_PARTS)
+
+
+def test_a_run_begun_without_stages_is_not_resumed_with_some(usual, interrupt_after):
+    with interrupt_after("reduce", 0):
+        usual(stages=(), keep=None, write=IN_PARTS)
+    with pytest.raises(BadInput, match="begun with no stage of a user's own, and what is given now is stage"):
+        usual(keep=None, write=IN_PARTS, options={"resume": True})
+    usual(stages=(), keep=None, write=IN_PARTS, options={"resume": True})
+
+
+def test_the_order_of_stages_is_that_of_columns(usual, interrupt_after):
+    stages = [STAGE, UserStage("other", lambda frames: {"n": np.arange(len(frames))}, {"n": ""})]
+    with interrupt_after("reduce", 0):
+        usual(stages=stages, write=IN_PARTS)
+    with pytest.raises(BadInput, match=r"cannot be resumed, since this has changed: stages\."):
+        usual(stages=stages[::-1], write=IN_PARTS, options={"resume": True})
 
 
 def test_nothing_is_left_of_a_run_that_failed_at_once(usual):
@@ -288,6 +307,11 @@ def test_a_table_has_the_columns_already(usual):
     assert np.array_equal(result.table.fate == 0, first.table.columns["brightest"] > 100)
     report = checked(result, usual)
     assert report.ok, report.summary()
+    # Nor do they have to be given: the output that it lies in tells of them.
+    again = usual("again", (), options={"table": first.out})
+    assert again.digest == result.digest
+    with pytest.raises(BadInput, match="there is no column 'brightest'"):
+        usual("third", (), options={"table": first.table})
     with pytest.raises(BadInput, match="the table has no column 'new' of the stage other"):
         usual("third", [never, UserStage("other", brightest, {"new": ""})], options={"table": first.out})
     # Other values of the same column are another table.

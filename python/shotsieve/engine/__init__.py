@@ -26,12 +26,13 @@ from .averages import room_for_averages
 from .branches import Branch, add_views, belongs, open_branches, run_branches
 from .clock import profile_text
 from .facility import facility_files
-from .flow import BLOCK_BYTES, Plan, adopt, begins_anew, refuse_changes, write_measures
+from .flow import BLOCK_BYTES, Plan, adopt, begins_anew, refuse_changes, side_of, write_measures
 from .job import Job
 from .parts import TRAINS, cut_parts
 from .passes import SLOTS
 from .result import Result
-from .resume import files_of_run, plan_of, settings_of, standing
+from .resume import files_of_run, plan_of, refuse_other_stages, settings_of, standing
+from .told_stages import stages_of_output
 from .writers import KeptWriters, finish_run, others_of
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ def reduce(
         be read is *unreadable*. What is found too late for what was done already begins the reduction anew.
     table : Table, path or None
         Of an earlier reduction of the run: nothing is measured, the rule is asked of this table, and only
-        kept shots are read. Functions of `stages` are not asked then: their columns are the table's.
+        kept shots are read. Functions of `stages` are not asked then: their columns are the table's, and the
+        stages themselves need not be given where the table lies in its output.
     stages : sequence of UserStage, or mapping of these
         Measures of your own on calibrated frames: their columns go to the table, and rules may ask for them.
         Where the recipe has several detectors these are for the leading one; a mapping has them by label.
@@ -149,6 +151,9 @@ def reduce(
             "--table (from Python: table=) goes with one detector: the rule of several sees columns of all, "
             "and what is kept of one follows from another; leave it out"
         )
+    if not (table is None or isinstance(table, Table) or recipe.calibrate is None):
+        stages = stages_of_output(side_of(Path(table)), recipe, stages)
+    refuse_other_stages(folder, recipe, stages)
     branches = open_branches(
         run,
         recipe,

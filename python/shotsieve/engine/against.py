@@ -26,12 +26,12 @@ from ..write.output import SIDE
 from ..write.overview import FILE_NAME as OVERVIEW
 from ..write.part import Part
 from .against_frames import FrameComparer
-from .against_stages import stages_of_output, take_stored
 from .against_told import other_accounts, other_trains
 from .branches import Branch, add_views, open_branches, run_branches
 from .flow import BLOCK_BYTES, FROM_TABLE, Plan, begins_anew, same_shots, write_measures
 from .job import Job
 from .settings import TOLERANT
+from .told_stages import stages_of_output, take_stored
 from .views import Views
 
 _SHOWN = 5  # faults of a kind that are named one by one

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..backend import Backend
     from ..recipe import Recipe
     from .job import Job
+    from .user import UserStage
 
 MATCHED = KEEPS[0]
 LABEL, KEEP = "detector_label", "detector_keep"
@@ -130,7 +131,7 @@ def open_branches(
             f"the recipe has {1 + len(recipe.others)} sections [[detector]], and what was given is one "
             "detector that was opened already: give the folder of the run"
         )
-    own_stages = {label: stages_given(one) for label, one in by_label(stages, recipe, "stages").items()}
+    own_stages = stages_by_label(stages, recipe)
     source = open_source(run, recipe, tolerant)
     given = by_label(constants, recipe, "constants")
     branches: list[Branch] = []
@@ -213,6 +214,11 @@ def by_label(given: Any, recipe: Recipe, what: str) -> dict[str, Any]:
             f"{', '.join(map(repr, known))}"
         )
     return {"" if label == lead else label: value for label, value in given.items()}
+
+
+def stages_by_label(stages: Any, recipe: Recipe) -> dict[str, tuple[UserStage, ...]]:
+    """Return checked stages of each detector, by label, of the leading one by ""; see `stages_given`."""
+    return {label: stages_given(one) for label, one in by_label(stages, recipe, "stages").items()}
 
 
 def _join(branch: Branch, lead: Job) -> None:

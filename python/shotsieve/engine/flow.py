@@ -207,9 +207,14 @@ def adopt(job: Job, table: Table | str | os.PathLike[str]) -> None:
         job.notes.append(f"that table was made with other settings: {'; '.join(changed)}")
 
 
+def side_of(table: Path) -> Path:
+    """Return the folder of settings beside a table, which is named by itself or by its output."""
+    return table / SIDE if table.is_dir() else table.parent
+
+
 def _made_otherwise(table: Path, job: Job) -> list[str]:
     """Compare the settings that stand beside a table with those of a job; without any nothing is known."""
-    beside = (table / SIDE if table.is_dir() else table.parent) / "settings.json"
+    beside = side_of(table) / "settings.json"
     if not beside.is_file():
         return []
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
+from contextlib import suppress
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +14,25 @@ from .._version import __version__
 from ..accounts import Accounts
 from ..errors import BadInput
 from ..sources.base import identity
+from ..stage_settings import stages_in
 from ..table import Table
+from ..write.journal import PLAN
 from ..write.ledger import Ledger
 from ..write.output import SIDE
-from .branches import belongs
+from .branches import belongs, stages_by_label
 from .result import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..backend import Backend
+    from ..recipe import Recipe
+    from ..write.output import OutputFolder
     from ..write.part import Part
     from .branches import Branch
     from .job import Job
+
+    StagesTold = dict[str, dict[str, list[str]]]  # columns of each stage, by label of the detector
 
 
 def settings_of(job: Job) -> dict[str, Any]:
@@ -81,6 +89,68 @@ def standing(out: Path, branches: Sequence[Branch]) -> Result:
         table = Table.open(side / "table.h5")
         found[branch.label] = Result(out, files, table, accounts, ledger.digest, {})
     return replace(found.pop(""), others=found)
+
+
+def refuse_other_stages(folder: OutputFolder, recipe: Recipe, stages: Any) -> None:
+    """Refuse to go on with other stages of a user's own than a reduction was begun with.
+
+    Said before a rule is read, which would miss their columns and say no more than that.
+
+    Raises
+    ------
+    BadInput
+    """
+    if not folder.resume or folder.overwrite:
+        return
+    now = {
+        label: {stage.name: list(stage.columns) for stage in own}
+        for label, own in stages_by_label(stages, recipe).items()
+    }
+    begun = list(_begun_with(folder, ["", *recipe.others]))
+    if begun and not any(_same(told, now) for told in begun):
+        raise BadInput(
+            f"output {folder.path} cannot be resumed: it was begun with {_in_words(begun[0])}, and what is "
+            f"given now is {_in_words(now)}. Give the same, by names and columns (from Python: stages=), or "
+            "add --overwrite (from Python: overwrite=True) to begin anew"
+        )
+
+
+def _begun_with(folder: OutputFolder, labels: Sequence[str]) -> Iterator[StagesTold]:
+    """Yield the stages of an output that stands there, or of what interrupted processes have left of one."""
+    if folder.finished:
+        with suppress(OSError, ValueError):
+            sides = {label: folder.path / SIDE / label for label in labels}
+            yield {label: stages_in(_read(side / "settings.json")) for label, side in sides.items()}
+        return
+    for path in sorted(folder.path.parent.glob(f".{escape(folder.path.name)}.parts-*/{PLAN}")):
+        with suppress(OSError, ValueError):
+            told = _read(path)
+            if any(path.parent.glob("*.npz")):  # something is complete
+                yield {label: stages_in(_of_label(told, label)) for label in labels}
+
+
+def _of_label(plan: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """Return what a plan says of one of several detectors; see `plan_of`."""
+    start = f"{label}: " if label else ""
+    return {key.removeprefix(start): value for key, value in plan.items() if key.startswith(start)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _same(one: StagesTold, other: StagesTold) -> bool:
+    return all(one.get(label, {}) == other.get(label, {}) for label in one.keys() | other.keys())
+
+
+def _in_words(stages: StagesTold) -> str:
+    """Name stages and their columns."""
+    named = [
+        f"{f'{label}: ' if label else ''}stage {name} ({', '.join(columns) or 'no columns'})"
+        for label, own in stages.items()
+        for name, columns in own.items()
+    ]
+    return ", ".join(named) or "no stage of a user's own"
 
 
 def files_of_run(branches: Sequence[Branch]) -> dict[str, Any]:

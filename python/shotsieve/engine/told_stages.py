@@ -1,4 +1,4 @@
-"""Stages of a user's own in an output that is made again: their functions are given, or nobody has them."""
+"""Stages of a user's own that an output tells of: their functions are given again, or nobody has them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from ..stage_settings import stages_in
 from ..table import Table
-from .branches import by_label
-from .user import UserJob, UserStage, stages_given
+from .branches import stages_by_label
+from .user import UserJob, UserStage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,23 +49,30 @@ def stages_of_output(side: Path, recipe: Recipe, given: Any) -> dict[str, tuple[
     Parameters
     ----------
     side : Path
-        Folder of the output with what is not detector data.
+        Folder of the output with what is not detector data; it may be none.
     recipe : Recipe
         Of the output.
     given
         Stages as `shotsieve.reduce` takes them; of the others there are names and columns only, and
         `take_stored` says where their values come from.
     """
-    found = {}
-    own = {label: stages_given(one) for label, one in by_label(given, recipe, "stages").items()}
+    found, own = {}, stages_by_label(given, recipe)
     for label in ("", *recipe.others):
-        told = stages_in(json.loads((side / label / "settings.json").read_text(encoding="utf-8")))
         here = {stage.name: stage for stage in own.get(label, ())}
         absent = {
-            name: UserStage(name, _not_here, dict.fromkeys(columns, "")) for name, columns in told.items()
+            name: UserStage(name, _not_here, dict.fromkeys(columns, ""))
+            for name, columns in _stages_told(side / label).items()
         }
         found[label or recipe.detector.label or ""] = tuple((absent | here).values())
     return found
+
+
+def _stages_told(side: Path) -> dict[str, list[str]]:
+    """Return what settings say of stages; where there are none that can be read, nothing."""
+    try:
+        return stages_in(json.loads((side / "settings.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 def take_stored(job: Job, stored: Table) -> list[str]:
