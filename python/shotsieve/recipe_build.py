@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .cell_order import ANY, read_order
 from .constants.steps import Steps
 from .errors import BadInput, nearest
 from .recipe_keys import (
@@ -84,6 +85,8 @@ def build_calibrate(values: dict[str, Any] | None, name: str) -> Calibrate | Non
     try:
         if plain["photon_energy_kev"] is not None:
             check_photon_energy(plain["photon_energy_kev"], option="[calibrate] photon_energy")
+        if plain["memory_cell_order"] not in (None, ANY):
+            plain["memory_cell_order"] = read_order(plain["memory_cell_order"])
         steps = Steps(**{key: plain.pop(key) for key in STEP_KEYS})
         if (plain["mask"] is None) != (plain["mask_bad"] is None):
             raise BadInput(

@@ -107,6 +107,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "photon_energy": Key(Quantity, units=("keV",)),
         "distance": Key(Quantity, units=("m",)),
         "parallel_gain": Key(bool),
+        "memory_cell_order": Key(str),
         "unit": Key(str, choices=("ADU", "keV", "photon")),
         "mask": Key(str),
         "mask_bad": Key(str, choices=MASK_MEANINGS),

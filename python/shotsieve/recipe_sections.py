@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from .cell_order import ANY
 from .constants.steps import Steps
 from .recipe_correlation import Xcca, Xpcs
 from .recipe_scores import Lit, Rings, Score
@@ -61,6 +62,8 @@ class Calibrate:
         Folder for folded constants, as written; see `Recipe.constants_cache`. No output tells it.
     gain_mode, cells, rate_mhz, integration_time, photon_energy_kev, distance_m, parallel_gain
         What overrides the run's control sources, None where it does not; named as in `OperatingMode`.
+    memory_cell_order : str or None
+        Likewise, for the order that the run's frames tell; ``"any"`` lets constants of any order do.
     unit : str or None
         Unit of the output that was asked for; None leaves it to the steps.
     mask, mask_bad : str or None
@@ -80,6 +83,7 @@ class Calibrate:
     photon_energy_kev: float | None = None
     distance_m: float | None = None
     parallel_gain: bool | None = None
+    memory_cell_order: str | None = None
     unit: str | None = None
     mask: str | None = None
     mask_bad: str | None = None
@@ -90,9 +94,12 @@ class Calibrate:
         """Return the fields of `OperatingMode` that the recipe sets, by name."""
         names = ("gain_mode", "cells", "rate_mhz", "integration_time", "photon_energy_kev", "distance_m")
         changes = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return (
-            changes if self.parallel_gain is None else {**changes, "parallel_gain": int(self.parallel_gain)}
-        )
+        if self.parallel_gain is not None:
+            changes["parallel_gain"] = int(self.parallel_gain)
+        # The run's own order stays known where constants of any will do.
+        if self.memory_cell_order not in (None, ANY):
+            changes["memory_cell_order"] = self.memory_cell_order
+        return changes
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ LAYERS = [
         "memory",
         "backend",
         "cache_folder",
+        "cell_order",
         "device",
         "emulated",
         "pages",

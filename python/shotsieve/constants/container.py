@@ -12,13 +12,11 @@ import numpy as np
 from .. import detectors, shown
 from ..detectors import Detector
 from ..errors import BadInput
+from .conditions import disagreements
 from .layout import DTYPES, GAIN_AXIS, Store, as_words, check_name, check_shape
 from .memory_store import MemoryStore
 
 __all__ = ["Constants"]
-
-# How much two values of one condition may differ: rates are given as 2.2 and as 2.25 for the same setting.
-_TOLERANCE = {"rate_mhz": 0.06, "integration_time": 1e-3, "bias_voltage": 1.0, "photon_energy_kev": 0.05}
 
 
 class Constants:
@@ -318,20 +316,7 @@ class Constants:
         >>> constants.check_conditions(SimpleNamespace(cells=16))
         ['cells: the run has 16, the constants were taken with 1']
         """
-        found = []
-        for name, own in self.conditions.items():
-            value = getattr(mode, name, None)
-            if value is None or own is None:
-                continue
-            if isinstance(own, list):  # of several fixed gain modes
-                same = value in own
-            elif isinstance(own, str) or isinstance(value, str):
-                same = str(own) == str(value)
-            else:
-                same = abs(float(value) - float(own)) <= _TOLERANCE.get(name, 0)
-            if not same:
-                found.append(f"{name}: {who} {_shown(value)}, the constants were taken with {_shown(own)}")
-        return found
+        return disagreements(self.conditions, mode, who)
 
     def save(self, path: str | os.PathLike[str], *, compression: str | None = "gzip") -> Path:
         """Write our own HDF5 form.
@@ -377,9 +362,3 @@ def _by_module(name, value, modules, detector) -> dict[int, np.ndarray]:
             f"with {len(modules)} modules."
         )
     return dict(zip(map(int, modules), value, strict=True))
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return " or ".join(map(_shown, value))
-    return repr(value) if isinstance(value, str) else f"{float(value):g}"

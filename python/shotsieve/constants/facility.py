@@ -35,6 +35,7 @@ from ..detectors import CONTROL_FIELDS, Detector
 from ..errors import BadInput, nearest
 from ..toml_text import read_toml
 from .axes import axes_of
+from .conditions import CELL_ORDER, settled
 from .container import Constants
 from .facility_writer import MODULES_FILE, write_facility
 from .layout import DTYPES, as_words
@@ -42,6 +43,7 @@ from .stored import StoredConstant, datasets_of
 
 __all__ = ["MODULES_FILE", "check_directions", "made_of", "open_constants", "write_facility"]
 
+_TEXTS = {"gain_mode": "a name, or a list of names", CELL_ORDER: "a text"}
 _KEYS = {"detector", "ff_gain", "modules", "conditions", "dims", "directions"}
 _FACTORS = ("relative_gain", "ff_map", "gain_amp_map")
 
@@ -275,9 +277,9 @@ def _settings(folder: Path) -> dict:
                 f"It may hold {', '.join(CONTROL_FIELDS)}."
             )
         several = value if key == "gain_mode" and isinstance(value, list) and value else [value]
-        wanted = str if key == "gain_mode" else int | float
+        wanted = str if key in _TEXTS else int | float
         if not all(isinstance(one, wanted) and not isinstance(one, bool) for one in several):
-            kind = "a name, or a list of names" if key == "gain_mode" else "a number"
+            kind = _TEXTS.get(key, "a number")
             raise BadInput(f"{path}: {key} = {value!r} in [conditions] must be {kind}.")
     modules = settings.get("modules")
     if not isinstance(settings.get("detector"), str) or not isinstance(modules, dict) or not modules:
@@ -288,7 +290,8 @@ def _settings(folder: Path) -> dict:
     ff_gain = settings.get("ff_gain", 1.0)
     if not isinstance(ff_gain, int | float) or not ff_gain > 0:
         raise BadInput(f"{path}: ff_gain = {ff_gain!r} must be a number above 0.")
-    return {"conditions": {}, "dims": {}, "directions": {}, **settings, "ff_gain": float(ff_gain)}
+    known = settled(settings.get("conditions", {}), f"{path}: [conditions]")
+    return {"dims": {}, "directions": {}, **settings, "conditions": known, "ff_gain": float(ff_gain)}
 
 
 def check_directions(where: object, detector: Detector, directions: dict) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..cell_order import same_order, shown_order
 from ..errors import BadInput
 from ..measure.darks import DarkWords, dark_words
 from ..sources.base import ShotStatus, Source
@@ -22,8 +23,9 @@ _CONDITIONS = {
     "gain_setting": 0,
     "bias_voltage": 1.0,
     "parallel_gain": 0,
+    "memory_cell_order": None,
 }
-"""What dark runs of one set must agree on, and how closely."""
+"""What dark runs of one set must agree on, and how closely; None: orders of memory cells, as `same_order`."""
 
 
 @dataclass
@@ -167,9 +169,12 @@ def _label(run: Any, source: Source, number: int) -> str:
 def _check_alike(first: DarkRun, other: DarkRun) -> None:
     for name, closely in _CONDITIONS.items():
         a, b = getattr(first.source.mode, name), getattr(other.source.mode, name)
-        if a is not None and b is not None and abs(a - b) > closely:
+        if a is None or b is None:
+            continue
+        if not (same_order(a, b) if closely is None else abs(a - b) <= closely):
+            a, b = (shown_order(value) if closely is None else f"{value:g}" for value in (a, b))
             raise BadInput(
-                f"{name} is {a:g} in {first.label} and {b:g} in {other.label}: dark runs of one set "
+                f"{name} is {a} in {first.label} and {b} in {other.label}: dark runs of one set "
                 f"are taken "
                 "under the same conditions"
             )

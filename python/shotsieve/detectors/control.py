@@ -16,6 +16,7 @@ CONTROL_FIELDS = {
     "integration_time": "",
     "gain_setting": "",
     "parallel_gain": "",
+    "memory_cell_order": "",
     "bias_voltage": "V",
     "photon_energy_kev": "keV",
     "distance_m": "m",

@@ -59,6 +59,8 @@ class Detector:
         Whether a dataset has that axis itself.
     cell_cycle : int
         Without a cell_key: frames of a train sit in the cells 0 ... cell_cycle - 1 by turns.
+    cell_order : bool
+        Whether constants hold for the order in which a train fills memory cells.
     clocks_per_slot : float
         How much of the integration time, in its own unit, fits into a slot of the bunch pattern; 0 where
         that is not known.
@@ -131,6 +133,7 @@ class Detector:
     wide_marked: bool = True
     bank: tuple[int, int] = (0, 0)
     cell_cycle: int = 0
+    cell_order: bool = False
     hexagonal: bool = False
     optional_constants: tuple[str, ...] = ()
     dark_modes: dict[str, int] = field(default_factory=dict)

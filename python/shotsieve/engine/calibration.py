@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from ..calibrate import CalibrateParams
+from ..cell_order import ANY
 from ..errors import BadInput
 from ..folded_cache import tables_of
 from ..measure.lit import just_above, photons_per_unit
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..constants.container import Constants
     from ..constants.steps import Steps
     from ..recipe import Recipe
+    from ..sources.base import OperatingMode
     from .job import Job
 
 
@@ -38,7 +40,7 @@ def _fold(job: Job, constants: Constants, force: bool) -> Steps:
     constants.check_detector(detector)
     steps, without = section.steps.for_constants(detector, constants)
     job.notes += without
-    if disagreements := constants.check_conditions(mode):
+    if disagreements := constants.check_conditions(_compared(job)):
         text = "the constants were taken under other conditions than the run: " + "; ".join(disagreements)
         if overridden := [name for name, origin in mode.origin.items() if origin == "recipe"]:
             text += f" (the recipe sets {', '.join(overridden)})"
@@ -80,6 +82,24 @@ def _fold(job: Job, constants: Constants, force: bool) -> Steps:
     note_unknown(job, constants)
     note_odd_constants(job, steps)
     return steps
+
+
+def _compared(job: Job) -> OperatingMode:
+    """Return the operating mode as constants are compared with it."""
+    detector, asked = job.source.detector, job.recipe.calibrate.memory_cell_order
+    if asked is None:
+        return job.mode
+    if not detector.cell_order:
+        raise BadInput(
+            f"[calibrate] memory_cell_order: constants of {detector.name} do not depend on the order in "
+            "which memory cells are filled; leave the key out"
+        )
+    if asked != ANY:
+        return job.mode
+    job.notes.append(
+        f'the order of memory cells is not compared with that of the constants: memory_cell_order = "{ANY}"'
+    )
+    return dataclasses.replace(job.mode, memory_cell_order=None)
 
 
 def set_calibration(job: Job, constants: Constants | None, force: bool) -> None:

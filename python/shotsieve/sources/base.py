@@ -80,6 +80,9 @@ class OperatingMode:
         Sensor bias in V.
     parallel_gain : int or None
         1 where every pulse was recorded in high, medium and low gain at once, else 0; only LPD says so.
+    memory_cell_order : str or None
+        Memory cells in the order in which a train fills them, as `shotsieve.cell_order.order_of` writes it;
+        only where constants depend on it (`Detector.cell_order`).
     origin : mapping of str to str
         For each field that is known: the source and key it was read from.
     """
@@ -93,6 +96,7 @@ class OperatingMode:
     gain_setting: int | None = None
     bias_voltage: float | None = None
     parallel_gain: int | None = None
+    memory_cell_order: str | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
 
 

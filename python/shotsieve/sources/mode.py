@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 import h5py
 import numpy as np
 
+from ..cell_order import read_order
 from ..detectors import CONTROL_FIELDS, GAIN_MODES, ControlKey, Detector, as_key
-from ..errors import UnreadableData
+from ..errors import BadInput, UnreadableData
 from .base import OperatingMode
 from .exdf import DAMAGE, RunFile, opened, reason
 from .instruments import instrument_of
@@ -148,14 +149,22 @@ def _add_stored(values: dict, origin: dict, files: Sequence[RunFile], sources: I
                 f"the {field} that shotsieve stored is {value!r} in {name}, but {others[0][0]!r} in "
                 f"{others[0][1]}: not used"
             )
-        elif not (value in GAIN_MODES if field == "gain_mode" else _finite(value)):
+        elif not _is_a(field, value):
             notes.append(f"{value!r}, which shotsieve stored in {name}, is not a {field}: not used")
         else:
             values[field] = round(value) if field in WHOLE else value
             origin[field] = f"stored by shotsieve in {name}"
 
 
-def _finite(value: object) -> bool:
+def _is_a(field: str, value: object) -> bool:
+    """Whether a stored value can be one of a field."""
+    if field == "gain_mode":
+        return value in GAIN_MODES
+    if field == "memory_cell_order":
+        try:
+            return isinstance(value, str) and read_order(value) == value
+        except BadInput:
+            return False
     return isinstance(value, float) and bool(np.isfinite(value))
 
 

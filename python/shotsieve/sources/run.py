@@ -17,6 +17,7 @@ from ..errors import BadInput, UnreadableData
 from .annotate import AnnotateParams
 from .base import OperatingMode, ShotStatus, Source, cut_ranges, identity, rows_together
 from .beside import Beside
+from .cell_order import tell_cell_order
 from .choose import choose
 from .corrected import check_exact, corrected_targets, form_of
 from .exdf import RunFile, train_text
@@ -119,8 +120,7 @@ class RunSource:
         parallel = self.mode.parallel_gain if parallel_gain is None else parallel_gain
         parallel = parallel and not found.detector.is_corrected
         d = self.detector = found.detector.in_parallel_gain() if parallel else found.detector
-        self.name = found.name
-        self.threads = threads
+        self.name, self.threads = found.name, threads
         self.notes = list(inputs.notes)
         self.paths = [file.path for file in inputs.files]
         self._as_opened = {path: identity(path) for path in self.paths}
@@ -165,6 +165,7 @@ class RunSource:
         if d.is_corrected:
             forms = (piece.form for pieces in self._pieces for piece in pieces)
             self.corrected = form_of(forms, self.notes)
+        self.mode = tell_cell_order(self.mode, d, parts, used, mode_notes)
         self.notes += [*module_notes(self.modules, inputs, found), *train_notes(inputs, used)]
         first = min((part.module for part in parts), default=None)
         self.sequences = [int(p.train_id.min()) for p in parts if p.module == first and len(p.train_id)]

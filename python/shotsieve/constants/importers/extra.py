@@ -24,6 +24,8 @@ _CONDITIONS = {
     "integration_time": "integration_time",
     "gain_setting": "gain_setting",
     "sensor_bias_voltage": "bias_voltage",
+    "parallel_gain": "parallel_gain",
+    "memory_cell_order": "memory_cell_order",
 }
 
 
@@ -144,4 +146,8 @@ def _module(told: Mapping[str, Any], detector: Detector) -> int:
 
 def _conditions(condition: Any) -> dict[str, Any]:
     told = {ours: getattr(condition, theirs, None) for theirs, ours in _CONDITIONS.items()}
-    return {name: value for name, value in told.items() if value is not None}
+    return {
+        name: int(value) if isinstance(value, bool) else value
+        for name, value in told.items()
+        if value is not None
+    }

@@ -12,6 +12,7 @@ from ... import detectors
 from ...detectors import CONTROL_FIELDS, Detector
 from ...errors import BadInput, nearest
 from ..axes import axes_of
+from ..conditions import settled
 from ..container import Constants
 from ..facility import check_directions, made_of
 from ..stored import StoredConstant, datasets_of
@@ -198,7 +199,7 @@ def check_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     BadInput
-        If a name is not one of the operating mode.
+        If a name is not one of the operating mode, or an order of memory cells is none.
 
     Examples
     --------
@@ -210,7 +211,7 @@ def check_conditions(conditions: Mapping[str, Any]) -> dict[str, Any]:
             f"conditions: unknown name {unknown[0]!r}.{nearest(unknown[0], CONTROL_FIELDS)} There are "
             f"{', '.join(CONTROL_FIELDS)}."
         )
-    return {name: value for name, value in conditions.items() if value is not None}
+    return settled(conditions)
 
 
 def detector_named(name: str, given: Detector | str | None = None) -> Detector:
