@@ -13,7 +13,7 @@ from shotsieve.darks import DarkOptions, make_dark_constants
 from shotsieve.darks.rules import Rules, StageData, bits_of_stage, presets
 from shotsieve.simulate.dark_model import DarkModel
 from shotsieve.simulate.dark_parameters import KINDS
-from shotsieve.simulate.darks import DarkParameters, dark_source
+from shotsieve.simulate.darks import DarkParameters, dark_source, gains_of
 
 SHARES = {"dead": 0.005, "hot": 0.005, "noisy": 0.005, "stuck": 0.005}
 ONE_STAGE = SHARES | {"stuck": 0.0}
@@ -23,6 +23,10 @@ FULL = {
     "JUNGFRAU": DarkParameters("JUNGFRAU", n_trains=500, modules=(1,), seed=13, **SHARES),
     "DSSC1M": DarkParameters("DSSC1M", n_trains=500, n_cells=2, modules=(3,), seed=14, **ONE_STAGE),
     "EPIX100": DarkParameters("EPIX100", n_trains=500, modules=(1,), seed=15, **ONE_STAGE),
+    # A module has few strips, so several are looked at; two frames of a train are in two cells.
+    "GOTTHARD2": DarkParameters(
+        "GOTTHARD2", n_trains=500, n_cells=2, modules=tuple(range(1, 17)), seed=16, **SHARES
+    ),
 }
 # Noise of DSSC is less than an ADU, so that a dead pixel between two words needs hundreds of trains.
 QUICK = {
@@ -65,7 +69,9 @@ def measure(p: DarkParameters, folder: Path) -> dict[str, Any]:
     """
     model, frames = DarkModel(p), p.n_trains
     runs = [dark_source(p, stage, model) for stage in range(p.family.stages)]
-    options = DarkOptions(min_frames=frames)
+    # Words that are not linear are made so by tables that were measured otherwise.
+    known = gains_of(p, model) if "linearise" in p.family.steps else None
+    options = DarkOptions(min_frames=frames * p.n_cells // len(p.constants_cells), gain_from=known)
     constants = Constants.open(make_dark_constants(runs, folder / "c.h5", options, backend="cpu").path)
     kind = np.stack([model.kind[m] for m in p.wanted_modules])
     told: dict[str, Any] = {"stages": [], "found": {}, "rules": {}}
@@ -104,15 +110,27 @@ def _alarms(rules: Rules, stage: int, loaded, good, frames: int) -> dict[str, fl
     return {"marked": marked / int(good.sum()), "own": own_rate(rules, stage, values)}
 
 
+def _put_in(p: DarkParameters, model: DarkModel, module: int, stage: int, cell: int) -> dict[str, np.ndarray]:
+    """Return the mean and scatter of the words of a pixel, as they are summed: that of endless dark runs."""
+    offset, noise = (getattr(model, name)(module, stage, cell).astype("f8") for name in ("offset", "noise"))
+    if "linearise" not in p.family.steps:
+        return {"offset": offset, "noise": np.sqrt(noise**2 + 1 / 12)}  # words are whole numbers
+    # Entries of tables are whole numbers too: what they are off by is no noise, and more trains do not help.
+    one = model.module(module)
+    z = np.linspace(-6, 6, 1201)
+    weight = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
+    words = one.recorded(offset + z[:, None] * noise).astype(np.int64)
+    linear = np.take_along_axis(one.linear(), words, 0).astype("f8")
+    mean = weight @ linear
+    return {"offset": mean, "noise": np.sqrt(weight @ (linear - mean) ** 2)}
+
+
 def _stage(p, model, stage, loaded, good, frames) -> dict[str, float]:
     """Return pulls of the offset, and the noise over the one that was put in."""
-    real = {
-        name: np.stack(
-            [[getattr(model, name)(m, stage, c) for c in range(p.n_cells)] for m in p.wanted_modules]
-        ).astype(np.float64)
-        for name in ("offset", "noise")
-    }
-    noise = np.sqrt(real["noise"] ** 2 + 1 / 12)[good]  # words are whole numbers
+    cells = range(len(p.constants_cells))
+    made = [[_put_in(p, model, m, stage, c) for c in cells] for m in p.wanted_modules]
+    real = {name: np.stack([[one[name] for one in row] for row in made]) for name in ("offset", "noise")}
+    noise = real["noise"][good]
     pull = (loaded["offset"].astype(np.float64) - real["offset"])[good] / noise * sqrt(frames)
     ratio = loaded["noise"][good] / noise
     return {

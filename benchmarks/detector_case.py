@@ -35,6 +35,9 @@ class Chip:
         Distinct memory cells, and how often each occurs: 134 MB of words.
     modules : int
         Of a whole detector.
+    sensors : tuple of (int, int)
+        First row of each sensor and the first behind it; the other rows hold words of any value. Empty: all
+        rows are of the sensor.
     """
 
     photon_kev: float
@@ -45,10 +48,15 @@ class Chip:
     cells: int
     frames: int
     modules: int
+    sensors: tuple[tuple[int, int], ...] = ()
 
 
+IN_PARALLEL = " in parallel gain"
+LPD = Chip(12.0, 1.5, (1000.0, 950.0, 900.0), (1.2, 0.12, 0.012), 4095, 128, 8, 16)
 CHIPS = {
-    "LPD1M": Chip(12.0, 1.5, (1000.0, 950.0, 900.0), (1.2, 0.12, 0.012), 4095, 128, 8, 16),
+    "LPD1M": LPD,
+    "LPD1M" + IN_PARALLEL: replace(LPD, frames=3),  # three words in every pixel
+    "LPDMINI": replace(LPD, modules=1, sensors=((0, 32), (64, 96))),
     "DSSC1M": Chip(1.0, 0.2, (40.0,), (3.0,), 255, 128, 8, 16),
     "JUNGFRAU": Chip(9.0, 0.5, (3000.0, 15000.0, 14500.0), (41.0, -1.439, -0.1145), 16383, 16, 4, 8),
     "EPIX100": Chip(9.0, 0.5, (3000.0,), (5.5,), 16383, 1, 124, 1),
@@ -81,14 +89,18 @@ class DetectorCase(LitCase):
 
     @cached_property
     def switched_share(self) -> float:
+        if self.detector.encoding == "parallel":
+            high = self.raw[:, :, 0] & ((1 << self.detector.adc_bits) - 1)
+            return float(np.mean(high > self.table[None, :, 0]))
         return float(np.mean(codes_of(self.detector, self.raw) != 0)) if self.detector.codes else 0.0
 
     def least_bytes(self) -> int:
-        """Return the bytes that must be moved: words, counts, offsets and gains of one stage, and what is
-        looked up; constants once for all frames of a cell.
+        """Return the bytes that must be moved: words, counts, offsets and gains of one stage, thresholds
+        where they choose it, and what is looked up; constants once for all frames of a cell.
         """
         looked_up = 0 if self.linear is None else self.linear.nbytes
-        return self.raw.nbytes + self.frames * COUNTS * 8 + 2 * 4 * self.cells * self.pixels + looked_up
+        planes = 3 if self.detector.encoding == "parallel" else 2
+        return self.raw.nbytes + self.frames * COUNTS * 8 + planes * 4 * self.cells * self.pixels + looked_up
 
     def params(self, photons: bool) -> CalibrateParams:
         made = CalibrateParams.from_steps(
@@ -120,7 +132,9 @@ def case_of(name: str, quick: bool = False, seed: int = 1) -> LitCase:
     if name in AGIPD:
         case = make_case(3, 2, seed) if quick else make_case(seed=seed)
         return replace(case, module_count=detectors.load(name).module_count)
-    chip, detector = CHIPS[name], detectors.load(name)
+    chip, detector = CHIPS[name], detectors.load(name.removesuffix(IN_PARALLEL))
+    if name.endswith(IN_PARALLEL):
+        detector = detector.in_parallel_gain()
     if quick:
         chip = replace(chip, cells=min(chip.cells, 3), frames=80 if detector.pixels < CLUSTER else 2)
     rng = np.random.Generator(np.random.SFC64(seed))
@@ -137,14 +151,26 @@ def case_of(name: str, quick: bool = False, seed: int = 1) -> LitCase:
 def _constants(rng: np.random.Generator, chip: Chip, detector: Detector) -> np.ndarray:
     stages, n = len(chip.offsets), detector.pixels
     table = np.zeros((chip.cells, 8 if stages > 1 else 2, n), "f4")
-    bad = rng.random(n) < BAD_SHARE
+    bad = (rng.random(n) < BAD_SHARE) | _no_sensor(chip, detector)
     for cell in table:
+        if detector.encoding == "parallel":
+            sigma = [chip.noise_kev * adu for adu in chip.adu_per_kev[:1] * 2]  # the readout's, in any stage
+            far = [Steps().parallel_sigma_high, Steps().parallel_sigma_mid]
+            cell[:2] = np.floor(detector.adc_max - np.multiply(far, sigma))[:, None]
         for stage in range(stages):
             offset, gain = (2 + stage, 5 + stage) if stages > 1 else (0, 1)
             cell[offset] = chip.offsets[stage] * (1 + 0.01 * rng.standard_normal(n, "f4"))
             cell[gain] = 1 / (chip.adu_per_kev[stage] * (1 + 0.02 * rng.standard_normal(n, "f4")))
             cell[gain, bad] = np.nan
     return table
+
+
+def _no_sensor(chip: Chip, detector: Detector) -> np.ndarray:
+    """Return which pixels of a frame are of no sensor, bool (n_pixels,)."""
+    none = np.full(detector.shape, bool(chip.sensors))
+    for first, stop in chip.sensors:
+        none[first:stop] = False
+    return none.ravel()
 
 
 def _linear(rng: np.random.Generator, chip: Chip, detector: Detector) -> np.ndarray:
@@ -170,11 +196,30 @@ def _fill(rng: np.random.Generator, words: np.ndarray, table: np.ndarray, chip: 
         code[at], code[at[0]] = det.codes[1], det.codes[2]
         signal[at] = table[3, at] + np.sign(chip.adu_per_kev[1]) * SWITCHED_ADU
         signal[at[0]] = table[4, at[0]] + np.sign(chip.adu_per_kev[2]) * SWITCHED_ADU
+    if det.encoding == "parallel":
+        _fill_parallel(words, table, energy, code, chip, det)
+        return
     words[0] = np.clip(np.rint(signal), 1, chip.highest)
     if det.encoding == "word":
         words[0] |= code << np.uint16(det.adc_bits)
+        junk = np.flatnonzero(_no_sensor(chip, det))
+        words[0, junk] = rng.integers(0, 1 << (det.adc_bits + 2), len(junk), "u2")
     elif det.encoding == "code":
         words[1] = code
+
+
+def _fill_parallel(
+    words: np.ndarray, table: np.ndarray, energy: np.ndarray, code: np.ndarray, chip: Chip, det: Detector
+) -> None:
+    """Fill one frame, (3, n_pixels): every stage before the one that a pixel is in is at its end."""
+    for stage, adu in enumerate(chip.adu_per_kev):
+        signal = table[2 + stage] + energy * adu
+        for lower in det.codes[stage + 1 :]:
+            signal[code == lower] = chip.highest
+        signal[code == det.codes[stage]] += SWITCHED_ADU * (stage > 0)
+        words[stage] = np.clip(np.rint(signal), 1, chip.highest)
+        # The gain code stands above the signal, and nobody looks at it.
+        words[stage] |= np.uint16(det.codes[stage] << det.adc_bits)
 
 
 def _clusters(rng: np.random.Generator, det: Detector) -> Iterator[np.ndarray]:

@@ -86,7 +86,31 @@ class WordPeer(_Peer):
         return words[row, 0, pixel] >> self.params.adc_bits
 
 
-PEERS = {"code": CodePeer, "word": WordPeer, "plain": _Peer}
+class ParallelPeer(WordPeer):
+    """A word in every stage, of which the first counts that is not near the end of its range."""
+
+    def _switched(self, words: np.ndarray, cell: int) -> None:
+        np.bitwise_and(words[:, 0], self._largest, out=self._adc)
+        np.greater(self._adc, self._thresholds[cell, 0], out=self._above0)
+
+    def _split(self, words: np.ndarray, cell: int) -> np.ndarray:
+        self._switched(words, cell)
+        np.bitwise_and(words[:, 1], self._largest, out=self._code)
+        np.greater(self._code, self._thresholds[cell, 1], out=self._above1)
+        np.logical_and(self._above0, self._above1, out=self._above1)
+        np.copyto(self._adc, self._code, where=self._above0)
+        np.bitwise_and(words[:, 2], self._largest, out=self._code)
+        np.copyto(self._adc, self._code, where=self._above1)
+        return self._adc
+
+    def _is_low(self, words: np.ndarray, cell: int, row: np.ndarray, pixel: np.ndarray) -> np.ndarray:
+        return words[row, 1, pixel] & self._largest > self._thresholds[cell, 1, pixel]
+
+    def _signal_at(self, words, adc: np.ndarray, low: np.ndarray, row, pixel) -> np.ndarray:
+        return words[row, np.where(low, 2, 1), pixel] & self._largest
+
+
+PEERS = {"code": CodePeer, "word": WordPeer, "plain": _Peer, "parallel": ParallelPeer}
 
 
 def peers_of(case: LitCase, params: CalibrateParams) -> dict[str, NumpyPeer]:

@@ -79,6 +79,10 @@ class NumpyPeer:
         """Of a few pixels that left high gain: which are in low gain."""
         return words[row, 1, pixel] > self._thresholds[cell, 1, pixel]
 
+    def _signal_at(self, words, adc: np.ndarray, low: np.ndarray, row, pixel) -> np.ndarray:
+        """Of a few pixels that left high gain: their ADU."""
+        return adc[row, pixel]
+
     def _choose(self, words: np.ndarray, constants: np.ndarray, cell: int) -> None:
         adc, stage = self._split(words, cell), self._stage
         np.add(self._above0.view("u1"), self._above1.view("u1"), out=stage)
@@ -108,7 +112,7 @@ class NumpyPeer:
         low = self._is_low(words, cell, row, pixel)
         offset = np.where(low, constants[4, pixel], constants[3, pixel])
         gain = np.where(low, constants[7, pixel], constants[6, pixel])
-        self._x[row, pixel] = (adc[row, pixel] - offset) * gain
+        self._x[row, pixel] = (self._signal_at(words, adc, low, row, pixel) - offset) * gain
 
     def _count(self, counts: np.ndarray) -> None:
         x, a, good, lit, params = self._x, self._a, self._good, self._lit, self.params

@@ -45,17 +45,20 @@ class DarkReceiver(ReceiverModule):
         """As `ReceiverModule.stages`, but for the pixels that are stuck."""
         return np.where(self.stuck, np.int8(0), super().stages(energy_kev))
 
+    def recorded(self, value: np.ndarray) -> np.ndarray:
+        """Return the words that the ADC makes of linear values, (..., pixels), as whole numbers."""
+        top = (1 << self.detector.adc_bits) - 1
+        if self.numbers.bend:
+            value = self._bent(np.clip(value.astype(np.float64), 0, top))
+        return np.clip(np.rint(value), 1, top - 1)
+
     def dark_words(self, rng: np.random.Generator, stage: int, cell: int, out: np.ndarray) -> None:
         """Make the words of a dark frame in which all pixels but the stuck ones are forced to a stage."""
         offset, noise = self.offset(stage, cell), self.noise(stage)
         if stage > 0:
             offset = np.where(self.stuck, self.offset(0, cell), offset)
             noise = np.where(self.stuck, self.noise(0), noise)
-        value = normals(rng, np.empty(len(noise), np.float32)) * noise + offset
-        top = (1 << self.detector.adc_bits) - 1
-        if self.numbers.bend:
-            value = self._bent(np.clip(value.astype(np.float64), 0, top))
-        out[0] = np.clip(np.rint(value), 1, top - 1)
+        out[0] = self.recorded(normals(rng, np.empty(len(noise), np.float32)) * noise + offset)
         if len(out) > 1:
             codes = self.detector.codes
             out[1] = np.where(self.stuck, np.uint16(codes[0]), np.uint16(codes[stage]))
