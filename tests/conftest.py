@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,27 @@ def rng() -> np.random.Generator:
 def native_backend(request: pytest.FixtureRequest) -> Backend:
     """Every compiled backend of this machine, each CPU level on its own."""
     return _make(request.param)
+
+
+def _reference() -> Backend:
+    """Return the reference in the place of the kernels that calibrate; what only moves frames is compiled."""
+    from shotsieve.reference import bank_mode, calibrate, linearise
+
+    native = SimpleNamespace(**vars(_get("cpu").native))
+    native.calibrate_count, native.linearise = calibrate.calibrate_count, linearise.linearise
+    native.bank_mode = bank_mode.bank_mode
+    return Backend("cpu", native, HostDevice(), "reference", 1)
+
+
+@pytest.fixture(params=[*CPU_NAMES, "emu", "cuda", "reference"])
+def any_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """Every compiled backend of this machine, each CPU level on its own, and the reference.
+
+    `shotsieve.reduce` takes it too, whatever name it is given.
+    """
+    chosen = _reference() if request.param == "reference" else _make(request.param)
+    monkeypatch.setattr(backends, "get", lambda name="auto": chosen)
+    return chosen
 
 
 @pytest.fixture(params=["cpu", "emu", "cuda"])

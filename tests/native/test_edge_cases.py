@@ -119,6 +119,19 @@ CASES = {
             ((7003, 2), AGIPD, WRONG, NAN),
         ],
     ),
+    "codes without words of a meaning": (  # Gotthard-II
+        {"encoding": 1, "lost_adc": -1, "saturated_adc": -1},
+        [
+            ((5003, 0), AGIPD, 0, 3),
+            ((0, 1), AGIPD, 1, -7000 * 32),
+            ((0, 3), agipd(g2=-128), 2, 7100 * 128),
+            ((0x3FFF, 3), AGIPD, 2, (0x3FFF - 7100) * 128),
+            ((0xFFFF, 1), AGIPD, 1, (0xFFFF - 7000) * 32),
+            ((5003, 2), AGIPD, WRONG, NAN),
+            ((5003, 4), AGIPD, WRONG, NAN),
+            ((7003, 1), agipd(g1=NAN), NOT_FINITE | 1, NAN),
+        ],
+    ),
     "words": (
         {"encoding": 2, "low_code": 2, "lost_adc": -1, "saturated_adc": -1},
         [

@@ -7,7 +7,7 @@ import numpy as np
 __all__ = ["linearise"]
 
 
-def linearise(raw, frames, groups, linear, words, *, stream=None, threads=1):
+def linearise(raw, frames, groups, linear, words, *, entries=0, stream=None, threads=1):
     """Do what the kernels do, under the same name and with the same arguments.
 
     Promise: exact; this is the definition of the words that every backend gives.
@@ -18,11 +18,13 @@ def linearise(raw, frames, groups, linear, words, *, stream=None, threads=1):
     frames : ndarray of int32, shape (L,)
     groups : ndarray of int32, shape (G, 3)
         start, stop into `frames` and the row of `linear`; row -1: words stay as they are.
-    linear : ndarray of uint16, shape (R, npix, entries)
+    linear : ndarray of uint16, shape (R, npix, entries), or (R, npix, more)
     words : ndarray of uint16, shape (F, planes, npix)
         Written for every listed frame.
+    entries : int
+        Of a table; 0: all that there is of each.
     stream, threads
-        Not used.
+        Not used; there so that the reference can stand in for a backend.
 
     Examples
     --------
@@ -33,9 +35,10 @@ def linearise(raw, frames, groups, linear, words, *, stream=None, threads=1):
     >>> words.tolist()
     [[[20, 2], [0, 1]]]
     """
+    entries = entries or linear.shape[2]
     for start, stop, row in np.asarray(groups).reshape(-1, 3):
         for frame in np.asarray(frames)[start:stop]:
             words[frame] = raw[frame]
             if row >= 0:
                 for pixel, word in enumerate(raw[frame, 0]):
-                    words[frame, 0, pixel] = linear[row, pixel, word % linear.shape[2]]
+                    words[frame, 0, pixel] = linear[row, pixel, word % entries]
