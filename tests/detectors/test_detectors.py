@@ -183,6 +183,15 @@ def test_unknown_detector_names_the_nearest():
         ('encoding = "threshold"', 'encoding = "code"', "three codes"),
         ("(?P<module>", "(?P<modul>", "needs the named groups"),
         ("steps = [", 'steps = ["linearise", ', "'linearise' and a common mode or baseline"),
+        (
+            "row_cells = 32",
+            "row_cells = 32\nsensor_rows = [[0, 32], [16, 64]]",
+            r"sensor_rows has \(16, 64\)",
+        ),
+        ("row_cells = 32", "row_cells = 32\nsensor_rows = [[0, 513]]", r"ascending and up to 512"),
+        ("row_cells = 32", "row_cells = 32\nsensor_rows = [[7, 7]]", r"sensor_rows has \(7, 7\)"),
+        ("row_cells = 32", "row_cells = 32\nsensor_rows = [0, 32]", "sensor_rows has 0; it must hold pairs"),
+        ("row_cells = 32", "row_cells = 32\nsensor_rows = [[0, 1.5]]", "sensor_rows has"),
         ("[gain_modes]", "[gain_modes", "not a TOML file"),
     ],
 )

@@ -1,4 +1,4 @@
-"""LPD-Mini: rows of a frame that are of no sensor are left out by a mask, whatever they hold."""
+"""LPD-Mini: rows of no sensor are left out by a file of one's own or by a mask, whatever they hold."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import h5py
 import numpy as np
 import pytest
 import shotsieve
-from shotsieve.constants import BadPixels
+from shotsieve.constants import BadPixels, Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
+from shotsieve.detectors import FOLDER
 from shotsieve.errors import BadInput
 from shotsieve.simulate.darks import DarkParameters, simulate_darks
 
@@ -69,6 +70,56 @@ def test_a_mask_leaves_out_what_is_no_sensor(with_junk, simulated, recipe_of, tm
     assert unmasked.tolist() == good.sum(axis=(1, 2)).tolist()
     assert lit.tolist() == (good & (whole["data"] > 0.7)).sum(axis=(1, 2)).tolist()
     assert (junk.table.measures["lit_pixels"][:, 0] > lit + 20000).all()
+
+
+@pytest.fixture
+def own_file(tmp_path):
+    """The detector's file with the rows that are sensors here."""
+    shipped = (FOLDER / "lpdmini.toml").read_text()
+    rows = 'name = "LPDMINI"\nsensor_rows = [[0, 32], [64, 96]]'
+    path = tmp_path / "mini.toml"
+    path.write_text(shipped.replace('name = "LPDMINI"', rows))
+    return path
+
+
+def test_a_file_of_ones_own_says_which_rows_are_sensors(with_junk, own_file, recipe_of, tmp_path):
+    np.save(tmp_path / "sensors.npy", SENSORS)
+    masked = recipe_of("lpdmini", keep=False, mask=str(tmp_path / "sensors.npy"), mask_bad="zero")
+    told = recipe_of("lpdmini", keep=False) | {"detector": [{"name": str(own_file)}]}
+    by_mask = shotsieve.reduce(with_junk, masked, tmp_path / "masked", backend="cpu")
+    by_file = shotsieve.reduce(with_junk, told, tmp_path / "told", backend="cpu")
+    wanted, found = planes_of(by_mask), planes_of(by_file)
+    np.testing.assert_array_equal(bits(found["data"]), bits(wanted["data"]))
+    np.testing.assert_array_equal(found["mask"][:, SENSORS], wanted["mask"][:, SENSORS])
+    assert (found["mask"][:, ~SENSORS] & np.uint32(BadPixels.NON_SENSITIVE) != 0).all()
+    for name in ("unmasked_pixels", "lit_pixels", "intensity"):
+        one, other = (result.table.measures[name] for result in (by_file, by_mask))
+        np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+def test_dark_runs_are_of_the_rows_that_are_sensors(own_file, tmp_path):
+    parameters = DarkParameters("LPDMINI", n_trains=60, dead=0.0, hot=0.0, noisy=0.01, stuck=0.0)
+    darks = simulate_darks(tmp_path, parameters)
+    clean = make_dark_constants(darks.runs, tmp_path / "c.h5", DarkOptions(min_frames=60), backend="cpu")
+    for run in darks.runs:
+        fill_with_junk(run)
+    made = make_dark_constants(
+        darks.runs, tmp_path / "d.h5", DarkOptions(min_frames=60), detector=str(own_file), backend="cpu"
+    )
+    whole, found = Constants.open(clean.path), Constants.open(made.path)
+    for name in ("offset", "noise"):
+        mine, all_rows = (constants.load(name, 0) for constants in (found, whole))
+        np.testing.assert_array_equal(mine[..., SENSORS], all_rows[..., SENSORS])
+        assert np.isnan(mine[..., ~SENSORS]).all()
+    bad, told = found.load("bad_pixels", 0), made.provenance["dark"]
+    assert (bad[..., ~SENSORS] == BadPixels.NON_SENSITIVE).all()
+    # A pixel with three times the noise is found among those of sensors alone, and shares are of these.
+    with h5py.File(darks.truth_file) as truth:
+        noisy = truth["kind"][0].reshape(256, 256) == 3
+    assert (bad[..., noisy & SENSORS] != 0).mean() > 0.99
+    assert (bad[..., SENSORS & ~noisy] != 0).mean() < 1e-3
+    assert told["bad_share"]["high"] == pytest.approx(noisy[SENSORS].mean(), abs=2e-3)
+    assert [run["samples"]["wrong"] for run in told["runs"]] == [0, 0, 0]
 
 
 def test_a_geometry_of_stripes_is_refused(with_junk, recipe_of, tmp_path):

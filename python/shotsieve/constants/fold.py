@@ -256,6 +256,8 @@ def fold(
             loaded["bad_pixels"] = constants.load("bad_pixels", module, cell_ids[rows])
     marked = detector.wide_marked or steps.double_pixels != "keep"
     wide_pixels = detector.wide_pixels() & marked
+    static = np.where(wide_pixels, np.uint32(BadPixels.NON_STANDARD_SIZE), np.uint32(0))
+    static[~detector.sensor_pixels()] |= np.uint32(BadPixels.NON_SENSITIVE)
     step = max(1, _BYTES // (8 * detector.stages * detector.pixels))
     span = max(1, _BYTES // (8 * detector.stages))
 
@@ -266,7 +268,7 @@ def fold(
             for name, array in loaded.items()
         }
         bits = arrays.pop("bad_pixels", np.zeros((detector.stages, part.size, detector.pixels), np.uint32))
-        bits = bits | np.where(wide_pixels, np.uint32(BadPixels.NON_STANDARD_SIZE), np.uint32(0))
+        bits = bits | static
         if masks is not None:
             bits = bits | masks.of(module, cell_ids[part])
         if "thresholds" in arrays:

@@ -18,7 +18,7 @@ from ..errors import BadInput, OutputError
 from .collect import SLOTS, Gate, How, collect
 from .gains import Gains
 from .memory import SHARE_OF_BLOCKS, Need, given_bytes
-from .pixels import ModuleConstants, finish_module, stage_of
+from .pixels import ModuleConstants, finish_module, of_sensors, stage_of
 from .rules import Rules, preset
 from .runs import STAGES, DarkRun, check_enough, conditions_of, open_dark_runs
 from .stages import assign_stages, check_fixed, check_stages, of_parallel_gain
@@ -207,7 +207,7 @@ def make_dark_constants(
     if told is not None:
         size = f"{need.bytes(at_once) / 1e9:.2f} GB with what is made of them"
         told(f"sums take up to {size}: {at_once} of {len(modules)} modules at a time")
-    bad = np.zeros(family.stages, np.int64)
+    bad, sensors = np.zeros(family.stages, np.int64), family.sensor_pixels()
     with ConstantsWriter(out, family, modules, cells, conditions_of(opened, options.fixed)) as file:
 
         def finish(module: int, stages: list) -> np.ndarray:
@@ -215,11 +215,11 @@ def make_dark_constants(
             made = finish_module(stages, family, rules, len(cells), options.fixed)
             extra = {} if gains is None else gains.add_to(made, module, cells)
             _write(file, module, made, extra)
-            return np.count_nonzero(made.bad_pixels, axis=(1, 2))
+            return np.count_nonzero(made.bad_pixels[..., sensors], axis=(1, 2))
 
         for group in groups:
             bad += _make_group(opened, group, cells, how, finish)
-        samples = len(modules) * len(cells) * family.pixels
+        samples = len(modules) * len(cells) * np.count_nonzero(sensors)
         shares = {STAGES[run.stage]: float(bad[run.stage] / samples) for run in opened}
         file.provenance = {"dark": _told(opened, options, rules, gains, shares), "notes": notes}
     return DarkResult(out, modules, cells, file.provenance, notes)
@@ -268,7 +268,9 @@ def _stages_of_group(run: DarkRun, group: list[int], cells: np.ndarray, how: How
     there = [module for module in group if module in run.modules]
     if not there:
         return [None] * len(group)
-    found = dict(zip(there, stage_of(collect(run, there, cells, how), len(there), len(cells)), strict=True))
+    stages = stage_of(collect(run, there, cells, how), len(there), len(cells))
+    sensors = run.source.detector.sensor_pixels()
+    found = {module: of_sensors(one, sensors) for module, one in zip(there, stages, strict=True)}
     return [found.get(module) for module in group]
 
 

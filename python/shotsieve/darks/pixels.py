@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..constants.bad_pixels import BadPixels
 from ..detectors import Detector
 from ..measure.darks import DarkSums
 from .rules import Rules, StageData, bits_of_stage, separation_bits, stuck_bits
@@ -59,6 +60,20 @@ def stage_of(sums: DarkSums, modules: int, cells: int) -> list[StageData]:
     return found
 
 
+def of_sensors(data: StageData, sensors: np.ndarray) -> StageData:
+    """Return the data of a stage without those of pixels that are of no sensor, bool (pixels,)."""
+    if sensors.all():
+        return data
+    nothing = {"count": 0, "wrong": 0, "outside": 0}  # and whatever was measured there
+    parts = {name: array for name, array in vars(data).items() if array is not None}
+    return StageData(
+        **{
+            name: np.where(sensors, array, array.dtype.type(nothing.get(name, np.nan)))
+            for name, array in parts.items()
+        }
+    )
+
+
 def finish_module(
     stages: list[StageData | None], detector: Detector, rules: Rules, cells: int, fixed: bool = False
 ) -> ModuleConstants:
@@ -97,6 +112,7 @@ def finish_module(
         middle = (made.levels[:-1].astype(np.float64) + made.levels[1:]) / 2
         made.thresholds = middle.astype(np.float32)
         made.bad_pixels |= separation_bits(stages, rules)
+    made.bad_pixels[..., ~detector.sensor_pixels()] = np.uint32(BadPixels.NON_SENSITIVE)
     return made
 
 

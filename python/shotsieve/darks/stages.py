@@ -170,6 +170,7 @@ def look(run: DarkRun) -> Seen:
     words = run.words
     if not words.has_levels and not words.has_codes:
         return Seen()
+    sensors = detector.sensor_pixels().reshape(detector.frame_shape)
     samples, counts = [], np.zeros(words.code_mask + 1, np.int64)
     for module in run.modules:
         part = source.of_modules([module]).selected(wanted)
@@ -177,9 +178,9 @@ def look(run: DarkRun) -> Seen:
         for start, stop in part.cuts(raw.nbytes or 1):
             part.read(start, stop, raw[start:stop])
         if words.has_levels:
-            samples.append(raw[:, 0, words.level_plane].ravel())
+            samples.append(raw[:, 0, words.level_plane][:, sensors].ravel())
         else:
-            codes = (raw[:, 0, words.code_plane] >> words.code_shift) & words.code_mask
+            codes = (raw[:, 0, words.code_plane][:, sensors] >> words.code_shift) & words.code_mask
             counts += np.bincount(codes.ravel(), minlength=len(counts))
     if words.has_levels:
         level = np.concatenate(samples).astype(np.float32)

@@ -69,6 +69,7 @@ def check(detector: Detector, path: Path) -> None:
             f"{path}: dimensions = {detector.dimensions} with shape {detector.shape}; it must be 2, or 1 "
             f"with one row of strips."
         )
+    _check_sensor_rows(detector, path)
     if not set(detector.wide_edges) <= {"ss", "fs"}:
         raise BadInput(f"{path}: wide_edges = {detector.wide_edges}; it may hold 'ss' and 'fs'.")
     if "linearise" in detector.steps and {"common_mode", "blc_noise"} & set(detector.steps):
@@ -101,3 +102,16 @@ def check(detector: Detector, path: Path) -> None:
             raise BadInput(f"{path}: {key} is not a regular expression: {error}.") from error
         if not {"detector", "module"} <= set(groups):
             raise BadInput(f"{path}: {key} needs the named groups (?P<detector>...) and (?P<module>...).")
+
+
+def _check_sensor_rows(detector: Detector, path: Path) -> None:
+    """Refuse rows of sensors that are none of a frame, or not one after the other."""
+    before = 0
+    for pair in detector.sensor_rows:
+        whole = isinstance(pair, tuple) and len(pair) == 2 and all(type(row) is int for row in pair)
+        if not whole or not before <= pair[0] < pair[1] <= detector.shape[0]:
+            raise BadInput(
+                f"{path}: sensor_rows has {pair}; it must hold pairs, first row and the one behind the last, "
+                f"ascending and up to {detector.shape[0]}."
+            )
+        before = pair[1]

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import BadInput, nearest
 from .check import CORRECTED, GAIN_MODES
 from .control import ControlKey, as_key
+from .places import at_borders, in_rows
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Detector:
     bank : tuple of int
         (slow scan, fast scan) in pixels: parts of a module that are read out together, whose common mode is
         taken by medians; (0, 0) where there is none.
+    sensor_rows : tuple of (int, int)
+        Rows of a stored frame, first and behind the last, that are of a sensor; empty: all. The others are
+        read and kept as they are, and are no pixels: NON_SENSITIVE, without dark constants.
     edge_rows : tuple of int
         Rows that a recorded frame may have before and after those of the sensor. They are not read.
     corrected_source : str
@@ -128,6 +132,7 @@ class Detector:
     # What is usual need not be said in a file.
     dimensions: int = 2
     edge_rows: tuple[int, int] = (0, 0)
+    sensor_rows: tuple[tuple[int, int], ...] = ()
     plane_axis: bool = True
     wide_edges: tuple[str, ...] = ()
     wide_marked: bool = True
@@ -249,13 +254,11 @@ class Detector:
         >>> detectors.load("JUNGFRAU").wide_pixels().reshape(512, 1024)[255:257, 0].tolist()
         [True, True]
         """
-        wide = np.zeros(self.shape, bool)
-        for axis, name in enumerate(("ss", "fs")):
-            if name in self.wide_edges:
-                after = np.arange(self.asic[axis], self.shape[axis], self.asic[axis])
-                lines = np.concatenate([after - 1, after])
-                wide[(lines,) if axis == 0 else (slice(None), lines)] = True
-        return wide.ravel()
+        return at_borders(self.shape, self.asic, self.wide_edges)
+
+    def sensor_pixels(self) -> np.ndarray:
+        """Return which pixels of a stored frame are of a sensor, bool (pixels,), by `sensor_rows`."""
+        return in_rows(self.shape, self.sensor_rows)
 
     def in_parallel_gain(self) -> Detector:
         """Return the detector as it is when every pixel is measured in all three stages at once.

@@ -51,7 +51,7 @@ def read(path: Path) -> Detector:
         )
     for key, value in values.items():
         if isinstance(value, list):
-            values[key] = tuple(value)
+            values[key] = tuple(tuple(one) if isinstance(one, list) else one for one in value)
     detector = Detector(**values)
     check(detector, path)
     return detector
