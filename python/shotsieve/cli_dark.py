@@ -19,6 +19,7 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
 @click.option(
     "-o", "--output", "out", required=True, type=click.Path(path_type=Path), help="File of constants to make."
 )
+@click.option("--detector", help="Family of the detector, or the TOML file of one; found by itself.")
 @click.option("--source", help="Detector of the runs, e.g. SPB_DET_AGIPD1M-1, where there are several.")
 @click.option(
     "--modules", help="Modules to make constants of, as 0-3,9; all that recorded something by default."
@@ -94,9 +95,9 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
 @backend_option
 @json_option
 def dark_command(
-    runs: tuple[Path, ...], out: Path, source: str | None, modules: str | None, stages: str | None,
-    fixed: bool, rules: str, per_asic: bool, gated: bool, gate_frames: int, gate_widen: float,
-    min_frames: int, gain_from: Path | None, no_wrap256: bool, parallel_gain: bool | None,
+    runs: tuple[Path, ...], out: Path, detector: str | None, source: str | None, modules: str | None,
+    stages: str | None, fixed: bool, rules: str, per_asic: bool, gated: bool, gate_frames: int,
+    gate_widen: float, min_frames: int, gain_from: Path | None, no_wrap256: bool, parallel_gain: bool | None,
     memory: float | None, report: Path | None, no_report: bool, overwrite: bool, backend: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Make constants of dark RUNS: offset, noise, gain thresholds, bad pixels, and a report.
@@ -138,7 +139,15 @@ def dark_command(
         told = None if as_json else lambda text: click.echo(text, err=True)
         step = None if progress is None else lambda done, total, size: progress(done, total, size, "frames")
         made = make_dark_constants(
-            runs, out, options, source=source, backend=backend, overwrite=overwrite, progress=step, told=told
+            runs,
+            out,
+            options,
+            detector=detector,
+            source=source,
+            backend=backend,
+            overwrite=overwrite,
+            progress=step,
+            told=told,
         )
         if page is not None:
             draw = None if progress is None else lambda done, total: progress(done, total, 0, "pages")

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import shotsieve
+from shotsieve.cli import main
 from shotsieve.constants import BadPixels, Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
 from shotsieve.detectors import FOLDER
@@ -106,6 +107,9 @@ def test_dark_runs_are_of_the_rows_that_are_sensors(own_file, tmp_path):
     made = make_dark_constants(
         darks.runs, tmp_path / "d.h5", DarkOptions(min_frames=60), detector=str(own_file), backend="cpu"
     )
+    command = ["dark", *map(str, darks.runs), "-o", str(tmp_path / "e.h5"), "--no-report", "--backend", "cpu"]
+    assert main([*command, "--min-frames", "60", "--detector", str(own_file)]) == 0
+    assert (tmp_path / "e.h5").read_bytes() == made.path.read_bytes()
     whole, found = Constants.open(clean.path), Constants.open(made.path)
     for name in ("offset", "noise"):
         mine, all_rows = (constants.load(name, 0) for constants in (found, whole))
