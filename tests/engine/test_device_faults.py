@@ -19,9 +19,9 @@ from shotsieve.errors import BackendUnavailable, NoRoom
 BLOCK_BYTES = 60_000_000  # all three trains; 16 modules of 4 cells are 17 MB
 SIZES = {  # MB of the card, and what is said: the slots, and the size of their blocks
     1000: "",
-    140: "3 blocks of 30.0 MB in flight, since the device has no room for 3 of 60.0 MB",
-    92: "2 blocks of 30.0 MB",
-    75: "1 block of 30.0 MB",
+    115: "3 blocks of 30.0 MB in flight, since the device has no room for 3 of 60.0 MB",
+    80: "2 blocks of 30.0 MB",
+    66: "1 block of 30.0 MB",
 }
 
 
@@ -61,8 +61,8 @@ def test_a_small_card_takes_smaller_blocks_and_says_so(
         assert told.count("\n") == bool(words)  # once
         assert device.free_bytes() >= 0
     assert len(found) == 1
-    small(60_000_000)
-    with pytest.raises(NoRoom, match=r"room for another 16\.8 MB: .* of its 60\.0 MB .* are the smallest"):
+    small(45_000_000)
+    with pytest.raises(NoRoom, match=r"room for another 16\.8 MB: .* of its 45\.0 MB .* are the smallest"):
         reduce("none")
     assert not (tmp_path / "none").exists()
 
