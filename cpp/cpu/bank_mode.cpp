@@ -4,33 +4,55 @@
 #include <algorithm>
 #include <vector>
 
+#include "medians.hpp"
 #include "parallel.hpp"
 
 namespace shotsieve {
 namespace {
 
-// Subtracts the median of `count` values, `stride` apart, from each of them.
-void subtract_median(std::int32_t* values, std::int64_t count, std::int64_t stride, int limit,
-                     std::vector<std::int32_t>& good) {
-  good.clear();
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (values[i * stride] != math::kNoValue) good.push_back(values[i * stride]);
-  }
-  const auto n = static_cast<std::int64_t>(good.size());
-  if (n < math::kLeastOfMedian) return;
-  const auto high = good.begin() + n / 2;
-  std::nth_element(good.begin(), high, good.end());
-  const std::int32_t low = n % 2 == 0 ? *std::max_element(good.begin(), high) : *high;
-  const int step = math::bank_step(math::middle_of(low, *high), n, limit);
-  if (step == 0) return;
-  for (std::int64_t i = 0; i < count; ++i) {
-    std::int32_t& value = values[i * stride];
-    value = value == math::kNoValue ? value : value - step;
+using cpu::kLanes;
+
+// A bank: rows of `columns` values each.
+struct Bank {
+  std::int32_t* values;
+  std::int64_t rows, columns;
+  int limit;
+};
+
+void subtract(std::int32_t& value, std::int32_t step) {
+  value = value == math::kNoValue ? value : value - step;
+}
+
+// Subtracts from `groups` groups of `count` values their medians. Value i of group g is at
+// g * group_step + i * value_step; a lane without a group has no values.
+void subtract_medians(const Bank& bank, std::int64_t groups, std::int64_t group_step, std::int64_t count,
+                      std::int64_t value_step, std::vector<std::int32_t>& lanes) {
+  for (std::int64_t first = 0; first < groups; first += kLanes) {
+    const std::int64_t n = std::min<std::int64_t>(kLanes, groups - first);
+    std::int32_t* values = bank.values + first * group_step;
+    lanes.assign(static_cast<std::size_t>(count * kLanes), math::kNoValue);
+    for (std::int64_t i = 0; i < count; ++i) {
+      for (std::int64_t l = 0; l < n; ++l) lanes[i * kLanes + l] = values[l * group_step + i * value_step];
+    }
+    cpu::Lanes step;
+    cpu::Groups{lanes.data(), count, false}.steps(bank.limit, step);
+    for (std::int64_t i = 0; i < count; ++i) {
+      for (std::int64_t l = 0; l < n; ++l) subtract(values[l * group_step + i * value_step], step[l]);
+    }
   }
 }
 
+void subtract_median_of_all(const Bank& bank, std::vector<std::int32_t>& lanes) {
+  const std::int64_t n = bank.rows * bank.columns;
+  lanes.assign(static_cast<std::size_t>((n + kLanes - 1) / kLanes * kLanes), math::kNoValue);
+  std::copy_n(bank.values, n, lanes.begin());
+  cpu::Lanes step;
+  cpu::Groups{lanes.data(), static_cast<std::int64_t>(lanes.size()) / kLanes, true}.steps(bank.limit, step);
+  for (std::int64_t i = 0; i < n; ++i) subtract(bank.values[i], step[0]);
+}
+
 struct Scratch {
-  std::vector<std::int32_t> values, good;
+  std::vector<std::int32_t> values, lanes;
 };
 
 void correct_bank(const BankModeCall& c, std::int64_t frame, std::int64_t row, std::int64_t bank,
@@ -51,20 +73,16 @@ void correct_bank(const BankModeCall& c, std::int64_t frame, std::int64_t row, s
       shift[at] = value;
     }
   }
-  std::int32_t* values = s.values.data();
+  const Bank values{s.values.data(), rows, columns, c.limit};
   for (int pass = 0; pass < c.passes; ++pass) {
-    if (c.bank_medians) subtract_median(values, rows * columns, 1, c.limit, s.good);
-    for (std::int64_t y = 0; c.row_medians && y < rows; ++y) {
-      subtract_median(values + y * columns, columns, 1, c.limit, s.good);
-    }
-    for (std::int64_t x = 0; c.column_medians && x < columns; ++x) {
-      subtract_median(values + x, rows, columns, c.limit, s.good);
-    }
+    if (c.bank_medians) subtract_median_of_all(values, s.lanes);
+    if (c.row_medians) subtract_medians(values, rows, columns, columns, 1, s.lanes);
+    if (c.column_medians) subtract_medians(values, columns, 1, rows, columns, s.lanes);
   }
   for (std::int64_t y = 0; y < rows; ++y) {
     for (std::int64_t x = 0; x < columns; ++x) {
       std::int32_t& before = shift[y * c.columns + x];
-      before = before == math::kNoValue ? 0 : before - values[y * columns + x];
+      before = before == math::kNoValue ? 0 : before - s.values[static_cast<std::size_t>(y * columns + x)];
     }
   }
 }

@@ -56,6 +56,7 @@ def calibrate_count(
     pixels=None,
     stage=None,
     candidates=None,
+    places=None,
     *,
     shift=None,
     pixel_shift=None,
@@ -82,14 +83,16 @@ def calibrate_count(
     table : ndarray of float32, shape (R, 8 or 10, npix), or (R, 2, npix) for one gain stage
         Planes: two thresholds, three offsets, three gains, and with 10 two forcing levels; or one offset and
         one gain. Or packed, uint16 with 8 words before the pixels of a plane: `shotsieve.reference.packed`.
-    counts : ndarray of int64, shape (F, 5)
+    counts : ndarray of int64, shape (P, 5)
         Written for every listed frame.
-    pixels : ndarray of float32, shape (F, npix), or None
+    pixels : ndarray of float32, shape (P, npix), or None
         Written for every listed frame.
-    stage : ndarray of uint8, shape (F, npix), or None
+    stage : ndarray of uint8, shape (P, npix), or None
         Written for every listed frame.
-    candidates : ndarray of uint32, shape (F, npix // 32), or None
+    candidates : ndarray of uint32, shape (P, npix // 32), or None
         Written for every listed frame.
+    places : ndarray of int32, shape (L,), or None
+        Indices into what is written; None: as in `raw`.
     shift, pixel_shift, pixel_shift_row, tile_rows, tile_columns, row_pixels
         As for `shotsieve.reference.shift.shifts_of_pixels`; None: no shifts.
     stream, threads
@@ -106,10 +109,12 @@ def calibrate_count(
     >>> counts
     array([[   1,    1, 5120,    0,    0]])
     """
-    rows = np.full(len(raw), -2, np.int64)
+    rows = np.full(len(frames), -2, np.int64)
     for start, stop, row in np.asarray(groups).reshape(-1, 3):
-        rows[np.asarray(frames)[start:stop]] = row
-    listed = np.flatnonzero(rows > -2)
+        rows[start:stop] = row
+    grouped = rows > -2
+    listed, rows = np.asarray(frames, int)[grouped], rows[grouped]
+    places = listed if places is None else np.asarray(places)[grouped]
     total = None
     if shift is not None or pixel_shift is not None:
         shape = (len(raw), np.shape(raw)[-1])
@@ -118,18 +123,18 @@ def calibrate_count(
         )[listed]
     result = calibrate_count_folded(
         np.asarray(raw)[listed],
-        rows[listed],
+        rows,
         table,
         shift=total,
         **rules,
     )
-    counts[listed] = result.counts
+    counts[places] = result.counts
     if pixels is not None:
-        pixels[listed] = result.pixels
+        pixels[places] = result.pixels
     if stage is not None:
-        stage[listed] = result.stage
+        stage[places] = result.stage
     if candidates is not None:
-        candidates[listed] = result.candidates
+        candidates[places] = result.candidates
 
 
 def calibrate_count_folded(
