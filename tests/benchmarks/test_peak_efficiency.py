@@ -62,8 +62,9 @@ def test_blanks_have_poisson_photons_and_gaussian_noise(background, rng):
     frames = scene.blanks(rng, 100) / PHOTON
     good = frames[:, scene.mask]
     strength = good.mean(axis=1) / scene.mean[scene.mask].mean()
-    assert strength.std() == pytest.approx(JITTER, rel=0.2)
-    assert strength.mean() == pytest.approx(math.exp(JITTER**2 / 2), rel=0.04)
+    # Of a hundred frames these vary by 9 and 2 %.
+    assert strength.std() == pytest.approx(JITTER, rel=0.5)
+    assert strength.mean() == pytest.approx(math.exp(JITTER**2 / 2), rel=0.1)
     # At a known strength the variance of a pixel is that of its photons and of the noise.
     expected = strength[:, None] * scene.mean[scene.mask]
     rest = good - expected
