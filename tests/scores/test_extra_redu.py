@@ -116,7 +116,7 @@ def test_the_scaled_score_is_its_own_without_the_cut(rng, counts):
     theirs._select_hits()
     np.testing.assert_array_equal(table.columns["level"], np.repeat(theirs.threshold, theirs.count))
     np.testing.assert_array_equal(hits_of(table, "pulse_energy > 200 and hit_score > level"), theirs.hit_mask)
-    assert 0.5 < theirs.hit_mask[good].mean() * 12 < 1.5
+    assert 0.2 < theirs.hit_mask[good].mean() * 12 < 2  # of some thirty hits, which vary by a sixth
 
 
 def test_its_defects_are_not_copied(rng):
