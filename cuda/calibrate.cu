@@ -48,8 +48,8 @@ void calibrate_count(const CalibrateCall& call, const Where& where) {
   if (call.n_groups == 0 || call.n_listed == 0) return;
   const cudaStream_t stream = stream_of(where);
   const auto clear_blocks = static_cast<unsigned>((call.n_listed + 255) / 256);
-  SS_LAUNCH(device::clear_counts_kernel, clear_blocks, 256, 0, stream,
-            call.places != nullptr ? call.places : call.frames, call.n_listed, call.counts);
+  SS_LAUNCH(device::clear_counts_kernel, clear_blocks, 256, 0, stream, call.places, call.n_listed,
+            call.counts);
   check_launch("clear_counts");
 
   const std::int64_t tiles = (call.n_pixels + device::kTilePixels - 1) / device::kTilePixels;

@@ -111,11 +111,6 @@ __device__ inline void results_without_constants(math::PixelResult (&results)[kP
   }
 }
 
-// Where what comes of a listed frame goes.
-__device__ inline std::int64_t place_of_listed(const CalibrateCall& c, std::int64_t k) {
-  return c.places != nullptr ? c.places[k] : c.frames[k];
-}
-
 // What a thread leaves of its pixels, where they are wanted; `at` is the first of them.
 template <bool Write>
 __device__ inline void finish_pixels(const CalibrateCall& c, std::int64_t at,
@@ -234,9 +229,9 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
       } else {
         results_without_constants(results, stages);
       }
-      finish_pixels<Write>(c, place_of_listed(c, k) * n + at.pixel, results, stages, sums);
+      finish_pixels<Write>(c, std::int64_t{c.places[k]} * n + at.pixel, results, stages, sums);
     }
-    add_to_frame(sums, shared, c.counts + place_of_listed(c, k));
+    add_to_frame(sums, shared, c.counts + c.places[k]);
   }
 }
 

@@ -47,9 +47,9 @@ __global__ void __launch_bounds__(kCalibrateThreads, kBlocksPerMultiprocessor<Wr
       } else {
         results_without_constants(results, stages);
       }
-      finish_pixels<Write>(c, place_of_listed(c, k) * n + at.pixel, results, stages, sums);
+      finish_pixels<Write>(c, std::int64_t{c.places[k]} * n + at.pixel, results, stages, sums);
     }
-    add_to_frame(sums, shared, c.counts + place_of_listed(c, k));
+    add_to_frame(sums, shared, c.counts + c.places[k]);
   }
 }
 

@@ -152,6 +152,7 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
   call.n_frames = n_frames;
   call.n_places = n_places;
   call.n_listed = frames_view.shape[0];
+  call.places = call.frames;
   if (!places.is_none()) {
     call.places = view_array(places, "places", "<i4", {call.n_listed}, false).as<const std::int32_t>();
   }
@@ -189,7 +190,7 @@ void calibrate_count_py(const py::object& raw, const py::object& frames, const p
                             n_frames, n_pixels);
 #if !defined(SHOTSIEVE_DEVICE_BACKEND)
   check_lists(call.groups, call.n_groups, call.frames, call.n_listed, n_frames, call.n_rows, call.shifts);
-  check_places(call.places, call.n_listed, call.n_places);
+  if (!places.is_none()) check_places(call.places, call.n_listed, call.n_places);
 #endif
 
   // Safe without the GIL: the caller holds references to every array for the length of the call.

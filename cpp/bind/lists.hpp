@@ -30,7 +30,6 @@ inline void check_lists(const FrameGroup* groups, std::int64_t n_groups, const s
 }
 
 inline void check_places(const std::int32_t* places, std::int64_t n_listed, std::int64_t n_places) {
-  if (places == nullptr) return;
   std::vector<bool> taken(static_cast<std::size_t>(n_places));
   for (std::int64_t k = 0; k < n_listed; ++k) {
     const bool inside = 0 <= places[k] && places[k] < n_places;

@@ -38,7 +38,7 @@ struct FrameCounts {
 struct CalibrateCall {
   const std::uint16_t* raw;     // (n_frames, planes, n_pixels)
   const std::int32_t* frames;   // (n_listed,) indices into raw
-  const std::int32_t* places;   // (n_listed,) indices into what is written, or null: as in raw
+  const std::int32_t* places;   // (n_listed,) indices into what is written
   const FrameGroup* groups;     // (n_groups,)
   const float* table;           // (n_rows, table_planes, n_pixels), or null where constants are packed
   const std::uint16_t* packed;  // (n_rows, table_planes, math::kPackedHead + n_pixels) or null

@@ -18,9 +18,7 @@ struct Listed {
   std::int64_t frame, place;
 };
 
-inline Listed listed(const CalibrateCall& c, std::int64_t k) {
-  return {c.frames[k], c.places != nullptr ? c.places[k] : c.frames[k]};
-}
+inline Listed listed(const CalibrateCall& c, std::int64_t k) { return {c.frames[k], c.places[k]}; }
 
 // Whether candidates are looked for among the pixels that are written.
 inline bool marks_candidates(const CalibrateCall& c) {

@@ -107,6 +107,7 @@ void calibrate_once(const shotsieve::Where& where) {
   CalibrateCall c{};
   c.raw = to_device(raw);
   c.frames = to_device(frames);
+  c.places = c.frames;
   c.groups = to_device(groups);
   c.table = to_device(table);
   c.counts = device_only<FrameCounts>(kFrames);
@@ -114,6 +115,7 @@ void calibrate_once(const shotsieve::Where& where) {
   c.stage = device_only<std::uint8_t>(kFrames * kPixels);
   c.candidates = device_only<std::uint32_t>(kFrames * kPixels / 32);
   c.n_frames = kFrames;
+  c.n_places = kFrames;
   c.n_listed = kFrames;
   c.n_groups = static_cast<std::int64_t>(groups.size());
   c.n_rows = kRows;
