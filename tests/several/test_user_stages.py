@@ -30,9 +30,9 @@ STAGES = {
 KEEP = {"rule": "jf_bright > 1000 and peak > 0"}
 
 
-def test_the_rule_sees_columns_of_all(run, places, backend_name):
+def test_the_rule_sees_columns_of_all(run, places):
     recipe = changed(keep=KEEP, write={"content": "corrected", "trains_per_file": 1})
-    result = run.reduce(places / "out", recipe, stages=STAGES, backend=backend_name)
+    result = run.reduce(places / "out", recipe, stages=STAGES, backend="cpu")
     jf = result.others["jf"]
     assert jf.table.columns["bright"].tolist() == [0, 2 * LIT, 0, 0, 0, 0]
     # A shot sees those of the same train, which are between these.
@@ -49,7 +49,7 @@ def test_the_rule_sees_columns_of_all(run, places, backend_name):
         assert (told["stages"], told["stage.mine"]) == ("mine", columns)
     for given, number in ((STAGES, 0), ({"jf": STAGES["jf"]}, 1), ((), 2)):
         report = check_against(
-            check(result.out), run.raw, constants=run.constants, backend=backend_name, stages=given
+            check(result.out), run.raw, constants=run.constants, backend="cpu", stages=given
         )
         assert report.ok, report.summary()
         assert len([note for note in report.notes if "not made again" in note]) == number
