@@ -179,6 +179,18 @@ def backend_name(request: pytest.FixtureRequest) -> str:
     return _get(request.param).name
 
 
+@pytest.fixture(params=["cpu", "emu"])
+def host_name(request: pytest.FixtureRequest) -> str:
+    """The name of every backend here whose memory is that of the process."""
+    return _get(request.param).name
+
+
+@pytest.fixture
+def emulator() -> Backend:
+    """The emulator, whose streams run as late as they may."""
+    return _get("emu")
+
+
 @pytest.fixture(params=["emu", "cuda"])
 def device_name(request: pytest.FixtureRequest) -> str:
     """The name of every backend here whose device has a memory of its own."""

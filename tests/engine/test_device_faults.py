@@ -26,17 +26,13 @@ SIZES = {  # MB of the card, and what is said: the slots, and the size of their 
 
 
 @pytest.fixture
-def small(monkeypatch):
+def small(emulator, monkeypatch):
     """Return what makes the emulator's card one of so many bytes."""
-    try:
-        emu = backends.get("emu")
-    except BackendUnavailable as error:
-        pytest.skip(str(error))
     monkeypatch.setattr(telling, "_said", set())
 
     def make(memory_bytes: int):
-        device = EmulatedDevice(emu.native, memory_bytes)
-        monkeypatch.setattr(backends, "get", lambda name: dataclasses.replace(emu, device=device))
+        device = EmulatedDevice(emulator.native, memory_bytes)
+        monkeypatch.setattr(backends, "get", lambda name: dataclasses.replace(emulator, device=device))
         return device
 
     return make

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from shotsieve import backend as backends
-from shotsieve.errors import BackendUnavailable
 
 from .embed_case import SECTIONS
 from .spots import Run
@@ -21,11 +19,8 @@ def spots(tmp_path_factory):
 
 
 @pytest.fixture
-def emu():
-    try:
-        return backends.get("emu").native
-    except BackendUnavailable as error:
-        pytest.skip(f"only the emulator runs work as late as it may: {error}")
+def emu(emulator):
+    return emulator.native
 
 
 @pytest.fixture

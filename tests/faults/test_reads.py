@@ -81,7 +81,7 @@ def refuse(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reads")
     library = build_shim(folder, "reads")
     if library is None:
-        pytest.skip("needs a C compiler and Linux")
+        pytest.skip("needs a C compiler and Linux; tests/sources/test_refused.py does without")
     return Refusing(folder, library)
 
 
