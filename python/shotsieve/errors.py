@@ -30,7 +30,21 @@ class LateLoss(UnreadableData):
     """A module cannot be read in a train of which frames were given out before: what came of them is wrong.
 
     Whoever then reads the run from its begin, with the same source, is given none of that module and train.
+
+    Parameters
+    ----------
+    lost : str
+        What cannot be read, and in which trains.
+
+    Attributes
+    ----------
+    lost : str
+        The same, without what to do.
     """
+
+    def __init__(self, lost: str) -> None:
+        self.lost = f"{lost}, of which frames were given out before"
+        super().__init__(f"{self.lost}: begin the run anew, with the same source")
 
 
 class OutputError(ShotsieveError, OSError):

@@ -88,9 +88,9 @@ def begins_anew(do: Callable[P, T]) -> Callable[P, T]:
                 try:
                     return do(*args, **kwargs)
                 except LateLoss as late:
-                    told = str(late)
+                    lost = late.lost
                 # The error is gone by now, and with it the buffers that its frames have held.
-                tell(f"{told.partition(': begin')[0]}: everything is begun anew")
+                tell(f"{lost}: everything is begun anew")
         finally:
             _OPENED.reset(outer)
 

@@ -129,7 +129,7 @@ class Losses:
                     for one in frames_of(self._rows(train)):
                         self._look_at(train, one, not self._doubted.isdisjoint((train, one.path)))
                     if train in self._given and (self.frames[self._rows(train)] != before).any():
-                        raise _late("; ".join(self._texts({train})))
+                        raise LateLoss("; ".join(self._texts({train})))
         return self.frames[rows]
 
     def give(self, rows: np.ndarray) -> None:
@@ -175,7 +175,7 @@ class Losses:
         if not lost:
             tell(f"{error}; it was read again, and then all could be read", once=True)
         if late:
-            raise _late(f"{error}; this affects trains {train_text(np.array(late, 'u8'))}") from error
+            raise LateLoss(f"{error}; this affects trains {train_text(np.array(late, 'u8'))}") from error
 
     def _lose(self, train: int, module: int, frames_of: FramesOf) -> bool:
         """Count a module of a train as lost; return whether frames of the train were given out before."""
@@ -219,12 +219,6 @@ class Losses:
             f"counts as unreadable in trains {train_text(np.array([train for train, _ in met], 'u8'))}"
             for (name, why), met in sorted(by_file.items())
         ]
-
-
-def _late(told: str) -> LateLoss:
-    return LateLoss(
-        f"{told}, of which frames were given out before: begin the run anew, with the same source"
-    )
 
 
 def _frames_text(frames: np.ndarray, said: str) -> str:
