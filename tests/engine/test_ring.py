@@ -351,7 +351,7 @@ def test_the_engine_is_right_in_any_order_that_waits_allow(backend_name, reduce_
 
 
 # The wait of `upload` is left out: some seeds run that copy in time by themselves.
-@pytest.mark.parametrize("caller", ["collect", "fetch"])
+@pytest.mark.parametrize("caller", ["collect", "keep"])
 def test_a_missing_wait_is_noticed(backend_name, reduce_small, monkeypatch, caller):
     """Without a wait of the engine the result is wrong, or there is none, on every seed."""
     if backend_name != "emu":

@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +32,14 @@ from .passes import SLOTS
 from .result import Result
 from .resume import files_of_run, plan_of, refuse_other_stages, settings_of, standing
 from .told_stages import stages_of_output
+from .writer_thread import WriterThread
 from .writers import KeptWriters, finish_run, others_of
 
 if TYPE_CHECKING:
     from ..backend import Backend
+    from ..write.part import Part
+    from .clock import StepClock
+    from .passes import FrameSink
     from .user import UserStage
 
 __all__ = ["Result", "profile_text", "reduce"]
@@ -232,7 +235,11 @@ def _plan(
     job, side = branch.job, branch.side(folder.side)
     if not side.is_dir():
         side.mkdir()
-    sinks = None if job.content is None else partial(KeptWriters, job, folder.folder)
+
+    def sink(part: Part, clock: StepClock) -> FrameSink:
+        return WriterThread(KeptWriters(job, folder.folder, part), clock)
+
+    sinks = None if job.content is None else sink
     parts, prefix = branch.parts, branch.step_prefix
     return Plan(side, folder.journal, sinks, parts, progress, block_bytes, measured, prefix, slots)
 

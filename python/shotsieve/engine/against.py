@@ -190,7 +190,7 @@ class _Compared:
         job, side = self.branch.job, self.branch.side(made)
         side.mkdir(exist_ok=not self.branch.label)
         comparer = FrameComparer(job, self.report) if job.content is not None else None
-        sinks = None if comparer is None else lambda _: comparer
+        sinks = None if comparer is None else lambda *_: comparer
         parts = [Part.whole(job.source)]
         return Plan(side, journal, sinks, parts, progress, block_bytes, prefix=self.branch.step_prefix)
 

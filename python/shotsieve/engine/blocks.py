@@ -19,10 +19,10 @@ from ..nine_bits import refuse_nine_bits
 from ..shift_finder import make_finder
 from ..sources.base import lost_of
 from ..sources.corrected import planes_in, without_data
-from .clock import READ, StepClock
+from .clock import MAKE_KEPT, READ, StepClock
 from .job import Job, module_status
 from .noise_counts import NoiseCounts
-from .pixels import PixelPass
+from .pixels import PixelPass, most_kept
 from .slot_times import SlotTimes
 from .stages import PixelStages, cut
 
@@ -321,35 +321,27 @@ class BlockRunner:
 
     def _write(self, slot: Slot, at: np.ndarray) -> None:
         """Hand kept shots to the writer; `at` are their positions in the block."""
-        shots, present, rows = slot.shots_in[at], slot.present, slot.rows
-        frame = self.job.source.detector.frame_shape
+        for part in cut(at, self._most_kept(slot.shots_in[at])):
+            shots = slot.shots_in[part]
+            with self.clock.step(MAKE_KEPT):
+                frames = self._frames_of(slot, part)
+            with self.clock.step("hand over"), slot.times.host("write"):
+                self.writer.append(shots, slot.present[part], frames, self._peaks_of(shots))
+
+    def _frames_of(self, slot: Slot, at: np.ndarray) -> dict[str, np.ndarray]:
+        """Return frames of some shots of a slot as they are written; good until the second call after."""
+        lead, frame = (len(at), self.modules), self.job.source.detector.frame_shape
         if self.job.copies_frames:
-            with self.clock.step("write"), slot.times.host("write"):
-                raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
-                frames = self._as_they_came(raw) if self.job.source.detector.is_corrected else {"raw": raw}
-                self.writer.append(shots, present[at], frames, self._peaks_of(shots))
-            return
-        for part in cut(at, self._room(shots)):
-            with self.clock.step("calibrate kept"):
-                slot.times.mark("compute")
-                self._find_shifts(slot)
-                self.second.queue(slot, part, present[part], rows[part])
-                slot.times.mark("copy out")
-                data, stage = self.second.fetch(len(part), slot.stream)
-                slot.times.mark("")
-                with slot.times.host("write"):
-                    gain, mask = self._gain_and_mask(slot, part, stage)
-            shape = (len(part), self.modules, *frame)
-            frames = {
-                "data": data.reshape(shape),
-                "gain": gain.reshape(shape),
-                "mask": mask.reshape(shape),
-            }
-            kept = slot.shots_in[part]
-            peaks = self._peaks_of(kept)
-            with self.clock.step("write"), slot.times.host("write"):
-                frames = self.job.form.apply(frames)
-                self.writer.append(kept, present[part], frames, peaks)
+            with slot.times.host("write"):
+                raw = slot.raw[at].reshape(*lead, self.planes, *frame)
+                return self._as_they_came(raw) if self.job.source.detector.is_corrected else {"raw": raw}
+        self._find_shifts(slot)
+        data, stage = self.second.keep(slot, at, slot.present[at], slot.rows[at])
+        with slot.times.host("write"):
+            gain, mask = self._gain_and_mask(slot, at, stage)
+            planes = {"data": data, "gain": gain, "mask": mask}
+            frames = {name: values.reshape(*lead, *frame) for name, values in planes.items()}
+            return self.job.form.apply(frames)
 
     def _planes(self, raw: np.ndarray) -> dict[str, np.ndarray]:
         return planes_in(raw, self.job.source.detector.dimensions)
@@ -386,10 +378,11 @@ class BlockRunner:
         found = {} if self.stages is None else self.stages.records
         return [found.get(shot, NO_PEAKS) for shot in shots.tolist()]
 
-    def _room(self, shots: np.ndarray) -> int:
+    def _most_kept(self, shots: np.ndarray) -> int:
         """Shots per call of the writer; where trains are kept whole, it gets whole trains."""
+        most = most_kept(self.job, self.block_shots)
         if self.job.source.detector.keep_unit == "shot":
-            return self.second.shots
+            return most
         trains = self.job.table.train_id[shots]
         cells = int(np.count_nonzero(trains == trains[0]))
-        return self.second.shots - self.second.shots % cells
+        return most - most % cells

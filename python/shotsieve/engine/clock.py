@@ -10,19 +10,23 @@ from typing import Any
 
 from .slot_times import slots_text
 
-READ = "read"
+READ, MAKE_KEPT, WRITE = "read", "make kept", "write"
+BESIDE = (READ, WRITE)
+"""Steps that have a thread of their own, beside all others."""
+
 STEPS = {
     READ: "reading raw words into pinned memory; in a thread of its own, beside all other steps",
     "queue": "copies and kernels of a block, queued",
     "wait for counts": "until the counts of a block are there",
     "pixels": "calibrating to pixels, peaks, profiles, regions, averages",
     "decide": "measures into the table, and the rule",
-    "calibrate kept": "kept shots to pixels, stages and masks",
-    "write": "compression, checksums and files",
+    MAKE_KEPT: "kept shots to pixels, stages and masks, in the form of the output",
+    "hand over": "until what was kept before is written",
+    WRITE: "compression, checksums and files; in a thread of its own, beside all other steps",
     "finish": "indices of the files of a part, and putting these on the disk",
     "commit": "checksums of these files, and what says that the part is complete",
 }
-"""What the steps are; all but the first follow each other."""
+"""What the steps are; all but those in `BESIDE` follow each other."""
 
 
 class StepClock:
@@ -86,7 +90,7 @@ def profile_text(performance: Mapping[str, Any]) -> str:
     for name, seconds in steps.items():
         share = f"{100 * seconds / total:>5.0f} %" if total else ""
         lines.append(f"    {name:<20}{seconds:>9.2f} s {share}   {STEPS[name]}")
-    rest = total - sum(seconds for name, seconds in steps.items() if name != READ)
+    rest = total - sum(seconds for name, seconds in steps.items() if name not in BESIDE)
     share = f"{100 * rest / total:>5.0f} %" if total else ""
     lines.append(
         f"    {'other':<20}{rest:>9.2f} s {share}   waiting for the reader, and all that is not above"

@@ -235,7 +235,7 @@ class Plan:
     journal : Journal
         Says what is complete already, and what is then.
     sinks : callable or None
-        Gives what takes the kept frames of a part.
+        Gives what takes the kept frames of a part; see `shotsieve.engine.passes.Sinks`.
     parts : list of Part
     progress : callable or None
     block_bytes, slots : int

@@ -13,6 +13,7 @@ from ..telling import tell
 from ..write.journal import Entry
 from ..write.part import Part
 from .blocks import BlockRunner, Slot
+from .clock import StepClock
 from .parts import blocks_of
 from .ring import run_ring
 from .settle import settle
@@ -33,7 +34,7 @@ class FrameSink(Protocol):
     notes: list[str]
 
     def append(self, shots: Any, present: Any, frames: Any, peaks: Any = ()) -> None:
-        """Take kept shots, in the order of the table."""
+        """Take kept shots, in the order of the table; their frames stay until the next call has returned."""
 
     def finish(self) -> list[Path]:
         """Take notice that all shots were there, and return the files."""
@@ -42,7 +43,7 @@ class FrameSink(Protocol):
         """Give up."""
 
 
-Sinks = Callable[[Part], FrameSink]
+Sinks = Callable[[Part, StepClock], FrameSink]
 
 
 class Pass:
@@ -187,7 +188,7 @@ class Pass:
         runner, before, form = self.runner, self.runner.bytes_read, self.job.form
         unfit = 0 if form is None else form.out_of_range
         rows_go_to = self.step.place(part.number) if self.step is not None and measures else None
-        sink = self.sinks(part) if self.sinks is not None else None
+        sink = self.sinks(part, runner.clock) if self.sinks is not None else None
         runner.writer = sink
         try:
             for one in self.job.pixel_jobs:

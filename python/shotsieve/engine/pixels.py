@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 
 PASS_BYTES = 1 << 26
 """Raw bytes of shots that are calibrated to pixels at once; bounds the memory of the pass."""
+
+
+def most_kept(job: Job, block_shots: int) -> int:
+    """Return how many kept shots are handed over at once, at most: half a pass, since one half is written
+    while the other is made; whole trains where the detector's files hold these.
+    """
+    detector = job.source.detector
+    together = detector.row_cells if detector.keep_unit == "train" else 1
+    shot_bytes = len(job.source.modules) * detector.frame_bytes
+    return max(together, min(block_shots, PASS_BYTES // 2 // shot_bytes))
 
 
 class PixelPass:
@@ -59,8 +70,7 @@ class PixelPass:
         self._frames = device.empty_pinned((frames,), "i4")
         self._places = device.empty_pinned((frames,), "i4")
         self._groups = device.empty_pinned((frames, 3), "i4")
-        self._pinned: dict[str, np.ndarray] = {}
-        self._masks: np.ndarray | None = None
+        self._kept: deque[dict[str, np.ndarray]] = deque()
         self._device_frames = device.twin(self._frames)
         self._device_places = device.twin(self._places)
         self._device_groups = device.twin(self._groups)
@@ -72,7 +82,15 @@ class PixelPass:
         if job.peaks is not None:
             self.candidates = device.empty((self.shots, self.modules * self.n_pixels // 32), "u4")
 
-    def queue(self, slot: Slot, at: np.ndarray, present: np.ndarray, rows: np.ndarray) -> None:
+    def queue(
+        self,
+        slot: Slot,
+        at: np.ndarray,
+        present: np.ndarray,
+        rows: np.ndarray,
+        pixels: Any = None,
+        stage: Any = None,
+    ) -> None:
         """Queue the calibration of some shots of a slot on its stream.
 
         Parameters
@@ -83,7 +101,10 @@ class PixelPass:
         present : ndarray of bool, shape (k, M)
         rows : ndarray of int32, shape (k, M)
             Rows of the table, -1 without constants.
+        pixels, stage : float32 and uint8 on the device, optional
+            Where to, by default the attributes of these names.
         """
+        pixels, stage = self.pixels if pixels is None else pixels, self.stage if stage is None else stage
         k, device, stream = len(at), self.backend.device, slot.stream
         most = self.job.tables.most_together
         # Frames that were not recorded are listed too, without constants: their pixels become NaN.
@@ -107,8 +128,8 @@ class PixelPass:
             self.table,
             self._device_counts[:flat],
             self.job.params,
-            pixels=self.pixels[:k].reshape(flat, self.n_pixels),
-            stage=self.stage[:k].reshape(flat, self.n_pixels),
+            pixels=pixels[:k].reshape(flat, self.n_pixels),
+            stage=stage[:k].reshape(flat, self.n_pixels),
             candidates=candidates,
             places=self._device_places[:flat],
             shifts=slot.shifts,
@@ -127,23 +148,35 @@ class PixelPass:
         shots = slot.counts.reshape(self.block_shots, self.modules, COUNTS)
         shots[at] = self._counts[: k * self.modules].reshape(k, self.modules, COUNTS)
 
-    def masks(self, stage: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the masks of shots that were fetched, uint32 (k, M, n); good as long as these."""
-        if self._masks is None:
-            self._masks = np.empty(self.stage.shape, "u4")
-        return make_masks(stage, rows, self.job.tables, self._masks[: len(stage)])
+    def keep(
+        self, slot: Slot, at: np.ndarray, present: np.ndarray, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return pixels and stages of shots on the host, and wait: float32, uint8 (k, M, n); as `queue`.
 
-    def fetch(self, k: int, stream: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Return pixels and stages of the first `k` shots on the host, and wait: float32, uint8 (k, M, n).
-
-        They are good until something is queued again.
+        They are good until this is called for the second time after: one set is written while the other is
+        filled.
         """
-        device = self.backend.device
-        for name in ("pixels", "stage"):
-            source = getattr(self, name)
-            if name not in self._pinned:
-                on_host = isinstance(source, np.ndarray)  # then nothing is copied
-                self._pinned[name] = source if on_host else device.empty_pinned(source.shape, source.dtype)
-            device.to_host(self._pinned[name][:k], source[:k], stream)
+        device, k, stream = self.backend.device, len(at), slot.stream
+        if len(self._kept) < 2:
+            shape = (most_kept(self.job, self.block_shots), self.modules, self.n_pixels)
+            dtypes = {"pixels": "f4", "stage": "u1"}
+            new = {name: device.empty_pinned(shape, dtype) for name, dtype in dtypes.items()}
+            self._kept.append({**new, "mask": np.empty(shape, "u4")})
+        else:
+            self._kept.rotate()
+        mine = self._kept[-1]
+        slot.times.mark("compute")
+        if isinstance(self.pixels, np.ndarray):  # on the host nothing is copied
+            self.queue(slot, at, present, rows, mine["pixels"], mine["stage"])
+        else:
+            self.queue(slot, at, present, rows)
+            slot.times.mark("copy out")
+            for name in ("pixels", "stage"):
+                device.to_host(mine[name][:k], getattr(self, name)[:k], stream)
         device.wait(device.record(stream))
-        return self._pinned["pixels"][:k], self._pinned["stage"][:k]
+        slot.times.mark("")
+        return mine["pixels"][:k], mine["stage"][:k]
+
+    def masks(self, stage: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the masks of the shots that were kept last, uint32 (k, M, n); good as long as these."""
+        return make_masks(stage, rows, self.job.tables, self._kept[-1]["mask"][: len(stage)])

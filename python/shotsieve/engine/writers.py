@@ -109,6 +109,10 @@ class KeptWriters:
             peak_unit=job.unit,
         )
 
+    def begin(self) -> None:
+        """Write what is known before any shot is kept."""
+        self._exdf.begin()
+
     def append(
         self,
         shots: np.ndarray,

@@ -31,6 +31,11 @@ def inflating_s() -> float:
     return getattr(_OF_THREAD, "seconds", 0.0)
 
 
+def count_inflating(seconds: float) -> None:
+    """Add to what `inflating_s` returns in this thread."""
+    _OF_THREAD.seconds = inflating_s() + seconds
+
+
 class Loss(IntEnum):
     """Why a frame could not be read."""
 
@@ -79,7 +84,7 @@ def read_chunks(
                 helper.join()
         os.close(work.file)
         share = sum(work.unpacking_s) / max(sum(work.reading_s) + sum(work.unpacking_s), 1e-9)
-        _OF_THREAD.seconds = inflating_s() + share * (time.perf_counter() - began)
+        count_inflating(share * (time.perf_counter() - began))
     if work.errors:
         raise work.errors[min(work.errors)]
     good = len(frames) if lost is None else int((lost == 0).sum())

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +34,7 @@ from .plan import Part, Plan, build_plan
 from .pulses import PulseReader, Unknown
 from .recorded import Recorded, read_part
 from .said import module_notes, reject_parts_of_trains, train_notes
+from .side_by_side import side_by_side
 
 EDGES = "rows of calibration at the edges of the recorded frames are not read, nor written"
 
@@ -306,15 +308,21 @@ class RunSource:
         d = self.detector
         check_out(out, (len(index), len(self.modules), d.plane_count, *d.frame_shape))
         lost = None if self.losses is None else self.losses.look(index, self._every_frame)
-        for module, piece, shots, frames in self._frames_of(index, lost):
-            read = partial(self._read_some, piece, frames, out, shots * len(self.modules) + module)
-            try:
-                read(slice(None))
-            except UnreadableData as e:
+        readings = list(self._frames_of(index, lost))
+        at_once = min(len(readings), self.threads)
+
+        def read(number: int, which: Any = slice(None)) -> None:
+            module, piece, shots, frames = readings[number]
+            at = shots * len(self.modules) + module
+            self._read_some(piece, frames, out, at, which, -(-self.threads // at_once))
+
+        for number, error in enumerate(side_by_side(read, len(readings), at_once)):
+            if error is not None:
+                module, _, shots, _ = readings[number]
                 trains = self.shots.train_id[index[shots]]
                 if self.losses is None:
-                    raise UnreadableData(f"{e}; this affects trains {train_text(trains)}") from e
-                self.losses.read_again(module, trains, read, self._every_frame, e)
+                    raise UnreadableData(f"{error}; this affects trains {train_text(trains)}") from error
+                self.losses.read_again(module, trains, partial(read, number), self._every_frame, error)
         if self.losses is not None:
             self.losses.give(index)
 
@@ -341,7 +349,9 @@ class RunSource:
                     name = f"{piece.file.path.name}: {self.detector.group}.{key}"
                     yield Frames(module, piece.file.path, name, which, partial(self._map, piece, key, lead))
 
-    def _read_some(self, piece: Recorded, frames: np.ndarray, out: np.ndarray, at: np.ndarray, which) -> None:
+    def _read_some(
+        self, piece: Recorded, frames: np.ndarray, out: np.ndarray, at: np.ndarray, which, threads: int
+    ) -> None:
         """Read some of the frames of a file, those at `which`, into the frames `at` of a buffer."""
         d, frames, at = self.detector, frames[which], at[which]
         if piece.form is None:
@@ -355,7 +365,7 @@ class RunSource:
             lead, targets = piece.form.lead, corrected_targets(d, out, at, piece.form.lacking)
             readings = [(key, frames, buffer, begin) for key, buffer, begin in targets]
         for key, which, buffer, begin in readings:
-            got = read_frames(self._map(piece, key, lead), which, buffer, begin, self.threads)
+            got = read_frames(self._map(piece, key, lead), which, buffer, begin, threads)
             with self._lock:
                 self._read_bytes[0] += got
         if piece.form is not None:

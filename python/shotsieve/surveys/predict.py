@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..engine.blocks import BlockRunner
-from ..engine.clock import READ
+from ..engine.clock import MAKE_KEPT, READ
 from ..engine.parts import cut_parts
 from ..engine.passes import SLOTS
+from ..engine.pixels import most_kept
 from ..engine.writers import KeptWriters, others_of
 from ..errors import OutputError
 from .intervals import Share, share_of
@@ -159,7 +161,7 @@ def _speeds(job: Job, scanner: Scanner, backend: Backend, encoding_s: float) -> 
     # workers, where these have all processors.
     reading = took(READ, 0.0)
     shared = 0.0 if backend.name == "cuda" else reading / backend.threads
-    return max(reading, working + shared) / n, took("calibrate kept", 0.0) / n + encoding_s
+    return max(reading, working + shared) / n, took(MAKE_KEPT, 0.0) / n + encoding_s
 
 
 def kept_share(scanner: Scanner, outcome: Outcome, keeper: Keeper, sample: Sample) -> Share:
@@ -257,7 +259,7 @@ def memory_of(whole: Job, backend: Backend, block_bytes: int, kept: float, prepa
         runner = BlockRunner(whole, backend, None, largest)
         slots = [runner.make_slot() for _ in range(min(SLOTS, len(cuts)))]
     del slots
-    going = buffers.left + _constants(whole) + _tables(whole) + _writing(whole, runner, largest, kept)
+    going = buffers.left + _constants(whole) + _tables(whole) + _writing(whole, runner, cuts, kept)
     return max(preparing, going)
 
 
@@ -274,17 +276,19 @@ def _tables(whole: Job) -> int:
     return sum(array.nbytes for array in arrays) + 13 * len(table)
 
 
-def _writing(whole: Job, runner: BlockRunner, largest: int, kept: float) -> int:
+def _writing(whole: Job, runner: BlockRunner, cuts: Sequence[tuple[int, int]], kept: float) -> int:
     """Bytes of kept frames on their way to the files."""
     if whole.content is None or kept < 0.5:
         return 0
     detector = whole.source.detector
     pixels = runner.modules * detector.pixels
-    together = min(largest, max(1, round(kept / max(len(whole.source.readable), 1) * largest)))
+    most = most_kept(whole, runner.block_shots)
+    of_block = max(1, round(kept / max(len(whole.source.readable), 1) * runner.block_shots))
+    at_once = min(most, of_block)
+    # While some shots are written the next ones are made, if there are any.
+    sets = 2 if len(cuts) > 1 or of_block > most else 1
     if whole.copies_frames:
-        return together * runner.modules * detector.plane_count * detector.pixels * 2
-    at_once = min(runner.second.shots, together)
-    # Values and stages where they come to the host, then gains and masks, and what is made of the values.
-    fetched = runner.second.shots * pixels * 5
-    made = 5 + (2 if whole.form.photons is not None else 0) + (4 if whole.recipe.write.cxi else 0)
-    return fetched + at_once * pixels * made
+        return sets * at_once * runner.modules * detector.plane_count * detector.pixels * 2
+    # Values, stages and masks in buffers that stay, then gains, and what is made of the values.
+    made = 1 + (2 if whole.form.photons is not None else 0) + (4 if whole.recipe.write.cxi else 0)
+    return sets * pixels * (most * 9 + at_once * made)

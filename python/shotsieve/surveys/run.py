@@ -202,7 +202,7 @@ def survey(
     drawn[sample.rows] = True
     job.source = job.source.selected(drawn)
     scanner = Scanner(job, grid, forms, sample, chosen, seed)
-    one = Pass(job, chosen, [Part.whole(job.source)], None, lambda part: scanner, progress, block_bytes)
+    one = Pass(job, chosen, [Part.whole(job.source)], None, lambda *_: scanner, progress, block_bytes)
     one.tells_losses = True
     one.run(measures=True)
     refuse_changes(source)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import OutputError
+from ..errors import OutputError, ShotsieveError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -26,6 +27,17 @@ def reason_of(exc: BaseException, folder: Path) -> int | None:
             return seen.errno
         seen = seen.__cause__
     return None
+
+
+@contextmanager
+def naming(path: Path, what: str) -> Iterator[None]:
+    """Say which file the disk refuses, and what could not be done there; errors of ours say it already."""
+    try:
+        yield
+    except ShotsieveError:
+        raise
+    except (OSError, RuntimeError) as err:
+        raise OutputError(f"{path}: {what} ({err})") from err
 
 
 def disk_error(path: Path, folder: Path, err: BaseException, written: int = 0) -> OutputError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._version import __version__
-from ..errors import BadInput, OutputError, ShotsieveError
+from ..errors import BadInput
 from ..filters import packing
 from ..sources.base import ShotStatus
 from ..sources.parallel_gain import in_thirds
@@ -19,6 +19,7 @@ from .carried import carry_frame_columns, carry_groups
 from .cell_rows import CellDataset, TrainCells
 from .chunks import RowDataset, append_rows, encoders
 from .content import check_content
+from .disk_errors import naming
 from .exdf_file import ExdfFile
 from .hdf5 import EarlySync, sync_all
 from .kept import KeptShots, shots_per_train
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from ..table import Table
     from .encoded import EncodedFrames
     from .part import Part
+
+NOT_COMPLETED = "the file could not be completed"
 
 
 class ReducedRunWriter:
@@ -147,6 +150,7 @@ class ReducedRunWriter:
         self._groups: dict[int, Any] = {}
         self._places = {m: TrainCells(self.source.shots, self._cells) for m in self.modules if drop_cells}
         self._thirds = {m: Thirds() for m in self.modules} if thirds else {}
+        self._untold = self.modules[::-1]  # files that do not say yet how they were made
         self._early = EarlySync()
         try:
             for m in self.modules:
@@ -160,6 +164,13 @@ class ReducedRunWriter:
 
     def __exit__(self, exc_type: object, exc: object, tb: object) -> None:
         self.abort()  # files that were finished are closed already
+
+    def begin(self) -> None:
+        """Write what is known before any shot is kept, unless that is done: how the files were made."""
+        while self._untold:
+            file = self._files[m := self._untold.pop()]
+            with naming(file.path, NOT_COMPLETED):
+                reduction.write_making(file, self._own_name(m), self.params)
 
     def append(
         self,
@@ -265,13 +276,14 @@ class ReducedRunWriter:
                 raise BadInput(f"the table has {len(table)} rows; expected the {len(every)} shots of the run")
             table = table.part(self.source.rows)
         lit = None if table is None else litpx.collect(table, shots.present)
+        self.begin()
         self._early.begin(file.path for file in self._files.values())
         for m in self.modules:
             mine = self._kept.of_module(m)
             if m in self._thirds:
                 with encoders() as pool:
                     self._append_thirds(m, self._thirds[m].rest(), pool)
-            try:
+            with naming(self._files[m].path, NOT_COMPLETED):
                 self._finish_images(m, self._stored(m, self._images.of_module(m)))
                 self._finish_reduction(m, mine, table)
                 if self._lists is not None:
@@ -285,10 +297,6 @@ class ReducedRunWriter:
                     carry_groups(file, self.source, m, name, auxiliary=self.content == "raw")
                 if self._legacy_names:
                     file.add_name(recorded_name(self.source, self.source.modules[m]), name)
-            except (OSError, RuntimeError) as err:
-                if isinstance(err, ShotsieveError):
-                    raise
-                raise OutputError(f"{self._files[m].path}: the file could not be completed ({err})") from err
             self._files[m].close(synced=False)
         sync_all(files := [self._files[m].path for m in self.modules])
         return files
@@ -299,17 +307,7 @@ class ReducedRunWriter:
             file.abort()
 
     def source_name(self, module: int) -> str:
-        """Return the name a module's data has in the output.
-
-        Parameters
-        ----------
-        module : int
-            Module number, as in ``source.modules``.
-
-        Returns
-        -------
-        str
-            For example ``"SPB_DET_AGIPD1M-1/CORR/3CH0:output"``.
+        """Return the name that the data of a module, by its number, has in the output.
 
         Examples
         --------
@@ -350,11 +348,9 @@ class ReducedRunWriter:
     # ------------------------------------------------------------------ appending
 
     def _append(self, m: int, jobs: list, pool: Any) -> None:
-        try:
+        with naming(self._files[m].path, "frames could not be written"):
             append_rows(jobs, pool)
             self._files[m].check()
-        except (OSError, RuntimeError) as err:
-            raise OutputError(f"{self._files[m].path}: frames could not be written ({err})") from err
 
     def _append_thirds(self, m: int, frames: Iterable[np.ndarray], pool: Any) -> None:
         self._append(m, [(self._data[m][self.detector.planes[0]], list(frames))], pool)
@@ -385,16 +381,15 @@ class ReducedRunWriter:
         self._files[m].set_counts(self.source_name(self.source.modules[m]), detector.group, counts)
 
     def _finish_reduction(self, m: int, kept: np.ndarray, table: Table | None) -> None:
-        """What became of every frame, checksums of those that are there, and how all of it was made."""
-        file, shots = self._files[m], self.source.shots
-        name = f"SHOTSIEVE/{self.source_name(self.source.modules[m])}"
+        """What became of every frame, and checksums of those that are there."""
+        file, shots, name = self._files[m], self.source.shots, self._own_name(m)
         reduction.write_trains(file, name, self.detector, shots, m, kept, table)
         kept = self._images.of_module(m)
         rows = kept.reshape(-1, self._cells)[:, 0] if self._whole_trains else self._stored(m, kept)
         rows = shots.train_id[rows]
         digests = {plane: dataset.digests for plane, dataset in self._data[m].items()}
-        reduction.write_checksums(
-            file, name, rows, digests, self._places[m].slots if m in self._places else None
-        )
-        file.run_values(name, self.params)
-        file.root_attributes({"writer": f"shotsieve {__version__}", **self.params})
+        slots = self._places[m].slots if m in self._places else None
+        reduction.write_checksums(file, name, rows, digests, slots)
+
+    def _own_name(self, m: int) -> str:
+        return f"SHOTSIEVE/{self.source_name(self.source.modules[m])}"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._version import __version__
 from ..keep import kept_misses, unread
 from ..table import FATES, ModuleStatus
 from .checksums import CHUNK_BYTES
@@ -29,6 +30,12 @@ SLOT = "slot"
 
 GONE = ("framesDropped", "framesRejected", "framesUnreadable")
 """What beside ``framesKept`` makes up ``framesBefore``."""
+
+
+def write_making(file: ExdfFile, name: str, params: Mapping[str, Any]) -> None:
+    """Write how a file was made: into RUN under `name`, and as attributes of its root."""
+    file.run_values(name, params)
+    file.root_attributes({"writer": f"shotsieve {__version__}", **params})
 
 
 def write_trains(
