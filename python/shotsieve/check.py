@@ -16,9 +16,8 @@ from .check_frames import check_frames
 from .check_told import RECORDED, Told, lacking_columns, wrong_accounts, wrong_numbers, wrong_settings
 from .cpus import usable_cpus
 from .detectors import Detector
-from .errors import BadInput
+from .errors import DAMAGE, BadInput
 from .recipe import Recipe
-from .sources.exdf import DAMAGE
 from .stage_settings import stages_in
 from .table import FATES, ModuleStatus, Table
 from .write.checksums import sha256_of

@@ -12,8 +12,8 @@ import numpy as np
 from .check_lists import WHOLE_SEED, WHOLE_SHARE, wrong_lists
 from .check_told import thirds_of
 from .cpus import usable_cpus
+from .errors import DAMAGE
 from .keep import kept_whole
-from .sources.exdf import DAMAGE
 from .sources.parallel_gain import in_thirds
 from .write.checksums import chunk_checksum
 from .write.labels import read_labels

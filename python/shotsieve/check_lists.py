@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from .sources.exdf import DAMAGE
+from .errors import DAMAGE
 from .write.checksums import chunk_checksum
 from .write.photon_lists import CHECKSUM, LIST, MASK_LIST, MASKS, SHOTS, checksum_of
 

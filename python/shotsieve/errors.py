@@ -73,3 +73,7 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" Did you mean '{found[0]}'?" if found else ""
+
+
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError)
+"""What h5py raises when a file is damaged: the library reports it in all these ways."""

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from .errors import BadInput, UnreadableData
+from .errors import DAMAGE, BadInput, UnreadableData
 from .photon_list import PhotonList
-from .sources.exdf import DAMAGE
 from .write.photon_lists import LIST, MASK_LIST, MASKS, SHOTS, has_lists
 
 if TYPE_CHECKING:

@@ -14,11 +14,10 @@ import numpy as np
 
 from . import detectors
 from .check import files_of, reduction_of
-from .errors import BadInput, UnreadableData
+from .errors import DAMAGE, BadInput, UnreadableData
 from .measure.integrator import FRAME_ARRAYS, SUM_ARRAYS
 from .photon_list import PhotonList
 from .photon_list_files import ModuleLists
-from .sources.exdf import DAMAGE
 from .table import FATES, ModuleStatus, Table
 from .write.ledger import FILE_NAME, Ledger
 from .write.output import SIDE

@@ -79,9 +79,10 @@ class SteadyFile(io.RawIOBase):
 
     def readinto(self, into: bytearray | memoryview) -> int:
         """Fill a buffer; behind the end of the file are zeros, as HDF5 expects."""
-        to = memoryview(into).cast("B")
-        found = os.pread(self._descriptor, len(to), self._at)
-        to[:] = found.ljust(len(to), b"\0")
+        to, done = memoryview(into).cast("B"), 0
+        while found := os.preadv(self._descriptor, [to[done:]], self._at + done) if done < len(to) else 0:
+            done += found
+        to[done:] = bytes(len(to) - done)
         for start, piece in self._refused:
             first, last = max(start, self._at), min(start + len(piece), self._at + len(to))
             if first < last:
@@ -150,7 +151,11 @@ class SteadyHdf5:
         import h5py
 
         self.path, self._disk = path, SteadyFile(path, exclusive)
-        self.file: h5py.File = h5py.File(self._disk, "w", libver=libver)
+        try:
+            self.file: h5py.File = h5py.File(self._disk, "w", libver=libver)
+        except BaseException:
+            self._disk.close()
+            raise
 
     def __enter__(self) -> SteadyHdf5:
         return self
@@ -188,4 +193,5 @@ class SteadyHdf5:
         """Close a file that will not be completed; what is on the disk then is worthless."""
         with suppress(OSError, RuntimeError):
             self.file.close()
-        self._disk.close()
+        with suppress(OSError):
+            self._disk.close()

@@ -24,5 +24,7 @@ def tell(text: str, once: bool = False) -> None:
     if once and text in _said:
         return
     _said.add(text)
-    with suppress(OSError):
+    if sys.stderr is None:  # print would take standard output, which is the user's
+        return
+    with suppress(OSError, ValueError):
         print(f"shotsieve: {text}", file=sys.stderr)

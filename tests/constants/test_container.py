@@ -207,3 +207,17 @@ def test_conditions(constants):
         "cells: the run has 8, the constants were taken with 4",
         "rate_mhz: the run has 2.25, the constants were taken with 4.5",
     ]
+
+
+def test_a_chunk_that_was_never_written(constants, agipd, tmp_path):
+    path = constants.save(tmp_path / "c.h5")
+    with h5py.File(path, "r+") as file:
+        old = file["constants/offset"]
+        how, present = old.id.get_create_plist(), old.attrs["present"]
+        shape, dtype = old.shape, old.id.get_type()
+        del file["constants/offset"]
+        new = h5py.h5d.create(file["constants"].id, b"offset", dtype, h5py.h5s.create_simple(shape), how)
+        h5py.Dataset(new).attrs["present"] = present
+    damaged = Constants.open(path, agipd)
+    with pytest.raises(UnreadableData, match=r"constants/offset of module \d+ cannot be read"):
+        damaged.load("offset", damaged.modules[0])

@@ -332,6 +332,31 @@ def test_an_interruption_after_all_parts(spots, digest, tmp_path, monkeypatch):
     assert digest(result.out) == digest(undisturbed.out)
 
 
+def test_what_was_noted_while_reading_is_resumed(
+    simulated, make_recipe, places, digest, tmp_path, interrupt_after
+):
+    """The accounts say it also where no frame is read any more."""
+    sim = simulated("usual")
+    raw = shutil.copytree(sim.raw, tmp_path / "r0001")
+    path = sorted(raw.glob("*AGIPD*.h5"))[0]
+    with h5py.File(path, "r+") as file:
+        [source] = [name for name in file["INSTRUMENT/SPB_DET_AGIPD1M-1/DET"] if "xtdf" in name]
+        image = file[f"INSTRUMENT/SPB_DET_AGIPD1M-1/DET/{source}/image"]
+        words = image["data"][()]
+        del image["data"]
+        image.create_dataset("data", data=words, chunks=(1, *words.shape[1:]), fletcher32=True)
+    recipe = make_recipe(write={"trains_per_file": 1})
+    options = {"constants": sim.constants, "backend": "cpu"}
+    whole = shotsieve.reduce(raw, recipe, places / "whole", **options)
+    assert [note for note in whole.accounts.notes if "read through h5py" in note]
+    last = len({path.name[-9:] for path in whole.files}) - 1
+    with interrupt_after("reduce", last):
+        shotsieve.reduce(raw, recipe, places / "out", **options)
+    result = shotsieve.reduce(raw, recipe, places / "out", resume=True, **options)
+    assert result.accounts.notes == whole.accounts.notes
+    assert digest(result.out) == digest(whole.out)
+
+
 def test_a_list_that_changed_since(spots, tmp_path, interrupt_after):
     wanted, keys = tmp_path / "wanted.lst", spots.reduce(tmp_path / "all").table
     wanted.write_text(f"{keys.train_id[0]} {keys.pulse_id[0]}\n")

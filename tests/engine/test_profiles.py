@@ -308,6 +308,11 @@ def test_averages_of_shots(rng):
             average.add(signal[shot], norm[shot], variance[shot])
         found = average.result()
         assert found.shots.tolist() == [40, 40, 39, 40, 0]
+        at_once = ProfileAverage(5, estimator)
+        for some in np.split(np.arange(40), [1, 1, 24]):
+            at_once.add(signal[some], norm[some], variance[some])
+        for name, values in average.snapshot().items():  # to the last bit
+            np.testing.assert_array_equal(at_once.snapshot()[name], values, name)
         here = norm[:, 2] > 0
         y, x, v = signal[here, 2], norm[here, 2], variance[here, 2]
         if estimator == "ratio_of_sums":

@@ -21,7 +21,7 @@ class Writers:
 
     def __init__(self, fails: str = "") -> None:
         self.notes, self.calls, self.fails = ["a note"], [], fails
-        self.go = threading.Semaphore(0)
+        self.go, self.begun = threading.Semaphore(0), threading.Event()
 
     def _called(self, name: str, what: object = None) -> None:
         self.calls.append((name, what, threading.current_thread() is threading.main_thread()))
@@ -32,6 +32,7 @@ class Writers:
         self._called("begin")
 
     def append(self, shots, present, frames, peaks=()) -> None:
+        self.begun.set()
         assert self.go.acquire(timeout=PATIENCE_S)
         self._called("append", int(frames["data"]))
 
@@ -44,7 +45,7 @@ class Writers:
 
 
 def give(sink: WriterThread, data: np.ndarray) -> None:
-    sink.append(np.zeros(1, int), np.ones((1, 1), bool), {"data": data})
+    sink.append(np.zeros(1, int), np.ones((1, 1), bool), lambda: {"data": data})
 
 
 def test_two_sets_of_buffers_are_enough():
@@ -91,9 +92,52 @@ def test_giving_up_waits_for_what_is_being_written():
     writers = Writers()
     sink = WriterThread(writers, StepClock(HostDevice()))
     give(sink, np.array(1))
+    assert writers.begun.wait(PATIENCE_S)
     threading.Timer(0.05, writers.go.release).start()
     sink.abort()
     assert [name for name, *_ in writers.calls] == ["begin", "append", "abort"]
+
+
+def test_what_has_not_begun_is_given_up_too():
+    writers, sink = Writers(), None
+    writers.begin = lambda: writers.go.acquire(timeout=PATIENCE_S)
+    sink = WriterThread(writers, StepClock(HostDevice()))
+    threading.Timer(0.05, writers.go.release).start()
+    sink.abort()
+    assert [name for name, *_ in writers.calls] == ["abort"]
+
+
+def test_writers_are_given_up_where_no_thread_can_be_started(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    writers = Writers()
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="new thread"):
+        WriterThread(writers, StepClock(HostDevice()))
+    assert [name for name, *_ in writers.calls] == ["abort"]
+
+
+def test_writers_are_given_up_though_the_wait_is_interrupted(monkeypatch):
+    writers = Writers()
+    sink = WriterThread(writers, StepClock(HostDevice()))
+    with monkeypatch.context() as patch:
+        patch.setattr(sink._pool, "shutdown", lambda **_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            sink.abort()
+    assert writers.calls[-1][0] == "abort"
+    sink._pool.shutdown()
+
+
+def test_an_error_of_the_thread_is_not_that_of_a_later_block():
+    writers = Writers()
+    writers.append = lambda *_: (_ for _ in ()).throw(MemoryError("no room to encode"))
+    sink = WriterThread(writers, StepClock(HostDevice()))
+    give(sink, np.array(1))
+    with pytest.raises(MemoryError) as caught:
+        give(sink, np.array(2))
+    assert caught.value.__notes__ == ["while kept shots were written, the first of them row 0"]
+    sink.abort()
 
 
 def test_a_disk_that_refuses_ends_a_run_and_leaves_nothing(simulated, make_recipe, tmp_path, monkeypatch):

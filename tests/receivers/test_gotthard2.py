@@ -277,3 +277,16 @@ def test_a_shot_is_a_frame_of_a_train_and_trains_are_kept_whole(simulated):
     source = open_run(run.raw)
     assert source.shots.pulse_id[:7].tolist() == [0, 1, 2, 3, 4, 5, 0]
     assert source.detector.keep_unit == "train"
+
+
+@pytest.mark.parametrize("content", ["raw", "corrected"])
+def test_trains_longer_than_a_piece_are_handed_over_whole(simulated, tmp_path, monkeypatch, content):
+    run = simulated("GOTTHARD2")
+    sections = {**KEEP_ALL, "write": {"content": content}}
+    whole = shotsieve.reduce(run.raw, recipe_of(run, **sections), tmp_path / "whole", backend="cpu")
+    # Room for a frame, where a train has six and a cell of the table two.
+    monkeypatch.setattr("shotsieve.engine.pixels.PASS_BYTES", 1)
+    result = shotsieve.reduce(run.raw, recipe_of(run, **sections), tmp_path / "o", backend="cpu")
+    assert result.accounts.kept == whole.accounts.kept == 24
+    for one, other in zip(result.files, whole.files, strict=True):
+        assert one.read_bytes() == other.read_bytes()

@@ -64,6 +64,16 @@ def test_so_many_are_at_work_and_no_more():
     assert now[1] == 3
 
 
+def test_all_is_read_though_the_system_gives_no_more_threads(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done = []
+    assert side_by_side(done.append, 5, 3) == [None] * 5
+    assert done == list(range(5))
+
+
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_the_time_of_inflating_is_that_of_the_whole(at_once):
     before = inflating_s()

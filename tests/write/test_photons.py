@@ -68,3 +68,12 @@ def test_frames_are_made_in_threads_and_pixels_out_of_range_counted():
     np.testing.assert_array_equal(made["data"], np.clip(np.floor(np.nan_to_num(values) + 0.5), 0, 255))
     assert form.out_of_range == np.count_nonzero(made["mask"] == OUT_OF_RANGE) > 100
     assert str(form.out_of_range) in form.summary()
+
+
+def test_modules_that_are_not_written_are_not_counted():
+    form = FrameForm("photons", "photon", "gzip", photons=PhotonCounts(1.0, dtype="uint8"))
+    frames = {"data": np.full((2, 3, 1, 4), 1000.0, "f4"), "mask": np.zeros((2, 3, 1, 4), "u4")}
+    found = form.apply(frames, modules=[0, 2])
+    assert form.out_of_range == 2 * 2 * 4
+    assert (found["mask"][:, [0, 2]] == OUT_OF_RANGE).all()
+    assert not found["mask"][:, 1].any()

@@ -94,3 +94,44 @@ def test_an_error_inside_is_the_one_that_is_told(tmp_path, refusing):
 
     with pytest.raises(KeyError, match="mine"):
         write()
+
+
+def test_a_short_read_is_read_on(tmp_path, rng, monkeypatch):
+    """Only what lies behind the end of the file is zeros."""
+    content, preadv = rng.bytes(1000), os.preadv
+    disk = SteadyFile(tmp_path / "f.h5")
+    disk.write(content)
+    monkeypatch.setattr(os, "preadv", lambda fd, into, at: preadv(fd, [into[0][:7]], at))
+    found = bytearray(b"x" * 1100)
+    disk.seek(0)
+    disk.readinto(found)
+    assert found == content + bytes(100)
+    disk.close()
+
+
+def test_a_file_that_hdf5_refuses_is_closed(tmp_path, monkeypatch):
+    opened, real = [], SteadyFile.__init__
+
+    def note(self, *given):
+        real(self, *given)
+        opened.append(self)
+
+    def refuse(*_, **__):
+        raise OSError("HDF5 has its reasons")
+
+    monkeypatch.setattr(SteadyFile, "__init__", note)
+    monkeypatch.setattr(h5py, "File", refuse)
+    with pytest.raises(OSError, match="its reasons"):
+        SteadyHdf5(tmp_path / "f.h5", "earliest")
+    assert opened[0].closed
+
+
+def test_giving_up_hides_no_error(tmp_path, monkeypatch):
+    out, close = SteadyHdf5(tmp_path / "f.h5", "earliest"), os.close
+
+    def refuse(descriptor):
+        close(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "close", refuse)
+    out.give_up()

@@ -9,8 +9,8 @@ import numpy as np
 
 from .. import detectors
 from ..detectors import Detector
-from ..errors import BadInput, UnreadableData
-from ..sources.exdf import DAMAGE, RunFile, opened, reason, train_text
+from ..errors import DAMAGE, BadInput, UnreadableData
+from ..sources.exdf import RunFile, opened, reason, train_text
 from ..sources.extents import FrameMap, map_frames, read_frames
 from ..sources.inputs import find_inputs
 

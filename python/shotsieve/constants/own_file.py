@@ -24,7 +24,7 @@ import numpy as np
 from .. import detectors
 from ..cpus import usable_cpus
 from ..detectors import Detector
-from ..errors import BadInput, OutputError, UnreadableData
+from ..errors import DAMAGE, BadInput, OutputError, ShotsieveError, UnreadableData
 from ..steady_file import SteadyHdf5
 from ..unpack import native, unpacker_of
 from .container import Constants
@@ -71,12 +71,15 @@ class _File:
                             if unpack is None:
                                 dataset.read_direct(out, at, np.s_[planes, i])
                                 continue
-                            skipped, stored = dataset.id.read_direct_chunk((at[0], first, row, 0, 0))
+                            chunk = (at[0], first, row, 0, 0)
+                            if dataset.id.get_chunk_info_by_coord(chunk).byte_offset is None:
+                                raise ValueError("a part of it was never written")
+                            skipped, stored = dataset.id.read_direct_chunk(chunk)
                             waiting.append(pool.submit(unpack, stored, skipped, planes, i))
                     for one in waiting:
                         one.result()
                 return out
-        except (OSError, KeyError, ValueError) as error:
+        except DAMAGE as error:
             raise UnreadableData(
                 f"{self.path}: constants/{name} of module {module} cannot be read ({error}); "
                 f"convert the constants again."
@@ -165,7 +168,9 @@ def open_constants(path: Path, detector: Detector | None = None) -> Constants:
                 present[key] = tuple(m for m, there in zip(modules, flags, strict=True) if there)
             conditions = json.loads(file.attrs["conditions"])
             provenance = json.loads(file.attrs["provenance"])
-    except (OSError, KeyError, json.JSONDecodeError) as error:
+    except ShotsieveError:
+        raise
+    except DAMAGE as error:
         raise UnreadableData(
             f"{path} is not a whole HDF5 file of constants ({error}); make it again."
         ) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..errors import UnreadableData
+from ..errors import DAMAGE, UnreadableData
 
 __all__ = ["StoredConstant", "datasets_of"]
 
@@ -71,7 +71,7 @@ class StoredConstant:
                     # Turned around in pieces that fit the cache: one assignment would take 20 times as long.
                     for start in range(0, block.shape[1], _PIECE):
                         in_file[target][:, start : start + _PIECE] = block[:, start : start + _PIECE]
-        except (OSError, KeyError) as error:
+        except DAMAGE as error:
             raise UnreadableData(f"{self.path}: {self.dataset} cannot be read ({error}).") from error
         out = out if "plane" in self.axes else out[np.newaxis]
         out = out if "ss" in self.axes else out[:, :, np.newaxis]
@@ -136,7 +136,7 @@ def datasets_of(path: Path) -> list[tuple[str, str, str, tuple[int, ...], list[s
                         dataset = version["data"]
                         name = f"/{pdu}/{calibration}/{index}/data"
                         result.append((pdu, calibration, name, dataset.shape, _dims(dataset)))
-    except (OSError, KeyError) as error:
+    except DAMAGE as error:
         raise UnreadableData(f"{path} is not a whole HDF5 file ({error}).") from error
     return result
 

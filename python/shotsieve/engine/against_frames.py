@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
@@ -19,6 +19,9 @@ from .job import Job
 from .stored import StoredModule
 from .stored_lists import StoredLists
 from .writers import whole_of_lists
+
+if TYPE_CHECKING:
+    from .passes import FramesOf
 
 _SHOWN = 5  # faults of a kind that are named one by one
 
@@ -54,11 +57,9 @@ class FrameComparer:
         rank = np.searchsorted(self._trains, train).astype("u8")
         return rank << np.uint64(32) | (np.asarray(within).astype("u8") & np.uint64(0xFFFFFFFF))
 
-    def append(
-        self, shots: np.ndarray, present: np.ndarray, frames: Mapping[str, np.ndarray], peaks: Any = ()
-    ) -> None:
-        """Compare kept shots; see `KeptWriters.append`."""
-        source = self.job.source
+    def append(self, shots: np.ndarray, present: np.ndarray, make: FramesOf, peaks: Any = ()) -> None:
+        """Compare kept shots."""
+        source, frames = self.job.source, make()
         by_cell = source.detector.layout == "trains" and source.detector.cell_key
         within = source.shots.cell_id if by_cell else source.shots.pulse_id
         keys = self._key(source.shots.train_id[shots], within[shots])

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..accounts import Accounts
 from ..check import files_of, reduction_of
+from ..errors import DAMAGE
 from ..sources.base import ShotStatus
-from ..sources.exdf import DAMAGE
 from ..table import ModuleStatus
 from ..write import litpx
 from ..write.part import Part, PartOfRun

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from ..calibrate import CANDIDATES, COUNTS, STAGE_BITS, list_frames, queue_calibration
 from ..constants.bad_pixels import BadPixels
 from ..device import upload
-from ..frame_masks import flag_masks
+from ..frame_masks import flag_masks, make_masks
 from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..backend import Backend
     from ..shifts import Shifts
     from ..table import Table
-    from .passes import FrameSink
+    from .passes import FrameSink, FramesOf
 
 NO_PEAKS = np.zeros(0, PEAK_DTYPE)
 
@@ -85,6 +85,8 @@ def _names_the_block(step: Callable[..., None]) -> Callable[..., None]:
             step(self, slot, block)
         except (RuntimeError, MemoryError) as error:
             trains = slot.train_id
+            if getattr(error, "__notes__", None):  # it was an earlier block
+                raise
             where = f", trains {trains[0]} to {trains[-1]}" if len(trains) else ""
             error.add_note(f"in a block of {len(slot.shots_in)} shots of {self.job.source.name}{where}")
             raise
@@ -132,7 +134,10 @@ class BlockRunner:
         self.planes = detector.plane_count
         self.frame_bytes = detector.frame_bytes
         self.corrected = job.params is not None and detector.is_corrected
-        self.block_shots = block_shots
+        self.block_shots, self._most = block_shots, most_kept(job, block_shots)
+        self._written = None  # places of the modules that are: all of a CXI file
+        if job.content is not None and not job.recipe.write.cxi:
+            self._written = [job.source.modules.index(number) for number in job.modules]
         # A recipe without rule and without counting needs no pass over all frames.
         self.on_device = job.params is not None and (
             job.counts_frames or job.needs_pixels or job.writes_pixels
@@ -328,42 +333,51 @@ class BlockRunner:
             with self.clock.step("hand over"), slot.times.host("write"):
                 self.writer.append(shots, slot.present[part], frames, self._peaks_of(shots))
 
-    def _frames_of(self, slot: Slot, at: np.ndarray) -> dict[str, np.ndarray]:
-        """Return frames of some shots of a slot as they are written; good until the second call after."""
-        lead, frame = (len(at), self.modules), self.job.source.detector.frame_shape
-        if self.job.copies_frames:
+    def _frames_of(self, slot: Slot, at: np.ndarray) -> FramesOf:
+        """Return what makes frames of some shots as they are written, without their slot.
+
+        It is to be called before this is called for the second time after.
+        """
+        raw = None
+        if self.job.copies_frames or self.corrected:
             with slot.times.host("write"):
-                raw = slot.raw[at].reshape(*lead, self.planes, *frame)
-                return self._as_they_came(raw) if self.job.source.detector.is_corrected else {"raw": raw}
+                frame = self.job.source.detector.frame_shape
+                raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
+        if self.job.copies_frames:
+            return partial(self._as_they_came, raw)
         self._find_shifts(slot)
-        data, stage = self.second.keep(slot, at, slot.present[at], slot.rows[at])
-        with slot.times.host("write"):
-            gain, mask = self._gain_and_mask(slot, at, stage)
-            planes = {"data": data, "gain": gain, "mask": mask}
-            frames = {name: values.reshape(*lead, *frame) for name, values in planes.items()}
-            return self.job.form.apply(frames)
+        kept = self.second.keep(slot, at, slot.present[at], slot.rows[at])
+        return partial(self._calibrated, kept, np.where(slot.present[at], slot.rows[at], -1), raw)
 
     def _planes(self, raw: np.ndarray) -> dict[str, np.ndarray]:
         return planes_in(raw, self.job.source.detector.dimensions)
 
     def _as_they_came(self, raw: np.ndarray) -> dict[str, np.ndarray]:
-        """Return frames that were calibrated before, in the form of the output."""
+        """Return raw words, or frames that were calibrated before in the form of the output."""
+        if not self.job.source.detector.is_corrected:
+            return {"raw": raw}
         form, planes = self.job.form, self._planes(raw)
         with np.errstate(invalid="ignore", over="ignore"):  # frames that are absent are anything
             data = planes["data"].astype(form.values, copy=False)
-        return form.apply({**planes, "data": data})
+        return form.apply({**planes, "data": data}, self._written)
 
-    def _gain_and_mask(self, slot: Slot, at: np.ndarray, stage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return gain stages and masks of shots that were calibrated to pixels just now."""
-        tables = self.job.tables
-        if not self.corrected:
-            rows = np.where(slot.present[at], slot.rows[at], -1)
-            return stage & np.uint8(STAGE_BITS), self.second.masks(stage, rows)
-        detector = self.job.source.detector
-        planes = self._planes(slot.raw[at].reshape(len(at), self.modules, self.planes, *detector.frame_shape))
-        mask = planes["mask"].reshape(stage.shape)
-        flag_masks(stage, mask, tables.bad_bits)
-        return planes["gain"], mask
+    def _calibrated(
+        self, kept: dict[str, np.ndarray], rows: np.ndarray, raw: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
+        """Return what `PixelPass.keep` gave in the form of the output; with what came, of frames that were
+        calibrated before.
+        """
+        tables, stage = self.job.tables, kept["stage"]
+        if raw is None:
+            gain, mask = stage & np.uint8(STAGE_BITS), make_masks(stage, rows, tables, kept["mask"])
+        else:
+            planes = self._planes(raw)
+            gain, mask = planes["gain"], planes["mask"].reshape(stage.shape)
+            flag_masks(stage, mask, tables.bad_bits)
+        shape = (*stage.shape[:2], *self.job.source.detector.frame_shape)
+        frames = {"data": kept["pixels"], "gain": gain, "mask": mask}
+        frames = {name: values.reshape(shape) for name, values in frames.items()}
+        return self.job.form.apply(frames, self._written)
 
     def decide(self, shots: np.ndarray) -> np.ndarray:
         """Say of some rows of the table which are kept, bool."""
@@ -380,7 +394,7 @@ class BlockRunner:
 
     def _most_kept(self, shots: np.ndarray) -> int:
         """Shots per call of the writer; where trains are kept whole, it gets whole trains."""
-        most = most_kept(self.job, self.block_shots)
+        most = self._most
         if self.job.source.detector.keep_unit == "shot":
             return most
         trains = self.job.table.train_id[shots]

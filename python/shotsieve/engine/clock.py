@@ -20,9 +20,9 @@ STEPS = {
     "wait for counts": "until the counts of a block are there",
     "pixels": "calibrating to pixels, peaks, profiles, regions, averages",
     "decide": "measures into the table, and the rule",
-    MAKE_KEPT: "kept shots to pixels, stages and masks, in the form of the output",
+    MAKE_KEPT: "kept shots to pixels and stages",
     "hand over": "until what was kept before is written",
-    WRITE: "compression, checksums and files; in a thread of its own, beside all other steps",
+    WRITE: "masks, compression, checksums and files; in a thread of its own, beside all other steps",
     "finish": "indices of the files of a part, and putting these on the disk",
     "commit": "checksums of these files, and what says that the part is complete",
 }
@@ -54,7 +54,6 @@ class StepClock:
 
     def __init__(self, device: Any) -> None:
         self._device, self._lock = device, threading.Lock()
-        self._began = time.perf_counter()
         self._seconds: dict[str, float] = {}
 
     @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +21,8 @@ from .slot_times import join
 from .state import put_rows, put_sums, rows_of, sums_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..backend import Backend
     from ..write.journal import Step
     from .job import Job
@@ -28,13 +30,17 @@ if TYPE_CHECKING:
 SLOTS = 3
 
 
+FramesOf = Callable[[], Mapping[str, "np.ndarray"]]
+"""Makes the frames of kept shots, by plane; called once, before more of them are made."""
+
+
 class FrameSink(Protocol):
     """What takes the kept frames of a part; `KeptWriters` writes them."""
 
     notes: list[str]
 
-    def append(self, shots: Any, present: Any, frames: Any, peaks: Any = ()) -> None:
-        """Take kept shots, in the order of the table; their frames stay until the next call has returned."""
+    def append(self, shots: Any, present: Any, make: FramesOf, peaks: Any = ()) -> None:
+        """Take kept shots, in the order of the table. Frames are made before the next call has returned."""
 
     def finish(self) -> list[Path]:
         """Take notice that all shots were there, and return the files."""
@@ -176,6 +182,8 @@ class Pass:
             self.runner.done += sum(stop - start for start, stop in blocks)
             self.runner.bytes_read += entry.bytes_read
             self.notes += entry.notes
+            said = self.job.source.notes
+            said += [note for note in entry.met if note not in said]
             if self.job.form is not None:
                 self.job.form.out_of_range += entry.out_of_range
             if measures:
@@ -186,7 +194,7 @@ class Pass:
 
     def _run(self, part: Part, blocks: Iterable[tuple[int, int]], slots: list[Slot], measures: bool) -> None:
         runner, before, form = self.runner, self.runner.bytes_read, self.job.form
-        unfit = 0 if form is None else form.out_of_range
+        unfit, said = 0 if form is None else form.out_of_range, len(self.job.source.notes)
         rows_go_to = self.step.place(part.number) if self.step is not None and measures else None
         sink = self.sinks(part, runner.clock) if self.sinks is not None else None
         runner.writer = sink
@@ -198,9 +206,11 @@ class Pass:
             with runner.clock.step("finish"):
                 files = [] if sink is None else sink.finish()
         except BaseException:
-            if sink is not None:
-                sink.abort()
-            _close_after_an_error(self.job.pixel_jobs)
+            try:
+                if sink is not None:
+                    sink.abort()
+            finally:
+                _close_after_an_error(self.job.pixel_jobs)
             raise
         for one in self.job.pixel_jobs:
             one.close(complete=False)
@@ -218,6 +228,7 @@ class Pass:
                     bytes_read=runner.bytes_read - before,
                     out_of_range=0 if form is None else form.out_of_range - unfit,
                     notes=notes,
+                    met=self.job.source.notes[said:],
                 )
                 self.step.commit(entry, sums, files)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..calibrate import COUNTS, list_frames, queue_calibration
-from ..frame_masks import make_masks
+from ..write.kept import shots_per_train
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -20,14 +20,20 @@ PASS_BYTES = 1 << 26
 """Raw bytes of shots that are calibrated to pixels at once; bounds the memory of the pass."""
 
 
+def shots_together(job: Job) -> int:
+    """Return how many shots are handed over together: those of a train where files hold whole trains."""
+    source = job.source
+    if source.detector.keep_unit == "shot":
+        return 1
+    return max(source.detector.row_cells, shots_per_train(source))
+
+
 def most_kept(job: Job, block_shots: int) -> int:
     """Return how many kept shots are handed over at once, at most: half a pass, since one half is written
     while the other is made; whole trains where the detector's files hold these.
     """
-    detector = job.source.detector
-    together = detector.row_cells if detector.keep_unit == "train" else 1
-    shot_bytes = len(job.source.modules) * detector.frame_bytes
-    return max(together, min(block_shots, PASS_BYTES // 2 // shot_bytes))
+    shot_bytes = len(job.source.modules) * job.source.detector.frame_bytes
+    return max(shots_together(job), min(block_shots, PASS_BYTES // 2 // shot_bytes))
 
 
 class PixelPass:
@@ -62,10 +68,9 @@ class PixelPass:
         self.modules, self.n_pixels = len(job.source.modules), detector.pixels
         self.planes = detector.plane_count
         self.shot_bytes = 2 * self.modules * self.planes * self.n_pixels
-        together = detector.row_cells if detector.keep_unit == "train" else 1
         # No fewer than there are threads: the peak finder works shot by shot.
         wanted = max(PASS_BYTES // self.shot_bytes, backend.threads)
-        self.shots = max(together, min(block_shots, wanted))
+        self.shots = max(shots_together(job), min(block_shots, wanted))
         frames = self.shots * self.modules
         self._frames = device.empty_pinned((frames,), "i4")
         self._places = device.empty_pinned((frames,), "i4")
@@ -150,11 +155,16 @@ class PixelPass:
 
     def keep(
         self, slot: Slot, at: np.ndarray, present: np.ndarray, rows: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return pixels and stages of shots on the host, and wait: float32, uint8 (k, M, n); as `queue`.
+    ) -> dict[str, np.ndarray]:
+        """Calibrate shots as `queue`, and wait; return them on the host, with room for their masks.
 
         They are good until this is called for the second time after: one set is written while the other is
         filled.
+
+        Returns
+        -------
+        dict of str to ndarray, shape (k, M, n)
+            ``pixels`` float32, ``stage`` uint8, and ``mask`` uint32, which holds nothing yet.
         """
         device, k, stream = self.backend.device, len(at), slot.stream
         if len(self._kept) < 2:
@@ -164,19 +174,15 @@ class PixelPass:
             self._kept.append({**new, "mask": np.empty(shape, "u4")})
         else:
             self._kept.rotate()
-        mine = self._kept[-1]
+        kept = {name: room[:k] for name, room in self._kept[-1].items()}
         slot.times.mark("compute")
         if isinstance(self.pixels, np.ndarray):  # on the host nothing is copied
-            self.queue(slot, at, present, rows, mine["pixels"], mine["stage"])
+            self.queue(slot, at, present, rows, kept["pixels"], kept["stage"])
         else:
             self.queue(slot, at, present, rows)
             slot.times.mark("copy out")
             for name in ("pixels", "stage"):
-                device.to_host(mine[name][:k], getattr(self, name)[:k], stream)
+                device.to_host(kept[name], getattr(self, name)[:k], stream)
         device.wait(device.record(stream))
         slot.times.mark("")
-        return mine["pixels"][:k], mine["stage"][:k]
-
-    def masks(self, stage: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Return the masks of the shots that were kept last, uint32 (k, M, n); good as long as these."""
-        return make_masks(stage, rows, self.job.tables, self._kept[-1]["mask"][: len(stage)])
+        return kept

@@ -139,16 +139,18 @@ class ProfileJob:
         monitor = np.ones(len(shots))
         if self.section.normalise is not None:
             monitor = column_of(self.table, self.section.normalise)[shots]
-        group = None if self.groups is None else column_of(self.table, self.section.average)[shots]
-        for k in range(len(shots)):
-            if not monitor[k] > 0:
-                self.left_out += 1
-                continue
-            variance = None if profiles.sum_variance is None else profiles.sum_variance[k]
-            sums = (profiles.sum_signal[k], profiles.sum_normalization[k] * monitor[k], variance)
-            self.average.add(*sums)
-            if group is not None and not np.isnan(group[k]):
-                self.groups.at(float(group[k])).add(*sums)
+        sums = (profiles.sum_signal, profiles.sum_normalization * monitor[:, None], profiles.sum_variance)
+
+        def add(average: ProfileAverage, which: np.ndarray) -> None:
+            average.add(*(None if values is None else values[which] for values in sums))
+
+        normal = monitor > 0
+        self.left_out += int(np.count_nonzero(~normal))
+        add(self.average, normal)
+        if self.groups is not None:
+            group = column_of(self.table, self.section.average)[shots]
+            for value in np.unique(group[normal & ~np.isnan(group)]).tolist():
+                add(self.groups.at(value), normal & (group == value))
         if self.pump is not None:
             sums = (profiles.sum_signal, profiles.sum_normalization, profiles.sum_variance)
             self.pump.add("profile", shots, *sums)

@@ -16,7 +16,7 @@ KINDS = {
     "copy in": "to the device",
     "compute": "kernels",
     "copy out": "pixels and counts of the device to the host",
-    "write": "deciding, masks, and handing over what is kept: compression, checksums, files",
+    "write": "deciding, and handing over what is kept: waiting until what was kept before is written",
     "wait": "with a block in it, of which nothing of the above goes on",
 }
 """What a slot's time is spent on."""

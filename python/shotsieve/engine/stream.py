@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..sources.base import Source
     from ..write.content import FrameForm
     from .job import Job
+    from .passes import FramesOf
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,7 @@ class _Kept:
 
     def __init__(self, form: FrameForm, shape: tuple[int, ...], modules: np.ndarray | None = None) -> None:
         self.modules = modules
-        if modules is not None:
-            shape = (len(modules), *shape[1:])
+        shape = shape if modules is None else (len(modules), *shape[1:])
         image = (0, shape[0], *shape[2:])
         dtypes = {"data": form.dtype, "gain": "u1", "mask": "u4"}
         self._none = {name: np.zeros(image, dtype) for name, dtype in dtypes.items()}
@@ -208,13 +208,13 @@ class _Kept:
             self._none = {"raw": np.zeros((0, *shape), "u2")}
         self.parts: list[tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 
-    def append(self, shots: np.ndarray, present: np.ndarray, frames: Any, peaks: Any = ()) -> None:
+    def append(self, shots: np.ndarray, present: np.ndarray, make: FramesOf, peaks: Any = ()) -> None:
+        frames = make()
         if self.modules is not None:  # a choice by numbers copies
             present = present[:, self.modules]
             frames = {name: values[:, self.modules] for name, values in frames.items()}
         else:  # pixels and masks may lie in buffers that are filled again; all else was made for this call
-            again = {name: frames[name].copy() for name in ("data", "mask") if name in frames}
-            frames = {**frames, **again}
+            frames = {**frames, **{name: frames[name].copy() for name in ("data", "mask") if name in frames}}
         self.parts.append((shots, present, frames))
 
     def take(self) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from .clock import WRITE
 
 if TYPE_CHECKING:
     from .clock import StepClock
+    from .passes import FramesOf
     from .writers import KeptWriters
 
 
@@ -38,7 +39,11 @@ class WriterThread:
     def __init__(self, writers: KeptWriters, clock: StepClock) -> None:
         self._writers, self._clock = writers, clock
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="shotsieve-write")
-        self._task = self._pool.submit(self._timed, writers.begin)
+        try:
+            self._task = self._pool.submit(self._timed, writers.begin)
+        except BaseException:  # the system gives no more threads
+            writers.abort()
+            raise
 
     @property
     def notes(self) -> list[str]:
@@ -49,12 +54,21 @@ class WriterThread:
         self,
         shots: np.ndarray,
         present: np.ndarray,
-        frames: Mapping[str, np.ndarray],
+        make: FramesOf,
         peaks: Sequence[np.ndarray] = (),
     ) -> None:
-        """Take kept shots; see `KeptWriters.append`. Their frames stay until the next call has returned."""
+        """Take kept shots, whose frames are made in the thread too; see `KeptWriters.append`."""
+
+        def write() -> None:
+            try:
+                self._writers.append(shots, present, make(), peaks)
+            except (RuntimeError, MemoryError) as error:
+                # It is raised while a later block is at work, which would else be blamed.
+                error.add_note(f"while kept shots were written, the first of them row {shots[0]}")
+                raise
+
         self._task.result()
-        self._task = self._pool.submit(self._timed, self._writers.append, shots, present, frames, peaks)
+        self._task = self._pool.submit(self._timed, write)
 
     def finish(self) -> list[Path]:
         """Complete all files and return them."""
@@ -64,9 +78,11 @@ class WriterThread:
 
     def abort(self) -> None:
         """Give up, once nothing is being written."""
-        self._pool.shutdown(cancel_futures=True)
-        self._writers.abort()
+        try:
+            self._pool.shutdown(cancel_futures=True)
+        finally:  # also where the wait is interrupted: what is being written meets a closed file
+            self._writers.abort()
 
-    def _timed(self, do: Callable[..., None], *args: Any) -> None:
+    def _timed(self, do: Callable[[], None]) -> None:
         with self._clock.step(WRITE):
-            do(*args)
+            do()

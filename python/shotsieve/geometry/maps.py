@@ -34,6 +34,10 @@ class Maps:
         out.flags.writeable = False
         return out
 
+    @cached_property
+    def _vectors(self) -> tuple[np.ndarray, ...]:
+        return pixels.vectors_of(self.panels)
+
     def rectangles(self) -> np.ndarray:
         """Return where the panels lie in the slab.
 
@@ -193,7 +197,7 @@ class Maps:
                 f"q_at: panel_index runs from {index.min()} to {index.max()}; expected -1 to "
                 f"{len(self.panels) - 1}"
             )
-        where = pixels.positions_at(self.panels, fs.reshape(-1), ss.reshape(-1), index.reshape(-1))
+        where = pixels.positions_at(self._vectors, fs.reshape(-1), ss.reshape(-1), index.reshape(-1))
         return pixels.momentum_transfer(where, distance_m, photon_energy_kev).reshape(fs.shape)
 
     def panel_at(self, fs: Any, ss: Any) -> np.ndarray:

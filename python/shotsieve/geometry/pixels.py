@@ -80,11 +80,17 @@ def momentum_transfer(position: np.ndarray, distance_m: float, photon_energy_kev
     return 4 * np.pi * np.sin(theta) * (photon_energy_kev / HC_KEV_NM)
 
 
-def positions_at(panels: tuple[Panel, ...], fs: np.ndarray, ss: np.ndarray, index: np.ndarray) -> np.ndarray:
+def vectors_of(panels: Iterable[Panel]) -> tuple[np.ndarray, ...]:
+    """Return corners, steps along fast and slow scan, and rectangles, one row for each panel."""
+    names = ("corner", "fs_vec", "ss_vec", "rect")
+    return tuple(np.array([getattr(panel, name) for panel in panels]) for name in names)
+
+
+def positions_at(
+    vectors: tuple[np.ndarray, ...], fs: np.ndarray, ss: np.ndarray, index: np.ndarray
+) -> np.ndarray:
     """Return x, y, z in m of slab positions (n,) of known panels; NaN where the index is negative."""
-    corner, fs_vec, ss_vec, start = (
-        np.array([getattr(p, name) for p in panels]) for name in ("corner", "fs_vec", "ss_vec", "rect")
-    )
+    corner, fs_vec, ss_vec, start = vectors
     # The centre of a pixel has a whole number, its corner lies half a pixel before.
     along_ss = (ss - start[index, 0] + 0.5)[:, None] * ss_vec[index]
     out = corner[index] + along_ss + (fs - start[index, 2] + 0.5)[:, None] * fs_vec[index]

@@ -68,24 +68,27 @@ class ProfileAverage:
         self.known = np.ones(bins, bool)  # every shot had a variance
 
     def add(self, signal: np.ndarray, norm: np.ndarray, variance: np.ndarray | None = None) -> None:
-        """Add a shot.
+        """Add a shot, or several, one by one.
 
         Parameters
         ----------
-        signal, norm : ndarray of float64, shape (n,)
+        signal, norm : ndarray of float64, shape (n,) or (k, n)
             Sums over the pixels of each bin; a bin with a norm that is not above 0 is left out.
-        variance : ndarray of float64, shape (n,), or None
+        variance : ndarray of float64, shape (n,) or (k, n), or None
             Of the signal.
         """
+        signal, norm = np.atleast_2d(signal), np.atleast_2d(norm)
         here = norm > 0
         y, x = np.where(here, signal, 0.0), np.where(here, norm, 0.0)
-        v = np.full(len(y), np.nan) if variance is None else variance
+        v = np.full(y.shape, np.nan) if variance is None else np.atleast_2d(variance)
         if self.estimator == "mean_of_ratios":
             whole = np.where(here, x, 1.0)
             y, v, x = y / whole, v / whole**2, here.astype("f8")
-        self.n += here
-        self.known &= ~here | ~np.isnan(v)
-        self.sums += np.stack([y, x, y * y, x * y, x * x, np.where(here & ~np.isnan(v), v, 0.0)])
+        self.n += here.sum(axis=0)
+        self.known &= (~here | ~np.isnan(v)).all(axis=0)
+        terms = np.stack([y, x, y * y, x * y, x * x, np.where(here & ~np.isnan(v), v, 0.0)], axis=1)
+        for of_shot in terms:
+            self.sums += of_shot
 
     def snapshot(self) -> State:
         """Return the sums; `restore` goes on from them."""

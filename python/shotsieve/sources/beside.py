@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from ..errors import UnreadableData
+from ..errors import DAMAGE, UnreadableData
 from .columns import Column, Taken, plain_attributes
-from .exdf import DAMAGE, RunFile, opened, reason
+from .exdf import RunFile, opened, reason
 from .groups import Group, auxiliary_groups, join_group
 
 if TYPE_CHECKING:
@@ -193,10 +193,12 @@ class Beside:
         for name, parts in columns.items():
             kinds = [(kind[:3], inside) for _, kind, _, _, inside in parts if kind]
             if len(kinds) < used or any(kind != kinds[0] for kind in kinds):
-                self._notes.append(
+                note = (
                     f"{detector.group}.{name} of {self._names[m]} is not copied: its files do not all have "
                     "it in one form and with a value for every row"
                 )
+                if note not in self._notes:  # by another part
+                    self._notes.append(note)
                 continue
             made[name] = self._column(m, name, parts, matrix)
         return made

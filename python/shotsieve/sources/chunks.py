@@ -10,6 +10,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from ..cpus import in_threads
 from ..errors import UnreadableData
 from ..unpack import inflate, inflate_functions, native
 from .frame_map import FrameMap
@@ -69,19 +70,9 @@ def read_chunks(
     except BaseException:
         os.close(work.file)
         raise
-    helpers = [threading.Thread(target=work.run) for _ in range(min(threads, len(work.batches)) - 1)]
     try:
-        try:
-            for helper in helpers:
-                helper.start()
-        except RuntimeError:
-            pass  # the system gives no more threads: those that run, and this one, do the work
-        work.run()
+        in_threads(work.run, min(threads, len(work.batches)), work.todo)
     finally:
-        work.todo.clear()
-        for helper in helpers:
-            if helper.ident is not None:
-                helper.join()
         os.close(work.file)
         share = sum(work.unpacking_s) / max(sum(work.reading_s) + sum(work.unpacking_s), 1e-9)
         count_inflating(share * (time.perf_counter() - began))

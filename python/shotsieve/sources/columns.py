@@ -9,8 +9,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ..errors import UnreadableData
-from .exdf import DAMAGE, RunFile, opened, reason, train_text
+from ..errors import DAMAGE, UnreadableData
+from .exdf import RunFile, opened, reason, train_text
 
 PIECE_BYTES = 16_000_000
 

@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 
 from ..detectors import Detector
-from ..errors import BadInput, UnreadableData
+from ..errors import DAMAGE, BadInput, UnreadableData
 from .corrected import UNITS
-from .exdf import DAMAGE, RunFile, opened, reason, train_text
+from .exdf import RunFile, opened, reason, train_text
 
 LISTS = "photonList"
 """Group beside that of the frames in a run that was reduced to photon lists."""

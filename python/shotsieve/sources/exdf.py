@@ -12,12 +12,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..errors import BadInput, UnreadableData
+from ..errors import DAMAGE, BadInput, UnreadableData
 from .base import RunMeta
 
 FILE_NAME = re.compile(r"([A-Z]+)-R(\d{4})-(\w+?)(?:-S(\d{5}))?\.h5")
-# What h5py raises when metadata of a file is damaged: the library reports it in all these ways.
-DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, IndexError)
 
 
 @dataclass(frozen=True, eq=False)

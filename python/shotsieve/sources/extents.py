@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 
 from ..cpus import usable_cpus
-from ..errors import UnreadableData
+from ..errors import DAMAGE, UnreadableData
 from ..unpack import native
 from .chunks import Loss, read_chunks
-from .exdf import DAMAGE, opened, reason
+from .exdf import opened, reason
 from .frame_map import FrameMap, map_frames
 
 __all__ = ["FrameMap", "Loss", "find_losses", "map_frames", "read_frames"]

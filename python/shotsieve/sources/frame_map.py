@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-from ..errors import UnreadableData
+from ..errors import DAMAGE, UnreadableData
 from ..filters import register_plugins
 from ..unpack import Unpacker, unpacker_of
-from .exdf import DAMAGE, opened, reason
+from .exdf import opened, reason
 from .virtual_rows import Shown, covered, rows_of
 
 if TYPE_CHECKING:

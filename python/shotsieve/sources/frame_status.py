@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import UnreadableData
-from .exdf import DAMAGE, opened, reason
+from ..errors import DAMAGE, UnreadableData
+from .exdf import opened, reason
 
 
 def odd_frames(

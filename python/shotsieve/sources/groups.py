@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from ..errors import UnreadableData
+from ..errors import DAMAGE, UnreadableData
 from .columns import Column, Taken, plain_attributes
-from .exdf import DAMAGE, RunFile, opened, reason
+from .exdf import RunFile, opened, reason
 
 AUXILIARY = ("ERRATA", "REDUCTION")
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from ..cell_order import read_order
 from ..detectors import CONTROL_FIELDS, GAIN_MODES, ControlKey, Detector, as_key
-from ..errors import BadInput, UnreadableData
+from ..errors import DAMAGE, BadInput, UnreadableData
 from .base import OperatingMode
-from .exdf import DAMAGE, RunFile, opened, reason
+from .exdf import RunFile, opened, reason
 from .instruments import instrument_of
 
 WHOLE = ("cells", "gain_setting", "parallel_gain")

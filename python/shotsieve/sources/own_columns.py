@@ -11,11 +11,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..errors import BadInput, UnreadableData, nearest
+from ..errors import DAMAGE, BadInput, UnreadableData, nearest
 from .annotate import AnnotateParams, source_and_key
 from .base import ShotList
 from .bunches import collect
-from .exdf import DAMAGE, NotARunFile, RunFile, list_run, opened, reason, train_text
+from .exdf import NotARunFile, RunFile, list_run, opened, reason, train_text
 from .groups import ranges
 from .xgm import rows_of
 

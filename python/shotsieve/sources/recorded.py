@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..detectors import Detector
-from ..errors import BadInput, UnreadableData
+from ..errors import DAMAGE, BadInput, UnreadableData
 from .corrected_files import PartForm, check_corrected
-from .exdf import DAMAGE, RunFile, opened, reason, train_text
+from .exdf import RunFile, opened, reason, train_text
 from .plan import Part
 
 NO_CELL = 255

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -22,9 +22,10 @@ from .cell_order import tell_cell_order
 from .choose import choose
 from .corrected import check_exact, corrected_targets, form_of
 from .exdf import RunFile, train_text
-from .extents import FrameMap, map_frames, read_frames
+from .extents import read_frames
 from .frame_status import odd_frames
 from .inputs import Inputs, find_inputs, without_folder
+from .layouts import Layouts
 from .litframes import LitFrames
 from .losses import Frames, Losses
 from .memory import check_out, places_of
@@ -35,11 +36,6 @@ from .pulses import PulseReader, Unknown
 from .recorded import Recorded, read_part
 from .said import module_notes, reject_parts_of_trains, train_notes
 from .side_by_side import side_by_side
-
-EDGES = "rows of calibration at the edges of the recorded frames are not read, nor written"
-
-# Layouts kept at a time; one holds 8 bytes per chunk of a file.
-MAX_MAPS = 1024
 
 
 def open_run(
@@ -107,8 +103,6 @@ def open_run(
 
 class RunSource:
     """The shots of one detector in a run; made by `open_run`. See `Source` for what it offers."""
-
-    _one_plane = False
 
     def __init__(
         self,
@@ -193,8 +187,7 @@ class RunSource:
         self._files = inputs.files
         self._read_bytes = [0]  # shared with what is selected from this source
         self._columns: dict[str, dict[str, np.ndarray]] = {}
-        self._maps: OrderedDict[tuple[str, str], FrameMap] = OrderedDict()
-        self._slow: set[tuple[str, str]] = set()
+        self._layouts = Layouts(d, self.notes)
         self._lock = threading.Lock()
         self.losses = Losses(self.shots) if tolerant else None
 
@@ -247,7 +240,7 @@ class RunSource:
         """Return this source with the first plane of every frame alone; see `Detector.needs_gain_plane`."""
         other = copy.copy(self)
         other.detector = self.detector.without_gain_plane()
-        other._one_plane, other._maps = True, OrderedDict()
+        other._layouts = Layouts(other.detector, self.notes, first_plane=True)
         return other
 
     def of_modules(self, modules: Sequence[int]) -> RunSource:
@@ -310,6 +303,11 @@ class RunSource:
         lost = None if self.losses is None else self.losses.look(index, self._every_frame)
         readings = list(self._frames_of(index, lost))
         at_once = min(len(readings), self.threads)
+        for _, piece, _, frames in readings:  # in this order, so that notes do not depend on threads
+            for _, key, _ in self._planes(piece, frames):
+                if piece.form is None or key not in piece.form.lacking:
+                    with suppress(UnreadableData):  # said where it is read
+                        self._layouts.of(piece, key)
 
         def read(number: int, which: Any = slice(None)) -> None:
             module, piece, shots, frames = readings[number]
@@ -342,12 +340,11 @@ class RunSource:
         """Yield where the frames of some shots are, of those that are not rejected; for `Losses`."""
         index = rows[self.shots.status[rows] == ShotStatus.OK]
         for module, piece, _, frames in self._frames_of(index, None):
-            lead = self._lead if piece.form is None else piece.form.lead
             lacking = () if piece.form is None else piece.form.lacking
             for _, key, which in self._planes(piece, frames):
                 if key not in lacking:
                     name = f"{piece.file.path.name}: {self.detector.group}.{key}"
-                    yield Frames(module, piece.file.path, name, which, partial(self._map, piece, key, lead))
+                    yield Frames(module, piece.file.path, name, which, partial(self._layouts.of, piece, key))
 
     def _read_some(
         self, piece: Recorded, frames: np.ndarray, out: np.ndarray, at: np.ndarray, which, threads: int
@@ -357,24 +354,19 @@ class RunSource:
         if piece.form is None:
             # Several datasets fill one plane each; a single one fills all planes of a frame at once.
             step = d.pixels if len(d.planes) > 1 or d.encoding == "parallel" else 0
-            begin, lead = at * d.plane_count * d.pixels, self._lead
+            begin = at * d.plane_count * d.pixels
             readings = [
                 (key, which, out, begin + plane * step) for plane, key, which in self._planes(piece, frames)
             ]
         else:
-            lead, targets = piece.form.lead, corrected_targets(d, out, at, piece.form.lacking)
+            targets = corrected_targets(d, out, at, piece.form.lacking)
             readings = [(key, frames, buffer, begin) for key, buffer, begin in targets]
         for key, which, buffer, begin in readings:
-            got = read_frames(self._map(piece, key, lead), which, buffer, begin, threads)
+            got = read_frames(self._layouts.of(piece, key), which, buffer, begin, threads)
             with self._lock:
                 self._read_bytes[0] += got
         if piece.form is not None:
             check_exact(d, out, at, piece.form.dtype, piece.form.name)
-
-    @property
-    def _lead(self) -> int:
-        """Axes of raw words that count frames."""
-        return 1 if self.detector.layout == "frames" else 2
 
     def _planes(self, piece: Recorded, frames: np.ndarray) -> Iterator[tuple[int, str, np.ndarray]]:
         """Yield number and dataset of each reading of some frames, and what is read there."""
@@ -383,21 +375,3 @@ class RunSource:
         else:
             step = piece.step[frames]
             yield from ((plane, self.detector.planes[0], frames + plane * step) for plane in range(3))
-
-    def _map(self, piece: Recorded, key: str, lead: int) -> FrameMap:
-        """Layout of a dataset, asked of HDF5 once."""
-        name = (str(piece.file.path), f"{piece.group}/{key}")
-        with self._lock:
-            if name in self._maps:
-                self._maps.move_to_end(name)
-                return self._maps[name]
-            layout = map_frames(piece.file.path, name[1], lead).without_edges(self.detector)
-            if any(layout.edges) and EDGES not in self.notes:
-                self.notes.append(EDGES)
-            if layout.why_h5py and (key, layout.why_h5py) not in self._slow:
-                self._slow.add((key, layout.why_h5py))
-                self.notes.append(f"{self.detector.group}.{key} is read through h5py: {layout.why_h5py}")
-            self._maps[name] = layout = layout.first_plane() if self._one_plane else layout
-            if len(self._maps) > MAX_MAPS:
-                self._maps.popitem(last=False)
-            return layout

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
+from ..cpus import in_threads
 from ..errors import UnreadableData
 from .chunks import count_inflating, inflating_s
 
@@ -31,23 +32,29 @@ def side_by_side(read: Callable[[int], None], count: int, at_once: int) -> list[
     0
     [None]
     """
+    todo, unreadable, failed = deque(range(count)), [None] * count, []
+    inflating: list[float] = []  # of threads
 
-    def one(number: int) -> tuple[UnreadableData | None, float]:
-        before, error = inflating_s(), None
-        try:
-            read(number)
-        except UnreadableData as unreadable:
-            error = unreadable
-        return error, inflating_s() - before
+    def work() -> None:
+        before = inflating_s()
+        while todo:
+            try:
+                number = todo.popleft()
+            except IndexError:
+                break  # another thread was faster
+            try:
+                read(number)
+            except UnreadableData as error:
+                unreadable[number] = error
+            except BaseException as error:
+                failed.append(error)
+                todo.clear()
+        inflating.append(inflating_s() - before)
 
-    if at_once < 2:
-        return [one(number)[0] for number in range(count)]
-    # A pool per call costs well under a millisecond, and none is left standing to hang in a forked child.
-    with ThreadPoolExecutor(at_once, thread_name_prefix="shotsieve-read") as pool:
-        try:
-            done = list(pool.map(one, range(count)))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    count_inflating(sum(seconds for _, seconds in done) / at_once)
-    return [error for error, _ in done]
+    mine = inflating_s()
+    in_threads(work, min(at_once, count), todo)
+    # Of the time that all of this took.
+    count_inflating(sum(inflating) / max(len(inflating), 1) - (inflating_s() - mine))
+    if failed:
+        raise failed[0]
+    return unreadable

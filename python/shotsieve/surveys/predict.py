@@ -111,7 +111,7 @@ def predict(
     block_bytes : int
         As for `shotsieve.reduce`.
     """
-    shot_s, kept_s = _speeds(job, scanner, backend, encoding_s)
+    shot_s, made_s = _speeds(job, scanner, backend)
     share = kept_share(scanner, outcome, keeper, sample)
     n, chance = max(len(outcome.hit), 1), keeper.misses
     hits, others = ((outcome.kept & which).sum() / n * sample.of for which in (outcome.hit, ~outcome.hit))
@@ -119,7 +119,7 @@ def predict(
     def kept_of(value: float) -> float:
         return sample.of * (value + chance * (1 - value))
 
-    beside, beside_s, each_s = 0, 0.0, 0.0
+    beside, beside_s, written_s = 0, 0.0, 0.0
     out = low = high = float("nan")
     if whole.recipe.write is None:
         out = low = high = 0.0
@@ -127,7 +127,7 @@ def predict(
         began = time.perf_counter()
         beside = bytes_beside(whole, folder)
         beside_s = time.perf_counter() - began
-        each_s = kept_s + sizes.hit / disk_speed(folder)
+        written_s = encoding_s + sizes.hit / disk_speed(folder)
         gone = sample.of - hits - others
         frames = hits * sizes.hit + (others + chance * gone) * sizes.miss
         out = beside + frames
@@ -136,6 +136,8 @@ def predict(
         low, high = (beside + kept_of(end) * mean for end in (share.low, share.high))
     mean_share = (hits + others) / sample.of
     kept = kept_of(mean_share)
+    # What is kept is written beside the other steps, but encoded by the same processors where these work.
+    working_s = sample.of * shot_s + kept * made_s + (0.0 if backend.name == "cuda" else kept * encoding_s)
     return Prediction(
         shots=sample.of,
         kept=kept,
@@ -148,11 +150,11 @@ def predict(
         bytes_high=high,
         bytes_beside=beside,
         memory=memory_of(whole, backend, block_bytes, kept, preparing),
-        seconds=prepared_s + beside_s + sample.of * shot_s + kept * each_s,
+        seconds=prepared_s + beside_s + max(working_s, kept * written_s),
     )
 
 
-def _speeds(job: Job, scanner: Scanner, backend: Backend, encoding_s: float) -> tuple[float, float]:
+def _speeds(job: Job, scanner: Scanner, backend: Backend) -> tuple[float, float]:
     """Return the seconds that a shot takes, and those that one takes more if it is kept."""
     took, n = job.seconds.get, max(int(scanner.seen.sum()), 1)
     working = sum(took(step, 0.0) for step in ("queue", "wait for counts", "pixels", "decide"))
@@ -161,7 +163,7 @@ def _speeds(job: Job, scanner: Scanner, backend: Backend, encoding_s: float) -> 
     # workers, where these have all processors.
     reading = took(READ, 0.0)
     shared = 0.0 if backend.name == "cuda" else reading / backend.threads
-    return max(reading, working + shared) / n, took(MAKE_KEPT, 0.0) / n + encoding_s
+    return max(reading, working + shared) / n, took(MAKE_KEPT, 0.0) / n
 
 
 def kept_share(scanner: Scanner, outcome: Outcome, keeper: Keeper, sample: Sample) -> Share:

@@ -21,6 +21,7 @@ from .sample import SALT
 if TYPE_CHECKING:
     from ..backend import Backend
     from ..engine.job import Job
+    from ..engine.passes import FramesOf
     from .forms import Forms
     from .grid import Grid
     from .sample import Sample
@@ -149,11 +150,11 @@ class Scanner:
         self,
         shots: np.ndarray,
         present: np.ndarray,
-        frames: Mapping[str, np.ndarray],
+        make: FramesOf,
         peaks: Sequence[np.ndarray] = (),
     ) -> None:
         """Take shots: measure them in every setting, encode some, look at them."""
-        table = self._job.table
+        table, frames = self._job.table, make()
         pixels = self._pixels(shots, frames)
         at = np.searchsorted(self._rows, shots)
         self.seen[at] = True

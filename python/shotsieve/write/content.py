@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -113,7 +114,9 @@ class FrameForm:
             return np.ones(modules, bool)
         return self.written.reshape(modules, -1).any(axis=1)
 
-    def apply(self, frames: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def apply(
+        self, frames: Mapping[str, np.ndarray], modules: Sequence[int] | None = None
+    ) -> dict[str, np.ndarray]:
         """Return calibrated frames in this form, made frame by frame in threads.
 
         Parameters
@@ -122,6 +125,9 @@ class FrameForm:
             ``data`` float32 (corrected content: of `values`), NaN where a pixel is masked, ``mask`` uint32
             and ``gain`` uint8, frames C-contiguous and overwritten where the form asks for it; others are
             passed on.
+        modules : sequence of int, optional
+            Places of the modules that are written; of the others nothing is made, and what is returned for
+            them is not defined.
 
         Returns
         -------
@@ -129,7 +135,8 @@ class FrameForm:
             ``data`` of `dtype`.
         """
         values, mask = frames["data"], frames["mask"]
-        at = list(np.ndindex(*values.shape[:2]))
+        shots, every = values.shape[:2]
+        at = list(itertools.product(range(shots), range(every) if modules is None else modules))
         if self.written is not None:
             hidden = ~self.written.reshape(values.shape[1:])
             self._each(at, lambda index: _hide(hidden[index[1]], frames, index))

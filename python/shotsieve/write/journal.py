@@ -36,6 +36,8 @@ class Entry:
     out_of_range : int
         Written pixels whose value did not fit.
     notes : list of str
+    met : list of str
+        What was first noted of the source while the part was read or written.
     """
 
     rows: dict[str, np.ndarray] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class Entry:
     bytes_read: int = 0
     out_of_range: int = 0
     notes: list[str] = field(default_factory=list)
+    met: list[str] = field(default_factory=list)
 
 
 class Journal:

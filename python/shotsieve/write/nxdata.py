@@ -49,6 +49,7 @@ class NxFile:
         self, path: Path, form: str, version: int, what: str, settings: Mapping[str, object]
     ) -> None:
         self._stack = ExitStack()
+        self._growing: dict[tuple[str, str], h5py.Dataset] = {}
         self._out = self._stack.enter_context(created(path, form, version, what))
         file = self._out.file
         file.attrs["default"] = "entry"
@@ -102,11 +103,17 @@ class NxFile:
     def extend(self, group: h5py.Group, values: Mapping[str, np.ndarray]) -> None:
         """Add rows to all growing datasets of a group."""
         for name, rows in values.items():
-            dataset = group[name]
+            dataset = self._dataset(group, name)
             start = len(dataset)
             dataset.resize(start + len(rows), axis=0)
             dataset[start:] = rows
         self._out.check()
+
+    def _dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
+        """Return a growing dataset, which is looked up once: with each block is too often."""
+        if (group.name, name) not in self._growing:
+            self._growing[group.name, name] = group[name]
+        return self._growing[group.name, name]
 
     def check(self) -> None:
         """Raise what the disk refused so far, for those who fill for long."""
