@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 PASS_BYTES = 1 << 26
 """Raw bytes of shots that are calibrated to pixels at once; bounds the memory of the pass."""
 
+DEVICE_PASS_BYTES = 4 * PASS_BYTES
+"""The same on a GPU, where what the host does for each pass takes longer than its kernels."""
+
 
 def shots_together(job: Job) -> int:
     """Return how many shots are handed over together: those of a train where files hold whole trains."""
@@ -69,7 +72,8 @@ class PixelPass:
         self.planes = detector.plane_count
         self.shot_bytes = 2 * self.modules * self.planes * self.n_pixels
         # No fewer than there are threads: the peak finder works shot by shot.
-        wanted = max(PASS_BYTES // self.shot_bytes, backend.threads)
+        at_once = DEVICE_PASS_BYTES if backend.name == "cuda" else PASS_BYTES
+        wanted = max(at_once // self.shot_bytes, backend.threads)
         self.shots = max(shots_together(job), min(block_shots, wanted))
         frames = self.shots * self.modules
         self._frames = device.empty_pinned((frames,), "i4")

@@ -20,6 +20,7 @@ KEYS = {"trainId": "u8", "pulseId": "u8", "cellId": "i4"}
 """What every row says of its shot."""
 
 ROWS_OF_CHUNK = 64
+ROWS_WRITTEN = 512  # at least; more of the curves than that are not in memory
 ROWS_AT_ONCE = 4096
 
 
@@ -49,8 +50,9 @@ class NxFile:
         self, path: Path, form: str, version: int, what: str, settings: Mapping[str, object]
     ) -> None:
         self._stack = ExitStack()
-        self._growing: dict[tuple[str, str], h5py.Dataset] = {}
+        self._growing: dict[str, _Growing] = {}
         self._out = self._stack.enter_context(created(path, form, version, what))
+        self._stack.push(self._write_rest)
         file = self._out.file
         file.attrs["default"] = "entry"
         self.entry = file.create_group("entry", track_order=True)
@@ -101,19 +103,18 @@ class NxFile:
             self.grow(group, name, 0, dtype, "", f"{name} of each row")
 
     def extend(self, group: h5py.Group, values: Mapping[str, np.ndarray]) -> None:
-        """Add rows to all growing datasets of a group."""
-        for name, rows in values.items():
-            dataset = self._dataset(group, name)
-            start = len(dataset)
-            dataset.resize(start + len(rows), axis=0)
-            dataset[start:] = rows
+        """Add rows to all growing datasets of a group; many are written at a time, the last at the end."""
+        name = group.name
+        if name not in self._growing:
+            self._growing[name] = _Growing({key: group[key] for key in values})
+        self._growing[name].add(values)
         self._out.check()
 
-    def _dataset(self, group: h5py.Group, name: str) -> h5py.Dataset:
-        """Return a growing dataset, which is looked up once: with each block is too often."""
-        if (group.name, name) not in self._growing:
-            self._growing[group.name, name] = group[name]
-        return self._growing[group.name, name]
+    def _write_rest(self, exc_type: object, *_: object) -> None:
+        if exc_type is None:
+            with self.writing():
+                for growing in self._growing.values():
+                    growing.write(1)
 
     def check(self) -> None:
         """Raise what the disk refused so far, for those who fill for long."""
@@ -139,3 +140,35 @@ class NxFile:
     def _describe(dataset: h5py.Dataset, unit: str, meaning: str) -> None:
         dataset.attrs["units"] = unit
         dataset.attrs["long_name"] = meaning
+
+
+class _Growing:
+    """Rows on their way to the datasets of a group, so that HDF5 is asked for many at a time.
+
+    Written are multiples of `ROWS_WRITTEN`, so that the bytes of a file do not depend on how rows came.
+    """
+
+    def __init__(self, datasets: Mapping[str, h5py.Dataset]) -> None:
+        self._datasets = datasets
+        self._waiting: dict[str, list[np.ndarray]] = {name: [] for name in datasets}
+        self._rows = 0
+
+    def add(self, values: Mapping[str, np.ndarray]) -> None:
+        """Take rows, of which copies are made."""
+        for name, rows in values.items():
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._waiting[name].append(np.array(rows, self._datasets[name].dtype))
+        self._rows += len(rows)
+        self.write(ROWS_WRITTEN)
+
+    def write(self, unit: int) -> None:
+        """Write as many rows as there are, a multiple of `unit`."""
+        count = self._rows - self._rows % unit
+        if not count:
+            return
+        for name, dataset in self._datasets.items():
+            rows, start = np.concatenate(self._waiting[name]), len(dataset)
+            dataset.resize(start + count, axis=0)
+            dataset[start:] = rows[:count]
+            self._waiting[name] = [rows[count:].copy()]
+        self._rows -= count
