@@ -272,3 +272,23 @@ def test_writer_refuses_what_the_reader_would(agipd, facility_arrays, tmp_path):
         write_facility(tmp_path, agipd, {"P": {"Offset": np.zeros((4, 8, 2, 3))}}, {"P": 0}, {})
     with pytest.raises(BadInput, match="has no module number"):
         write_facility(tmp_path, agipd, {"Q": {}}, {"P": 0}, {})
+
+
+@pytest.mark.parametrize("chunks", [True, None])
+def test_values_that_were_never_written_are_not_zeros(agipd, facility_arrays, tmp_path, chunks):
+    folder = store(tmp_path, agipd, facility_arrays(agipd, 5), cells=5)
+    [path] = [path for path in folder.rglob("*.h5") if "Offset" in h5py.File(path)["PDU_M001"]]
+    with h5py.File(path, "r+") as file:
+        name = "PDU_M001/Offset/0/data"
+        old = file[name]
+        values, dims = old[()], dict(old.attrs)
+        del file[name]
+        chunks = chunks and tuple(max(1, length // 2) for length in values.shape)
+        new = file.create_dataset(name, values.shape, values.dtype, chunks=chunks)
+        new.attrs.update(dims)
+        if chunks:
+            new[: values.shape[0] // 2] = values[: values.shape[0] // 2]
+    with pytest.raises(
+        UnreadableData, match=r"Offset/0/data cannot be read \(parts of it were never written"
+    ):
+        Constants.open(folder, agipd).load("offset", 1, [0])

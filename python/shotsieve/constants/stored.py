@@ -60,6 +60,7 @@ class StoredConstant:
         try:
             with h5py.File(self.path, "r") as file:
                 dataset = file[self.dataset]
+                _refuse_unwritten(dataset)
                 shape = list(self.shape)
                 shape[cell_axis] = len(wanted)
                 out = np.empty([shape[axis] for axis in order], dtype or dataset.dtype)
@@ -76,6 +77,17 @@ class StoredConstant:
         out = out if "plane" in self.axes else out[np.newaxis]
         out = out if "ss" in self.axes else out[:, :, np.newaxis]
         return out if np.array_equal(back, np.arange(len(wanted))) else np.take(out, back, axis=1)
+
+
+def _refuse_unwritten(dataset: h5py.Dataset) -> None:
+    """HDF5 would hand out its fill value where nothing was written, and zeros are no constants."""
+    if dataset.chunks:
+        chunks = [-(-length // chunk) for length, chunk in zip(dataset.shape, dataset.chunks, strict=True)]
+        complete = dataset.id.get_num_chunks() == int(np.prod(chunks, dtype=np.int64))
+    else:
+        complete = dataset.id.get_storage_size() > 0 or not dataset.size
+    if not complete:
+        raise OSError("parts of it were never written")
 
 
 def _slabs(dataset: h5py.Dataset, cell_axis: int, wanted: np.ndarray) -> Iterator[tuple]:
