@@ -10,30 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import detectors
-from .calibrate import COUNTS, STAGE_BITS, CalibrateParams, list_frames, queue_calibration
-from .calibrated_frames import IMAGES, OUTPUTS, CalibratedFrames
+from .calibrate import CalibrateParams
+from .calibrated_frames import OUTPUTS, CalibratedFrames
 from .constants.conditions import check_told
 from .constants.container import Constants
 from .constants.examine import told_crossed
 from .constants.steps import Steps
-from .device import upload
 from .errors import BadInput, nearest
 from .folded_cache import tables_of
-from .frame_masks import make_masks, sparse_masks
-from .linearise import Lineariser
+from .frame_queue import FrameQueue
 from .measure.arrays import cells_on_host, check_raw, chosen_backend
-from .measure.lit import just_above, lit_measures, photons_per_unit
+from .measure.lit import just_above, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
 from .nine_bits import refuse_nine_bits
-from .shift_finder import make_finder, mode_of
+from .shift_finder import mode_of
 from .units import parse_quantity
 
 if TYPE_CHECKING:
     from .backend import Backend
     from .constants.masks import StaticMask
-
-BATCH_BYTES = 64_000_000
-"""Raw bytes that are calibrated at once, where they have to be copied to a device."""
 
 WHO = "calibrate_frames"
 
@@ -157,20 +152,17 @@ class Calibrator:
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
         self.params = replace(params, candidate_threshold=self._high)
-        self._mode = mode_of(steps, self.detector, gain_mode, constants, self.tables, self.modules)
-        if self._mode is not None and self._mode.cells:
+        mode = mode_of(steps, self.detector, gain_mode, constants, self.tables, self.modules)
+        if mode is not None and mode.cells:
             raise BadInput(
                 f"{WHO}: cell_common_mode needs whole rows of cells of a train, and frames do not say "
                 "of which train they are: use shotsieve.Engine, or leave it out"
             )
         self.backend = chosen_backend(backend)
         self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.frame_shape)
-        device = self.backend.device
-        table = self.tables.table
-        if len(table) == 0:
-            table = np.zeros((1, *table.shape[1:]), table.dtype)  # a row that no frame has
-        self._lineariser = Lineariser(self.backend, self.tables.linear)
-        self._table = upload(device, table)
+        self._frames = FrameQueue(
+            self.backend, self.detector, self.tables, self.params, mode, self.frame_shape
+        )
 
     def _lit(self, given: str | float, energy: float | None, constants: Constants, gain_mode: str) -> float:
         """Return the threshold in the unit; NaN, where it is not known, is refused once it is needed."""
@@ -223,7 +215,11 @@ class Calibrator:
             shapes.append((len(cell_ids), *self.frame_shape[1:]))
         on_device = check_raw(raw, shapes, "cell_ids", self.backend, WHO)
         rows = self.tables.rows(cell_ids.astype("i4"))
-        return self._on_device(raw, rows, outputs, stream) if on_device else self._on_host(raw, rows, outputs)
+        if on_device:
+            return self._frames.on_device(raw, rows, outputs, stream)
+        raw = np.ascontiguousarray(raw).reshape(shapes[0])
+        refuse_nine_bits(raw, self.params.zero_adc, WHO, "Give steps=Steps(wrap256=False)")
+        return self._frames.on_host(raw, rows, outputs)
 
     def _checked(self, outputs: Sequence[str]) -> tuple[str, ...]:
         outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
@@ -241,119 +237,6 @@ class Calibrator:
         if "lit_pixels_high" in outputs and np.isnan(self._high):
             raise BadInput(f"{WHO}: lit_pixels_high is asked for: give high_threshold in {self.unit}")
         return outputs
-
-    def _on_host(self, raw: np.ndarray, rows: np.ndarray, outputs: tuple[str, ...]) -> CalibratedFrames:
-        """Calibrate words in host memory, batch by batch where the device has a memory of its own."""
-        n, device = len(rows), self.backend.device
-        pixels = (len(self.modules), self.detector.pixels)
-        found = self._images(n, outputs, np.empty)
-        counts = np.empty((n * pixels[0], COUNTS), "i8")
-        raw = np.ascontiguousarray(raw).reshape(n, *self.frame_shape)
-        refuse_nine_bits(raw, self.params.zero_adc, WHO, "Give steps=Steps(wrap256=False)")
-        shot_bytes = 2 * int(np.prod(self.frame_shape))
-        batch = n if self.backend.name == "cpu" else max(1, BATCH_BYTES // shot_bytes)
-        stream = device.stream()
-        for first in range(0, n, max(batch, 1)):
-            part = slice(first, min(first + batch, n))
-            counted = counts[part.start * pixels[0] : part.stop * pixels[0]]
-            pinned = {name: array[part] for name, array in found.items()}
-            if self.backend.name == "cpu":
-                self._queue(raw[part], rows[part], pinned, counted, stream)
-                continue
-            twins = {name: device.twin(array) for name, array in pinned.items()}
-            words, numbers = device.twin(raw[part]), device.twin(counted)
-            device.to_device(words, raw[part], stream)
-            used = self._queue(words, rows[part], twins, numbers, stream)
-            for name, array in pinned.items():
-                device.to_host(array, twins[name], stream)
-            device.to_host(counted, numbers, stream)
-            device.wait(device.record(stream))
-            del used
-        return self._answer(rows, outputs, found, counts)
-
-    def _on_device(
-        self, raw: Any, rows: np.ndarray, outputs: tuple[str, ...], stream: Any
-    ) -> CalibratedFrames:
-        """Calibrate words that are on the device; images stay there, and masks, made here, follow."""
-        device, n = self.backend.device, len(rows)
-        given = raw.__cuda_array_interface__.get("stream") if stream is None else stream
-        stream = device.given_stream(given)
-        found = self._images(n, outputs, device.empty)
-        counts = device.empty_pinned((n * len(self.modules), COUNTS), "i8")
-        numbers = device.twin(counts)
-        used = self._queue(device.own(raw), rows, found, numbers, stream)
-        device.to_host(counts, numbers, stream)
-        if {"mask", "sparse_mask"} & set(outputs):
-            found["on_host"] = np.empty(found["stage"].shape, "u1")
-            device.to_host(found["on_host"], found["stage"], stream)
-        device.wait(device.record(stream))
-        del used
-        answer = self._answer(rows, outputs, found, np.array(counts))
-        if (made := answer.mask) is None:
-            return answer
-        device.to_device(mask := device.twin(made), made, stream)
-        device.wait(device.record(stream))
-        return replace(answer, mask=mask)
-
-    def _images(self, n: int, outputs: tuple[str, ...], empty: Any) -> dict[str, Any]:
-        """Make room for pixels and stages, where an image is asked for: the kernel writes both or none."""
-        if not set(outputs) & set(IMAGES):
-            return {}
-        shape = (n, len(self.modules), self.detector.pixels)
-        return {"pixels": empty(shape, "f4"), "stage": empty(shape, "u1")}
-
-    def _queue(
-        self, raw: Any, rows: np.ndarray, images: dict[str, Any], counts: Any, stream: Any
-    ) -> list[Any]:
-        """Queue the calibration of some shots; return what must live until it is done."""
-        n, modules = rows.shape
-        if n == 0:
-            return []
-        device, flat = self.backend.device, (n * modules, self.detector.pixels)
-        pinned, lists = [], []
-        for values in list_frames(np.ones_like(rows, bool), rows):
-            pinned.append(device.empty_pinned(values.shape, values.dtype))
-            pinned[-1][:] = values
-            lists.append(device.twin(pinned[-1]))
-            device.to_device(lists[-1], pinned[-1], stream)
-        raw = raw.reshape(flat[0], self.detector.plane_count, flat[1])
-        words = self._lineariser.buffer(raw.shape)
-        inputs = (self._lineariser.queue(raw, *lists, words, stream), *lists, self._table)
-        finder = shifts = None
-        if self._mode is not None:
-            finder = make_finder(self.backend, self._mode, flat[1], flat[0])
-            shots = (np.ones_like(rows, bool), rows, None, None)  # trains and cells: not looked at
-            shifts = finder.queue(*inputs, *shots, stream)
-        queue_calibration(
-            self.backend,
-            *inputs,
-            counts,
-            self.params,
-            **{name: array.reshape(*flat) for name, array in images.items()},
-            shifts=shifts,
-            stream=stream,
-        )
-        return [*pinned, *lists, words, finder]
-
-    def _answer(
-        self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray
-    ) -> CalibratedFrames:
-        known, told, stage = rows >= 0, {}, found.get("on_host", found.get("stage"))
-        shape = (*rows.shape, *self.detector.frame_shape)
-        if "data" in outputs:
-            told["data"] = found["pixels"].reshape(*shape)
-        if "mask" in outputs:
-            told["mask"] = make_masks(stage, rows, self.tables).reshape(shape)
-        if "sparse_mask" in outputs:
-            usual = max(self.params.fixed_stage, 0)
-            told["sparse_mask"] = sparse_masks(stage, rows, self.tables, usual)
-        if "gain" in outputs:
-            told["gain"] = found["stage"].reshape(*shape) & np.uint8(STAGE_BITS)
-        numbers = lit_measures(counts.reshape(*rows.shape, COUNTS), bool(self.params.to_photon), True)
-        for name in set(outputs) & numbers.keys():
-            nothing = np.nan if name == "intensity" else -1
-            told[name] = np.where(known, numbers[name], nothing)
-        return CalibratedFrames(**told, known=known)
 
 
 def calibrate_frames(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shotsieve
-from shotsieve import Calibrator, calibrate_frames
+from shotsieve import Calibrator, calibrate_frames, frame_queue
 from shotsieve import backend as backends
-from shotsieve import calibrator as module
 from shotsieve.bench.cases import KINDS, make_case
 from shotsieve.constants import Constants
 from shotsieve.constants.bad_pixels import BadPixels
@@ -54,7 +53,7 @@ def frames(simulated, make_recipe, read_module, tmp_path_factory):
 
 @pytest.mark.parametrize("together", [1, 100])
 def test_everything_is_what_a_reduction_writes(frames, backend_name, monkeypatch, together):
-    monkeypatch.setattr(module, "BATCH_BYTES", together * frames.raw[0].nbytes)
+    monkeypatch.setattr(frame_queue, "BATCH_BYTES", together * frames.raw[0].nbytes)
     found = frames.calibrator(backend_name)(frames.raw, frames.cells, ALL)
     for name, expected in frames.images.items():
         assert np.array_equal(getattr(found, name), expected, equal_nan=True), name

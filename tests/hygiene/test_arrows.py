@@ -154,6 +154,7 @@ LAYERS = [
         "nine_bits",
         "calibrate",
         "frame_masks",
+        "frame_queue",
         "bank_mode",
         "baseline",
         "calibrated_frames",
