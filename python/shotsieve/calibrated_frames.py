@@ -31,9 +31,9 @@ class CalibratedFrames:
     sparse_mask : SparseMasks
         The same masks as a static one per module and cell, and a list of what changed; n * M frames.
     lit_pixels, lit_pixels_high, unmasked_pixels, intensity, photons : ndarray (n, M)
-        int64; intensity is float64 in the unit of `data`. Of frames without constants -1, and NaN.
+        int64; intensity is float64 in the unit of `data`. Of frames that are not `known` -1, and NaN.
     known : ndarray of bool, shape (n, M)
-        Frames that have constants; the others are NaN throughout, and flagged NO_DARK_DATA.
+        Frames that have constants and are present; the others are NaN throughout, and flagged NO_DARK_DATA.
     """
 
     data: Any = None

@@ -19,7 +19,7 @@ from .constants.steps import Steps
 from .errors import BadInput, nearest
 from .folded_cache import tables_of
 from .frame_queue import FrameQueue
-from .measure.arrays import cells_on_host, check_raw, chosen_backend
+from .measure.arrays import check_present, check_raw, chosen_backend, told_on_host
 from .measure.lit import just_above, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
 from .nine_bits import refuse_nine_bits
@@ -178,7 +178,12 @@ class Calibrator:
         return threshold_in_unit(quantity, self.unit, energy, sigma, option="lit_threshold")
 
     def __call__(
-        self, raw: Any, cell_ids: Any, outputs: Sequence[str] = ("data",), stream: Any = None
+        self,
+        raw: Any,
+        cell_ids: Any,
+        outputs: Sequence[str] = ("data",),
+        stream: Any = None,
+        present: Any = None,
     ) -> CalibratedFrames:
         """Calibrate some shots.
 
@@ -192,6 +197,10 @@ class Calibrator:
             Some of `OUTPUTS`. Only what is asked for is made.
         stream : stream, int or None
             For words on a GPU: where to queue; None takes what the array names, else the current one.
+        present : array of bool, shape (n, M), or None
+            Where False a module has no frame of that shot, and `raw` may hold anything there: nothing is
+            looked at, and the frame comes out as one without constants. Without M where there is one module.
+            In host memory, or on the GPU of the backend. None: all are there.
 
         Returns
         -------
@@ -204,7 +213,7 @@ class Calibrator:
             words in host memory have nine bits and the steps have `wrap256`.
         """
         outputs = self._checked(outputs)
-        cell_ids = cells_on_host(cell_ids, self.backend, WHO, stream)
+        cell_ids = told_on_host(cell_ids, self.backend, f"{WHO}: cell_ids", stream)
         if cell_ids.ndim != 1:
             raise BadInput(
                 f"{WHO}: cell_ids has shape {cell_ids.shape}; expected (n,), one number for every shot: "
@@ -215,10 +224,14 @@ class Calibrator:
             shapes.append((len(cell_ids), *self.frame_shape[1:]))
         on_device = check_raw(raw, shapes, "cell_ids", self.backend, WHO)
         rows = self.tables.rows(cell_ids.astype("i4"))
+        if present is not None:
+            present = told_on_host(present, self.backend, f"{WHO}: present", stream)
+            present = check_present(present, rows.shape, WHO)
+            rows = np.where(present, rows, np.int32(-1))
         if on_device:
             return self._frames.on_device(raw, rows, outputs, stream)
         raw = np.ascontiguousarray(raw).reshape(shapes[0])
-        refuse_nine_bits(raw, self.params.zero_adc, WHO, "Give steps=Steps(wrap256=False)")
+        refuse_nine_bits(raw, self.params.zero_adc, WHO, "Give steps=Steps(wrap256=False)", present)
         return self._frames.on_host(raw, rows, outputs)
 
     def _checked(self, outputs: Sequence[str]) -> tuple[str, ...]:
@@ -245,13 +258,14 @@ def calibrate_frames(
     constants: Constants | str | os.PathLike[str],
     modules: Sequence[int] | None = None,
     outputs: Sequence[str] = ("data",),
+    present: Any = None,
     **options: Any,
 ) -> CalibratedFrames:
     """Calibrate frames once. For many calls make a `Calibrator`, which folds the constants only once.
 
     Parameters
     ----------
-    raw, cell_ids, outputs
+    raw, cell_ids, outputs, present
         As `Calibrator.__call__` takes them.
     constants, modules, **options
         As `Calibrator` takes them.
@@ -272,6 +286,6 @@ def calibrate_frames(
     # A threshold in sigma is of all cells, whichever come.
     in_sigma = any("sigma" in str(options.get(name, "")) for name in ("lit_threshold", "high_threshold"))
     options["backend"] = backend = chosen_backend(options.get("backend", "auto"))
-    cell_ids = cells_on_host(cell_ids, backend, WHO)
+    cell_ids = told_on_host(cell_ids, backend, f"{WHO}: cell_ids")
     cells = None if in_sigma else np.unique(np.asarray(cell_ids, "i4"))
-    return Calibrator(constants, modules, cells, **options)(raw, cell_ids, outputs)
+    return Calibrator(constants, modules, cells, **options)(raw, cell_ids, outputs, present=present)

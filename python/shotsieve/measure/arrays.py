@@ -179,16 +179,16 @@ def on_host(array: Any, what: str) -> Any:
     return cupy.asnumpy(cupy.asarray(array) if there else cupy.from_dlpack(array))
 
 
-def cells_on_host(cell_ids: Any, backend: Backend, who: str, stream: Any = None) -> np.ndarray:
-    """Return memory cells, which a table is searched for on the host, copied there from a GPU.
+def told_on_host(values: Any, backend: Backend, what: str, stream: Any = None) -> np.ndarray:
+    """Return what is told of frames, such as memory cells, in host memory: copied there from a GPU.
 
     Parameters
     ----------
-    cell_ids : array-like of int
+    values : array-like
         In host memory, or on the backend's GPU.
     backend : Backend
-    who : str
-        Begins the error's text.
+    what : str
+        What it is: begins the error's text.
     stream : stream, int or None
         On which they are; None takes what the array names, else the current one.
 
@@ -204,19 +204,52 @@ def cells_on_host(cell_ids: Any, backend: Backend, who: str, stream: Any = None)
     Examples
     --------
     >>> from shotsieve import backend
-    >>> cells_on_host([0, 1], backend.get("cpu"), "f").tolist()
+    >>> told_on_host([0, 1], backend.get("cpu"), "f: cell_ids").tolist()
     [0, 1]
     """
-    if backend.name == "cpu" or not hasattr(cell_ids, "__cuda_array_interface__"):
-        return np.asarray(on_host(cell_ids, f"{who}: cell_ids"))
+    if backend.name == "cpu" or not hasattr(values, "__cuda_array_interface__"):
+        return np.asarray(on_host(values, what))
     device = backend.device
-    named = cell_ids.__cuda_array_interface__.get("stream")
+    named = values.__cuda_array_interface__.get("stream")
     stream = device.given_stream(named if stream is None else stream)
-    shape, dtype = shape_and_dtype(cell_ids)
+    shape, dtype = shape_and_dtype(values)
     found = np.empty(shape, dtype)
-    device.to_host(found, device.own(cell_ids), stream)
+    device.to_host(found, device.own(values), stream)
     device.wait(device.record(stream))
     return found
+
+
+def check_present(present: np.ndarray, shape: tuple[int, int], who: str) -> np.ndarray:
+    """Return which frames are there, or refuse what does not say it of every one.
+
+    Parameters
+    ----------
+    present : ndarray
+    shape : (int, int)
+        (n, M); with one module its axis may be left out.
+    who : str
+        Begins the error's text.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, M)
+
+    Raises
+    ------
+    BadInput
+
+    Examples
+    --------
+    >>> check_present(np.array([True, False]), (2, 1), "f").tolist()
+    [[True], [False]]
+    """
+    fits = present.shape == shape or (shape[1] == 1 and present.shape == shape[:1])
+    if present.dtype != bool or not fits:
+        raise BadInput(
+            f"{who}: present has shape {present.shape} and dtype {present.dtype}; expected {shape} and bool: "
+            "shots and modules, True where a frame was recorded"
+        )
+    return present.reshape(shape)
 
 
 def is_frame(shape: tuple[int, ...], slab: tuple[int, int]) -> bool:
