@@ -19,7 +19,7 @@ from .constants.steps import Steps
 from .errors import BadInput, nearest
 from .folded_cache import tables_of
 from .frame_queue import FrameQueue
-from .measure.arrays import check_present, check_raw, chosen_backend, told_on_host
+from .measure.arrays import check_present, check_raw, chosen_backend, told_on_host, whole_cells
 from .measure.lit import just_above, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
 from .nine_bits import refuse_nine_bits
@@ -129,7 +129,7 @@ class Calibrator:
         told = {"gain_mode": mode, "parallel_gain": parallel_gain, "photon_energy_kev": photon_energy_kev}
         self.notes += check_told(constants, told, force)
         self.unit = steps.unit(unit)
-        cells = np.unique(np.asarray(constants.cell_ids if cells is None else cells, "i4"))
+        cells = np.unique(whole_cells(constants.cell_ids if cells is None else cells, f"{WHO}: cells"))
         self.tables = tables_of(
             constants,
             self.detector,
@@ -192,7 +192,8 @@ class Calibrator:
         raw : array of uint16, shape (n, M, planes, ss, fs)
             Without M where there is one module. In host memory, or C-contiguous on the GPU of the backend.
         cell_ids : array of int, shape (n,)
-            Memory cell of every shot. In host memory, or on the GPU of the backend, from where it is copied.
+            Memory cell of every shot, of any integer dtype. In host memory, or on the GPU of the backend,
+            from where it is copied.
         outputs : sequence of str
             Some of `OUTPUTS`. Only what is asked for is made.
         stream : stream, int or None
@@ -209,8 +210,9 @@ class Calibrator:
         Raises
         ------
         BadInput
-            If shapes or dtypes are wrong, an output is unknown, or its threshold or energy is missing; if
-            words in host memory have nine bits and the steps have `wrap256`.
+            If shapes or dtypes are wrong, cells are no whole numbers of 32 bits, an output is unknown, or its
+            threshold or energy is missing; if words in host memory have nine bits and the steps have
+            `wrap256`.
         """
         outputs = self._checked(outputs)
         cell_ids = told_on_host(cell_ids, self.backend, f"{WHO}: cell_ids", stream)
@@ -223,7 +225,7 @@ class Calibrator:
         if len(self.modules) == 1:
             shapes.append((len(cell_ids), *self.frame_shape[1:]))
         on_device = check_raw(raw, shapes, "cell_ids", self.backend, WHO)
-        rows = self.tables.rows(cell_ids.astype("i4"))
+        rows = self.tables.rows(whole_cells(cell_ids, f"{WHO}: cell_ids"))
         if present is not None:
             present = told_on_host(present, self.backend, f"{WHO}: present", stream)
             present = check_present(present, rows.shape, WHO)
@@ -287,5 +289,5 @@ def calibrate_frames(
     in_sigma = any("sigma" in str(options.get(name, "")) for name in ("lit_threshold", "high_threshold"))
     options["backend"] = backend = chosen_backend(options.get("backend", "auto"))
     cell_ids = told_on_host(cell_ids, backend, f"{WHO}: cell_ids")
-    cells = None if in_sigma else np.unique(np.asarray(cell_ids, "i4"))
+    cells = None if in_sigma else np.unique(whole_cells(cell_ids, f"{WHO}: cell_ids"))
     return Calibrator(constants, modules, cells, **options)(raw, cell_ids, outputs, present=present)

@@ -235,6 +235,38 @@ def test_bad_input(frames, change, words):
 
 
 @pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ([0, 2**32], "0 to 4294967296; expected -2147483648 to 2147483647"),
+        (np.array([0, 2**63], "u8"), "0 to 9223372036854775808; expected"),
+        ([-(2**31) - 1, 0], "-2147483649 to 0; expected"),
+        ([0, 1.5], r"has dtype float64; expected integers, .*got .*1\.5"),
+        (np.array([0.0, 1.0], "f4"), "has dtype float32; expected integers"),
+        ([False, True], "has dtype bool; expected integers"),
+        (["0", "1"], "has dtype <U1; expected integers"),
+        ([0, 2**70], "has dtype object; expected integers"),
+    ],
+)
+def test_cells_that_would_be_others(frames, backend_name, cells, words):
+    """As an engine refuses them; both where they come and where they are announced."""
+    raw, calibrate = frames.raw[:2], frames.calibrator(backend_name)
+    with pytest.raises(BadInput, match=f"calibrate_frames: cell_ids:? {words}"):
+        calibrate(raw, cells)
+    with pytest.raises(BadInput, match=f"calibrate_frames: cell_ids:? {words}"):
+        calibrate_frames(raw, cells, frames.constants, MODULES, backend=backend_name)
+    with pytest.raises(BadInput, match=f"calibrate_frames: cells:? {words}"):
+        frames.calibrator(backend_name, cells=cells)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", ">u4", "i8", "u8"])
+def test_cells_of_any_integer_dtype(frames, dtype):
+    found = frames.calibrator()(frames.raw[:2], frames.cells[:2].astype(dtype))
+    np.testing.assert_array_equal(found.data, frames.images["data"][:2])
+    edge = np.array([-(2**31), 2**31 - 1])  # numbers that no cell has: unknown
+    assert not frames.calibrator()(frames.raw[:2], edge).known.any()
+
+
+@pytest.mark.parametrize(
     ("known", "options", "words"),
     [
         ({"gain_mode": "fixed_medium"}, {}, "gain_mode: given is 'adaptive', .* taken with 'fixed_medium'"),

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput
-from ..measure.arrays import check_raw
+from ..measure.arrays import CELL_IDS, check_raw
 from .stream import Block
 
 if TYPE_CHECKING:
     from .stream import StreamRunner
 
-_KEYS = {"train_id": (0, 2**64), "pulse_id": (0, 2**64), "cell_id": (-(2**31), 2**31)}
+_KEYS = {"train_id": (0, 2**64), "pulse_id": (0, 2**64), "cell_id": CELL_IDS}
 """What is a key of shots, and from where to where its numbers go."""
 
 

@@ -18,6 +18,9 @@ DLPACK_CUDA = 2
 LARGEST_EXACT = 2**24
 """Whole numbers up to here are float32 numbers."""
 
+CELL_IDS = (-(2**31), 2**31)
+"""From where to where numbers of memory cells go; those that no constants have are unknown."""
+
 
 def chosen_backend(backend: str | Backend) -> Backend:
     """Return a backend by name, or the one that was given."""
@@ -217,6 +220,42 @@ def told_on_host(values: Any, backend: Backend, what: str, stream: Any = None) -
     device.to_host(found, device.own(values), stream)
     device.wait(device.record(stream))
     return found
+
+
+def whole_cells(cells: Any, what: str) -> np.ndarray:
+    """Return memory cells as int32, or refuse what would be other cells then.
+
+    Parameters
+    ----------
+    cells : array-like of an integer dtype
+        In host memory.
+    what : str
+        Begins the error's text.
+
+    Returns
+    -------
+    ndarray of int32
+
+    Raises
+    ------
+    BadInput
+        If they are no whole numbers (nor truth values, which would be cells 0 and 1), or out of range.
+
+    Examples
+    --------
+    >>> whole_cells([0, 15], "f: cell_ids").tolist()
+    [0, 15]
+    """
+    given = np.asarray(cells)
+    least, most = CELL_IDS
+    if given.size and given.dtype.kind not in "ui":
+        raise BadInput(
+            f"{what} has dtype {given.dtype}; expected integers, the numbers of memory cells; got "
+            f"{cells!r:.80}"
+        )
+    if given.size and not least <= int(given.min()) <= int(given.max()) < most:
+        raise BadInput(f"{what}: {given.min()} to {given.max()}; expected {least} to {most - 1}")
+    return given.astype("i4")
 
 
 def check_present(present: np.ndarray, shape: tuple[int, int], who: str) -> np.ndarray:
