@@ -14,7 +14,7 @@ from .calibrate import CalibrateParams
 from .calibrated_frames import OUTPUTS, CalibratedFrames
 from .constants.conditions import check_told
 from .constants.container import Constants
-from .constants.examine import told_crossed
+from .constants.fold import required
 from .constants.steps import Steps
 from .errors import BadInput, nearest
 from .folded_cache import tables_of
@@ -23,6 +23,7 @@ from .measure.arrays import check_present, check_raw, chosen_backend, told_on_ho
 from .measure.lit import just_above, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
 from .nine_bits import refuse_nine_bits
+from .odd_constants import lacking_of, listed, told_odd, told_unknown
 from .shift_finder import mode_of
 from .units import parse_quantity
 
@@ -78,14 +79,16 @@ class Calibrator:
     unit : str
     notes : list of str
         Steps that were switched off, since the constants do not have what they need; conditions that disagree
-        and were forced; pixels whose thresholds are out of order.
+        and were forced; modules and cells without constants; pixels without a usable gain that no bit of the
+        mask tells, and such whose thresholds are out of order: what the accounts of a reduction say.
     frame_shape : (int, int, int, int)
         (modules, planes, ss, fs) of the raw words of a shot; (modules, planes, strips) in one dimension.
 
     Raises
     ------
     BadInput
-        If constants, their conditions, modules, units, steps or backend do not fit together.
+        If constants, their conditions, modules, units, steps or backend do not fit together; if none of the
+        modules has the constants that are needed.
 
     Examples
     --------
@@ -142,7 +145,7 @@ class Calibrator:
             masks,
             cache=constants_cache,
         )
-        self.notes += told_crossed(self.tables.crossed, steps.for_detector(self.detector))
+        self.notes += self._told_of_tables(constants, steps, gain_mode)
         to_photon = photons_per_unit(self.unit, photon_energy_kev)
         self._threshold = self._lit(lit_threshold, photon_energy_kev, constants, gain_mode)
         self._high = float("nan")
@@ -163,6 +166,20 @@ class Calibrator:
         self._frames = FrameQueue(
             self.backend, self.detector, self.tables, self.params, mode, self.frame_shape
         )
+
+    def _told_of_tables(self, constants: Constants, steps: Steps, gain_mode: str) -> list[str]:
+        """Say what is odd about the constants, and unknown; refuse those of other modules."""
+        needed = required(self.detector, steps, gain_mode)
+        if all(lacking_of(constants, ("offset", *needed), [module]) for module in self.modules):
+            lacking = ", ".join(lacking_of(constants, needed, self.modules))
+            raise BadInput(
+                f"{WHO}: none of modules {listed(self.modules)} has all the constants that are needed "
+                f"({lacking}): no frame would have a value. The constants are of modules "
+                f"{listed(constants.modules)}"
+            )
+        cells = self.tables.cell_ids.tolist()
+        unknown = told_unknown(constants, needed, self.tables.row_of, self.modules, cells)
+        return unknown + told_odd(self.tables, self.detector, gain_mode, steps)
 
     def _lit(self, given: str | float, energy: float | None, constants: Constants, gain_mode: str) -> float:
         """Return the threshold in the unit; NaN, where it is not known, is refused once it is needed."""

@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import shotsieve
 from shotsieve.constants import BadPixels, Constants, Steps
+from shotsieve.errors import BadInput
+from shotsieve.odd_constants import FLAGGED
 
 NAN_BIT = int(BadPixels.VALUE_IS_NAN)
 
@@ -19,24 +21,31 @@ def given(simulated):
 
 def reduce(given, places, change, **calibrate):
     """Reduce with constants of module 3 changed in memory cell 1, of pixels that are good in every stage."""
-    sim, constants, arrays = given
-    mine = {name: {m: array.copy() for m, array in of.items()} for name, of in arrays.items()}
-    good = np.argwhere((mine["bad_pixels"][3][:, 1] == 0).all(axis=0))
-    change({name: of[3][:, 1] for name, of in mine.items()}, good)
-    odd = Constants.from_arrays(constants.detector, mine, conditions=constants.conditions)
+    sim, (odd, good) = given[0], changed(given, change)
     recipe = {"calibrate": calibrate, "measure": {"lit": {"threshold": "0.7 photon"}}}
     recipe["write"] = {"content": "corrected"}
     result = shotsieve.reduce(sim.raw, recipe, places / "r0001", constants=odd, backend="cpu")
     return result, [note for note in result.accounts.notes if note.startswith("constants: ")], good
 
 
-def test_broken_gains_are_counted_and_flagged(given, places):
-    def change(arrays, good):
-        for number, value in enumerate((0.0, -5.0, np.nan, np.inf)):
-            arrays["adu_per_kev"][0][tuple(good[number])] = value
-        arrays["offset"][0][tuple(good[4])] = np.nan
+def broken(arrays, good):
+    """Break the gains of four good pixels, each in three stages, and an offset."""
+    for number, value in enumerate((0.0, -5.0, np.nan, np.inf)):
+        arrays["adu_per_kev"][0][tuple(good[number])] = value
+    arrays["offset"][0][tuple(good[4])] = np.nan
 
-    result, [note], good = reduce(given, places, change)
+
+def changed(given, change):
+    """Return constants of which those of module 3 are changed in memory cell 1, and its good pixels."""
+    _, constants, arrays = given
+    mine = {name: {m: array.copy() for m, array in of.items()} for name, of in arrays.items()}
+    good = np.argwhere((mine["bad_pixels"][3][:, 1] == 0).all(axis=0))
+    change({name: of[3][:, 1] for name, of in mine.items()}, good)
+    return Constants.from_arrays(constants.detector, mine, conditions=constants.conditions), good
+
+
+def test_broken_gains_are_counted_and_flagged(given, places):
+    result, [note], good = reduce(given, places, broken)
     # Each spoils three stages; the offset one.
     assert note.startswith("constants: 13 of ")
     assert "flagged VALUE_IS_NAN" in note
@@ -48,6 +57,48 @@ def test_broken_gains_are_counted_and_flagged(given, places):
     for ss, fs in good[:4]:
         assert (mask[:, ss, fs] & NAN_BIT).all()
         assert np.isnan(data[:, ss, fs]).all()
+
+
+def test_broken_gains_of_frames_in_memory(given, places, backend_name):
+    """The same words as of a reduction; of one gain mode only what its stage has."""
+    _, [note], _ = reduce(given, places, broken)
+    odd, good = changed(given, broken)
+    calibrate = shotsieve.Calibrator(odd, backend=backend_name)
+    assert calibrate.notes == [note]
+    found = calibrate(np.full((1, 2, 2, 512, 128), 5000, "u2"), [1], ("data", "mask"))
+    at = (0, 0, *good[:4].T)
+    assert (found.mask[at] == NAN_BIT).all()
+    assert np.isnan(found.data[at]).all()
+    one = shotsieve.Calibrator(odd, [3], gain_mode="fixed_low", force=True, backend=backend_name)
+    assert one.notes[-1].startswith("constants: 4 of 262,144 gains or offsets are zero")
+    assert shotsieve.Calibrator(odd, [4], backend=backend_name).notes == []
+    everywhere, _ = changed(given, lambda arrays, good: arrays["adu_per_kev"].fill(0))
+    [note] = shotsieve.Calibrator(everywhere, [3], [1], backend=backend_name).notes
+    assert "gains or offsets are zero" in note
+
+
+def test_modules_and_cells_without_constants_of_frames_in_memory(given, backend_name):
+    _, constants, arrays = given
+    note, told = f"no constants for {{}}: {FLAGGED}", {"backend": backend_name}
+    lacking = "offset, thresholds, relative_gain, mg_baseline, adu_per_kev"
+    some = shotsieve.Calibrator(constants, [3, 5], **told)
+    assert some.notes == [note.format(f"module 5 ({lacking})")]
+    for cells, which in (([1, 9, 351], "memory cell 9, 351"), ([351], "memory cell 351 of module 3")):
+        assert shotsieve.Calibrator(constants, [3], cells, **told).notes == [note.format(which)]
+    frames = np.zeros((1, 1, 2, 512, 128), "u2")
+    refused = r"none of modules 5 has all the constants that are needed \(offset, .*are of modules 3, 4"
+    with pytest.raises(BadInput, match=refused):
+        shotsieve.Calibrator(constants, [5], **told)
+    with pytest.raises(BadInput, match=refused):
+        shotsieve.calibrate_frames(frames, [0], constants, [5], **told)
+    # One that lacks a single constant cannot be calibrated either.
+    less = arrays | {"adu_per_kev": {4: arrays["adu_per_kev"][4]}}
+    partly = Constants.from_arrays(constants.detector, less, conditions=constants.conditions)
+    assert shotsieve.Calibrator(partly, **told).notes == [note.format("module 3 (adu_per_kev)")]
+    with pytest.raises(BadInput, match=r"needed \(adu_per_kev\): no frame would have a value"):
+        shotsieve.Calibrator(partly, [3], **told)
+    # A cell without constants is unknown, in a call by itself as in one with others.
+    assert not shotsieve.calibrate_frames(frames, [351], constants, [3], **told).known.any()
 
 
 def crossed(arrays, good):
@@ -82,11 +133,7 @@ def test_thresholds_out_of_order_are_told(given, places, gap):
 
 @pytest.mark.parametrize("gap", [True, False])
 def test_thresholds_out_of_order_of_frames_in_memory(given, gap):
-    _, constants, arrays = given
-    mine = {name: {m: array.copy() for m, array in of.items()} for name, of in arrays.items()}
-    good = np.argwhere((mine["bad_pixels"][3][:, 1] == 0).all(axis=0))
-    crossed({name: of[3][:, 1] for name, of in mine.items()}, good)
-    odd = Constants.from_arrays(constants.detector, mine, conditions=constants.conditions)
+    odd, good = changed(given, crossed)
     calibrate = shotsieve.Calibrator(odd, [3], steps=Steps(low_medium_gap=gap), backend="cpu")
     [note] = calibrate.notes
     assert note.startswith("constants: of 7 pixels the threshold to low gain")

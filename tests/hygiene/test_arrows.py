@@ -163,6 +163,7 @@ LAYERS = [
         "compact",
         "folded_cache",
         "measure",
+        "odd_constants",
         "photon_list",
         "shift_finder",
         "shifts",

@@ -11,13 +11,13 @@ from ..errors import BadInput
 from ..folded_cache import tables_of
 from ..measure.lit import just_above, photons_per_unit
 from ..measure.threshold import median_noise, threshold_in_unit
+from ..odd_constants import told_odd
 from ..shift_finder import mode_of
 from .angular import make_angular_job
 from .corrected import take_corrected
 from .correlation import make_correlation_job
 from .masks import masks_of
 from .noise_counts import by_pixel, make_lit_by_noise
-from .odd_constants import note_odd_constants
 from .peaks import make_peak_job
 from .profiles import make_profile_job
 from .pump_probe import make_pump_probe_job
@@ -80,7 +80,7 @@ def _fold(job: Job, constants: Constants, force: bool) -> Steps:
             f"within {job.tables.packed_error:.2g} {job.unit} of those with exact constants"
         )
     note_unknown(job, constants)
-    note_odd_constants(job, steps)
+    job.notes += told_odd(job.tables, detector, mode.gain_mode, steps)
     return steps
 
 
