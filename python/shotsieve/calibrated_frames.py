@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .sparse_masks import SparseMasks
 
 COUNTED = ("lit_pixels", "lit_pixels_high", "unmasked_pixels", "intensity", "photons")
-IMAGES = ("data", "gain", "mask", "sparse_mask")
+IMAGES = ("data", "photon_counts", "gain", "mask", "sparse_mask")
 OUTPUTS = (*IMAGES, *COUNTED)
 
 
@@ -22,12 +22,16 @@ class CalibratedFrames:
     Attributes
     ----------
     data : float32 (n, M, ss, fs)
-        NaN where a pixel is masked. Where the raw words were on a GPU this, `gain` and `mask` are arrays
-        there (of CuPy); all others are in host memory.
+        NaN where a pixel is masked. Where the raw words were on a GPU this, `photon_counts`, `gain` and
+        `mask` are arrays there (of CuPy); all others are in host memory.
+    photon_counts : uint16 or uint8 (n, M, ss, fs)
+        Whole photons of every pixel, as files hold them: 0 where a pixel is masked, the largest number where
+        there are more than the dtype holds. They are counted on the host, in any case.
     gain : uint8 (n, M, ss, fs)
         0 high, 1 medium, 2 low.
     mask : uint32 (n, M, ss, fs)
-        The facility's bits. They are put together on the host, in any case.
+        The facility's bits; with `photon_counts`, pixels with more than the dtype holds have
+        VALUE_OUT_OF_RANGE. They are put together on the host, in any case.
     sparse_mask : SparseMasks
         The same masks as a static one per module and cell, and a list of what changed; n * M frames.
     lit_pixels, lit_pixels_high, unmasked_pixels, intensity, photons : ndarray (n, M)
@@ -37,6 +41,7 @@ class CalibratedFrames:
     """
 
     data: Any = None
+    photon_counts: Any = None
     gain: Any = None
     mask: Any = None
     sparse_mask: SparseMasks | None = None

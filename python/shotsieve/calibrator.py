@@ -26,6 +26,7 @@ from .nine_bits import refuse_nine_bits
 from .odd_constants import lacking_of, listed, told_odd, told_unknown
 from .shift_finder import mode_of
 from .units import parse_quantity
+from .write.photons import DTYPES, PhotonCounts
 
 if TYPE_CHECKING:
     from .backend import Backend
@@ -60,6 +61,9 @@ class Calibrator:
         Sigma is the median noise of all `cells`; in `shotsieve.reduce` of those that the run has.
     high_threshold : str, float or None
         Likewise, for a second count; None: none is made.
+    photon_dtype : {"uint16", "uint8"}
+        Of the output ``photon_counts``: what is larger than it holds becomes its largest number, and is
+        flagged VALUE_OUT_OF_RANGE. Rounded up from `Steps.rounding_threshold`, as a reduction does.
     parallel_gain : bool or None
         Of LPD: whether the planes of a shot are its words in high, medium and low gain. None: whether the
         constants say that they are for that mode.
@@ -110,6 +114,7 @@ class Calibrator:
         steps: Steps | None = None,
         lit_threshold: str | float = "0.7 photon",
         high_threshold: str | float | None = None,
+        photon_dtype: str = "uint16",
         parallel_gain: bool | None = None,
         backend: str | Backend = "auto",
         masks: StaticMask | None = None,
@@ -163,9 +168,11 @@ class Calibrator:
             )
         self.backend = chosen_backend(backend)
         self.frame_shape = (len(self.modules), self.detector.plane_count, *self.detector.frame_shape)
-        self._frames = FrameQueue(
-            self.backend, self.detector, self.tables, self.params, mode, self.frame_shape
-        )
+        if photon_dtype not in DTYPES:
+            raise BadInput(f"{WHO}: photon_dtype is {photon_dtype!r}; expected {' or '.join(DTYPES)}")
+        photons = PhotonCounts(to_photon, steps.rounding_threshold, photon_dtype) if to_photon else None
+        queued = (self.backend, self.detector, self.tables, self.params, self.frame_shape)
+        self._frames = FrameQueue(*queued, mode, photons)
 
     def _told_of_tables(self, constants: Constants, steps: Steps, gain_mode: str) -> list[str]:
         """Say what is odd about the constants, and unknown; refuse those of other modules."""
@@ -260,8 +267,11 @@ class Calibrator:
                 raise BadInput(
                     f"{WHO}: no output {name!r}.{nearest(name, OUTPUTS)} There are {', '.join(OUTPUTS)}"
                 )
-        if "photons" in outputs and not self.params.to_photon:
-            raise BadInput(f"{WHO}: photons are asked for: give photon_energy_kev, and a unit other than ADU")
+        for name in ("photons", "photon_counts"):
+            if name in outputs and not self.params.to_photon:
+                raise BadInput(
+                    f"{WHO}: {name} are asked for: give photon_energy_kev, and a unit other than ADU"
+                )
         if "lit_pixels" in outputs and np.isnan(self._threshold):
             raise BadInput(
                 f"{WHO}: lit pixels are asked for: give photon_energy_kev, or lit_threshold in {self.unit}"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .calibrate import COUNTS, STAGE_BITS, list_frames, queue_calibration
+from .calibrate import COUNTS, OUT_OF_RANGE, STAGE_BITS, list_frames, queue_calibration
 from .calibrated_frames import IMAGES, CalibratedFrames
+from .cpus import usable_cpus
 from .device import upload
 from .frame_masks import make_masks, sparse_masks
 from .linearise import Lineariser
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .calibrate import CalibrateParams, Tables
     from .common_mode import CommonModeParams
     from .detectors import Detector
+    from .write.photons import PhotonCounts
 
 BATCH_BYTES = 64_000_000
 """Raw bytes that are calibrated at once, where they have to be copied to a device."""
@@ -37,14 +40,16 @@ class FrameQueue:
     detector : Detector
     tables : Tables
     params : CalibrateParams
-    mode : CommonModeParams, BankModeParams or None
-        Of shifts; none over rows of cells, which frames of unknown trains do not have.
     frame_shape : tuple of int
         (modules, planes, ss, fs) of the raw words of a shot.
+    mode : CommonModeParams, BankModeParams or None
+        Of shifts; none over rows of cells, which frames of unknown trains do not have.
+    photons : PhotonCounts or None
+        Needed for the output ``photon_counts``.
 
     Examples
     --------
-    >>> queue = FrameQueue(backend, detector, tables, params, None, (1, 2, 512, 128))    # doctest: +SKIP
+    >>> queue = FrameQueue(backend, detector, tables, params, (1, 2, 512, 128))    # doctest: +SKIP
     >>> queue.on_host(raw, tables.rows(cell_ids), ("data",)).data.shape    # doctest: +SKIP
     (352, 1, 512, 128)
     """
@@ -55,11 +60,12 @@ class FrameQueue:
         detector: Detector,
         tables: Tables,
         params: CalibrateParams,
-        mode: CommonModeParams | BankModeParams | None,
         frame_shape: tuple[int, ...],
+        mode: CommonModeParams | BankModeParams | None = None,
+        photons: PhotonCounts | None = None,
     ) -> None:
         self.backend, self.detector, self.tables, self.params = backend, detector, tables, params
-        self.frame_shape, self._mode = frame_shape, mode
+        self.frame_shape, self._mode, self._photons = frame_shape, mode, photons
         table = tables.table
         if len(table) == 0:
             table = np.zeros((1, *table.shape[1:]), table.dtype)  # a row that no frame has
@@ -103,12 +109,14 @@ class FrameQueue:
             device.to_host(counted, numbers, stream)
             device.wait(device.record(stream))
             del used
+        if "photon_counts" in outputs:
+            found["photons"] = self._count_photons(found["pixels"], found["stage"])
         return self._answer(rows, outputs, found, counts)
 
     def on_device(
         self, raw: Any, rows: np.ndarray, outputs: tuple[str, ...], stream: Any
     ) -> CalibratedFrames:
-        """Calibrate words that are on the device; images stay there, and masks, made here, follow.
+        """Calibrate words on the device; images stay there, and photons and masks, made here, follow.
 
         Parameters
         ----------
@@ -130,17 +138,23 @@ class FrameQueue:
         numbers = device.twin(counts)
         used = self._queue(device.own(raw), rows, found, numbers, stream)
         device.to_host(counts, numbers, stream)
-        if {"mask", "sparse_mask"} & set(outputs):
+        if {"photon_counts", "mask", "sparse_mask"} & set(outputs):
             found["on_host"] = np.empty(found["stage"].shape, "u1")
             device.to_host(found["on_host"], found["stage"], stream)
+        if "photon_counts" in outputs:
+            pixels = np.empty(found["pixels"].shape, "f4")
+            device.to_host(pixels, found["pixels"], stream)
         device.wait(device.record(stream))
         del used
+        if "photon_counts" in outputs:
+            found["photons"] = self._count_photons(pixels, found["on_host"])
         answer = self._answer(rows, outputs, found, np.array(counts))
-        if (made := answer.mask) is None:
-            return answer
-        device.to_device(mask := device.twin(made), made, stream)
+        made = {name: getattr(answer, name) for name in ("photon_counts", "mask") if name in outputs}
+        there = {name: device.twin(array) for name, array in made.items()}
+        for name, array in made.items():
+            device.to_device(there[name], array, stream)
         device.wait(device.record(stream))
-        return replace(answer, mask=mask)
+        return replace(answer, **there)
 
     def _images(self, n: int, outputs: tuple[str, ...], empty: Any) -> dict[str, Any]:
         """Make room for pixels and stages, where an image is asked for: the kernel writes both or none."""
@@ -182,6 +196,23 @@ class FrameQueue:
         )
         return [*pinned, *lists, words, finder]
 
+    def _count_photons(self, pixels: np.ndarray, stage: np.ndarray) -> np.ndarray:
+        """Return whole photons of calibrated pixels; of pixels with too many the stage byte is flagged."""
+        photons, frames = self._photons, (-1, pixels.shape[-1])
+        out = np.empty(pixels.shape, photons.dtype)
+        values, whole, flagged = pixels.reshape(frames), out.reshape(frames), stage.reshape(frames)
+
+        def one(frame: int) -> None:
+            beyond = np.zeros(frames[1], "u4")
+            if photons.count(values[frame], beyond, whole[frame]):
+                # Masks are made of stage bytes: both forms of them then have the bit, as masks of files do.
+                flagged[frame, beyond != 0] |= np.uint8(OUT_OF_RANGE)
+
+        with ThreadPoolExecutor(usable_cpus()) as pool:
+            for _ in pool.map(one, range(len(values))):
+                pass
+        return out
+
     def _answer(
         self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray
     ) -> CalibratedFrames:
@@ -189,6 +220,8 @@ class FrameQueue:
         shape = (*rows.shape, *self.detector.frame_shape)
         if "data" in outputs:
             told["data"] = found["pixels"].reshape(*shape)
+        if "photon_counts" in outputs:
+            told["photon_counts"] = found["photons"].reshape(*shape)
         if "mask" in outputs:
             told["mask"] = make_masks(stage, rows, self.tables).reshape(shape)
         if "sparse_mask" in outputs:
