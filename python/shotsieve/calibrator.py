@@ -19,6 +19,7 @@ from .constants.steps import Steps
 from .errors import BadInput, nearest
 from .folded_cache import tables_of
 from .frame_queue import FrameQueue
+from .lit_by_noise import NOISES, LitByNoise, check_sigma
 from .measure.arrays import check_present, check_raw, chosen_backend, told_on_host, whole_cells
 from .measure.lit import just_above, photons_per_unit
 from .measure.threshold import median_noise, threshold_in_unit
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .constants.masks import StaticMask
 
 WHO = "calibrate_frames"
+BY_PIXEL = f'{WHO}: noise = "pixel"'
 
 
 class Calibrator:
@@ -59,8 +61,11 @@ class Calibrator:
     lit_threshold : str or float
         From where a pixel is lit: ``"0.7 photon"``, ``"4 keV"``, ``"5 sigma"``, or a number in `unit`.
         Sigma is the median noise of all `cells`; in `shotsieve.reduce` of those that the run has.
+    noise : {"median", "pixel"}
+        What a sigma of `lit_threshold` is: with ``"pixel"`` the noise of each pixel, memory cell and gain
+        stage; pixels without a noise above 0 are then neither lit nor unmasked, and frames are counted twice.
     high_threshold : str, float or None
-        Likewise, for a second count; None: none is made.
+        Likewise, for a second count; None: none is made. Not in sigma with `noise` of each pixel.
     photon_dtype : {"uint16", "uint8"}
         Of the output ``photon_counts``: what is larger than it holds becomes its largest number, and is
         flagged VALUE_OUT_OF_RANGE. Rounded up from `Steps.rounding_threshold`, as a reduction does.
@@ -113,6 +118,7 @@ class Calibrator:
         unit: str | None = None,
         steps: Steps | None = None,
         lit_threshold: str | float = "0.7 photon",
+        noise: str = "median",
         high_threshold: str | float | None = None,
         photon_dtype: str = "uint16",
         parallel_gain: bool | None = None,
@@ -152,10 +158,14 @@ class Calibrator:
         )
         self.notes += self._told_of_tables(constants, steps, gain_mode)
         to_photon = photons_per_unit(self.unit, photon_energy_kev)
-        self._threshold = self._lit(lit_threshold, photon_energy_kev, constants, gain_mode)
-        self._high = float("nan")
+        told = (photon_energy_kev, constants, gain_mode)
+        sigma = _sigma_of_pixels(noise, lit_threshold, high_threshold)
+        self._lit_by_pixel = sigma is not None
+        self._threshold = self._high = float("nan")
+        if not self._lit_by_pixel:
+            self._threshold = self._lit(lit_threshold, "lit_threshold", *told)
         if high_threshold is not None:
-            self._high = just_above(self._lit(high_threshold, photon_energy_kev, constants, gain_mode))
+            self._high = just_above(self._lit(high_threshold, "high_threshold", *told))
         params = CalibrateParams.from_steps(
             steps, self.detector, gain_mode, self._threshold, to_photon or 0.0
         )
@@ -172,7 +182,11 @@ class Calibrator:
             raise BadInput(f"{WHO}: photon_dtype is {photon_dtype!r}; expected {' or '.join(DTYPES)}")
         photons = PhotonCounts(to_photon, steps.rounding_threshold, photon_dtype) if to_photon else None
         queued = (self.backend, self.detector, self.tables, self.params, self.frame_shape)
-        self._frames = FrameQueue(*queued, mode, photons)
+        by_noise = None
+        if self._lit_by_pixel:
+            folded = (constants, self.tables, self.modules, self.params)
+            by_noise = LitByNoise.make(*folded, sigma, self.unit, BY_PIXEL, constants_cache)
+        self._frames = FrameQueue(*queued, mode, photons, by_noise)
 
     def _told_of_tables(self, constants: Constants, steps: Steps, gain_mode: str) -> list[str]:
         """Say what is odd about the constants, and unknown; refuse those of other modules."""
@@ -188,18 +202,20 @@ class Calibrator:
         unknown = told_unknown(constants, needed, self.tables.row_of, self.modules, cells)
         return unknown + told_odd(self.tables, self.detector, gain_mode, steps)
 
-    def _lit(self, given: str | float, energy: float | None, constants: Constants, gain_mode: str) -> float:
+    def _lit(
+        self, given: str | float, option: str, energy: float | None, constants: Constants, gain_mode: str
+    ) -> float:
         """Return the threshold in the unit; NaN, where it is not known, is refused once it is needed."""
         if not isinstance(given, str):
             return float(np.float32(given))
-        quantity, sigma = parse_quantity(given, option="lit_threshold"), float("nan")
+        quantity, sigma = parse_quantity(given, option=option), float("nan")
         in_adu = self.unit == "ADU" and quantity.unit in ("photon", "keV")
         if in_adu or (quantity.unit == "photon" and energy is None and self.unit != "photon"):
             return float("nan")
         if quantity.unit == "sigma":
             stage = max(self.detector.fixed_stage(gain_mode), 0)
             sigma = median_noise(constants, self.tables, self.modules, stage)
-        return threshold_in_unit(quantity, self.unit, energy, sigma, option="lit_threshold")
+        return threshold_in_unit(quantity, self.unit, energy, sigma, option=option)
 
     def __call__(
         self,
@@ -272,13 +288,29 @@ class Calibrator:
                 raise BadInput(
                     f"{WHO}: {name} are asked for: give photon_energy_kev, and a unit other than ADU"
                 )
-        if "lit_pixels" in outputs and np.isnan(self._threshold):
+        if "lit_pixels" in outputs and np.isnan(self._threshold) and not self._lit_by_pixel:
             raise BadInput(
                 f"{WHO}: lit pixels are asked for: give photon_energy_kev, or lit_threshold in {self.unit}"
             )
         if "lit_pixels_high" in outputs and np.isnan(self._high):
             raise BadInput(f"{WHO}: lit_pixels_high is asked for: give high_threshold in {self.unit}")
         return outputs
+
+
+def _sigma_of_pixels(noise: str, lit: str | float, high: str | float | None) -> float | None:
+    """Return the threshold in sigma where pixels are lit by their own noise; None where they are not."""
+    if noise not in NOISES:
+        raise BadInput(f"{WHO}: noise is {noise!r}; expected {' or '.join(map(repr, NOISES))}")
+    if noise != "pixel":
+        return None
+    threshold = parse_quantity(lit, option="lit_threshold") if isinstance(lit, str) else lit
+    check_sigma(threshold, BY_PIXEL)
+    if isinstance(high, str) and parse_quantity(high, option="high_threshold").unit == "sigma":
+        raise BadInput(
+            f"{BY_PIXEL} counts by the noise of pixels with one threshold: give high_threshold in photon, "
+            "keV or ADU"
+        )
+    return threshold.value
 
 
 def calibrate_frames(
@@ -312,8 +344,9 @@ def calibrate_frames(
     --------
     >>> found = calibrate_frames(raw, cells, "constants.h5", [3], ["data", "mask"])    # doctest: +SKIP
     """
-    # A threshold in sigma is of all cells, whichever come.
-    in_sigma = any("sigma" in str(options.get(name, "")) for name in ("lit_threshold", "high_threshold"))
+    # A threshold in sigma is of all cells, whichever come; by the noise of each pixel it is of its own.
+    thresholds = [str(options.get(name, "")) for name in ("lit_threshold", "high_threshold")]
+    in_sigma = options.get("noise") != "pixel" and any("sigma" in text for text in thresholds)
     options["backend"] = backend = chosen_backend(options.get("backend", "auto"))
     cell_ids = told_on_host(cell_ids, backend, f"{WHO}: cell_ids")
     cells = None if in_sigma else np.unique(whole_cells(cell_ids, f"{WHO}: cell_ids"))

@@ -14,6 +14,7 @@ from .cpus import usable_cpus
 from .device import upload
 from .frame_masks import make_masks, sparse_masks
 from .linearise import Lineariser
+from .lit_by_noise import merged
 from .measure.lit import lit_measures
 from .shift_finder import make_finder
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .calibrate import CalibrateParams, Tables
     from .common_mode import CommonModeParams
     from .detectors import Detector
+    from .lit_by_noise import LitByNoise
     from .write.photons import PhotonCounts
 
 BATCH_BYTES = 64_000_000
@@ -46,6 +48,8 @@ class FrameQueue:
         Of shifts; none over rows of cells, which frames of unknown trains do not have.
     photons : PhotonCounts or None
         Needed for the output ``photon_counts``.
+    by_noise : LitByNoise or None
+        Where pixels are lit by their own noise: frames are then counted twice, if such counts are asked for.
 
     Examples
     --------
@@ -63,14 +67,23 @@ class FrameQueue:
         frame_shape: tuple[int, ...],
         mode: CommonModeParams | BankModeParams | None = None,
         photons: PhotonCounts | None = None,
+        by_noise: LitByNoise | None = None,
     ) -> None:
         self.backend, self.detector, self.tables, self.params = backend, detector, tables, params
         self.frame_shape, self._mode, self._photons = frame_shape, mode, photons
-        table = tables.table
+        self._lineariser = Lineariser(backend, tables.linear)
+        self._table = self._upload(tables.table)
+        self._by_noise = by_noise
+        self._noise_table = None if by_noise is None else self._upload(by_noise.table)
+
+    def _upload(self, table: np.ndarray) -> Any:
         if len(table) == 0:
             table = np.zeros((1, *table.shape[1:]), table.dtype)  # a row that no frame has
-        self._lineariser = Lineariser(backend, tables.linear)
-        self._table = upload(backend.device, table)
+        return upload(self.backend.device, table)
+
+    def _passes(self, outputs: tuple[str, ...]) -> int:
+        """How many times frames are counted."""
+        return 2 if self._by_noise is not None and {"lit_pixels", "unmasked_pixels"} & set(outputs) else 1
 
     def on_host(self, raw: np.ndarray, rows: np.ndarray, outputs: tuple[str, ...]) -> CalibratedFrames:
         """Calibrate words in host memory, batch by batch where the device has a memory of its own.
@@ -89,24 +102,25 @@ class FrameQueue:
         n, device = len(rows), self.backend.device
         pixels = (self.frame_shape[0], self.detector.pixels)
         found = self._images(n, outputs, np.empty)
-        counts = np.empty((n * pixels[0], COUNTS), "i8")
+        counts = [np.empty((n * pixels[0], COUNTS), "i8") for _ in range(self._passes(outputs))]
         shot_bytes = 2 * int(np.prod(self.frame_shape))
         batch = n if self.backend.name == "cpu" else max(1, BATCH_BYTES // shot_bytes)
         stream = device.stream()
         for first in range(0, n, max(batch, 1)):
             part = slice(first, min(first + batch, n))
-            counted = counts[part.start * pixels[0] : part.stop * pixels[0]]
+            counted = [of_pass[part.start * pixels[0] : part.stop * pixels[0]] for of_pass in counts]
             pinned = {name: array[part] for name, array in found.items()}
             if self.backend.name == "cpu":
                 self._queue(raw[part], rows[part], pinned, counted, stream)
                 continue
             twins = {name: device.twin(array) for name, array in pinned.items()}
-            words, numbers = device.twin(raw[part]), device.twin(counted)
+            words, numbers = device.twin(raw[part]), [device.twin(of_pass) for of_pass in counted]
             device.to_device(words, raw[part], stream)
             used = self._queue(words, rows[part], twins, numbers, stream)
             for name, array in pinned.items():
                 device.to_host(array, twins[name], stream)
-            device.to_host(counted, numbers, stream)
+            for of_pass, there in zip(counted, numbers, strict=True):
+                device.to_host(of_pass, there, stream)
             device.wait(device.record(stream))
             del used
         if "photon_counts" in outputs:
@@ -134,10 +148,12 @@ class FrameQueue:
         given = raw.__cuda_array_interface__.get("stream") if stream is None else stream
         stream = device.given_stream(given)
         found = self._images(n, outputs, device.empty)
-        counts = device.empty_pinned((n * self.frame_shape[0], COUNTS), "i8")
-        numbers = device.twin(counts)
+        shape = (n * self.frame_shape[0], COUNTS)
+        counts = [device.empty_pinned(shape, "i8") for _ in range(self._passes(outputs))]
+        numbers = [device.twin(of_pass) for of_pass in counts]
         used = self._queue(device.own(raw), rows, found, numbers, stream)
-        device.to_host(counts, numbers, stream)
+        for of_pass, there in zip(counts, numbers, strict=True):
+            device.to_host(of_pass, there, stream)
         if {"photon_counts", "mask", "sparse_mask"} & set(outputs):
             found["on_host"] = np.empty(found["stage"].shape, "u1")
             device.to_host(found["on_host"], found["stage"], stream)
@@ -148,7 +164,7 @@ class FrameQueue:
         del used
         if "photon_counts" in outputs:
             found["photons"] = self._count_photons(pixels, found["on_host"])
-        answer = self._answer(rows, outputs, found, np.array(counts))
+        answer = self._answer(rows, outputs, found, [np.array(of_pass) for of_pass in counts])
         made = {name: getattr(answer, name) for name in ("photon_counts", "mask") if name in outputs}
         there = {name: device.twin(array) for name, array in made.items()}
         for name, array in made.items():
@@ -164,9 +180,12 @@ class FrameQueue:
         return {"pixels": empty(shape, "f4"), "stage": empty(shape, "u1")}
 
     def _queue(
-        self, raw: Any, rows: np.ndarray, images: dict[str, Any], counts: Any, stream: Any
+        self, raw: Any, rows: np.ndarray, images: dict[str, Any], counts: list[Any], stream: Any
     ) -> list[Any]:
-        """Queue the calibration of some shots; return what must live until it is done."""
+        """Queue the calibration of some shots; return what must live until it is done.
+
+        `counts` are those of the calibration and, where there is a second pass, by the noise.
+        """
         n, modules = rows.shape
         if n == 0:
             return []
@@ -188,12 +207,15 @@ class FrameQueue:
         queue_calibration(
             self.backend,
             *inputs,
-            counts,
+            counts[0],
             self.params,
             **{name: array.reshape(*flat) for name, array in images.items()},
             shifts=shifts,
             stream=stream,
         )
+        for own in counts[1:]:
+            told = (*inputs[:-1], self._noise_table, own, self._by_noise.params)
+            queue_calibration(self.backend, *told, shifts=shifts, stream=stream)
         return [*pinned, *lists, words, finder]
 
     def _count_photons(self, pixels: np.ndarray, stage: np.ndarray) -> np.ndarray:
@@ -214,7 +236,7 @@ class FrameQueue:
         return out
 
     def _answer(
-        self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: np.ndarray
+        self, rows: np.ndarray, outputs: tuple[str, ...], found: dict[str, Any], counts: list[np.ndarray]
     ) -> CalibratedFrames:
         known, told, stage = rows >= 0, {}, found.get("on_host", found.get("stage"))
         shape = (*rows.shape, *self.detector.frame_shape)
@@ -229,7 +251,8 @@ class FrameQueue:
             told["sparse_mask"] = sparse_masks(stage, rows, self.tables, usual)
         if "gain" in outputs:
             told["gain"] = found["stage"].reshape(*shape) & np.uint8(STAGE_BITS)
-        numbers = lit_measures(counts.reshape(*rows.shape, COUNTS), bool(self.params.to_photon), True)
+        counted = merged(*counts) if len(counts) > 1 else counts[0]
+        numbers = lit_measures(counted.reshape(*rows.shape, COUNTS), bool(self.params.to_photon), True)
         for name in set(outputs) & numbers.keys():
             nothing = np.nan if name == "intensity" else -1
             told[name] = np.where(known, numbers[name], nothing)

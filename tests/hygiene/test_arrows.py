@@ -160,6 +160,7 @@ LAYERS = [
         "common_mode",
         "compact",
         "folded_cache",
+        "lit_by_noise",
         "measure",
         "odd_constants",
         "photon_list",

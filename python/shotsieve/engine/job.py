@@ -13,6 +13,7 @@ from ..decide import Rule
 from ..derive import WHOLE_TABLE, declare
 from ..errors import BadInput
 from ..keep import Keeper, kept_misses
+from ..lit_by_noise import LitByNoise
 from ..sources.base import ShotStatus
 from ..table import FATES, ModuleStatus, Table
 from ..write.modules import written_modules
@@ -25,7 +26,6 @@ from .corrected import check_corrected
 from .correlation import CorrelationJob
 from .facility import check_redu
 from .matching import declare_joined
-from .noise_counts import LitByNoise
 from .peaks import PeakJob
 from .profiles import ProfileJob
 from .pump_probe import PumpProbeJob

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibrate import COUNTS, CalibrateParams, queue_calibration
-from ..constants.steps import Steps
+from ..calibrate import COUNTS, queue_calibration
 from ..errors import BadInput
-from ..folded_cache import noise_of
-from ..measure.lit_noise import noise_params
+from ..lit_by_noise import LitByNoise, check_sigma, merged
 
 if TYPE_CHECKING:
     from ..backend import Backend
@@ -20,23 +17,7 @@ if TYPE_CHECKING:
     from .blocks import Slot
     from .job import Job
 
-OF_THE_NOISE = slice(0, 2)
-"""Counts that follow from the noise: lit and unmasked pixels; a pixel without noise is neither."""
-
-
-@dataclass(frozen=True)
-class LitByNoise:
-    """What a job knows of it.
-
-    Attributes
-    ----------
-    table : ndarray of float32
-        From `shotsieve.measure.lit_noise.noise_table`.
-    params : CalibrateParams
-    """
-
-    table: np.ndarray
-    params: CalibrateParams
+OPTION = '[measure.lit] noise = "pixel"'
 
 
 def by_pixel(recipe: Recipe) -> bool:
@@ -44,11 +25,7 @@ def by_pixel(recipe: Recipe) -> bool:
     lit = recipe.measure.lit
     if lit is None or lit.noise != "pixel":
         return False
-    if lit.threshold.unit != "sigma":
-        raise BadInput(
-            f'[measure.lit] noise = "pixel" goes with a threshold in sigma, such as "5 sigma"; it is '
-            f"{lit.threshold}."
-        )
+    check_sigma(lit.threshold, OPTION)
     return True
 
 
@@ -58,17 +35,19 @@ def make_lit_by_noise(job: Job, constants: Constants | None) -> LitByNoise | Non
         return None
     if constants is None:
         raise BadInput(
-            '[measure.lit] noise = "pixel" needs the noise of the constants; frames that are corrected '
-            "already have none: take a threshold in photons or keV"
+            f"{OPTION} needs the noise of the constants; frames that are corrected already have none: take "
+            "a threshold in photons or keV"
         )
-    if job.params.value_limit < Steps.value_limit:
-        raise BadInput(
-            f'[measure.lit] noise = "pixel" counts in sigma, and [calibrate] value_limit = '
-            f"{job.params.value_limit:g} is in {job.unit}: leave one of them out"
-        )
-    cache = job.recipe.constants_cache()
-    table = noise_of(constants, job.tables, job.source.modules, cache)
-    return LitByNoise(table, noise_params(job.params, job.recipe.measure.lit.threshold.value))
+    return LitByNoise.make(
+        constants,
+        job.tables,
+        job.source.modules,
+        job.params,
+        job.recipe.measure.lit.threshold.value,
+        job.unit,
+        OPTION,
+        job.recipe.constants_cache(),
+    )
 
 
 class NoiseCounts:
@@ -111,7 +90,4 @@ class NoiseCounts:
     def into(self, counts: np.ndarray, slot: Slot) -> np.ndarray:
         """Return the counts of a slot's frames, int64 (n, M, 5), with those by the noise in their places."""
         n, modules, _ = counts.shape
-        merged = counts.copy()
-        own = slot.noise_counts[: n * modules].reshape(n, modules, COUNTS)
-        merged[..., OF_THE_NOISE] = own[..., OF_THE_NOISE]
-        return merged
+        return merged(counts, slot.noise_counts[: n * modules].reshape(n, modules, COUNTS))

@@ -61,7 +61,7 @@ def noise_table(constants: Constants, tables: Tables, modules: Sequence[int]) ->
         if not constants.has("noise", module):
             raise BadInput(
                 f"a threshold by the noise of each pixel needs it, and the constants hold none of module "
-                f'{module}: give constants with noise, or leave [measure.lit] noise at "median".'
+                f'{module}: give constants with noise, or leave noise at "median".'
             )
         noise = constants.load("noise", module, tables.cell_ids[known])
         noise = noise.reshape(*noise.shape[:2], -1).swapaxes(0, 1).astype(np.float64)
