@@ -231,6 +231,7 @@ class Calibrator:
         ----------
         raw : array of uint16, shape (n, M, planes, ss, fs)
             Without M where there is one module. In host memory, or C-contiguous on the GPU of the backend.
+            Where files have signal and gain code apart, `np.stack` makes planes of them: docs/calibration.md.
         cell_ids : array of int, shape (n,)
             Memory cell of every shot, of any integer dtype. In host memory, or on the GPU of the backend,
             from where it is copied.

@@ -28,3 +28,17 @@ def photons_of(run):
     """Energy of every pixel in photons, and frames as the output has them."""
     with h5py.File(run.truth) as file:
         return {name: np.asarray(file[name]) for name in ("photons", "stage", "hit")}
+
+
+def frames_of(out, plane="data"):
+    """One plane of an output, (T, frames, M, ...), modules in the order of their numbers."""
+    parts = []
+    for path in sorted(out.glob("*.h5")):
+        with h5py.File(path) as file:
+            for source in file["METADATA/dataSources/dataSourceId"].asstr()[:]:
+                if source.endswith("/data") and "daqOutput" in source:
+                    names = ("adc", "image/pixels") if plane == "data" else (plane,)
+                    name = next(name for name in names if name in file[source])
+                    array = file[source][name][:]
+                    parts.append(array if "adc" in file[source] else array[:, None])
+    return np.stack(parts, axis=2)

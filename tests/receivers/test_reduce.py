@@ -13,23 +13,9 @@ from shotsieve.engine.against import check_against
 from shotsieve.reference.calibrate_unfolded import calibrate_unfolded
 from shotsieve.simulate.receiver import receiver_constants
 
-from .receiver_runs import photons_of, recipe_of
+from .receiver_runs import frames_of, photons_of, recipe_of
 
 ALL = {"keep": {"rule": "lit_pixels >= 0"}}
-
-
-def frames_of(out, plane="data"):
-    """One plane of an output, (T, frames, M, ...), modules in the order of their numbers."""
-    parts = []
-    for path in sorted(out.glob("*.h5")):
-        with h5py.File(path) as file:
-            for source in file["METADATA/dataSources/dataSourceId"].asstr()[:]:
-                if source.endswith("/data") and "daqOutput" in source:
-                    names = ("adc", "image/pixels") if plane == "data" else (plane,)
-                    name = next(name for name in names if name in file[source])
-                    array = file[source][name][:]
-                    parts.append(array if "adc" in file[source] else array[:, None])
-    return np.stack(parts, axis=2)
 
 
 def reduced(run, folder, **sections):
