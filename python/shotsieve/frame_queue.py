@@ -166,6 +166,8 @@ class FrameQueue:
             found["photons"] = self._count_photons(pixels, found["on_host"])
         answer = self._answer(rows, outputs, found, [np.array(of_pass) for of_pass in counts])
         made = {name: getattr(answer, name) for name in ("photon_counts", "mask") if name in outputs}
+        if not made:
+            return answer
         there = {name: device.twin(array) for name, array in made.items()}
         for name, array in made.items():
             device.to_device(there[name], array, stream)

@@ -126,3 +126,24 @@ def test_what_does_not_say_it_of_every_frame(dssc, shots, present, words):
     raw, cells, _ = shots
     with pytest.raises(BadInput, match=words):
         calibrator(dssc, "cpu")(raw, cells, present=present)
+
+
+@pytest.mark.parametrize("switch", ["common_mode", "blc_noise"])
+def test_shifts_are_found_in_what_is_there(tmp_path, any_backend, rng, switch):
+    """Frames beside an absent one have the shifts that they have without it."""
+    case = make_case("AGIPD1M", tmp_path, modules=1, cells=2, trains=1)
+    names = ("offset", "thresholds", "relative_gain", "mg_baseline", "adu_per_kev")
+    constants = case.constants if isinstance(case.constants, Constants) else Constants.open(case.constants)
+    arrays = {name: {m: constants.load(name, m) for m in constants.modules} for name in names}
+    arrays["noise"] = {m: np.full_like(array, 8.0) for m, array in arrays["offset"].items()}
+    noisy = Constants.from_arrays(constants.detector, arrays)
+    told = {"steps": Steps(**{switch: True}), "photon_energy_kev": 9.3, "backend": any_backend}
+    calibrate = shotsieve.Calibrator(noisy, **told)
+    raw = np.array(case.raw[0])
+    alone = calibrate(raw[:1], [0], ALL)
+    raw[1] = rng.integers(0, 65536, raw[1].shape)
+    found = calibrate(raw, [0, 1], ALL, present=np.array([True, False]))
+    for name in ("data", "mask", "gain", *COUNTS):
+        one, other = (np.asarray(getattr(each, name)) for each in (found, alone))
+        np.testing.assert_array_equal(one[:1], other)
+    assert np.isnan(np.asarray(found.data)[1]).all()
