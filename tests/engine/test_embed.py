@@ -217,6 +217,8 @@ def test_blocks_that_do_not_fit(embedded, embedded_source, change, words):
         ({"select": {"frames": "lit"}}, {"columns": ()}, "asks for data_frame"),
         ({"select": {"frames": "super"}}, {}, "super"),
         ({}, {"cells": []}, "cells: none was given"),
+        ({}, {"cells": [0.5]}, "Engine: cells has dtype float64; expected integers"),
+        ({}, {"cells": [2**32 + 1]}, "Engine: cells: 4294967297 to 4294967297; expected"),
         ({}, {"columns": "pulse_energy"}, "expected a sequence of names"),
         ({"measure": {"average": {"by": "train"}}, "keep": None}, {}, "average"),
         ({"measure": {"azint": {"npt": 9, "average": "train"}}, "keep": None}, {}, "azint"),

@@ -14,6 +14,7 @@ import numpy as np
 from .. import backend as backends
 from ..constants.container import Constants
 from ..errors import BadInput
+from ..measure.arrays import whole_cells
 from ..recipe import Recipe
 from ..sources.base import OperatingMode, Source, begin
 from ..sources.corrected import CorrectedForm
@@ -139,7 +140,7 @@ class Engine(EngineSums):
         any_cell = cells is None and family.is_corrected
         if cells is None:
             cells = [0] if constants is None else constants.cell_ids
-        cells = np.unique(np.asarray(cells, "i4"))
+        cells = np.unique(whole_cells(cells, "Engine: cells"))
         if len(cells) == 0:
             raise BadInput("cells: none was given: name the memory cells that may come, or leave it out")
         if isinstance(columns, str):
