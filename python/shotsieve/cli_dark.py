@@ -26,7 +26,8 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
 )
 @click.option(
     "--stages",
-    help="Gain stages of the runs, such as high,medium,low; by default what the runs say, else that order.",
+    help="Gain stages of the runs, such as high,medium,low, and not against what a run says; by default what"
+    " the runs say, else that order.",
 )
 @click.option(
     "--fixed",

@@ -21,6 +21,7 @@ from .memory import SHARE_OF_BLOCKS, Need, given_bytes
 from .pixels import ModuleConstants, finish_module, of_sensors, stage_of
 from .rules import Rules, preset
 from .runs import STAGES, DarkRun, check_enough, conditions_of, open_dark_runs
+from .same_gain import needs_offsets, offsets_note, order_is_told
 from .stages import assign_stages, check_fixed, check_stages, of_parallel_gain
 
 MIN_FRAMES = 100
@@ -208,6 +209,7 @@ def make_dark_constants(
         size = f"{need.bytes(at_once) / 1e9:.2f} GB with what is made of them"
         told(f"sums take up to {size}: {at_once} of {len(modules)} modules at a time")
     bad, sensors = np.zeros(family.stages, np.int64), family.sensor_pixels()
+    told_by, medians = _told_by(opened, options), []
     with ConstantsWriter(out, family, modules, cells, conditions_of(opened, options.fixed)) as file:
 
         def finish(module: int, stages: list) -> np.ndarray:
@@ -215,10 +217,14 @@ def make_dark_constants(
             made = finish_module(stages, family, rules, len(cells), options.fixed)
             extra = {} if gains is None else gains.add_to(made, module, cells)
             _write(file, module, made, extra)
+            if told_by:
+                medians.append([_median(offset[..., sensors]) for offset in made.offset])
             return np.count_nonzero(made.bad_pixels[..., sensors], axis=(1, 2))
 
         for group in groups:
             bad += _make_group(opened, group, cells, how, finish)
+        if told_by:
+            notes.append(offsets_note(opened, medians, told_by))
         samples = len(modules) * len(cells) * np.count_nonzero(sensors)
         shares = {STAGES[run.stage]: float(bad[run.stage] / samples) for run in opened}
         file.provenance = {"dark": _told(opened, options, rules, gains, shares), "notes": notes}
@@ -245,6 +251,21 @@ def _prepare(runs, options: DarkOptions, rules: Rules, detector, source) -> tupl
     check_enough(opened, options.min_frames)
     check_stages(opened, options.fixed)
     return opened, notes
+
+
+def _told_by(runs: list[DarkRun], options: DarkOptions) -> str:
+    """Return what alone says which gain stage is which; empty where the runs say it."""
+    if not needs_offsets(runs, options.fixed):
+        return ""
+    if runs[0].source.detector.encoding == "parallel":
+        return "the order of the frames in a train"
+    return "" if order_is_told(runs) else "--stages" if options.stages else "the order of the runs"
+
+
+def _median(values: np.ndarray) -> float:
+    """Return the median of all values that are known, NaN without one."""
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
 
 
 def _make_group(

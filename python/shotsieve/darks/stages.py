@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import BadInput
 from ..robust import middle_and_width
 from .runs import STAGES, DarkRun
+from .same_gain import check_same_gain, needs_offsets, told_stage
 
 _FIXED = ("fixed_high", "fixed_medium", "fixed_low")
 LOOK_SHOTS = 4
@@ -52,15 +53,16 @@ def assign_stages(
     runs : sequence of DarkRun
         Their `stage` is set.
     stages : sequence of str or None
-        ``"high"``, ``"medium"``, ``"low"`` for each run, given; None takes the control values of the runs,
-        and where they leave it open the order: high, medium, low.
+        ``"high"``, ``"medium"``, ``"low"`` for each run, given; what control values say must agree. None
+        takes the control values of the runs, and where they leave it open the order: high, medium, low.
     fixed : bool
         Whether fewer runs than stages will do.
 
     Raises
     ------
     BadInput
-        If their number is not right, two are of the same stage, or it cannot be known.
+        If their number is not right, two are of the same stage, a run says another one than is given, or it
+        cannot be known.
     """
     detector, names = runs[0].source.detector, [run.label for run in runs]
     needed = 1 if detector.encoding == "parallel" else detector.stages
@@ -76,12 +78,13 @@ def assign_stages(
     if len(runs) > needed:
         raise BadInput(f"dark: {len(runs)} runs were given; {detector.name} has {needed} gain stages")
     notes: list[str] = []
+    told = [told_stage(run) for run in runs]
     if stages is not None:
         found = _given(stages, names)
+        _check_given(found, told, names, detector.name)
     else:
-        told = [getattr(run.source, "dark_stage", None) for run in runs]
         if all(stage is not None for stage in told):
-            found = [int(stage) for stage in told]
+            found = [stage for stage in told if stage is not None]
             if len(set(found)) == len(found) and found != sorted(found):
                 notes.append("the runs were put into order by their gain modes")
         elif fixed and len(runs) < needed:
@@ -122,6 +125,19 @@ def _given(stages: Sequence[str], names: Sequence[str]) -> list[int]:
     if unknown := [name for name in stages if name not in STAGES]:
         raise BadInput(f"--stages: {unknown[0]!r} is none of {', '.join(STAGES)}")
     return [STAGES.index(name) for name in stages]
+
+
+def _check_given(
+    found: Sequence[int], told: Sequence[int | None], names: Sequence[str], detector: str
+) -> None:
+    """Refuse stages that are given and are not those that the runs say."""
+    for name, stage, said in zip(names, found, told, strict=True):
+        if said is not None and said != stage:
+            raise BadInput(
+                f"--stages: {name} is given as {STAGES[stage]} gain, and its gain mode says {STAGES[said]} "
+                "gain: leave --stages out, or name the stages in the order of the runs. If the file of "
+                f"{detector} is wrong about the mode, give a corrected copy of it with --detector"
+            )
 
 
 def check_fixed(runs: Sequence[DarkRun]) -> None:
@@ -193,7 +209,8 @@ def check_stages(runs: Sequence[DarkRun], fixed: bool = False) -> list[Seen]:
     """Compare what the runs are taken for with what their data say.
 
     Where samples say their stage, most of them must say the expected one. Where stages are told by a digital
-    level, it must rise from high to medium to low gain by more than it scatters.
+    level, it must rise from high to medium to low gain by more than it scatters. Where neither says it, as in
+    fixed gain modes of AGIPD and in parallel gain, no two may have the same offsets (`check_same_gain`).
 
     Parameters
     ----------
@@ -230,6 +247,8 @@ def check_stages(runs: Sequence[DarkRun], fixed: bool = False) -> list[Seen]:
                 f"{run.label} was taken in the gain mode {mode}, and not forced to {STAGES[run.stage]} gain: "
                 f"for constants of fixed gain modes say --fixed"
             )
+    if needs_offsets(runs, fixed):
+        check_same_gain(runs)
     if fixed or seen[0].codes is not None or np.isnan(seen[0].level):
         return seen
     ordered = sorted(zip(runs, seen, strict=True), key=lambda item: item[0].stage)
