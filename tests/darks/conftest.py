@@ -17,6 +17,7 @@ from shotsieve.sources.memory import MemorySource
 
 SHAPE, ASIC = (32, 64), (16, 32)
 PIXELS = SHAPE[0] * SHAPE[1]
+SENSOR_ROWS = ((0, 8), (16, 24))  # of LPD-Mini, as a copy of its file says them
 SMALL_OFFSETS = (250, 1500, 2000)  # of words with few bits
 EIGHT_BITS = 120  # far from both ends, since a stored 0 is 256
 OFFSETS, NOISE, LEVELS = (5000, 8000, 8600), (7.0, 5.0, 5.0), (5000, 6600, 7800)
@@ -29,7 +30,8 @@ def small(name: str) -> Detector:
     detector = detector.in_parallel_gain() if mode == "parallel gain" else detector
     if detector.dimensions == 1:
         return dataclasses.replace(detector, shape=(1, PIXELS))
-    return dataclasses.replace(detector, shape=SHAPE, asic=ASIC)
+    rows = SENSOR_ROWS if detector.name == "LPDMINI" else ()
+    return dataclasses.replace(detector, shape=SHAPE, asic=ASIC, sensor_rows=rows)
 
 
 def dark_words(
@@ -52,6 +54,8 @@ def dark_words(
         raw[:, :, 1] = np.rint(LEVELS[stage] + 25 * rng.standard_normal(shape))
     elif detector.encoding == "code":
         raw[:, :, 1] = detector.codes[stage]
+    rows = ~detector.sensor_pixels().reshape(detector.frame_shape)
+    raw[..., rows] = rng.integers(0, 2**14, raw[..., rows].shape)  # of no sensor: words of any value
     return raw
 
 

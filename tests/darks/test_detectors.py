@@ -93,6 +93,34 @@ def test_parallel_gain_from_files(tmp_path):
     assert pull[:, :, good].std() == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize("name", ["AGIPD500K", "LPDMINI"])
+def test_three_stages_from_files(tmp_path, backend_name, name):
+    """Offset, noise and thresholds are those that were put in, and so are the bad pixels."""
+    n = 20
+    darks = simulate_darks(tmp_path, DarkParameters(name, n_trains=n, seed=8))
+    out = make_dark_constants(darks.runs, tmp_path / "c.h5", FEW, backend=backend_name)
+    constants, module = Constants.open(out.path), darks.parameters.wanted_modules[0]
+    assert constants.detector.name == name
+    assert constants.conditions["gain_mode"] == "adaptive"
+    with File(darks.truth_file) as truth:
+        offset, noise, kind = (truth[key][0] for key in ("offset", "noise", "kind"))
+        levels = truth["levels"][0] if name == "AGIPD500K" else None
+    good, real = kind == 0, np.sqrt(noise.astype("f8") ** 2 + 1 / 12)
+    pull = ((constants.load("offset", module) - offset) / real * np.sqrt(n))[:, :, good]
+    assert abs(pull.mean()) < 5 / np.sqrt(pull.size)
+    assert pull.std() == pytest.approx(1, abs=0.01)
+    found = (constants.load("noise", module) / real)[:, :, good]
+    assert found.mean() == pytest.approx(1 - 1 / (4 * n), abs=0.005)
+    if levels is not None:
+        middle = (levels[:-1] + levels[1:]) / 2
+        pull = (constants.load("thresholds", module) - middle)[:, :, good] / (25 / np.sqrt(2 * n))
+        assert pull.std() == pytest.approx(1, abs=0.01)
+    bad = constants.load("bad_pixels", module)
+    for number in (2, 3, 4):
+        assert (bad[:, :, kind == number] != 0).mean() > 0.97, number
+    assert (bad[:, :, good] != 0).mean() < 1e-3
+
+
 def test_words_that_are_made_linear_first(gotthard2, tmp_path, backend_name):
     """Offset and noise hold for linear words, up to the rounding of the table."""
     offset, noise, kind = (gotthard2.truth(name)[0] for name in ("offset", "noise", "kind"))

@@ -10,7 +10,10 @@ from shotsieve.constants import BadPixels, Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
 from shotsieve.darks.collect import Gate
 
-NAMES = ("AGIPD1M", "LPD1M", "LPD1M in parallel gain", "DSSC1M", "JUNGFRAU", "EPIX100", "GOTTHARD2")
+NAMES = (
+    "AGIPD1M", "AGIPD500K", "LPD1M", "LPD1M in parallel gain", "LPDMINI", "DSSC1M", "JUNGFRAU", "EPIX100",
+    "GOTTHARD2",
+)  # fmt: skip
 NOISE = (7.0, 5.0, 5.0)
 TRAINS, CELLS = 60, 2
 # Follows from the first trains, and cuts normal samples off, so that it is not without effect.
@@ -89,6 +92,8 @@ def made_once(dark_run, tmp_path_factory):
 def test_injected_pixels_are_found_and_good_ones_left_alone(made_once, name):
     detector, path = made_once(name)
     constants, kind = Constants.open(path, detector), kinds(detector)
+    sensors = detector.sensor_pixels().reshape(kind.shape)
+    kind[~sensors] = -1
     bad = np.stack([constants.load("bad_pixels", module) for module in (1, 2)])
     stuck = {"threshold": BadPixels.GAIN_THRESHOLDING_ERROR, "plain": 0, "parallel": 0}
     told = {
@@ -100,6 +105,7 @@ def test_injected_pixels_are_found_and_good_ones_left_alone(made_once, name):
     for number, bit in told.items():
         if bit:
             assert (bad[..., kind == number] & np.uint32(bit) != 0).mean() >= 0.999, number
+    assert (bad[..., ~sensors] == BadPixels.NON_SENSITIVE).all()
     good = kind == 0 if told[STUCK] else (kind == 0) | (kind == STUCK)
     assert (bad[..., good] != 0).mean() < 1e-3 + 2 * erfc(5 / sqrt(2))
 
