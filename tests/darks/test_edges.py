@@ -1,4 +1,4 @@
-"""Edge cases of constants from darks: single trains, constant pixels, missing cells and modules."""
+"""Edge cases of constants from darks: special words, gates, rules, gains that are taken over."""
 
 from __future__ import annotations
 
@@ -25,26 +25,7 @@ def three(dark_run, name="AGIPD1M", **more):
     return [dark_run(name, stage=g, **more) for g in range(3)]
 
 
-def test_one_train_gives_offsets_and_no_noise(dark_run, tmp_path, backend_name):
-    constants = made(three(dark_run, trains=1), tmp_path, backend=backend_name)
-    bad = constants.load("bad_pixels", 1)
-    assert np.isfinite(constants.load("offset", 1)).all()
-    assert np.isnan(constants.load("noise", 1)).all()
-    assert (bad & np.uint32(BadPixels.OFFSET_NOISE_EVAL_ERROR) != 0).all()
-
-
-def test_a_constant_pixel_has_no_noise_and_is_bad(dark_run, tmp_path, backend_name):
-    def still(raw):
-        raw[:, :, 0, 5, 7] = 16383
-
-    constants = made(three(dark_run, change=still), tmp_path, backend=backend_name)
-    bits = BadPixels.DATA_STD_IS_ZERO | BadPixels.NOISE_OUT_OF_THRESHOLD | BadPixels.OFFSET_OUT_OF_THRESHOLD
-    assert (constants.load("noise", 2)[:, :, 5, 7] == 0).all()
-    assert (constants.load("offset", 2)[:, :, 5, 7] == 16383).all()
-    assert (constants.load("bad_pixels", 2)[:, :, 5, 7] == int(bits)).all()
-
-
-def test_words_that_are_no_measurement_are_left_out(dark_run, tmp_path):
+def test_words_that_are_no_measurement_are_left_out(dark_run, tmp_path, backend_name):
     """JUNGFRAU: (3, 0x3FFF) is a lost packet, and (1, 0) and (3, 0) are saturated."""
 
     def spoil(raw):
@@ -53,7 +34,7 @@ def test_words_that_are_no_measurement_are_left_out(dark_run, tmp_path):
 
     runs = three(dark_run, "JUNGFRAU", trains=100, modules=(1,), cells=(15,), change=spoil)
     rules = preset("default").changed(wrong_share=0.15)
-    constants = made(runs, tmp_path, DarkOptions(rules=rules))
+    constants = made(runs, tmp_path, DarkOptions(rules=rules), backend_name)
     offset, bad = constants.load("offset", 1), constants.load("bad_pixels", 1)
     # Lost packets of low gain and zeros of both are known for what they are.
     assert np.median(offset[2]) == pytest.approx(8600, abs=1)
@@ -64,28 +45,6 @@ def test_words_that_are_no_measurement_are_left_out(dark_run, tmp_path):
     samples = [run["samples"] for run in constants.provenance["dark"]["runs"]]
     assert [one["wrong"] for one in samples] == [0, 10 * 32 * 64, 20 * 32 * 64]
     assert [one["counted"] for one in samples] == [100 * 32 * 64, 90 * 32 * 64, 80 * 32 * 64]
-
-
-def test_a_cell_that_a_run_lacks_has_no_dark_data(dark_run, tmp_path):
-    runs = [dark_run(stage=0), dark_run(stage=1, cells=(0, 7)), dark_run(stage=2)]
-    constants = made(runs, tmp_path)
-    assert constants.cell_ids.tolist() == [0, 3, 7]
-    none = constants.load("bad_pixels", 1) & np.uint32(BadPixels.NO_DARK_DATA) != 0
-    lacking = np.array([[0, 0, 1], [0, 1, 0], [0, 0, 1]], bool)
-    assert (none == lacking[:, :, None, None]).all()
-    assert (np.isnan(constants.load("offset", 1)) == none).all()
-
-
-def test_a_module_that_a_run_lacks_is_said(dark_run, tmp_path):
-    present = np.ones((80, 2), bool)
-    present[:, 0] = False
-    runs = [dark_run(stage=0), dark_run(stage=1, present=present), dark_run(stage=2)]
-    out = make_dark_constants(runs, tmp_path / "c.h5", FEW, backend="cpu")
-    assert "module 1 recorded nothing in S1: it has no constants in medium gain" in out.notes
-    constants = Constants.open(out.path, runs[0].detector)
-    assert (constants.load("bad_pixels", 1)[1] & 8 == 8).all()
-    assert (constants.load("bad_pixels", 2)[1] & 8 == 0).all()
-    assert not constants.has("thresholds", 1)
 
 
 def test_a_gate_of_equal_quantiles_keeps_two_values():
