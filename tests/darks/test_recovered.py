@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from math import erfc, sqrt
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from shotsieve.constants import BadPixels, Constants
 from shotsieve.darks import DarkOptions, make_dark_constants
 from shotsieve.darks.collect import Gate
 from shotsieve.darks.rules import preset
+from shotsieve.simulate.darks import DarkParameters, simulate_darks
 from shotsieve.sources.run import open_run
 
 OPTIONS = DarkOptions(min_frames=30)
@@ -112,21 +112,40 @@ def test_same_bytes_on_every_backend_and_in_any_blocks(
     assert out.read_bytes() == made_once(simulated.darks, options).read_bytes()
 
 
-@both
-def test_same_constants_for_any_order_and_names_of_the_files(agipd, made_once, tmp_path, options):
+FILES = {
+    "AGIPD1M": {"split_at": (5, 9)},
+    "LPD1M": {"split_at": (5, 9)},
+    "LPD1M in parallel gain": {"split_at": (5, 9), "parallel_gain": True},
+    "DSSC1M": {"modules": (0, 15), "split_at": (3,)},
+}
+
+
+@pytest.mark.parametrize(
+    "gate", [None, Gate(frames=7, low=0.1, high=0.9, widen=0.0)], ids=["no gate", "gate"]
+)
+@pytest.mark.parametrize("name", FILES)
+def test_same_constants_for_any_order_and_names_of_the_files(tmp_path, name, gate):
     """Sequences that change their numbers, and so the order in which the files are met."""
-    runs = []
-    for run in agipd.darks.runs:
+    how = {"n_trains": 12, "n_cells": 2, "seed": 12, **FILES[name]}
+    darks = simulate_darks(tmp_path, DarkParameters(name.partition(" in ")[0], **how))
+    options = DarkOptions(min_frames=12, gate=gate)
+    want = Constants.open(make_dark_constants(darks.runs, tmp_path / "a.h5", options, backend="cpu").path)
+    runs, rng = [], np.random.default_rng(13)
+    for run in darks.runs:
         folder = tmp_path / run.name
         folder.mkdir()
         for file in run.iterdir():
-            shutil.copy(file, folder / file.name.replace("-S00000", "-S9").replace("-S00001", "-S00000"))
-        names = sorted(folder.iterdir(), reverse=True)
-        runs.append(open_run(names))
-    found = Constants.open(make_dark_constants(runs, tmp_path / "c.h5", options, backend="cpu").path)
-    want = Constants.open(made_once(agipd.darks, options))
-    for name in want.names:
-        np.testing.assert_array_equal(found.load(name, 3), want.load(name, 3), name)
+            stem, _, number = file.stem.rpartition("-S")
+            (folder / f"{stem}-S{8 - int(number):05d}.h5").symlink_to(file)
+        names = sorted(folder.iterdir())
+        runs.append(open_run([names[i] for i in rng.permutation(len(names))]))
+    made = make_dark_constants(runs, tmp_path / "b.h5", options, backend="cpu", block_bytes=10**6)
+    found = Constants.open(made.path)
+    assert found.modules == want.modules
+    assert found.names == want.names
+    for key in want.names:
+        for module in want.modules:
+            np.testing.assert_array_equal(found.load(key, module), want.load(key, module), key)
 
 
 @pytest.mark.parametrize("block", [9, 1000])
