@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import click
@@ -44,6 +45,12 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
 @click.option(
     "--per-asic", is_flag=True, help="Compare pixels with those of their ASIC instead of those of the module."
 )
+@click.option(
+    "--offset-sigma",
+    help="A pixel is bad whose offset is further from the others' than so many times their scatter: 4, or 5,3"
+    " for below and above, or none; by default as the rules have it.",
+)
+@click.option("--noise-sigma", help="The same for the noise.")
 @click.option(
     "--gate",
     "gated",
@@ -97,9 +104,10 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
 @json_option
 def dark_command(
     runs: tuple[Path, ...], out: Path, detector: str | None, source: str | None, modules: str | None,
-    stages: str | None, fixed: bool, rules: str, per_asic: bool, gated: bool, gate_frames: int,
-    gate_widen: float, min_frames: int, gain_from: Path | None, no_wrap256: bool, parallel_gain: bool | None,
-    memory: float | None, report: Path | None, no_report: bool, overwrite: bool, backend: str, as_json: bool,
+    stages: str | None, fixed: bool, rules: str, per_asic: bool, offset_sigma: str | None,
+    noise_sigma: str | None, gated: bool, gate_frames: int, gate_widen: float, min_frames: int,
+    gain_from: Path | None, no_wrap256: bool, parallel_gain: bool | None, memory: float | None,
+    report: Path | None, no_report: bool, overwrite: bool, backend: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Make constants of dark RUNS: offset, noise, gain thresholds, bad pixels, and a report.
 
@@ -123,9 +131,12 @@ def dark_command(
             raise BadInput(f"--report {page}: expected the name of a file in a folder that exists")
         if page.exists() and not overwrite:
             raise BadInput(f"{page} exists; choose another name with --report, or say --overwrite")
-    chosen = preset(rules)
+    changes: dict[str, object] = {"scope": "asic"} if per_asic else {}
+    for name, text in (("offset_sigma", offset_sigma), ("noise_sigma", noise_sigma)):
+        if text is not None:
+            changes[name] = _sigma(f"--{name.replace('_', '-')}", text)
     options = DarkOptions(
-        rules=chosen.changed(scope="asic") if per_asic else chosen,
+        rules=preset(rules).changed(**changes),
         stages=None if stages is None else [name.strip() for name in stages.split(",")],
         fixed=fixed,
         gate=Gate(frames=gate_frames, widen=gate_widen) if gated else None,
@@ -166,3 +177,18 @@ def dark_command(
     click.echo(made.summary(), nl=False)
     if page is not None:
         click.echo(f"  report: {page}")
+
+
+def _sigma(option: str, text: str) -> tuple[float, ...]:
+    """Return how far below and above, of an option: one number for both, two, or none."""
+    if text.strip() == "none":
+        return ()
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) not in (1, 2) or not all(math.isfinite(k) and k > 0 for k in found):
+        raise BadInput(
+            f"{option} {text}: expected a number above 0, as 4, two of them, below and above, as 5,3, or none"
+        )
+    return found[0], found[-1]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 
 import numpy as np
 import pytest
 from shotsieve.cli import main
-from shotsieve.darks import figures
+from shotsieve.darks import DarkOptions, figures, make_dark_constants
 from shotsieve.darks.report import write_report
-from shotsieve.darks.rules import presets
+from shotsieve.darks.rules import preset, presets
 from shotsieve.errors import BadInput
 from shotsieve.pages import image
 from shotsieve.simulate.darks import DarkParameters, simulate_darks
@@ -79,6 +80,46 @@ def test_the_command_line_names_every_rule():
     from shotsieve.cli_dark import RULES
 
     assert list(RULES) == [rules.name for rules in presets()]
+
+
+@pytest.mark.parametrize(
+    ("said", "offset", "noise"),
+    [
+        ([], [5.0, 5.0], [5.0, 5.0]),
+        (["--offset-sigma", "4"], [4.0, 4.0], [5.0, 5.0]),
+        (["--noise-sigma", "3,1.5", "--per-asic"], [5.0, 5.0], [3.0, 1.5]),
+        (["--offset-sigma", "none", "--noise-sigma", " 7 , 2 "], [], [7.0, 2.0]),
+    ],
+)
+def test_limits_of_ones_own(agipd, tmp_path, capsys, said, offset, noise):
+    """They are those that Python has, and are told with a star."""
+    out = tmp_path / "c.h5"
+    runs = list(map(str, agipd.darks.runs))
+    assert main(["dark", *runs, *said, "-o", str(out), "--no-report", "--json", "--backend", "cpu"]) == 0
+    told = json.loads(capsys.readouterr().out)["dark"]["rules"]
+    assert (told["offset_sigma"], told["noise_sigma"]) == (offset, noise)
+    assert told["name"] == ("default*" if said else "default")
+    assert told["scope"] == ("asic" if "--per-asic" in said else "module")
+    changes = {"offset_sigma": tuple(offset), "noise_sigma": tuple(noise), "scope": told["scope"]}
+    rules = preset("default").changed(**changes) if said else preset("default")
+    make_dark_constants(agipd.darks.runs, tmp_path / "d.h5", DarkOptions(rules=rules), backend="cpu")
+    assert (tmp_path / "d.h5").read_bytes() == out.read_bytes()
+
+
+@pytest.mark.parametrize("text", ["x", "", "1,2,3", "0", "-3", "3,-1", "nan", "inf", "5;3"])
+def test_limits_that_are_none(agipd, tmp_path, capsys, text):
+    runs = list(map(str, agipd.darks.runs))
+    command = ["dark", *runs, f"--noise-sigma={text}", "-o", str(tmp_path / "c.h5"), "--no-report"]
+    assert main(command) == 1
+    assert f"--noise-sigma {text}: expected a number above 0" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sigma", [(3.0,), (1.0, 2.0, 3.0), (0.0, 5.0), (5.0, float("nan"))])
+@pytest.mark.parametrize("name", ["offset_sigma", "noise_sigma"])
+def test_limits_that_are_none_from_python(name, sigma):
+    with pytest.raises(BadInput, match=f"rules default.*: {name} = .* expected two finite numbers above 0"):
+        preset("default").changed(**{name: sigma})
 
 
 def test_errors_of_the_command_line(agipd, tmp_path, capsys):

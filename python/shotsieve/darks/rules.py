@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,16 +33,23 @@ class Rules:
         Of detectors that the rules are for; empty for any.
     centre, scatter, scope : str
     offset_sigma, noise_sigma : tuple of float
-        Below and above; empty for no rule.
+        Below and above, both greater than 0; empty for no rule.
     offset_range, noise_range : tuple of tuple of float
         For each stage; empty for no rule.
     separation_sigma, wrong_share, stuck_share, outside_share : float
     min_count : int
 
+    Raises
+    ------
+    BadInput
+        If a value is none of those that are allowed.
+
     Examples
     --------
     >>> preset("default").offset_sigma
     (5.0, 5.0)
+    >>> preset("default").changed(noise_sigma=(3.0, 1.5)).name
+    'default*'
     """
 
     name: str
@@ -65,6 +73,13 @@ class Rules:
             if getattr(self, key) not in allowed:
                 raise BadInput(
                     f"rules {self.name}: {key} = {getattr(self, key)!r} is none of {', '.join(allowed)}"
+                )
+        for key in ("offset_sigma", "noise_sigma"):
+            sigma = getattr(self, key)
+            if len(sigma) not in (0, 2) or not all(math.isfinite(k) and k > 0 for k in sigma):
+                raise BadInput(
+                    f"rules {self.name}: {key} = {sigma!r}: expected two finite numbers above 0, for below "
+                    "and above the centre, or () for no such rule"
                 )
 
     def check_family(self, detector: Detector) -> None:
