@@ -89,6 +89,12 @@ RULES = ("default", "facility-agipd", "psana", "agipd-toolbox", "jungfraujoch")
     help="Trains hold frames of all gain stages, one after the other (LPD); by default as the run says.",
 )
 @click.option(
+    "--common-mode/--no-common-mode",
+    default=None,
+    help="Subtract what the pixels of a bank share in a frame before the noise is summed (ePix100); by"
+    " default of detectors that have banks.",
+)
+@click.option(
     "--memory",
     type=click.FloatRange(0, min_open=True),
     help="GB that may be taken, for sums, blocks and constants; by default half of the machine's memory.",
@@ -106,7 +112,8 @@ def dark_command(
     runs: tuple[Path, ...], out: Path, detector: str | None, source: str | None, modules: str | None,
     stages: str | None, fixed: bool, rules: str, per_asic: bool, offset_sigma: str | None,
     noise_sigma: str | None, gated: bool, gate_frames: int, gate_widen: float, min_frames: int,
-    gain_from: Path | None, no_wrap256: bool, parallel_gain: bool | None, memory: float | None,
+    gain_from: Path | None, no_wrap256: bool, parallel_gain: bool | None, common_mode: bool | None,
+    memory: float | None,
     report: Path | None, no_report: bool, overwrite: bool, backend: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Make constants of dark RUNS: offset, noise, gain thresholds, bad pixels, and a report.
@@ -144,6 +151,7 @@ def dark_command(
         wrap256=not no_wrap256,
         parallel_gain=parallel_gain,
         gain_from=gain_from,
+        common_mode=common_mode,
         memory=memory,
         modules=whole_numbers("--modules", modules),
     )

@@ -31,7 +31,8 @@ def small(name: str) -> Detector:
     if detector.dimensions == 1:
         return dataclasses.replace(detector, shape=(1, PIXELS))
     rows = SENSOR_ROWS if detector.name == "LPDMINI" else ()
-    return dataclasses.replace(detector, shape=SHAPE, asic=ASIC, sensor_rows=rows)
+    bank = ASIC if all(detector.bank) else (0, 0)
+    return dataclasses.replace(detector, shape=SHAPE, asic=ASIC, bank=bank, sensor_rows=rows)
 
 
 def dark_words(

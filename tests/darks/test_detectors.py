@@ -75,7 +75,7 @@ def test_nine_bits_are_refused_where_a_stored_0_is_taken_for_256(dark_run, tmp_p
 def test_one_run_of_a_detector_with_one_stage(tmp_path, backend_name):
     parameters = DarkParameters("EPIX100", n_trains=25)
     darks = simulate_darks(tmp_path, parameters)
-    options = DarkOptions(min_frames=25, gain_from=darks.gains)
+    options = DarkOptions(min_frames=25, gain_from=darks.gains, common_mode=False)
     out = make_dark_constants(darks.runs, tmp_path / "c.h5", options, backend=backend_name)
     constants = Constants.open(out.path)
     assert constants.names == ("offset", "noise", "relative_gain", "adu_per_kev", "bad_pixels")

@@ -157,7 +157,9 @@ def test_words_of_any_value_and_gain_code_are_taken_for_what_they_are(
 
     runs = runs_of(dark_run, name, trains=60, change=change)
     rules = preset("default").changed(stuck_share=1.0)
-    out, constants = made(runs, tmp_path, native_backend, DarkOptions(min_frames=1, rules=rules))
+    out, constants = made(
+        runs, tmp_path, native_backend, DarkOptions(min_frames=1, rules=rules, common_mode=False)
+    )
     told = out.provenance["dark"]["runs"]
     for g in range(detector.stages):
         value, good = samples(runs[min(g, len(runs) - 1)], g)

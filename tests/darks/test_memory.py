@@ -22,12 +22,12 @@ def gains_for(detector):
     return Constants.from_arrays(detector, arrays, modules=MODULES, cell_ids=np.arange(CELLS))
 
 
-@pytest.mark.parametrize("name", ["AGIPD1M", "DSSC1M", "LPD1M"])
+@pytest.mark.parametrize("name", ["AGIPD1M", "DSSC1M", "LPD1M", "EPIX100"])
 @pytest.mark.parametrize(
     ("at_once", "gated", "more"), [(1, False, False), (3, False, False), (2, True, True)]
 )
 def test_no_more_than_planned(dark_run, tmp_path, name, at_once, gated, more):
-    stages = range(1 if name == "DSSC1M" else 3)
+    stages = range(1 if name in ("DSSC1M", "EPIX100") else 3)
     runs = [dark_run(name, g, TRAINS, tuple(range(CELLS)), MODULES) for g in stages]
     detector = runs[0].detector
     gain_from = gains_for(detector) if more and len(runs) > 1 else None
@@ -37,7 +37,7 @@ def test_no_more_than_planned(dark_run, tmp_path, name, at_once, gated, more):
     for stage, run in enumerate(opened):
         run.stage = stage
     block = 1 << 16
-    need = Need(opened, len(MODULES), CELLS, gate, gains, block)
+    need = Need(opened, len(MODULES), CELLS, gate, gains, block, name == "EPIX100")
     most = need.bytes(at_once)
     assert need.at_a_time(most) == at_once
     options = DarkOptions(min_frames=1, gate=gate, gain_from=gain_from, memory=(most + 1) / 1e9)

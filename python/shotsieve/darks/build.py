@@ -15,6 +15,7 @@ from .._version import __version__
 from ..backend import Backend
 from ..constants.own_writer import ConstantsWriter
 from ..errors import BadInput, OutputError
+from .bank_noise import noise_without_mode, noises_note, wants_common_mode
 from .collect import SLOTS, Gate, How, collect
 from .gains import Gains
 from .memory import SHARE_OF_BLOCKS, Need, given_bytes
@@ -50,6 +51,9 @@ class DarkOptions:
         Whether trains hold frames of all stages, one after the other; None asks the run.
     gain_from : path-like, Constants or None
         Constants whose gains, and bits that come with them, are taken over.
+    common_mode : bool or None
+        Subtract what the pixels of a bank share in a frame before the noise is summed, in a second pass over
+        the frames; the offset stays that of all words. None: of detectors that have banks.
     memory : float or None
         GB that making the constants may take: sums, blocks that are read, constants of the modules at a time.
         None is half of the machine's memory.
@@ -65,6 +69,7 @@ class DarkOptions:
     wrap256: bool = True
     parallel_gain: bool | None = None
     gain_from: Any = None
+    common_mode: bool | None = None
     memory: float | None = None
     modules: Sequence[int] | None = None
 
@@ -194,7 +199,8 @@ def make_dark_constants(
         notes.append("words are summed as they are: --gain-from has no table that makes them linear")
     most_bytes = given_bytes(options.memory)
     block_bytes = min(block_bytes, int(SHARE_OF_BLOCKS * most_bytes / SLOTS))
-    need = Need(opened, len(modules), len(cells), options.gate, gains, block_bytes)
+    without_mode = wants_common_mode(family, options.common_mode)
+    need = Need(opened, len(modules), len(cells), options.gate, gains, block_bytes, without_mode)
     at_once = need.at_a_time(most_bytes)
     how = How(
         backends.get(backend) if isinstance(backend, str) else backend,
@@ -202,7 +208,8 @@ def make_dark_constants(
         block_bytes,
         most_bytes,
         linear,
-        _counter(opened, modules, progress),
+        _counter(opened, modules, progress, 2 if without_mode else 1),
+        without_mode,
     )
     groups = [modules[i : i + at_once] for i in range(0, len(modules), at_once)]
     if told is not None:
@@ -225,9 +232,10 @@ def make_dark_constants(
             bad += _make_group(opened, group, cells, how, finish)
         if told_by:
             notes.append(offsets_note(opened, medians, told_by))
+        notes += [noises_note(run.noises) for run in opened if run.noises]
         samples = len(modules) * len(cells) * np.count_nonzero(sensors)
         shares = {STAGES[run.stage]: float(bad[run.stage] / samples) for run in opened}
-        file.provenance = {"dark": _told(opened, options, rules, gains, shares), "notes": notes}
+        file.provenance = {"dark": _told(opened, options, rules, gains, shares, without_mode), "notes": notes}
     return DarkResult(out, modules, cells, file.provenance, notes)
 
 
@@ -289,16 +297,20 @@ def _stages_of_group(run: DarkRun, group: list[int], cells: np.ndarray, how: How
     there = [module for module in group if module in run.modules]
     if not there:
         return [None] * len(group)
-    stages = stage_of(collect(run, there, cells, how), len(there), len(cells))
     sensors = run.source.detector.sensor_pixels()
+    stages = stage_of(collect(run, there, cells, how), len(there), len(cells))
+    if how.without_mode:
+        before, stages = stages, noise_without_mode(run, there, cells, how, stages)
+        pairs = zip(before, stages, strict=True)
+        run.noises += [(_median(a.noise[:, sensors]), _median(b.noise[:, sensors])) for a, b in pairs]
     found = {module: of_sensors(one, sensors) for module, one in zip(there, stages, strict=True)}
     return [found.get(module) for module in group]
 
 
-def _counter(runs, modules, progress) -> Callable[[int, int], None] | None:
+def _counter(runs, modules, progress, passes: int) -> Callable[[int, int], None] | None:
     if progress is None:
         return None
-    total, done, size = sum(int(run.good.sum()) for run in runs) * len(modules), [0], [0]
+    total, done, size = sum(int(run.good.sum()) for run in runs) * len(modules) * passes, [0], [0]
 
     def count(frames: int, n_bytes: int) -> None:
         done[0] += frames
@@ -313,7 +325,7 @@ def _write(file: ConstantsWriter, module: int, made: ModuleConstants, extra: dic
         file.add(name, module, array)
 
 
-def _told(runs, options, rules, gains, shares) -> dict[str, Any]:
+def _told(runs, options, rules, gains, shares, without_mode: bool) -> dict[str, Any]:
     """Return where the constants come from, without anything of the machine they were made on."""
     return {
         "version": __version__,
@@ -336,6 +348,7 @@ def _told(runs, options, rules, gains, shares) -> dict[str, Any]:
         "gate": None if options.gate is None else dict(vars(options.gate)),
         "min_frames": options.min_frames,
         "fixed": options.fixed,
+        "common_mode": without_mode,
         "zero_as": runs[0].zero_as,
         "gain_from": None if gains is None else gains.told,
         "bad_share": shares,

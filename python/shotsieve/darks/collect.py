@@ -101,6 +101,8 @@ class How:
         Gives the tables of a module and cells, uint16 (C, pixels, entries), by which words are made linear.
     progress : callable or None
         Called with (frames done, bytes read) of each block.
+    without_mode : bool
+        The common mode of banks is subtracted before the noise is summed, in a second pass.
     """
 
     backend: Backend
@@ -109,6 +111,7 @@ class How:
     most_bytes: int = 1 << 40
     linear: Callable[[int, np.ndarray], np.ndarray] | None = None
     progress: Callable[[int, int], None] | None = None
+    without_mode: bool = False
 
 
 def rows_of(cell_ids: np.ndarray, shots: np.ndarray) -> np.ndarray:

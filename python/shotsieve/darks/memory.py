@@ -47,6 +47,8 @@ class Need:
     gains : Gains or None
     block_bytes : int
         Raw words in flight in one slot.
+    without_mode : bool
+        Whether the noise is summed once more, without the common mode of banks.
     """
 
     runs: Sequence[DarkRun]
@@ -55,6 +57,7 @@ class Need:
     gate: Gate | None = None
     gains: Gains | None = None
     block_bytes: int = 256 << 20
+    without_mode: bool = False
 
     def sums(self) -> int:
         """Return the bytes of the sums of one module."""
@@ -80,11 +83,13 @@ class Need:
         summing = modules * (self.sums() + 8 * size) + max(blocks, gated)
         fetching = modules * (self.sums() + size * (36 if has_levels else 24))
         fetching += scratch * min(self.n_cells, ROWS_AT_ONCE)
+        # Offset, noise and count of all, their table and whole numbers, sums, and what is made of them.
+        again = modules * (stage + size * 84) + max(blocks, gated) if self.without_mode else 0
         # Offset, noise, bits; levels, their noise and thresholds; and what leads there.
         stages = detector.stages
         made = size * (12 * stages + (8 * stages + 4 * (stages - 1)) * has_levels) + self._gains(size)
         finishing = modules * stage + made + size * (44 if has_levels else 30) + scratch
-        return OVERHEAD + others + max(summing, fetching, finishing) + self._linear(modules)
+        return OVERHEAD + others + max(summing, fetching, again, finishing) + self._linear(modules)
 
     def _gains(self, size: int) -> int:
         """Return the bytes of the gains of a module, and of its other bits."""

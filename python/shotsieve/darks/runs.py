@@ -48,6 +48,9 @@ class DarkRun:
         What a stored 0 stands for, with one gain stage.
     samples : ndarray of int64, shape (3,)
         Samples that count, are wrong, and lie outside the gate: filled when the run was read.
+    noises : list of (float, float)
+        Median noise of each module with and without the common mode of banks, ADU: filled where it is
+        subtracted.
     """
 
     label: str
@@ -58,6 +61,7 @@ class DarkRun:
     dropped: dict[str, int] = field(default_factory=dict)
     zero_as: int = 0
     samples: np.ndarray = field(default_factory=lambda: np.zeros(3, np.int64))
+    noises: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def words(self) -> DarkWords:

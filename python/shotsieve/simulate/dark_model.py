@@ -52,16 +52,31 @@ class DarkReceiver(ReceiverModule):
             value = self._bent(np.clip(value.astype(np.float64), 0, top))
         return np.clip(np.rint(value), 1, top - 1)
 
-    def dark_words(self, rng: np.random.Generator, stage: int, cell: int, out: np.ndarray) -> None:
+    def dark_words(
+        self, rng: np.random.Generator, stage: int, cell: int, out: np.ndarray, common_mode: float = 0.0
+    ) -> None:
         """Make the words of a dark frame in which all pixels but the stuck ones are forced to a stage."""
         offset, noise = self.offset(stage, cell), self.noise(stage)
         if stage > 0:
             offset = np.where(self.stuck, self.offset(0, cell), offset)
             noise = np.where(self.stuck, self.noise(0), noise)
-        out[0] = self.recorded(normals(rng, np.empty(len(noise), np.float32)) * noise + offset)
+        value = normals(rng, np.empty(len(noise), np.float32)) * noise + offset
+        if common_mode:
+            value += self._of_banks(rng, common_mode)
+        out[0] = self.recorded(value)
         if len(out) > 1:
             codes = self.detector.codes
             out[1] = np.where(self.stuck, np.uint16(codes[0]), np.uint16(codes[stage]))
+
+    def _of_banks(self, rng: np.random.Generator, common_mode: float) -> np.ndarray:
+        """Return what pixels of banks share, and half as much those of their rows and columns, (pixels,)."""
+        (ss, fs), (high, wide) = self.detector.shape, self.detector.bank
+        down, across = ss // high, fs // wide
+        shared = np.zeros((down, high, across, wide))
+        shared += common_mode * rng.standard_normal((down, 1, across, 1))
+        shared += common_mode / 2 * rng.standard_normal((down, high, across, 1))
+        shared += common_mode / 2 * rng.standard_normal((down, 1, across, wide))
+        return shared.reshape(-1)
 
 
 class DarkModel:
@@ -131,7 +146,7 @@ class DarkModel:
         p = self.p
         rng, place = generator(p.seed, 12, stage, train, frame, module), self._places[frame]
         if p.is_receiver:
-            self._receivers[module].dark_words(rng, stage, place, out)
+            self._receivers[module].dark_words(rng, stage, place, out, p.common_mode)
         elif self._analogue:
             none = np.zeros(0, np.int64)
             self.driven(GAIN_MODES[stage]).words(rng, module, place, none, none * 1.0, out)

@@ -44,6 +44,9 @@ class DarkParameters(Options):
         the offsets; with three times the noise; that never leave high gain.
     outliers : float
         Share of samples that are too high by 60 times the noise.
+    common_mode : float
+        What the pixels of a bank share in a frame, ADU rms; half of it the pixels of each row and of each
+        column of a bank. Of ePix100 only.
     bad_fraction : float
         Share of bad pixels of `shotsieve simulate spi` beside those; of its detectors only.
     fixed : bool
@@ -91,6 +94,7 @@ class DarkParameters(Options):
     noisy: float = 0.001
     stuck: float = 0.001
     outliers: float = 0.0
+    common_mode: float = 0.0
     bad_fraction: float = 0.0
     fixed: bool = False
     parallel_gain: bool = False
@@ -121,6 +125,9 @@ class DarkParameters(Options):
         if family.cell_key and family.single_cell >= 0 and self.n_cells not in (1, most):
             refuse("n_cells", self.n_cells, f"{self.detector} has 1 or {most} cells in use")
         check_numbers(self, ((name, 0, 0.2) for name in (*KINDS, "outliers", "bad_fraction")))
+        check_numbers(self, (("common_mode", 0, 1000),))
+        if self.common_mode and not all(family.bank):
+            refuse("common_mode", self.common_mode, f"{self.detector} has no banks that share it")
         if self.is_receiver:
             for name in ("missed_trains", "short_trains", "split_at", "bad_fraction"):
                 if getattr(self, name):
