@@ -12,6 +12,7 @@ import numpy as np
 from . import detectors
 from .calibrate import CalibrateParams
 from .calibrated_frames import OUTPUTS, CalibratedFrames
+from .constants.asked import check_asked
 from .constants.conditions import check_told
 from .constants.container import Constants
 from .constants.fold import required
@@ -97,7 +98,7 @@ class Calibrator:
     ------
     BadInput
         If constants, their conditions, modules, units, steps or backend do not fit together; if none of the
-        modules has the constants that are needed.
+        modules has the constants that are needed; if steps are asked for that the detector does not have.
 
     Examples
     --------
@@ -138,6 +139,7 @@ class Calibrator:
         if not self.modules or len(set(self.modules)) < len(self.modules):
             raise BadInput(f"{WHO}: modules {self.modules}: expected different numbers, at least one")
         self.detector.fixed_stage(gain_mode)  # refuses a mode that does not exist, before it is compared
+        check_asked(steps, self.detector, f"{WHO}: steps")
         steps, self.notes = steps.for_constants(self.detector, constants)
         mode = gain_mode if self.detector.stages > 1 else None  # one stage has no mode
         told = {"gain_mode": mode, "parallel_gain": parallel_gain, "photon_energy_kev": photon_energy_kev}

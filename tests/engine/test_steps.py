@@ -6,6 +6,7 @@ import pytest
 import shotsieve
 from shotsieve import detectors
 from shotsieve.constants import Constants, Steps, fold
+from shotsieve.errors import BadInput
 from shotsieve.reference.calibrate import calibrate_count_folded
 
 SOURCE = "SPB_DET_AGIPD1M-1/{}/3CH0:{}/image"
@@ -103,3 +104,13 @@ def test_a_threshold_in_sigma(name, noise, calibrate):
     assert 0.9 < threshold / (8 * noise) < 1.1  # keV
     lit = (written["image.data"] > threshold).sum(axis=(1, 2))
     np.testing.assert_array_equal(result.table.measures["lit_pixels"][:, 3], lit)
+
+
+@pytest.mark.parametrize("switches", [{"adu_per_photon": "8 ADU"}, {"wrap256": False}, {"ff_map": False}])
+def test_a_reduction_refuses_them(simulated, make_recipe, places, switches):
+    sim, name = simulated("usual"), next(iter(switches))
+    with pytest.raises(BadInput, match=rf"\[calibrate\] {name} = .*: AGIPD1M does not have this"):
+        shotsieve.reduce(
+            sim.raw, make_recipe(calibrate=switches), places / "r", constants=sim.constants, backend="cpu"
+        )
+    assert not list(places.iterdir())

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..detectors import Detector
     from .container import Constants
 
-__all__ = ["Steps"]
+__all__ = ["OPTIONAL_STEPS", "Steps"]
 
 MAX_DARK_ADU = 2000  # times 256 times the pixels of an ASIC: sums stay within 32 bits
 MAX_ITERATIONS = 100
@@ -24,7 +24,7 @@ MAX_VALUE_LIMIT = 16777214.0  # above it the kernels' sums of rint(x * 128) woul
 _STEP_OF = {"adu_per_kev": "xray_gain", "relative_gain": "relative_gain"}
 """The step that needs a constant which a detector may be without."""
 
-_OFF = {
+OPTIONAL_STEPS = {
     "linearise": False,
     "low_medium_gap": False,
     "force_mg_if_below": None,
@@ -44,6 +44,7 @@ _OFF = {
     "mask_noisy_adc": False,
     "blc_noise": False,
 }
+"""Steps that a detector may be without -> what they are then."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class Steps:
     """Switches of the calibration, under the names that a recipe uses.
 
     Thresholding is not here: in adaptive gain it is always done, since the constants are one set per stage.
-    Steps that a detector does not have are switched off by `for_detector`.
+    Steps that a detector does not have are switched off by `for_detector`; those that were asked for
+    are refused before (`shotsieve.constants.asked`).
 
     Attributes
     ----------
@@ -272,7 +274,7 @@ class Steps:
         >>> Steps().for_detector(detectors.load("JUNGFRAU")).set_min
         False
         """
-        off = {name: value for name, value in _OFF.items() if name not in detector.steps}
+        off = {name: value for name, value in OPTIONAL_STEPS.items() if name not in detector.steps}
         steps = dataclasses.replace(self, **off)
         steps._check_offset("ff_map", "gain_amp_map")  # only where the detector has them
         return steps

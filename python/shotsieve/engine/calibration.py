@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..calibrate import CalibrateParams
 from ..cell_order import ANY
+from ..constants.asked import check_asked
 from ..errors import BadInput
 from ..folded_cache import tables_of
 from ..measure.lit import just_above, photons_per_unit
@@ -38,6 +39,7 @@ def _fold(job: Job, constants: Constants, force: bool) -> Steps:
     source, mode, section = job.source, job.mode, job.recipe.calibrate
     detector = source.detector
     constants.check_detector(detector)
+    check_asked(section.steps, detector)
     steps, without = section.steps.for_constants(detector, constants)
     job.notes += without
     if disagreements := constants.check_conditions(_compared(job)):
