@@ -164,6 +164,8 @@ class Tables:
         Of ``table``, where it is known already; see `shotsieve.folded_cache.constants_checksum`.
     crossed : int
         Pixels of all rows whose thresholds are out of order; see `shotsieve.constants.fold.FoldedModule`.
+    not_finite : int
+        Likewise, with a threshold that is not finite.
     """
 
     table: np.ndarray
@@ -176,6 +178,7 @@ class Tables:
     packed_error: float = 0.0
     sha256: str | None = None
     crossed: int = 0
+    not_finite: int = 0
 
     @classmethod
     def of_corrected(cls, modules: int, pixels: int, cell_id: np.ndarray, bad_bits: int) -> Tables:
@@ -261,7 +264,7 @@ def make_tables(
     mask = np.empty((len(holders) * len(cells), detector.stages, detector.pixels), "u4")
     wanted, linear = steps.for_detector(detector).linearise, []
     limits = PackingLimits.of(detector, gain_mode, wanted, unit, photon_energy_kev)
-    used, error, crossed = 0, 0.0, 0
+    used, error, crossed, not_finite = 0, 0.0, 0, 0
     pieces = [
         (at, some) for at in holders for some in pieces_of_cells(constants, detector, modules[at], cells)
     ]
@@ -289,11 +292,21 @@ def make_tables(
             error = max(error, made.high_gain_error)
         row_of[at, np.searchsorted(cells, known)] = np.arange(rows.start, rows.stop)
         crossed += int(folded.crossed.sum())
+        not_finite += int(folded.not_finite.sum())
         used = rows.stop
         if wanted and known.size:
             linear.append(linear_rows(constants, detector, modules[at], known))
     bad_bits = steps.all_bad_bits()
-    tables = Tables(table[:used], mask[:used], row_of, cells, bad_bits, packed_error=error, crossed=crossed)
+    tables = Tables(
+        table[:used],
+        mask[:used],
+        row_of,
+        cells,
+        bad_bits,
+        packed_error=error,
+        crossed=crossed,
+        not_finite=not_finite,
+    )
     return replace(tables, linear=np.concatenate(linear)) if wanted and used else tables
 
 

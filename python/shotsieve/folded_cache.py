@@ -38,7 +38,7 @@ __all__ = ["ENVIRONMENT", "FOLD_VERSION", "cache_folder", "constants_checksum", 
 ENVIRONMENT = "SHOTSIEVE_CONSTANTS_CACHE"
 """Variable of the environment that names the folder where nothing else does."""
 
-FOLD_VERSION = 2
+FOLD_VERSION = 3
 """To be raised with every change of the bits that folding gives; a test compares them."""
 
 _SIGNATURE = inspect.signature(make_tables)

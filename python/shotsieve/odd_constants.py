@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .constants.examine import told_crossed
 from .constants.fold import gain_planes
+from .constants.thresholds import told_thresholds
 
 if TYPE_CHECKING:
     from .calibrate import Tables
@@ -20,9 +20,10 @@ FLAGGED = "their frames are flagged NO_DARK_DATA, and what is counted in them is
 
 
 def told_odd(tables: Tables, detector: Detector, gain_mode: str, steps: Steps) -> list[str]:
-    """Say how many pixels have no usable gain though no bit tells so, and thresholds in the wrong order.
+    """Say how many pixels have no usable gain though no bit tells so, and thresholds that are no good.
 
-    Neither stops a calibration: such a pixel is NaN, with the bit VALUE_IS_NAN, or never goes to low gain.
+    None stops a calibration: such a pixel is NaN, with the bit VALUE_IS_NAN or GAIN_THRESHOLDING_ERROR, or
+    never goes to low gain.
     ``shotsieve constants show`` says it constant by constant.
 
     Parameters
@@ -58,7 +59,7 @@ def told_odd(tables: Tables, detector: Detector, gain_mode: str, steps: Steps) -
             "sign, "
             "and no bit of the mask says so: these pixels are NaN and flagged VALUE_IS_NAN"
         )
-    return notes + told_crossed(tables.crossed, steps.for_detector(detector))
+    return notes + told_thresholds(tables.crossed, tables.not_finite, steps)
 
 
 def lacking_of(constants: Constants, needed: Sequence[str], modules: Sequence[int]) -> list[str]:

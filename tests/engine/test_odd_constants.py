@@ -150,5 +150,65 @@ def test_thresholds_out_of_order_of_frames_in_memory(given, gap):
     assert [note for note in fixed.notes if note.startswith("constants")] == []
 
 
+VALUES = np.array([np.nan, -np.nan, np.inf, -np.inf], "f4")
+
+
+def spoil(rng):
+    """Return what spoils thresholds of nine good pixels, the first five those to medium gain."""
+
+    def change(arrays, good):
+        low, high = arrays["thresholds"]
+        at = tuple(good[:9].T)
+        low[tuple(good[:5].T)] = rng.choice(VALUES, 5)
+        high[tuple(good[3:9].T)] = rng.choice(VALUES, 6)
+        arrays["bad_pixels"][(slice(None), *good[8])] = BadPixels.NOISE_OUT_OF_THRESHOLD
+        assert not np.isfinite(arrays["thresholds"][(slice(None), *at)]).all(axis=0).any()
+
+    return change
+
+
+NOT_FINITE = (
+    "constants: of 8 pixels a threshold is not finite, and no bit of the mask says so: they are flagged"
+)
+
+
+@pytest.mark.parametrize("gap", [True, False])
+def test_thresholds_that_are_not_finite_are_told(given, places, rng, gap):
+    result, [note], good = reduce(given, places, spoil(rng), low_medium_gap=gap)
+    assert note.startswith(NOT_FINITE)
+    mask, gain = masks_and_stages(result, cell=1)
+    bit = int(BadPixels.GAIN_THRESHOLDING_ERROR)
+    assert (mask[(slice(None), *good[:5].T)] & bit != 0).all()
+    rest = (slice(None), *good[5:9].T)
+    np.testing.assert_array_equal(mask[rest] & bit != 0, gain[rest] > 0)
+
+
+@pytest.mark.parametrize("gap", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+def test_thresholds_that_are_not_finite_of_frames_in_memory(given, backend_name, rng, gap, packed):
+    _, constants, arrays = given
+    mine = {name: {m: array.copy() for m, array in of.items()} for name, of in arrays.items()}
+    good = np.argwhere((mine["bad_pixels"][3][:, 1] == 0).all(axis=0))
+    spoil(rng)({name: of[3][:, 1] for name, of in mine.items()}, good)
+    odd = Constants.from_arrays(constants.detector, mine, conditions=constants.conditions)
+    steps = Steps(low_medium_gap=gap, packed_constants=packed)
+    calibrate = shotsieve.Calibrator(odd, [3], steps=steps, backend=backend_name)
+    [note] = calibrate.notes
+    assert note.startswith(NOT_FINITE)
+    words = np.zeros((2, 1, 2, 512, 128), "u2")
+    words[:, :, 0], words[1, :, 1] = 9000, 65535
+    found = calibrate(words, [1, 1], ["data", "mask", "gain"])
+    at = (slice(None), 0, *good[:9].T)
+    bit = int(BadPixels.GAIN_THRESHOLDING_ERROR)
+    flagged = found.mask[at] & bit != 0
+    np.testing.assert_array_equal(flagged, (np.arange(9) < 5) | (found.gain[at] > 0))
+    assert np.isnan(found.data[at][flagged]).all()
+    # In high gain the threshold to low gain says nothing, of the pixels without a bit of their own.
+    there = found.gain[at][0, 5:8] == 0
+    np.testing.assert_array_equal(np.isfinite(found.data[at][0, 5:8]), there)
+    fixed = shotsieve.Calibrator(odd, [3], gain_mode="fixed_high", force=True, backend=backend_name)
+    assert [note for note in fixed.notes if note.startswith("constants")] == []
+
+
 def test_good_constants_say_nothing(given, places):
     assert reduce(given, places, lambda arrays, good: None)[1] == []

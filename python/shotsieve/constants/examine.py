@@ -12,9 +12,8 @@ import numpy as np
 from ..detectors import Detector
 from .bad_pixels import BadPixels
 from .container import Constants
-from .steps import Steps
 
-__all__ = ["PlaneStatistics", "bit_name", "checksum", "lacking", "statistics", "told_crossed"]
+__all__ = ["PlaneStatistics", "bit_name", "checksum", "lacking", "statistics"]
 
 BITS = 32
 STAGES = 3
@@ -200,36 +199,6 @@ def _odd(name: str, array: np.ndarray, detector: Detector) -> list[dict[str, int
     return [
         {what: int(number[gain]) for what, number in counts.items() if number[gain]}
         for gain in range(len(array))
-    ]
-
-
-def told_crossed(number: int, steps: Steps) -> list[str]:
-    """Say of how many pixels thresholds are out of order, and what becomes of them.
-
-    Parameters
-    ----------
-    number : int
-        `shotsieve.calibrate.Tables.crossed`.
-    steps : Steps
-
-    Returns
-    -------
-    list of str
-        One sentence; empty where there are none.
-
-    Examples
-    --------
-    >>> from shotsieve.constants.steps import Steps
-    >>> told_crossed(0, Steps())
-    []
-    """
-    if not number:
-        return []
-    kept = "they never go to low gain (low_medium_gap = true); low_medium_gap = false flags them"
-    flagged = "they are flagged GAIN_THRESHOLDING_ERROR in medium and low gain"
-    return [
-        f"constants: of {number:,} pixels the threshold to low gain is below the one to medium gain, and no "
-        f"bit of the mask says so: {kept if steps.low_medium_gap else flagged}"
     ]
 
 

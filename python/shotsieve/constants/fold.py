@@ -25,6 +25,7 @@ from .bad_pixels import BadPixels
 from .container import Constants
 from .masks import StaticMask, flag_noisy, parse_block
 from .steps import Steps
+from .thresholds import flag_thresholds
 
 __all__ = [
     "FORCED_PLANES",
@@ -78,12 +79,15 @@ class FoldedModule(NamedTuple):
     crossed : ndarray of int64, shape (C,)
         Pixels of a known cell whose threshold to low gain is below the one to medium gain, though no bit of
         the mask took them out already.
+    not_finite : ndarray of int64, shape (C,)
+        Likewise, pixels with a threshold that is not finite.
     """
 
     table: np.ndarray
     mask: np.ndarray
     known: np.ndarray
     crossed: np.ndarray
+    not_finite: np.ndarray
 
 
 def table_planes(detector: Detector, steps: Steps, gain_mode: str = "adaptive") -> int:
@@ -246,7 +250,7 @@ def fold(
     known &= all(constants.has(name, module) for name in names)
     rows = np.flatnonzero(known)
     mask[~known] = 0
-    crossed = np.zeros(len(cell_ids), np.int64)
+    crossed, not_finite = np.zeros((2, len(cell_ids)), np.int64)
     loaded = {}
     if rows.size:
         loaded = {
@@ -272,7 +276,7 @@ def fold(
         if masks is not None:
             bits = bits | masks.of(module, cell_ids[part])
         if "thresholds" in arrays:
-            bits, crossed[part] = _flag_crossed(*arrays["thresholds"], bits, steps)
+            bits, crossed[part], not_finite[part] = flag_thresholds(*arrays["thresholds"], bits, steps)
         if steps.mask_noisy_adc:
             block = parse_block(steps.noisy_adc_block, detector.shape)
             bits = flag_noisy(bits, detector.shape, block, steps.noisy_adc_threshold, steps.bad_bits)
@@ -284,30 +288,14 @@ def fold(
         mask[part] = bits.swapaxes(0, 1)
         known[part] = _worth(arrays.get("offset"), bits, detector.fixed_stage(gain_mode))
         crossed[part] *= known[part]
+        not_finite[part] *= known[part]
 
     with ThreadPoolExecutor(usable_cpus()) as pool:
         for _ in pool.map(fold_some, range(0, rows.size, step)):
             pass
     table[~known] = NAN
     mask[~known] |= np.uint32(BadPixels.NO_DARK_DATA)
-    return FoldedModule(table, mask, known, crossed)
-
-
-def _flag_crossed(
-    low: np.ndarray, high: np.ndarray, bits: np.ndarray, steps: Steps
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bits with those of crossed thresholds, and how many pixels of each cell no bit told before.
-
-    With the rule of the gap they stay in use up to medium gain, as at the facility. Without it they would go
-    from high to low gain at once, whatever the pixel did: its levels are not told apart.
-    """
-    crossed = high < low
-    reached = 1 if steps.low_medium_gap else 2  # the stage that comes after high gain
-    untold = crossed & (bits[reached] & np.uint32(steps.all_bad_bits()) == 0)
-    if not steps.low_medium_gap:
-        bits = bits.copy()
-        bits[1:] |= np.where(crossed, np.uint32(BadPixels.GAIN_THRESHOLDING_ERROR), np.uint32(0))
-    return bits, untold.sum(axis=-1)
+    return FoldedModule(table, mask, known, crossed, not_finite)
 
 
 def _worth(offset: np.ndarray | None, bits: np.ndarray, fixed_stage: int) -> np.ndarray:

@@ -156,6 +156,7 @@ def calibrate_unfolded(
 
         # Steps 1-3: the stage.
         crossed = np.zeros(n_pixels, bool)  # thresholds out of order, and no rule for them
+        lawless = crossed  # the first one is not finite, so that no stage is known
         found = np.zeros(n_pixels, np.uint32)  # bits that the words and values themselves raise
         if encoding in (1, 2):
             g = np.where(word == medium_code, 1, np.where(word == low_code, 2, 0))
@@ -176,7 +177,8 @@ def calibrate_unfolded(
             g = np.full(n_pixels, fixed_stage)
         else:
             t0, t1 = of_cell(thresholds)
-            crossed = (t1 < t0) & (not low_medium_gap)
+            crossed = ((t1 < t0) & (not low_medium_gap)) | ~np.isfinite(t0) | ~np.isfinite(t1)
+            lawless = ~np.isfinite(t0)
             if low_medium_gap:
                 t1 = np.where(t1 <= 1.05 * t0, 65535.0, t1)
             g = np.zeros(n_pixels, np.int64)
@@ -196,7 +198,7 @@ def calibrate_unfolded(
         static = np.zeros(n_pixels, np.uint32)
         if bad_pixels is not None:
             static = np.asarray(bad_pixels)[:, cell].astype(np.uint32)[g, pixel]
-        static[crossed & (g > 0)] |= 1 << 13
+        static[(crossed & (g > 0)) | lawless] |= 1 << 13
         x = adc.astype(np.float64)
         with np.errstate(all="ignore"):
             # Step 6: offset.
