@@ -188,9 +188,9 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _warn(found: Constants) -> None:
-    from .constants.examine import lacking
+    from .constants.examine import lacking, not_used
 
-    for line in lacking(found):
+    for line in (*lacking(found), *(f"not used: {line}" for line in not_used(found))):
         click.echo(f"  {line}", err=True)
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from shotsieve import cli
@@ -157,6 +158,26 @@ def test_show(own, constants, capsys):
     assert text.count("  module 5") == 3 + 3 + 2 + 3 + 1 + 1
     assert run("show", own, "--modules", "4") == 1
     assert "there is no module 4" in capsys.readouterr().err
+
+
+def test_what_was_not_used_is_told(own, tmp_path, capsys):
+    folder = tmp_path / "store"
+    assert run("convert", own, "-o", folder, "--layout", "facility") == 0
+    with h5py.File(folder / "cal.9.h5", "w") as file:
+        for pdu in ("AGIPD1M_M0", "AGIPD1M_M5"):
+            file[f"{pdu}/SlopesCS/0/data"] = np.zeros(3)
+    capsys.readouterr()
+    first = "cal.9.h5:/AGIPD1M_M0/SlopesCS/0/data"
+    told = f"SlopesCS: AGIPD1M has no step for it (2 datasets, the first is {first})"
+    assert run("convert", folder, "-o", tmp_path / "c.h5") == 0
+    assert f"  not used: {told}\n" in capsys.readouterr().err
+    for form in (folder, tmp_path / "c.h5"):
+        assert run("show", form) == 0
+        assert f"  not used    {told}\n" in capsys.readouterr().out
+        assert run("show", form, "--json") == 0
+        assert json.loads(capsys.readouterr().out)["not_used"] == [told]
+    assert run("show", own) == 0
+    assert "not used" not in capsys.readouterr().out
 
 
 def test_show_tells_what_is_odd(constants, tmp_path, capsys):

@@ -1,10 +1,14 @@
 """The facility's layout: axes with and without names, planes, cells, and what is refused."""
 
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
+from shotsieve import detectors
 from shotsieve.constants import Constants
 from shotsieve.constants.axes import axes_of
+from shotsieve.constants.examine import not_used
 from shotsieve.constants.facility import write_facility
 from shotsieve.errors import BadInput, UnreadableData
 
@@ -128,8 +132,6 @@ def test_reversed_order_without_names(agipd, facility_arrays, tmp_path):
 
 
 def test_ambiguous_shapes_are_refused_with_the_way_out(agipd, facility_arrays, tmp_path):
-    import dataclasses
-
     square = dataclasses.replace(agipd, shape=(8, 8))
     folder = store(tmp_path, square, facility_arrays(square, 5), dims=False)
     with pytest.raises(BadInput, match=r"both 8 long.*\[dims\].*fast_scan") as error:
@@ -166,6 +168,20 @@ def test_axes_of(agipd):
         axes((8, 4, 5, 3), ["slow_scan", "fast_scan", "cell", "gain"])
 
 
+@pytest.mark.parametrize("name", ["AGIPD1M", "AGIPD500K"])
+@pytest.mark.parametrize("planes", [(), (3,)])
+def test_bad_pixels_of_the_charge_source_are_of_the_mask(name, planes, facility_arrays, tmp_path, rng):
+    detector = dataclasses.replace(detectors.load(name), shape=(4, 8))
+    arrays = facility_arrays(detector, 5)
+    without = Constants.open(store(tmp_path / "a", detector, arrays), detector).load("bad_pixels", 1)
+    arrays["BadPixelsCS"] = rng.integers(0, 2, (8, 4, 5, *planes), dtype=np.uint32) << 6
+    found = Constants.open(store(tmp_path / "b", detector, arrays), detector)
+    more = raw_order(arrays["BadPixelsCS"])
+    np.testing.assert_array_equal(found.load("bad_pixels", 1), without | more)
+    assert more.any()
+    assert found.provenance["not_used"] == []
+
+
 def test_missing_and_extra_constants(agipd, facility_arrays, tmp_path):
     arrays = {f"PDU{m}": facility_arrays(agipd, 2, seed=m) for m in range(3)}
     del arrays["PDU1"]["SlopesFF"]
@@ -183,8 +199,14 @@ def test_missing_and_extra_constants(agipd, facility_arrays, tmp_path):
         "cal.99.h5:/PDU0/SlopesCS/0/data",
         "cal.99.h5:/PDU7/Offset/0/data",
     ]
+    told = [
+        "SlopesCS: AGIPD1M has no step for it (1 dataset, cal.99.h5:/PDU0/SlopesCS/0/data)",
+        "Offset: of a PDU that no module is said to be (1 dataset, cal.99.h5:/PDU7/Offset/0/data)",
+    ]
+    assert not_used(constants) == told
     saved = Constants.open(constants.save(tmp_path / "own.h5"), agipd)
     assert [saved.has("adu_per_kev", m) for m in range(3)] == [True, False, False]
+    assert not_used(saved) == told
     for name in constants.names:
         np.testing.assert_array_equal(saved.load(name, 0), constants.load(name, 0))
 

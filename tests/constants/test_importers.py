@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from shotsieve import detectors
 from shotsieve.constants import BadPixels, Constants, ImportOptions, Steps, differ, fold, read_any
+from shotsieve.constants.examine import not_used
 from shotsieve.constants.facility import write_facility
 from shotsieve.constants.importers import form_of, from_extra
 from shotsieve.constants.importers.references import Reference, open_references
@@ -137,6 +138,7 @@ def test_references_are_checked(agipd, facility_arrays, tmp_path):
         agipd, [good, Reference(0, "P", "SlopesCS", path, "/P/SlopesCS/0")], modules=[0, 1]
     )
     assert (kept.provenance["not_used"], kept.modules) == (["0/SlopesCS"], (0, 1))
+    assert not_used(kept) == ["SlopesCS: AGIPD1M has no step for it (1 dataset, 0/SlopesCS)"]
 
 
 @pytest.mark.parametrize("name", ["AGIPD1M", "LPD1M", "DSSC1M", "JUNGFRAU", "EPIX100", "GOTTHARD2"])

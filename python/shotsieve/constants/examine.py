@@ -13,7 +13,7 @@ from ..detectors import Detector
 from .bad_pixels import BadPixels
 from .container import Constants
 
-__all__ = ["PlaneStatistics", "bit_name", "checksum", "lacking", "statistics"]
+__all__ = ["PlaneStatistics", "bit_name", "checksum", "lacking", "not_used", "statistics"]
 
 BITS = 32
 STAGES = 3
@@ -226,6 +226,41 @@ def lacking(constants: Constants) -> list[str]:
         if without:
             found.append(f"{name}: none for module{'s' * (len(without) > 1)} {', '.join(without)}")
     return found
+
+
+def not_used(constants: Constants) -> list[str]:
+    """Say which datasets lay beside those that the constants were read from, and were not used.
+
+    Parameters
+    ----------
+    constants : Constants
+
+    Returns
+    -------
+    list of str
+        One sentence for each calibration; empty where all was used, or nobody says.
+
+    Examples
+    --------
+    >>> provenance = {"not_used": ["0/SlopesCS", "1/SlopesCS", "cal.7.h5:/M435/Offset/0/data"]}
+    >>> arrays = {"offset": {1: np.zeros((3, 1, 512, 128))}}
+    >>> for line in not_used(Constants.from_arrays("AGIPD1M", arrays, provenance=provenance)):
+    ...     print(line)
+    SlopesCS: AGIPD1M has no step for it (2 datasets, the first is 0/SlopesCS)
+    Offset: of a PDU that no module is said to be (1 dataset, cal.7.h5:/M435/Offset/0/data)
+    """
+    found: dict[str, list[str]] = {}
+    for name in constants.provenance.get("not_used", ()):
+        # MODULE/CALIBRATION, or FILE:/PDU/CALIBRATION/INDEX/data
+        inside = name.rpartition(":/")
+        found.setdefault(name.split("/")[-3] if inside[1] else name.rpartition("/")[2], []).append(name)
+    detector, lines = constants.detector, []
+    for calibration, names in found.items():
+        known = calibration in detector.facility_constants
+        why = "of a PDU that no module is said to be" if known else f"{detector.name} has no step for it"
+        count = f"{len(names)} datasets, the first is" if len(names) > 1 else "1 dataset,"
+        lines.append(f"{calibration}: {why} ({count} {names[0]})")
+    return lines
 
 
 def checksum(constants: Constants) -> str:

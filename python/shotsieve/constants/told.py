@@ -11,7 +11,7 @@ import numpy as np
 
 from .container import Constants
 from .differ import Comparison, PlaneDifference
-from .examine import PlaneStatistics, bit_name, checksum, lacking, statistics
+from .examine import PlaneStatistics, bit_name, checksum, lacking, not_used, statistics
 
 __all__ = ["as_dict", "compare_text", "comparison_dict", "show_text"]
 
@@ -51,6 +51,7 @@ def as_dict(constants: Constants, modules: Iterable[int] | None = None) -> dict[
         "provenance": constants.provenance,
         "sha256": checksum(constants),
         "lacking": lacking(constants),
+        "not_used": not_used(constants),
         "statistics": [_plane(one) for one in planes],
     }
 
@@ -87,6 +88,7 @@ def show_text(told: dict[str, Any], every_module: bool = False) -> str:
         f"  from        {_origin(told['provenance'])}",
         f"  sha256      {told['sha256']}",
         *(f"  lacking     {line}" for line in told["lacking"]),
+        *(f"  not used    {line}" for line in told["not_used"]),
         "",
         f"  {'constant':<16}{'gain':>4}  {'median':>12} {'of modules':>27} {'MAD':>11}  odd",
     ]
