@@ -20,8 +20,12 @@ _KINDS = {
 
 
 def with_defaults(table: Mapping[str, Any], keys: Mapping[str, Key]) -> dict[str, Any]:
-    """Return a section with its defaults written out; what is not set and has no default is left out."""
+    """Return a section with its defaults written out; what is not set and has no default is left out.
+
+    What may be written in several ways is there in one.
+    """
     values = {key: table.get(key, spec.default) for key, spec in keys.items()}
+    values |= {key: spec.read(values[key], key) for key, spec in keys.items() if spec.read is not None}
     return {
         key: f"{value.value!r} {value.unit}" if isinstance(value, Quantity) else value
         for key, value in values.items()
@@ -99,6 +103,8 @@ def checked(section: str, table: Mapping[str, Any], name: str) -> dict[str, Any]
 
 def _value(value: Any, spec: Key, where: str) -> Any:
     """Check one value against its key; whole numbers pass as numbers, true and false never do."""
+    if spec.read is not None:
+        return spec.read(value, where)
     if spec.kind is Quantity:
         return parse_quantity(value, option=where, units=spec.units)
     good = isinstance(value, spec.kind) or (spec.kind is float and isinstance(value, int))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, get_type_hints
 
+from .constants.bad_pixels import read_bits
 from .constants.masks import MEANINGS as MASK_MEANINGS
 from .constants.steps import Steps
 from .detectors import GAIN_MODES
@@ -35,6 +37,8 @@ class Key:
         The allowed units of a quantity.
     required : bool
         Whether the section is worthless without it.
+    read : callable or None
+        Makes the value of what is written, which may be of several kinds; takes it, and what errors call it.
     """
 
     kind: type
@@ -42,6 +46,7 @@ class Key:
     choices: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     required: bool = False
+    read: Callable[[Any, str], Any] | None = None
 
 
 def _step_keys() -> dict[str, Key]:
@@ -55,7 +60,8 @@ def _step_keys() -> dict[str, Key]:
             shown = None if default is None else f"{default:g} ADU"
             keys[switch.name] = Key(Quantity, shown, units=("ADU",))
         else:
-            keys[switch.name] = Key(hint, int(default) if hint is int else default)
+            read = read_bits if switch.name == "bad_bits" else None
+            keys[switch.name] = Key(hint, int(default) if hint is int else default, read=read)
     return keys
 
 

@@ -2,10 +2,11 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 from shotsieve import detectors
 from shotsieve.constants import BadPixels, Steps
-from shotsieve.constants.bad_pixels import ALL_BITS, DEFAULT_BAD_BITS
+from shotsieve.constants.bad_pixels import ALL_BITS, DEFAULT_BAD_BITS, read_bits
 from shotsieve.errors import BadInput
 
 
@@ -15,6 +16,65 @@ def test_bits():
     assert BadPixels.USER2 == 1 << 31
     assert ALL_BITS & ~DEFAULT_BAD_BITS == (1 << 16) | (1 << 22)
     assert [bit.bit_length() - 1 for bit in BadPixels] == [*range(24), 30, 31]
+
+
+@pytest.mark.parametrize(
+    ("given", "bits"),
+    [
+        (0x1234, 0x1234),
+        (np.uint32(7), 7),
+        (BadPixels.USER1 | BadPixels.USER2, 0xC0000000),
+        ("default", DEFAULT_BAD_BITS),
+        ("all -USER1", ALL_BITS & ~(1 << 30)),
+        ("none", 0),
+        ("none +NOISY_ADC", 1 << 17),
+        ("default -NON_STANDARD_SIZE +USER1", DEFAULT_BAD_BITS),
+        ("Default  +NON_STANDARD_SIZE\t-user1", DEFAULT_BAD_BITS & ~(1 << 30) | 1 << 22),
+        ("VALUE_IS_NAN user2", 1 << 11 | 1 << 31),
+        (["VALUE_IS_NAN", "USER2"], 1 << 11 | 1 << 31),
+        (("NO_DARK_DATA",), 1 << 3),
+    ],
+)
+def test_bad_bits_by_names(given, bits):
+    steps = Steps(bad_bits=given)
+    assert steps.bad_bits == bits
+    assert type(steps.bad_bits) is int
+    assert dataclasses.replace(steps, round_photons=True).bad_bits == bits
+
+
+def test_any_names_in_any_order(rng):
+    names = list(BadPixels.__members__)
+    some = rng.choice(names, rng.integers(1, len(names)), replace=False).tolist()
+    bits = sum(int(BadPixels[name]) for name in some)
+    assert read_bits(some) == read_bits(" ".join(some)) == bits
+    assert read_bits("all " + " ".join(f"-{name}" for name in some)) == ALL_BITS & ~bits
+    assert read_bits("none " + " ".join(f"+{name}" for name in some)) == bits
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("default -NOISY_ACD", r"no bit 'NOISY_ACD'\. Did you mean 'NOISY_ADC'\? There are OFFSET_OUT"),
+        (["USER3"], "no bit 'USER3'. Did you mean 'USER[12]'"),
+        (["default"], "no bit 'default'"),
+        ("0xff", "no bit '0xff'. A number is written without quotes"),
+        ("default USER1", r"say \+USER1 or -USER1 behind it"),
+        ("-USER1", 'say what -USER1 changes, as "default -USER1"'),
+        ("USER2 +USER1", 'as "default \\+USER1"'),
+        (["+USER1"], 'as "default \\+USER1"'),
+        ("default -", "no bit ''"),
+        (" ", 'bad_bits is empty: .*"none" is no bit'),
+        ([], r"bad_bits = \[\]: expected a number"),
+        ([1, 2], r"bad_bits = \[1, 2\]: expected a number"),
+        (True, "bad_bits = True: expected a number"),
+        (1.5, "bad_bits = 1.5: expected a number"),
+        (None, "bad_bits = None: expected a number"),
+        (2**32, "bad_bits = 4294967296: expected a number from 0 to 0xffffffff"),
+    ],
+)
+def test_bad_bits_that_are_none(given, text):
+    with pytest.raises(BadInput, match=text):
+        Steps(bad_bits=given)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import tomllib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shotsieve.cli import parse_setting
 from shotsieve.constants.steps import Steps
 from shotsieve.errors import BadInput
 from shotsieve.recipe import Recipe
@@ -213,3 +214,42 @@ def test_tomllib_reads_back_what_is_written(tree):
 def test_toml_has_no_form_for_everything():
     with pytest.raises(TypeError, match="NoneType"):
         dumps_toml({"a": None})
+
+
+@pytest.mark.parametrize(
+    ("written", "bits"),
+    [
+        ("default -NON_STANDARD_SIZE +USER1", 0xFFBEFFFF),
+        (["USER1", "VALUE_IS_NAN"], 0x40000800),
+        (0x40000800, 0x40000800),
+    ],
+)
+def test_bits_by_names_are_a_number_in_what_is_kept(written, bits):
+    both = [{"name": "AGIPD1M"}, {"label": "jf", "calibrate": {"bad_bits": written}}]
+    recipe = Recipe.from_dict({"detector": both, "calibrate": {"bad_bits": written}})
+    for one in (recipe, recipe.others["jf"].recipe):
+        assert one.calibrate.steps.bad_bits == bits
+        assert one.filled()["calibrate"]["bad_bits"] == bits
+    kept = tomllib.loads(recipe.dumps_toml())
+    assert kept["calibrate"]["bad_bits"] == kept["detector"][1]["calibrate"]["bad_bits"] == bits
+    assert Recipe.from_dict(kept) == recipe
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [
+        ("calibrate.bad_bits=default -USER1", 0xBFBEFFFF),
+        ('calibrate.bad_bits=["USER1", "USER2"]', 0xC0000000),
+        ("calibrate.bad_bits=none", 0),
+        ("calibrate.bad_bits=0xff", 255),
+    ],
+)
+def test_bits_by_names_in_an_option(text, bits):
+    recipe = Recipe.from_dict({"calibrate": {}}).override(dict([parse_setting(text)]))
+    assert recipe.calibrate.steps.bad_bits == bits
+
+
+def test_bits_with_a_wrong_name():
+    told = r"\[calibrate\] bad_bits = \"default -USER3\": there is no bit 'USER3'. Did you mean 'USER[12]'"
+    with pytest.raises(BadInput, match=told):
+        Recipe.from_dict({"calibrate": {"bad_bits": "default -USER3"}})

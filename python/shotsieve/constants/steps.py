@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import BadInput, nearest
-from .bad_pixels import ALL_BITS, DEFAULT_BAD_BITS, BadPixels
+from .bad_pixels import DEFAULT_BAD_BITS, BadPixels, read_bits
 from .masks import parse_block
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class Steps:
     noisy_adc_block : str
         Pixels of such a block, slow scan x fast scan.
     bad_bits : int
-        Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE.
+        Bits of the mask that make a pixel bad; the default is all but INTERPOLATED and NON_STANDARD_SIZE. May
+        be given by names, as ``"default -USER1"``: `shotsieve.constants.bad_pixels.read_bits`.
     packed_constants : bool
         Fold to 16 bytes per pixel and cell instead of 32; see `shotsieve.constants.packed`.
 
@@ -186,8 +187,7 @@ class Steps:
             raise BadInput(
                 f"value_limit = {self.value_limit} must be above 0, at most {MAX_VALUE_LIMIT:.0f}."
             )
-        if not 0 <= self.bad_bits <= ALL_BITS:
-            raise BadInput(f"bad_bits = {self.bad_bits} must be a mask of 32 bits (0 ... {ALL_BITS:#x}).")
+        object.__setattr__(self, "bad_bits", read_bits(self.bad_bits))
         self._check_common_mode()
         parse_block(self.noisy_adc_block)
         if not 0 <= self.noisy_adc_threshold < 1:
