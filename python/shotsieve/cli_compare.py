@@ -46,6 +46,14 @@ _LONGEST = 100_000  # trains that a list may name: nearly three hours
 @click.option(
     "--share", type=click.FloatRange(0, 1), help="Share that may differ; with --tolerance.  [default: 0]"
 )
+@click.option(
+    "--dropped-last",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="So many last frames of every train the correction left out, which are then not missing: its "
+    "parameter drop-last-frames-parallelgain of LPD.",
+)
 @click.option("--plot", type=click.Path(file_okay=False, path_type=Path), help="Folder for pictures (PNG).")
 @click.option("--force", is_flag=True, help="Go on though constants and run disagree on their conditions.")
 @backend_option
@@ -53,7 +61,7 @@ _LONGEST = 100_000  # trains that a list may name: nearly three hours
 def compare_command(
     raw: Path, corrected: Path, constants: Path | None, recipe: Path | None, changes: tuple[str, ...],
     source: str | None, trains: str | None, sample: int, modules: str | None, tolerance: float | None,
-    share: float | None, plot: Path | None, force: bool, backend: str, as_json: bool,
+    share: float | None, dropped_last: int, plot: Path | None, force: bool, backend: str, as_json: bool,
 ) -> int:  # fmt: skip
     """Calibrate the raw run RAW and compare with the corrected run CORRECTED, frame by frame.
 
@@ -77,8 +85,8 @@ def compare_command(
     with progress_bar() as progress:
         found = compare_runs(
             raw, corrected, constants, told, trains=whole_numbers("--trains", trains), sample=sample,
-            modules=whole_numbers("--modules", modules), tolerance=tolerance, backend=backend, force=force,
-            progress=progress,
+            modules=whole_numbers("--modules", modules), tolerance=tolerance,
+            dropped_last=dropped_last, backend=backend, force=force, progress=progress,
         )  # fmt: skip
     click.echo(json.dumps(as_dict(found), indent=2) if as_json else text_of(found))
     if plot is not None:

@@ -15,6 +15,7 @@ from shotsieve.compare import DEFAULT_SAMPLE, compare_runs
 from shotsieve.compare.spread import EDGES, binned, quantiles
 from shotsieve.compare.told import as_dict
 from shotsieve.constants import BadPixels, Constants
+from shotsieve.errors import BadInput
 from shotsieve.simulate import SpiParameters, simulate_spi
 from shotsieve.simulate.receiver import simulate_receiver
 from shotsieve.simulate.receiver_parameters import ReceiverParameters
@@ -218,6 +219,47 @@ def test_corrected_trains_that_are_shorter(tmp_path):
     assert "module 3: 2 frames" in one.text
     assert found.shots == 2
     assert found.statistics.equal.sum() == found.statistics.moments[..., 0].sum() > 0
+
+
+@pytest.mark.parametrize(("number", "there"), [(1, 1), (2, 1), (1, 2), (3, 0)])
+def test_last_frames_that_were_dropped_are_not_missing(tmp_path, number, there, capsys):
+    """The correction has `there` of the two shots of each train, and is said to have dropped `number`."""
+    made, recipe, out = corrected_by_us(tmp_path, "LPD1M, parallel gain")
+    [path] = out.glob("CORR-*.h5")
+    with h5py.File(path, "r+") as file:
+        count = file["INDEX/FXE_DET_LPD1M-1/CORR/3CH0:output/image/count"]
+        count[:] = [there or 2, there]
+    given = [made.raw, out, "--constants", made.constants, "--set", "calibrate.xray_gain=false"]
+    given += ["--backend", "cpu", "--sample", 0, "--tolerance", 1e-3]
+    left = (2 - there) * (2 if there else 0)  # a train of which nothing is there is not compared
+    assert run(*given) == (1 if left else 0)
+    capsys.readouterr()
+    assert run(*given, "--dropped-last", number) == 0
+    frame = "frame" if number == 1 else f"{number} frames"
+    said = capsys.readouterr().out
+    assert (
+        f"note: the last {frame} of every train and module may be in the raw run alone, as was said" in said
+    )
+    assert f"frames, which are not missing, there are {left}\n" in said
+    found = compare_runs(made.raw, out, made.constants, recipe, backend="cpu", sample=0, dropped_last=number)
+    assert (found.findings, found.within()) == ([], True)
+
+
+def test_other_frames_than_the_last_are_missing(tmp_path):
+    made, recipe, out = corrected_by_us(tmp_path, "LPD1M, parallel gain")
+    [path] = out.glob("CORR-*.h5")
+    with h5py.File(path, "r+") as file:
+        index = file["INDEX/FXE_DET_LPD1M-1/CORR/3CH0:output/image"]
+        index["count"][:] = 1
+        index["first"][0] += 1
+    options = {"recipe": recipe, "backend": "cpu", "sample": 0}
+    found = compare_runs(made.raw, out, made.constants, **options, dropped_last=1)
+    [one] = found.findings
+    assert (one.kind, one.told["frames"], found.within(1.0)) == ("shots", 1, False)
+    assert any("there are 1" in note for note in found.notes)
+    for wrong in (-1, 1.5, True):
+        with pytest.raises(BadInput, match=r"dropped_last = .*: expected a number of frames, from 0"):
+            compare_runs(made.raw, out, made.constants, **options, dropped_last=wrong)
 
 
 # ------------------------------------------------------------------ histograms

@@ -65,6 +65,9 @@ def test_every_parameter_of_real_corrections_is_mapped_or_reported(real, tmp_pat
     assert [one.name for one in found.parameters] == list(tree["calibration-configurations"])
     assert {one.outcome for one in found.parameters} <= set(OUTCOMES)
     assert all(one.told for one in found.parameters)
+    dropped = [one for one in found.not_mapped if one.name == "drop-last-frames-parallelgain"]
+    assert all("shotsieve compare --dropped-last" in one.told for one in dropped)
+    assert len(dropped) == ("lpd" in real.name)
     assert not [one for one in found.parameters if "does not know it" in one.told]
     assert {key: found.calibrate.get(key) for key in keys} == keys
     # The recipe is one that this version takes, and names every parameter.

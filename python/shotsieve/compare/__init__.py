@@ -102,6 +102,7 @@ def compare_runs(
     sample: int = DEFAULT_SAMPLE,
     modules: Sequence[int] | None = None,
     tolerance: float | None = None,
+    dropped_last: int = 0,
     backend: str = "auto",
     force: bool = False,
     progress: Callable[[int, int, int], None] | None = None,
@@ -130,6 +131,10 @@ def compare_runs(
         None: those that both have.
     tolerance : float or None
         Values differ beyond it, in our unit; None takes `TOLERANCES`.
+    dropped_last : int
+        So many last frames of every train and module the correction left out, as it does of LPD in parallel
+        gain (its parameter drop-last-frames-parallelgain). Where they are not there the notes count them, and
+        nothing is missing; where they are, they are compared.
     backend : {"auto", "cpu", "cuda", "emu"}
     force : bool
         Accept constants whose conditions disagree with the run.
@@ -154,6 +159,8 @@ def compare_runs(
     """
     from ..sources.run import open_run
 
+    if isinstance(dropped_last, bool) or dropped_last != int(dropped_last) or dropped_last < 0:
+        raise BadInput(f"dropped_last = {dropped_last}: expected a number of frames, from 0")
     recipe = _calibration_alone({"calibrate": {}} if recipe is None else recipe)
     place, source = recipe.detector, raw
     if not isinstance(raw, Source):
@@ -174,7 +181,7 @@ def compare_runs(
     tolerance = TOLERANCES[unit] if tolerance is None else float(tolerance)
     cells = np.unique(source.shots.cell_id[source.readable])
     found = Statistics(wanted, cells, source.detector.shape, recipe.calibrate.steps.bad_bits, tolerance)
-    pairs = _Pairs(source, there, wanted, found)
+    pairs = _Pairs(source, there, wanted, found, int(dropped_last))
     with (
         contextlib.closing(pairs),
         Engine(
@@ -200,6 +207,7 @@ def compare_runs(
             *_alone(source_trains, there.trains, trains),
             *source.notes,
             *(f"corrected run: {note}" for note in there.notes),
+            *pairs.told_dropped(),
             *engine.notes,
         ]
     told: dict[str, Any] = {"dtype": str(there.dtype)}
@@ -288,12 +296,19 @@ class _Pairs:
     """Brings our frames together with theirs, and counts what has no counterpart."""
 
     def __init__(
-        self, source: Source, there: CorrectedRun, modules: tuple[int, ...], found: Statistics
+        self,
+        source: Source,
+        there: CorrectedRun,
+        modules: tuple[int, ...],
+        found: Statistics,
+        dropped_last: int,
     ) -> None:
         self.source, self.there, self.modules, self.found = source, there, modules, found
+        self._dropped_last = dropped_last
         self.shots = 0
         self._pool = ThreadPoolExecutor(usable_cpus())
         self.alone = np.zeros(len(modules), np.int64)
+        self.dropped = np.zeros(len(modules), np.int64)
         self.other_cells = np.zeros(len(modules), np.int64)
         self.matched = np.zeros(len(modules), np.int64)
 
@@ -312,7 +327,12 @@ class _Pairs:
         column = self.source.modules.index(module)
         where = self.there.locate(module, table.train_id, table.pulse_id)
         here = present[:, column]
-        self.alone[at] += np.count_nonzero(here & (where < 0))
+        alone = here & (where < 0)
+        if self._dropped_last and alone.any():
+            dropped = alone & self._among_last(column, table)
+            self.dropped[at] += np.count_nonzero(dropped)
+            alone &= ~dropped
+        self.alone[at] += np.count_nonzero(alone)
         both = here & (where >= 0)
         pairs = np.flatnonzero(both)
         self.matched[at] += len(pairs)
@@ -326,6 +346,26 @@ class _Pairs:
             row = int(np.searchsorted(self.found.cell_ids, cell))
             self.found.add(at, row, Frames(*parts), self.there.read(module, where[mine]))
         return both
+
+    def _among_last(self, column: int, table: Table) -> np.ndarray:
+        """Return which shots are among the last of their train that a module has."""
+        shots = self.source.shots
+        last = np.zeros(len(table), bool)
+        for train in np.unique(table.train_id):
+            pulses = np.sort(shots.pulse_id[(shots.train_id == train) & shots.present[:, column]])
+            mine = table.train_id == train
+            last[mine] = np.isin(table.pulse_id[mine], pulses[-self._dropped_last :])
+        return last
+
+    def told_dropped(self) -> list[str]:
+        """Say what became of frames that the correction is said to leave out."""
+        if not self._dropped_last:
+            return []
+        frames = "frame" if self._dropped_last == 1 else f"{self._dropped_last} frames"
+        return [
+            f"the last {frames} of every train and module may be in the raw run alone, as was said; of such "
+            f"frames, which are not missing, there are {int(self.dropped.sum()):,}"
+        ]
 
     def close(self) -> None:
         """End the threads."""
