@@ -90,7 +90,8 @@ class Calibrator:
     notes : list of str
         Steps that were switched off, since the constants do not have what they need; conditions that disagree
         and were forced; modules and cells without constants; pixels without a usable gain that no bit of the
-        mask tells, and such whose thresholds are out of order, or not finite: what the accounts of a reduction say.
+        mask tells, and such whose thresholds are out of order, or not finite: what the accounts of a
+        reduction say.
     frame_shape : (int, int, int, int)
         (modules, planes, ss, fs) of the raw words of a shot; (modules, planes, strips) in one dimension.
 
