@@ -92,26 +92,23 @@ def noise_without_mode(
     """
     detector, device = run.source.detector, how.backend.device
     source = run.source.of_modules(modules).selected(run.good)
-    pixels, n_cells = detector.pixels, len(cell_ids)
+    n_cells = len(cell_ids)
     offset, noise, count = (
         np.concatenate([getattr(one, name) for one in stages]) for name in ("offset", "noise", "count")
     )
-    still = noise == 0
-    say = np.isfinite(offset) & ~still & detector.sensor_pixels()
+    say = np.isfinite(offset) & (noise != 0) & detector.sensor_pixels()
     table = np.stack([offset, np.where(say, np.float32(1), np.float32(np.nan))], axis=1)
-    base = np.rint(np.where(np.isfinite(offset), offset, 0).astype(np.float64) * SHIFT_SCALE).astype(np.int64)
-    # Of values far from the offset too the squares fit: 65,537 frames of words with 14 bits stay below 2**61.
-    total, squares = np.zeros(offset.shape, np.int64), np.zeros(offset.shape, np.uint64)
+    params = BankModeParams.from_steps(Steps(common_mode=True, cm_limit=None), detector)
+    there, stream = upload(device, np.ascontiguousarray(table)), device.stream()
     gate = None
     if how.gate is not None:
         gate = find_gate(source, cell_ids, run.words, how.gate, how.block_bytes)
-    params = BankModeParams.from_steps(Steps(common_mode=True, cm_limit=None), detector)
+    sums = _Sums(offset, gate)
     blocks = source.cuts(max(1, int(SHARE_OF_BLOCK * how.block_bytes)))
     most = max((stop - start for start, stop in blocks), default=1)
-    there, stream = upload(device, np.ascontiguousarray(table)), device.stream()
-    words = device.empty_pinned((most, len(modules), 1, pixels), "u2")
-    found = device.empty_pinned((most * len(modules), pixels), "i4")
-    on_device, left = [device.twin(words), device.twin(found)], np.empty(pixels, np.int64)
+    words = device.empty_pinned((most, len(modules), 1, detector.pixels), "u2")
+    found = device.empty_pinned((most * len(modules), detector.pixels), "i4")
+    device_words, device_found = device.twin(words), device.twin(found)
     for start, stop in blocks:
         n, index = stop - start, source.readable[start:stop]
         source.read(start, stop, words[:n].reshape(n, len(modules), 1, *detector.frame_shape))
@@ -120,31 +117,56 @@ def noise_without_mode(
         lists = list_frames(source.shots.present[index], row)
         if not len(lists[0]):
             continue
-        device.to_device(on_device[0][:n], words[:n], stream)
-        raw = on_device[0][:n].reshape(n * len(modules), 1, pixels)
-        shift = on_device[1][: n * len(modules)]
+        device.to_device(device_words[:n], words[:n], stream)
+        raw = device_words[:n].reshape(n * len(modules), 1, detector.pixels)
+        shift = device_found[: n * len(modules)]
         listed = [upload(device, one) for one in lists]
         queue_bank_mode(how.backend, raw, *listed, there, shift, params, stream)
         device.to_host(found[: n * len(modules)], shift, stream)
         device.wait(device.record(stream))
-        frames = words[:n].reshape(-1, pixels)
+        frames = words[:n].reshape(-1, detector.pixels)
         for frame in lists[0]:
-            at, word = row.reshape(-1)[frame], frames[frame]
-            np.multiply(word, SHIFT_SCALE, out=left, dtype=np.int64)
-            left -= base[at]
-            left -= found[frame]
-            if gate is not None:
-                left[(word < gate[0][at]) | (word > gate[1][at])] = 0
-            total[at] += left
-            left *= left
-            squares[at] += left.view(np.uint64)
+            sums.add(row.reshape(-1)[frame], frames[frame], found[frame])
         if how.progress is not None:
             how.progress(n * len(modules), words[:n].nbytes)
-    n = count.astype(np.float64)
-    spread = squares.astype(np.float64) - np.divide(total.astype(np.float64) ** 2, n, where=n > 0, out=n * 0)
-    variance = np.divide(np.maximum(spread, 0), n - 1, out=np.full(n.shape, np.nan), where=n > 1)
-    left_noise = np.where(still, 0, np.sqrt(variance) / SHIFT_SCALE).astype(np.float32)
+    left = np.where(noise == 0, np.float32(0), sums.noise(count))
     return [
-        dataclasses.replace(one, noise=left_noise[k * n_cells : (k + 1) * n_cells])
-        for k, one in enumerate(stages)
+        dataclasses.replace(one, noise=left[k * n_cells : (k + 1) * n_cells]) for k, one in enumerate(stages)
     ]
+
+
+class _Sums:
+    """Sums of what is left of words, by module and cell (R, pixels), in whole numbers of 1/256 ADU.
+
+    Parameters
+    ----------
+    offset : ndarray of float32, shape (R, pixels)
+    gate : (ndarray, ndarray) or None
+        Lowest and highest words that count.
+    """
+
+    def __init__(self, offset: np.ndarray, gate: tuple[np.ndarray, np.ndarray] | None) -> None:
+        known = np.where(np.isfinite(offset), offset, 0).astype(np.float64)
+        self._offset, self._gate = np.rint(known * SHIFT_SCALE).astype(np.int64), gate
+        # Of values far from the offset too the squares fit: 65,537 frames of 14 bits stay below 2**61.
+        self._total, self._squares = np.zeros(offset.shape, np.int64), np.zeros(offset.shape, np.uint64)
+        self._left = np.empty(offset.shape[1], np.int64)
+
+    def add(self, row: int, words: np.ndarray, shift: np.ndarray) -> None:
+        """Add a frame of words, uint16 (pixels,), less its shift, int32 (pixels,)."""
+        left = self._left
+        np.multiply(words, SHIFT_SCALE, out=left, dtype=np.int64)
+        left -= self._offset[row]
+        left -= shift
+        if self._gate is not None:
+            left[(words < self._gate[0][row]) | (words > self._gate[1][row])] = 0
+        self._total[row] += left
+        left *= left
+        self._squares[row] += left.view(np.uint64)
+
+    def noise(self, count: np.ndarray) -> np.ndarray:
+        """Return the noise of so many frames in ADU, float32 (R, pixels); NaN of fewer than two."""
+        n, total = count.astype(np.float64), self._total.astype(np.float64)
+        spread = self._squares.astype(np.float64) - np.divide(total**2, n, where=n > 0, out=n * 0)
+        variance = np.divide(np.maximum(spread, 0), n - 1, out=np.full(n.shape, np.nan), where=n > 1)
+        return (np.sqrt(variance) / SHIFT_SCALE).astype(np.float32)
