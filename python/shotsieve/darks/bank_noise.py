@@ -166,7 +166,10 @@ class _Sums:
 
     def noise(self, count: np.ndarray) -> np.ndarray:
         """Return the noise of so many frames in ADU, float32 (R, pixels); NaN of fewer than two."""
-        n, total = count.astype(np.float64), self._total.astype(np.float64)
-        spread = self._squares.astype(np.float64) - np.divide(total**2, n, where=n > 0, out=n * 0)
-        variance = np.divide(np.maximum(spread, 0), n - 1, out=np.full(n.shape, np.nan), where=n > 1)
-        return (np.sqrt(variance) / SHIFT_SCALE).astype(np.float32)
+        noise = np.full(count.shape, np.nan, np.float32)
+        for row, n in enumerate(count.astype(np.float64)):  # row by row, since all at once takes more memory
+            some = n > 1
+            total, squares, n = self._total[row][some], self._squares[row][some], n[some]
+            spread = squares.astype(np.float64) - total.astype(np.float64) ** 2 / n
+            noise[row][some] = np.sqrt(np.maximum(spread, 0) / (n - 1)) / SHIFT_SCALE
+        return noise
