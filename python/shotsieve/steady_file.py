@@ -80,8 +80,9 @@ class SteadyFile(io.RawIOBase):
     def readinto(self, into: bytearray | memoryview) -> int:
         """Fill a buffer; behind the end of the file are zeros, as HDF5 expects."""
         to, done = memoryview(into).cast("B"), 0
-        while found := os.preadv(self._descriptor, [to[done:]], self._at + done) if done < len(to) else 0:
-            done += found
+        while found := os.pread(self._descriptor, len(to) - done, self._at + done):
+            to[done : done + len(found)] = found
+            done += len(found)
         to[done:] = bytes(len(to) - done)
         for start, piece in self._refused:
             first, last = max(start, self._at), min(start + len(piece), self._at + len(to))
