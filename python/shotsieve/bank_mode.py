@@ -90,7 +90,7 @@ def queue_bank_mode(
     frames, groups : int32
         From `shotsieve.calibrate.list_frames`.
     table : float32 (R, 2, n_pixels)
-        Of a detector with one gain stage, from `shotsieve.calibrate.make_tables`.
+        Of a detector with one gain stage, from `shotsieve.folded_tables.make_tables`.
     shift : int32 (F, n_pixels)
         Receives the shifts of listed frames with constants; 0 for bad pixels.
     params : BankModeParams

@@ -20,10 +20,10 @@ from .shifts import SHIFT_SCALE
 
 if TYPE_CHECKING:
     from .backend import Backend
-    from .calibrate import Tables
     from .constants.container import Constants
     from .constants.steps import Steps
     from .detectors import Detector
+    from .folded_tables import Tables
 
 __all__ = ["BaselineParams", "queue_baseline", "wavelets"]
 

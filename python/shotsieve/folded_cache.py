@@ -1,8 +1,8 @@
 """Folded constants that are kept in a folder, so that they are folded once for all runs that need the same.
 
-What is kept is what `shotsieve.calibrate.make_tables` returns, under everything that enters it: a checksum of
-the content of the constants, detector, modules, cells, steps, unit, photon energy, gain mode and masks. So is
-the table of `shotsieve.measure.lit_noise`, where pixels are lit by their own noise.
+What is kept is what `shotsieve.folded_tables.make_tables` returns, under everything that enters it: a
+checksum of the content of the constants, detector, modules, cells, steps, unit, photon energy, gain mode and
+masks. So is the table of `shotsieve.measure.lit_noise`, where pixels are lit by their own noise.
 
 Promise: exact; the same bits as without it.
 """
@@ -22,13 +22,13 @@ import numpy as np
 
 from ._version import __version__
 from .cache_folder import CacheFolder, Damaged, Kept
-from .calibrate import Tables, make_tables
 from .constants.container import Constants
 from .constants.masks import StaticMask
 from .constants.origin import content_checksum, origin_of
 from .constants.steps import Steps
 from .cpus import usable_cpus
 from .detectors import Detector
+from .folded_tables import Tables, make_tables
 from .measure.lit_noise import noise_table
 from .memory import give_back_freed
 from .telling import tell
@@ -103,7 +103,7 @@ def tables_of(
     constants : Constants
         Without files, as arrays in memory, they are folded each time.
     *args, **options
-        As for `shotsieve.calibrate.make_tables`.
+        As for `shotsieve.folded_tables.make_tables`.
     cache : path-like or None
         Folder; None takes that of the environment, if any.
 
@@ -115,7 +115,7 @@ def tables_of(
     Raises
     ------
     BadInput, UnreadableData
-        As `shotsieve.calibrate.make_tables`.
+        As `shotsieve.folded_tables.make_tables`.
 
     Examples
     --------

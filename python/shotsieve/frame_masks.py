@@ -14,7 +14,7 @@ from .sparse_masks import SparseMasks
 from .unpack import native
 
 if TYPE_CHECKING:
-    from .calibrate import Tables
+    from .folded_tables import Tables
 
 _FLAGS = (
     (NOT_FINITE, int(BadPixels.VALUE_IS_NAN)),

@@ -21,9 +21,10 @@ from .shift_finder import make_finder
 if TYPE_CHECKING:
     from .backend import Backend
     from .bank_mode import BankModeParams
-    from .calibrate import CalibrateParams, Tables
+    from .calibrate import CalibrateParams
     from .common_mode import CommonModeParams
     from .detectors import Detector
+    from .folded_tables import Tables
     from .lit_by_noise import LitByNoise
     from .write.photons import PhotonCounts
 

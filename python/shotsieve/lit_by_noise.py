@@ -16,8 +16,8 @@ from .folded_cache import noise_of
 from .measure.lit_noise import noise_params
 
 if TYPE_CHECKING:
-    from .calibrate import Tables
     from .constants.container import Constants
+    from .folded_tables import Tables
     from .units import Quantity
 
 NOISES = ("median", "pixel")

@@ -11,10 +11,10 @@ from .constants.fold import gain_planes
 from .constants.thresholds import told_thresholds
 
 if TYPE_CHECKING:
-    from .calibrate import Tables
     from .constants.container import Constants
     from .constants.steps import Steps
     from .detectors import Detector
+    from .folded_tables import Tables
 
 FLAGGED = "their frames are flagged NO_DARK_DATA, and what is counted in them is unknown"
 
@@ -90,7 +90,7 @@ def told_unknown(
     needed : sequence of str
         From `shotsieve.constants.fold.required`.
     row_of : ndarray of int32, shape (M, C)
-        As of `shotsieve.calibrate.Tables`, of these modules and cells.
+        As of `shotsieve.folded_tables.Tables`, of these modules and cells.
     modules, cells : sequence of int
 
     Returns

@@ -15,11 +15,11 @@ from .shifts import Shifts
 
 if TYPE_CHECKING:
     from .backend import Backend
-    from .calibrate import Tables
     from .common_mode import Units
     from .constants.container import Constants
     from .constants.steps import Steps
     from .detectors import Detector
+    from .folded_tables import Tables
 
 __all__ = ["ShiftFinder", "make_finder", "mode_of"]
 

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-from shotsieve.calibrate import Tables
+from shotsieve.folded_tables import Tables
 
 
 def names(cache: Path) -> list[str]:

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from shotsieve.cache_folder import CacheFolder
-from shotsieve.calibrate import make_tables
 from shotsieve.constants import Constants
 from shotsieve.folded_cache import constants_checksum, tables_of
+from shotsieve.folded_tables import make_tables
 
 from .folding import assert_same, names
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from shotsieve import cli, detectors, folded_cache
 from shotsieve.cache_folder import CacheFolder
-from shotsieve.calibrate import make_tables
 from shotsieve.constants import Constants, Steps
 from shotsieve.constants.facility import write_facility
 from shotsieve.constants.masks import StaticMask
 from shotsieve.constants.origin import content_checksum
 from shotsieve.folded_cache import AFTER_FOLDING, FOLD_VERSION, constants_checksum, noise_of, tables_of
+from shotsieve.folded_tables import make_tables
 from shotsieve.measure.lit_noise import noise_table
 
 from .folding import assert_same, names

@@ -7,10 +7,10 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from shotsieve.calibrate import make_tables
 from shotsieve.constants import Constants, Steps, fold, pieces
 from shotsieve.constants.facility import write_facility
 from shotsieve.constants.masks import StaticMask
+from shotsieve.folded_tables import make_tables
 
 from .folding import assert_same
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import shotsieve
 from shotsieve import Calibrator
-from shotsieve.calibrate import make_tables
 from shotsieve.check import check
 from shotsieve.constants import Constants, Steps
 from shotsieve.constants.packed import HIGH_GAIN_PHOTON, is_packed
+from shotsieve.folded_tables import make_tables
 
 PACKED = {"packed_constants": True}
 FORCED = {**PACKED, "force_hg_if_below": "1000 ADU", "common_mode": True, "blc_noise": True}

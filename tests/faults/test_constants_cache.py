@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from shotsieve import detectors
 from shotsieve.cache_folder import CacheFolder
-from shotsieve.calibrate import make_tables
 from shotsieve.constants import Constants, Steps
 from shotsieve.folded_cache import tables_of
+from shotsieve.folded_tables import make_tables
 
 from .server import small_disk
 

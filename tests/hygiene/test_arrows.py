@@ -160,6 +160,7 @@ LAYERS = [
         "common_mode",
         "compact",
         "folded_cache",
+        "folded_tables",
         "lit_by_noise",
         "measure",
         "odd_constants",

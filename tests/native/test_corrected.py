@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import shotsieve
 from shotsieve import backend as backends
-from shotsieve.calibrate import CalibrateParams, Tables, list_frames
+from shotsieve.calibrate import CalibrateParams, list_frames
 from shotsieve.constants.bad_pixels import DEFAULT_BAD_BITS, INFORMATIONAL, BadPixels
 from shotsieve.errors import BadInput
+from shotsieve.folded_tables import Tables
 from shotsieve.frame_masks import flag_masks
 from shotsieve.reference.calibrate import calibrate_count
 from shotsieve.sources.corrected import planes_in, without_data

@@ -290,3 +290,25 @@ def test_trains_longer_than_a_piece_are_handed_over_whole(simulated, tmp_path, m
     assert result.accounts.kept == whole.accounts.kept == 24
     for one, other in zip(result.files, whole.files, strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_an_engine_takes_trains_longer_than_a_piece(simulated, tmp_path, monkeypatch):
+    run = simulated("GOTTHARD2")
+    source, recipe = open_run(run.raw), recipe_of(run, **KEEP_ALL)
+    del recipe["calibrate"]["constants"]
+    monkeypatch.setattr("shotsieve.engine.pixels.PASS_BYTES", 1)  # room for one frame at a time
+    options = {
+        "backend": "cpu",
+        "detector": "GOTTHARD2",
+        "modules": source.modules,
+        "mode": source.mode,
+        "block_shots": 6,
+    }
+    with shotsieve.Engine(recipe, str(run.constants), **options) as engine:
+        found = list(engine.run(source))
+    assert [len(one.kept) for one in found] == [6] * 4
+    calibrate = shotsieve.Calibrator(run.constants, modules=source.modules, backend="cpu")
+    raw = np.empty((24, 2, 2, 1280), "u2")
+    source.read(0, 24, raw)
+    expected = np.asarray(calibrate(raw, source.shots.cell_id).data)
+    np.testing.assert_array_equal(np.concatenate([one.frames["data"] for one in found]), expected)

@@ -7,8 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 from kernels import Case, calibrate
-from shotsieve.calibrate import CalibrateParams, make_tables
+from shotsieve.calibrate import CalibrateParams
 from shotsieve.constants import Steps
+from shotsieve.folded_tables import make_tables
 from shotsieve.frame_masks import make_masks
 from shotsieve.reference.calibrate import calibrate_count_folded, calibrate_unfolded
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
-from shotsieve.calibrate import NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN, Tables
+from shotsieve.calibrate import NOT_FINITE, OUT_OF_RANGE, WRONG_GAIN
 from shotsieve.errors import BadInput
+from shotsieve.folded_tables import Tables
 from shotsieve.frame_masks import make_masks, sparse_masks
 from shotsieve.sparse_masks import SparseMasks, static_masks
 

@@ -67,7 +67,7 @@ def told_thresholds(crossed: int, not_finite: int, steps: Steps) -> list[str]:
     Parameters
     ----------
     crossed, not_finite : int
-        As `shotsieve.calibrate.Tables` has them.
+        As `shotsieve.folded_tables.Tables` has them.
     steps : Steps
 
     Returns

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial, wraps
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibrate import CANDIDATES, COUNTS, STAGE_BITS, list_frames, queue_calibration
+from ..calibrate import CANDIDATES, COUNTS, list_frames, queue_calibration
 from ..constants.bad_pixels import BadPixels
 from ..device import upload
-from ..frame_masks import flag_masks, make_masks
 from ..linearise import Lineariser
 from ..measure.lit import lit_measures
 from ..measure.peaks import PEAK_DTYPE
 from ..nine_bits import refuse_nine_bits
 from ..shift_finder import make_finder
 from ..sources.base import lost_of
-from ..sources.corrected import planes_in, without_data
+from ..sources.corrected import without_data
 from .clock import MAKE_KEPT, READ, StepClock
 from .job import Job, module_status
+from .kept_frames import KeptFrameMaker
 from .noise_counts import NoiseCounts
-from .pixels import PixelPass, most_kept
+from .pixels import PixelPass
 from .slot_times import SlotTimes
 from .stages import PixelStages, cut
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..backend import Backend
     from ..shifts import Shifts
     from ..table import Table
-    from .passes import FrameSink, FramesOf
+    from .passes import FrameSink
 
 NO_PEAKS = np.zeros(0, PEAK_DTYPE)
 
@@ -134,10 +134,7 @@ class BlockRunner:
         self.planes = detector.plane_count
         self.frame_bytes = detector.frame_bytes
         self.corrected = job.params is not None and detector.is_corrected
-        self.block_shots, self._most = block_shots, most_kept(job, block_shots)
-        self._written = None  # places of the modules that are: all of a CXI file
-        if job.content is not None and not job.recipe.write.cxi:
-            self._written = [job.source.modules.index(number) for number in job.modules]
+        self.block_shots, self.second = block_shots, None
         # A recipe without rule and without counting needs no pass over all frames.
         self.on_device = job.params is not None and (
             job.counts_frames or job.needs_pixels or job.writes_pixels
@@ -151,6 +148,7 @@ class BlockRunner:
             self.by_noise = NoiseCounts(backend, job.lit_by_noise, table)
         if self.on_device and (job.writes_pixels or job.needs_pixels):
             self.second = PixelPass(backend, job, self.table, block_shots, self.lineariser)
+        self.kept_frames = None if job.content is None else KeptFrameMaker(job, self.second, block_shots)
         self.stages = PixelStages(backend, job, self.second) if job.needs_pixels else None
         # Where all shots are calibrated to pixels, they are counted then, and not once before.
         self.counts_late = self.stages is not None and self.stages.looks_at_all
@@ -326,58 +324,14 @@ class BlockRunner:
 
     def _write(self, slot: Slot, at: np.ndarray) -> None:
         """Hand kept shots to the writer; `at` are their positions in the block."""
-        for part in cut(at, self._most_kept(slot.shots_in[at])):
+        for part in cut(at, self.kept_frames.at_once(slot.shots_in[at])):
             shots = slot.shots_in[part]
             with self.clock.step(MAKE_KEPT):
-                frames = self._frames_of(slot, part)
+                if not self.job.copies_frames:
+                    self._find_shifts(slot)
+                frames = self.kept_frames.of(slot, part)
             with self.clock.step("hand over"), slot.times.host("write"):
                 self.writer.append(shots, slot.present[part], frames, self._peaks_of(shots))
-
-    def _frames_of(self, slot: Slot, at: np.ndarray) -> FramesOf:
-        """Return what makes frames of some shots as they are written, without their slot.
-
-        It is to be called before this is called for the second time after.
-        """
-        raw = None
-        if self.job.copies_frames or self.corrected:
-            with slot.times.host("write"):
-                frame = self.job.source.detector.frame_shape
-                raw = slot.raw[at].reshape(len(at), self.modules, self.planes, *frame)
-        if self.job.copies_frames:
-            return partial(self._as_they_came, raw)
-        self._find_shifts(slot)
-        kept = self.second.keep(slot, at, slot.present[at], slot.rows[at])
-        return partial(self._calibrated, kept, np.where(slot.present[at], slot.rows[at], -1), raw)
-
-    def _planes(self, raw: np.ndarray) -> dict[str, np.ndarray]:
-        return planes_in(raw, self.job.source.detector.dimensions)
-
-    def _as_they_came(self, raw: np.ndarray) -> dict[str, np.ndarray]:
-        """Return raw words, or frames that were calibrated before in the form of the output."""
-        if not self.job.source.detector.is_corrected:
-            return {"raw": raw}
-        form, planes = self.job.form, self._planes(raw)
-        with np.errstate(invalid="ignore", over="ignore"):  # frames that are absent are anything
-            data = planes["data"].astype(form.values, copy=False)
-        return form.apply({**planes, "data": data}, self._written)
-
-    def _calibrated(
-        self, kept: dict[str, np.ndarray], rows: np.ndarray, raw: np.ndarray | None
-    ) -> dict[str, np.ndarray]:
-        """Return what `PixelPass.keep` gave in the form of the output; with what came, of frames that were
-        calibrated before.
-        """
-        tables, stage = self.job.tables, kept["stage"]
-        if raw is None:
-            gain, mask = stage & np.uint8(STAGE_BITS), make_masks(stage, rows, tables, kept["mask"])
-        else:
-            planes = self._planes(raw)
-            gain, mask = planes["gain"], planes["mask"].reshape(stage.shape)
-            flag_masks(stage, mask, tables.bad_bits)
-        shape = (*stage.shape[:2], *self.job.source.detector.frame_shape)
-        frames = {"data": kept["pixels"], "gain": gain, "mask": mask}
-        frames = {name: values.reshape(shape) for name, values in frames.items()}
-        return self.job.form.apply(frames, self._written)
 
     def decide(self, shots: np.ndarray) -> np.ndarray:
         """Say of some rows of the table which are kept, bool."""
@@ -391,12 +345,3 @@ class BlockRunner:
             return [self._peaks(shot) for shot in shots.tolist()]
         found = {} if self.stages is None else self.stages.records
         return [found.get(shot, NO_PEAKS) for shot in shots.tolist()]
-
-    def _most_kept(self, shots: np.ndarray) -> int:
-        """Shots per call of the writer; where trains are kept whole, it gets whole trains."""
-        most = self._most
-        if self.job.source.detector.keep_unit == "shot":
-            return most
-        trains = self.job.table.train_id[shots]
-        cells = int(np.count_nonzero(trains == trains[0]))
-        return most - most % cells

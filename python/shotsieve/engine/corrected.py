@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..calibrate import Tables
 from ..constants.steps import Steps
 from ..errors import BadInput
+from ..folded_tables import Tables
 from ..recipe_sections import Calibrate
 from ..sources.corrected import CorrectedForm
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..calibrate import CalibrateParams, Tables
+from ..calibrate import CalibrateParams
 from ..decide import Rule
 from ..derive import WHOLE_TABLE, declare
 from ..errors import BadInput
+from ..folded_tables import Tables
 from ..keep import Keeper, kept_misses
 from ..lit_by_noise import LitByNoise
 from ..sources.base import ShotStatus

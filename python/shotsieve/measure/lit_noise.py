@@ -20,8 +20,9 @@ from ..errors import BadInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..calibrate import CalibrateParams, Tables
+    from ..calibrate import CalibrateParams
     from ..constants.container import Constants
+    from ..folded_tables import Tables
 
 
 def noise_table(constants: Constants, tables: Tables, modules: Sequence[int]) -> np.ndarray:

@@ -10,8 +10,8 @@ from ..constants.fold import gain_planes
 from ..errors import BadInput
 
 if TYPE_CHECKING:
-    from ..calibrate import Tables
     from ..constants.container import Constants
+    from ..folded_tables import Tables
     from ..units import Quantity
 
 

@@ -161,7 +161,8 @@ def _speed(run: Reduced) -> str:
     steps = told.get("steps_s") or {}
     longest = sorted(steps.items(), key=lambda step: -step[1])[:6]
     lines += [f"{name}: {value:.2f} s" for name, value in longest if value > 0.005]
-    lines.append("read and write go on beside the other steps")
+    if longest:
+        lines.append("read and write go on beside the other steps")
     return f"<p>{escape('; '.join(lines))}</p>" if np.isfinite(seconds) else "<p>not known</p>"
 
 
